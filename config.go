@@ -1,0 +1,109 @@
+package udp
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
+)
+
+// A Config says how sockets are made. The zero value serves. A Config is copied
+// by the methods that use it and never written to.
+type Config struct {
+	// ReadBuffer and WriteBuffer ask for the sizes of the kernel's buffers in
+	// bytes; 0 is the system's default. Systems limit them (net.core.rmem_max on
+	// Linux, kern.ipc.maxsockbuf on the BSDs); with CAP_NET_ADMIN Linux's limit is
+	// passed. [Info] tells what was granted; getting less is no error.
+	ReadBuffer, WriteBuffer int
+
+	// MaxDatagram is the longest payload taken, in bytes; 0 is 65,535, which no
+	// datagram exceeds. A longer one is dropped whole and counted in
+	// [Drops.Truncated]: nothing is ever cut.
+	MaxDatagram int
+
+	// Broadcast allows sending to broadcast addresses. Without it such a send
+	// fails with EACCES. (Package net leaves it allowed on every socket.)
+	Broadcast bool
+
+	// ReuseAddr and ReusePort set SO_REUSEADDR and SO_REUSEPORT before bind, so
+	// that several sockets share a port. Each of them gets every multicast
+	// datagram. Unicast goes to the last one bound with ReuseAddr, and is spread
+	// over all by the flow's hash with ReusePort (Linux). Windows has ReuseAddr
+	// only, and ReusePort means it there.
+	ReuseAddr, ReusePort bool
+
+	// Timestamps fills [Datagram.Time] with the kernel's receive time. Linux; see
+	// [Info.Timestamps].
+	Timestamps bool
+
+	// PeerErrors asks for [Handler.Refused] on unconnected sockets too, with the
+	// ICMP error queue. Linux; elsewhere Listen fails with an error wrapping
+	// [errors.ErrUnsupported].
+	PeerErrors bool
+
+	// Logger gets what went wrong and was survived, limited to one record a
+	// second for each kind. Nil is silent.
+	Logger *slog.Logger
+
+	// Control is called before bind, as [net.ListenConfig]'s is. It does not
+	// apply to a simulated Network.
+	Control func(network, address string, c syscall.RawConn) error
+
+	// Resolver resolves host names; nil is [net.DefaultResolver]. It does not
+	// apply to a simulated Network, which resolves names itself.
+	Resolver *net.Resolver
+
+	// OnMembership is called when what holds of a multicast membership has
+	// changed: an interface came, went or refused. It is called as the Handler's
+	// callbacks are, and never beside one.
+	OnMembership func(m *MulticastConn, changed Membership)
+
+	// Network is where sockets come from: nil is the kernel's, package udptest
+	// makes simulated ones.
+	Network Network
+}
+
+// A Network is a source of sockets: the kernel's, or a simulated one made by
+// package udptest. It can't be implemented elsewhere.
+type Network interface{ socket.Network }
+
+const maxPayload = 65535
+
+// check finds what can't work in c and fills in what is zero.
+func (cfg *Config) check(h Handler) error {
+	switch {
+	case h == nil:
+		return fmt.Errorf("nil Handler: %w", os.ErrInvalid)
+	case cfg.ReadBuffer < 0, cfg.WriteBuffer < 0:
+		return fmt.Errorf("negative buffer size: %w", os.ErrInvalid)
+	case cfg.MaxDatagram < 0:
+		return fmt.Errorf("negative MaxDatagram: %w", os.ErrInvalid)
+	}
+	if cfg.MaxDatagram == 0 || cfg.MaxDatagram > maxPayload {
+		cfg.MaxDatagram = maxPayload
+	}
+	if q, ok := h.(*Queue); ok && q.finished() {
+		return fmt.Errorf("the Queue's last socket has stopped: %w", net.ErrClosed)
+	}
+	return nil
+}
+
+// source is where the sockets of this Config come from.
+func (cfg *Config) source() socket.Network {
+	if cfg.Network != nil {
+		return cfg.Network
+	}
+	return sys.Kernel{Resolver: cfg.Resolver}
+}
+
+func (cfg *Config) options() socket.Options {
+	return socket.Options{
+		ReadBuffer: cfg.ReadBuffer, WriteBuffer: cfg.WriteBuffer,
+		Broadcast: cfg.Broadcast, ReuseAddr: cfg.ReuseAddr, ReusePort: cfg.ReusePort,
+		Timestamps: cfg.Timestamps, PeerErrors: cfg.PeerErrors, Control: cfg.Control,
+	}
+}

@@ -1,0 +1,177 @@
+package udp
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+)
+
+// ConnectedConn is a [Conn] with a peer: it sends to the peer only, datagrams
+// from others are dropped (and counted in [Drops.Stranger]), and what the
+// network says about undelivered datagrams reaches [Handler.Refused].
+//
+// It is a view of the same socket: closing either closes it. After Disconnect
+// its Send fails with ENOTCONN, until the socket is connected again.
+type ConnectedConn struct{ *Conn }
+
+// Dial makes a socket with a free port, connects it and starts its goroutine,
+// which feeds h. It is Config{}.Dial.
+func Dial(ctx context.Context, network, address string, h Handler) (*ConnectedConn, error) {
+	return Config{}.Dial(ctx, network, address, h)
+}
+
+// Dial makes a socket with a free port, connects it to the first address that
+// host has a route to, and starts its goroutine, which feeds h. A success says
+// nothing about whether anybody listens there.
+//
+// The network is "udp", "udp4" or "udp6"; the address is "host:port", where
+// host may be a name and port the name of a service. ctx bounds resolving.
+// Errors are [*net.OpError]s. To dial from a certain port, Listen and Connect.
+func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) (*ConnectedConn, error) {
+	if err := cfg.check(h); err != nil {
+		return nil, opError("dial", network, nil, err)
+	}
+	peers, err := cfg.resolve(ctx, "dial", network, address)
+	if err != nil {
+		return nil, err
+	}
+	var first error
+	for _, peer := range peers {
+		c, err := cfg.dial(ctx, peer, h)
+		if err == nil {
+			c.network = network
+			c.start()
+			return &c.connected, nil
+		}
+		if first == nil {
+			first = opError("dial", network, net.UDPAddrFromAddrPort(peer), err)
+		}
+	}
+	return nil, first
+}
+
+func (cfg Config) dial(ctx context.Context, peer netip.AddrPort, h Handler) (*Conn, error) {
+	// An empty host means this one, as in package net.
+	if a := peer.Addr(); a.IsUnspecified() {
+		loopback := netip.IPv6Loopback()
+		if a.Is4() {
+			loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		}
+		peer = netip.AddrPortFrom(loopback, peer.Port())
+	}
+	network, local := "udp6", netip.IPv6Unspecified()
+	if peer.Addr().Is4() {
+		network, local = "udp4", netip.IPv4Unspecified()
+	}
+	sock, err := cfg.source().Open(ctx, network, netip.AddrPortFrom(local, 0), cfg.options())
+	if err != nil {
+		return nil, err
+	}
+	c := newConn(sock, cfg, network, h)
+	if err := c.connect(peer); err != nil {
+		sock.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Connect gives the socket a peer; it keeps its port and its Handler. Datagrams
+// of others that wait in the kernel are dropped. When it fails the socket is as
+// it was. A socket that has a peer says EISCONN: see [ConnectedConn.Reconnect].
+func (c *Conn) Connect(peer netip.AddrPort) (*ConnectedConn, error) {
+	c.connecting.Lock()
+	defer c.connecting.Unlock()
+	if c.peer.Load() != nil {
+		return nil, c.opError("connect", peer, os.NewSyscallError("connect", syscall.EISCONN))
+	}
+	if err := c.connect(peer); err != nil {
+		return nil, c.opError("connect", peer, err)
+	}
+	return &c.connected, nil
+}
+
+// Connected returns the socket as a [ConnectedConn], if it has a peer now. It is
+// for Handlers, which get a [*Conn].
+func (c *Conn) Connected() (*ConnectedConn, bool) {
+	if c.peer.Load() == nil {
+		return nil, false
+	}
+	return &c.connected, true
+}
+
+// connect needs connecting, or a socket nobody else knows yet.
+func (c *Conn) connect(peer netip.AddrPort) error {
+	peer = unmap(peer)
+	switch a := peer.Addr(); {
+	case c.closed():
+		return net.ErrClosed
+	case !a.IsValid():
+		return &net.AddrError{Err: "missing address"}
+	case peer.Port() == 0:
+		return &net.AddrError{Err: "port 0 can't be connected to", Addr: peer.String()}
+	case !c.family.Has(a):
+		return ErrFamily
+	}
+	if err := c.sock.Connect(peer); err != nil {
+		return err
+	}
+	c.peer.Store(&peer)
+	c.learnLocal()
+	return nil
+}
+
+// Send sends b to the peer. It is [Conn.SendTo] otherwise; a datagram that the
+// peer's host refuses is reported to [Handler.Refused], not here.
+func (c *ConnectedConn) Send(b []byte) error {
+	if c.peer.Load() == nil {
+		err := os.NewSyscallError("send", syscall.ENOTCONN)
+		c.countFailure(err)
+		return c.opError("send", netip.AddrPort{}, err)
+	}
+	return c.sendFrom(b, netip.AddrPort{}, netip.Addr{}, 0)
+}
+
+// RemoteAddrPort returns the peer, and the zero AddrPort after Disconnect.
+func (c *ConnectedConn) RemoteAddrPort() netip.AddrPort {
+	if p := c.peer.Load(); p != nil {
+		return *p
+	}
+	return netip.AddrPort{}
+}
+
+// Reconnect replaces the peer; the socket keeps its port, its Handler and its
+// memberships, and sends from the address that fits the new peer. When it fails
+// the old peer stays. Datagrams of the old peer that wait in the kernel are
+// dropped as strangers'.
+func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {
+	c.connecting.Lock()
+	defer c.connecting.Unlock()
+	if c.peer.Load() == nil {
+		return c.opError("connect", peer, os.NewSyscallError("connect", syscall.ENOTCONN))
+	}
+	return c.opError("connect", peer, c.connect(peer))
+}
+
+// Disconnect takes the peer away: the socket sends to and receives from
+// everybody again. It keeps its port and its Handler.
+func (c *ConnectedConn) Disconnect() (*Conn, error) {
+	c.connecting.Lock()
+	defer c.connecting.Unlock()
+	var err error
+	switch {
+	case c.closed():
+		err = net.ErrClosed
+	case c.peer.Load() == nil:
+		err = os.NewSyscallError("connect", syscall.ENOTCONN)
+	default:
+		err = c.sock.Disconnect()
+	}
+	if err != nil {
+		return nil, c.opError("disconnect", netip.AddrPort{}, err)
+	}
+	c.peer.Store(nil)
+	c.learnLocal()
+	return c.Conn, nil
+}

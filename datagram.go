@@ -1,0 +1,107 @@
+package udp
+
+import (
+	"bytes"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/udpkit/udp/internal/buffer"
+)
+
+// A Datagram is one that a socket has received.
+//
+// Data lies in a buffer that several datagrams of one read may share. Inside
+// [Handler.Received] it is valid until Received returns; Retain keeps it longer,
+// Clone copies it. A Datagram out of a [Queue] belongs to the consumer: Release
+// gives the buffer back for reuse; without it the garbage collector takes it.
+// Built with the race detector, a buffer is overwritten when it is released, so
+// that a use after that shows.
+type Datagram struct {
+	Data    []byte         // payload, 0 to 65,527 bytes
+	From    netip.AddrPort // sender; IPv4 is never 4-in-6; an IPv6 zone is kept
+	To      netip.Addr     // address it was sent to, where known: see [Info.PacketInfo]
+	IfIndex int            // interface it arrived on, 0 where unknown
+	ECN     ECN            // where known: Linux
+	Time    time.Time      // kernel's receive time with [Config.Timestamps]: Linux
+
+	own  bool // To is an address of ours
+	conn *Conn
+	buf  *buffer.Buffer
+}
+
+// Conn returns the socket that d came by, nil for a Datagram that came by none.
+func (d Datagram) Conn() *Conn { return d.conn }
+
+// Reply sends b to d.From, from the address that d was sent to, on the socket
+// it came by. After a datagram to a group or a broadcast address, and where To
+// is not known, the system chooses the source. In Received, what Reply sends
+// may be gathered until the datagrams read together have been handled: see
+// [Conn.Flush].
+//
+// Errors are those of [Conn.SendTo].
+func (d Datagram) Reply(b []byte) error {
+	if d.conn == nil {
+		return errNoConn
+	}
+	from := d.To
+	if !d.own {
+		from = netip.Addr{}
+	}
+	return d.conn.sendFrom(b, d.From, from, 0)
+}
+
+// Clone returns a copy of d with a Data of its own, which is never overwritten;
+// Retain and Release do nothing on it.
+func (d Datagram) Clone() Datagram {
+	d.Data, d.buf = bytes.Clone(d.Data), nil
+	if d.Data == nil {
+		d.Data = []byte{}
+	}
+	return d
+}
+
+// Retain keeps d.Data valid after Received has returned, until Release is
+// called, once for each Retain. It keeps the whole buffer, up to 64 KiB, so
+// Clone is the better choice for what is kept long.
+func (d Datagram) Retain() {
+	if d.buf != nil {
+		d.buf.Retain(1)
+	}
+}
+
+// Release says that d.Data is not used any more. It panics when it is called
+// more often than it may be.
+func (d Datagram) Release() {
+	if d.buf != nil {
+		d.buf.Release(1)
+	}
+}
+
+// A Message is a datagram to send with [Conn.SendBatch].
+type Message struct {
+	Data []byte         // payload; may be empty; only read while SendBatch runs
+	To   netip.AddrPort // destination; on a connected socket the zero value is its peer
+	From netip.Addr     // source address; the zero value leaves it to the system
+	ECN  ECN            // sent in the IP header where [Info.ECN] says so
+}
+
+// ECN is the explicit congestion notification field of the IP header (RFC 3168,
+// section 5).
+type ECN uint8
+
+// The four codepoints of ECN.
+const (
+	NotECT ECN = iota // not ECN-capable
+	ECT1              // ECN-capable transport, codepoint 1
+	ECT0              // ECN-capable transport, codepoint 0
+	CE                // congestion experienced
+)
+
+// drop gives up a datagram that was, or will be, counted as handled, and counts
+// it under why instead.
+func (d Datagram) drop(why *atomic.Uint64) {
+	why.Add(1)
+	d.conn.stats.handled.Add(-1)
+	d.Release()
+}

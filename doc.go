@@ -1,0 +1,2 @@
+// Package udp is a toolkit for UDP services.
+package udp

@@ -1,0 +1,32 @@
+// Package cmsg reads and writes the control messages that travel beside a
+// datagram (RFC 3542, section 4; cmsg(3)). It takes bytes and gives values: no
+// socket is needed to test it.
+package cmsg
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Received is what the control messages of one read say.
+type Received struct {
+	To       netip.Addr // destination in the IP header, never 4-in-6; invalid where not told
+	Own      bool       // To is one of this host's addresses
+	IfIndex  int
+	ECN      uint8 // RFC 3168: 0 to 3
+	Time     time.Time
+	Segment  int    // UDP_GRO: length of each datagram of a train, 0: no train
+	Overflow uint32 // SO_RXQ_OVFL: datagrams dropped so far, modulo 2^32
+}
+
+// Parse reads all of b into r. Messages it does not know are skipped; it
+// returns false when b is malformed, and what it read up to there stays in r.
+func Parse(b []byte, r *Received) bool { return parse(b, r) }
+
+// AppendSource appends the message that makes a datagram leave from src, for a
+// socket whose peer is of src's own family. Where the system has no such
+// message b comes back as it was.
+func AppendSource(b []byte, src netip.Addr) []byte { return appendSource(b, src) }
+
+// AppendECN appends the message that sets the two ECN bits of the IP header.
+func AppendECN(b []byte, ecn uint8, v6 bool) []byte { return appendECN(b, ecn, v6) }

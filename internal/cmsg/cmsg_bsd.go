@@ -1,0 +1,39 @@
+//go:build darwin || dragonfly || freebsd || netbsd || openbsd
+
+package cmsg
+
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// The BSDs tell the destination with IP_RECVDSTADDR, whose type also is the
+// name under which FreeBSD, OpenBSD and DragonFly take a source (there called
+// IP_SENDSRCADDR). macOS has it for reading and takes a source as IP_PKTINFO.
+func parseIPv4(typ int, data []byte, r *Received) {
+	switch {
+	case typ == unix.IP_RECVDSTADDR && len(data) >= 4:
+		r.To = netip.AddrFrom4([4]byte(data[:4]))
+		r.Own = !r.To.IsMulticast() && r.To != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	case typ == unix.IP_RECVIF && len(data) >= 4:
+		// struct sockaddr_dl { u_char sdl_len; u_char sdl_family; u_short sdl_index; ... };
+		r.IfIndex = int(ne.Uint16(data[2:]))
+	}
+}
+
+func parseSystem(int, int, []byte, *Received) {}
+
+func appendSource(b []byte, src netip.Addr) []byte {
+	if !src.Is4() {
+		return appendIPv6Source(b, src)
+	}
+	a := src.As4()
+	return appendIPv4Source(b, a)
+}
+
+func appendIPv4ECN(b []byte, ecn uint8) []byte {
+	b, data := add(b, unix.IPPROTO_IP, unix.IP_TOS, 4)
+	ne.PutUint32(data, uint32(ecn))
+	return b
+}

@@ -1,0 +1,66 @@
+package cmsg
+
+import (
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func parseIPv4(typ int, data []byte, r *Received) {
+	switch {
+	case typ == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+		// struct in_pktinfo {
+		//	unsigned int   ipi_ifindex;
+		//	struct in_addr ipi_spec_dst; // address a reply would leave from
+		//	struct in_addr ipi_addr;     // destination in the header
+		// };
+		r.IfIndex = int(ne.Uint32(data))
+		r.To = netip.AddrFrom4([4]byte(data[8:12]))
+		// A broadcast has our address in ipi_spec_dst and its own in ipi_addr.
+		r.Own = [4]byte(data[4:8]) == [4]byte(data[8:12])
+	case typ == unix.IP_TOS && len(data) >= 1:
+		r.ECN = data[0] & 3
+	}
+}
+
+func parseSystem(level, typ int, data []byte, r *Received) {
+	switch {
+	case level == unix.SOL_UDP && typ == unix.UDP_GRO && len(data) >= 4:
+		if n := int32(ne.Uint32(data)); n > 0 {
+			r.Segment = int(n)
+		}
+	case level == unix.SOL_SOCKET && typ == unix.SO_TIMESTAMPNS && len(data) >= 16:
+		// SCM_TIMESTAMPNS on 64-bit systems; 32-bit ones are asked for the _NEW
+		// form, which is 64 bits wide there too (Linux 5.1).
+		r.Time = time.Unix(int64(ne.Uint64(data)), int64(ne.Uint64(data[8:])))
+	case level == unix.SOL_SOCKET && typ == unix.SO_TIMESTAMPNS_NEW && len(data) >= 16:
+		r.Time = time.Unix(int64(ne.Uint64(data)), int64(ne.Uint64(data[8:])))
+	case level == unix.SOL_SOCKET && typ == unix.SO_RXQ_OVFL && len(data) >= 4:
+		r.Overflow = ne.Uint32(data)
+	}
+}
+
+func appendSource(b []byte, src netip.Addr) []byte {
+	if !src.Is4() {
+		return appendIPv6Source(b, src)
+	}
+	b, data := add(b, unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)
+	a := src.As4()
+	copy(data[4:8], a[:])
+	return b
+}
+
+func appendIPv4ECN(b []byte, ecn uint8) []byte {
+	b, data := add(b, unix.IPPROTO_IP, unix.IP_TOS, 1)
+	data[0] = ecn
+	return b
+}
+
+// AppendSegment appends UDP_SEGMENT: the payload is a train of datagrams of n
+// bytes each (Linux 4.18).
+func AppendSegment(b []byte, n uint16) []byte {
+	b, data := add(b, unix.SOL_UDP, unix.UDP_SEGMENT, 2)
+	ne.PutUint16(data, n)
+	return b
+}

@@ -1,0 +1,12 @@
+//go:build !unix || aix || solaris
+
+package cmsg
+
+import "net/netip"
+
+// Space is zero where no control message is read.
+const Space = 0
+
+func parse([]byte, *Received) bool               { return true }
+func appendSource(b []byte, _ netip.Addr) []byte { return b }
+func appendECN(b []byte, _ uint8, _ bool) []byte { return b }

@@ -1,0 +1,78 @@
+//go:build unix && !aix && !solaris
+
+package cmsg
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Space is enough for all the control messages that a socket of this package's
+// users asks for.
+const Space = 192
+
+// ne is the byte order of the kernel's structures.
+var ne = binary.NativeEndian
+
+func parse(b []byte, r *Received) bool {
+	for len(b) >= unix.SizeofCmsghdr {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(b)
+		if err != nil {
+			return false
+		}
+		switch h.Level {
+		case unix.IPPROTO_IP:
+			parseIPv4(int(h.Type), data, r)
+		case unix.IPPROTO_IPV6:
+			parseIPv6(int(h.Type), data, r)
+		default:
+			parseSystem(int(h.Level), int(h.Type), data, r)
+		}
+		b = rest
+	}
+	return true
+}
+
+func parseIPv6(typ int, data []byte, r *Received) {
+	switch {
+	case typ == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+		// struct in6_pktinfo { struct in6_addr ipi6_addr; unsigned int ipi6_ifindex; };
+		r.To = netip.AddrFrom16([16]byte(data[:16])).Unmap()
+		r.Own = !r.To.IsMulticast()
+		r.IfIndex = int(ne.Uint32(data[16:]))
+	case typ == unix.IPV6_TCLASS && len(data) >= 4:
+		r.ECN = uint8(ne.Uint32(data)) & 3
+	}
+}
+
+func appendIPv6Source(b []byte, src netip.Addr) []byte {
+	b, data := add(b, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo)
+	a := src.As16()
+	copy(data, a[:])
+	return b
+}
+
+func appendECN(b []byte, ecn uint8, v6 bool) []byte {
+	if v6 {
+		b, data := add(b, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 4)
+		ne.PutUint32(data, uint32(ecn&3))
+		return b
+	}
+	return appendIPv4ECN(b, ecn&3)
+}
+
+// add appends a control message with n zero bytes and returns those bytes too.
+func add(b []byte, level, typ int32, n int) (all, data []byte) {
+	start := len(b)
+	for range unix.CmsgSpace(n) {
+		b = append(b, 0)
+	}
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[start]))
+	h.Level, h.Type = level, typ
+	h.SetLen(unix.CmsgLen(n))
+	at := start + unix.CmsgLen(0)
+	return b, b[at : at+n]
+}

@@ -1,0 +1,186 @@
+// Package socket is the seam between the toolkit and what carries its
+// datagrams: the kernel (package sys) or a simulated network (package udptest).
+// Everything above it is the same for both.
+package socket
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/udpkit/udp/internal/buffer"
+)
+
+// A Network is where sockets come from.
+type Network interface {
+	// Open binds a socket. Network is udp, udp4 or udp6; local may have the zero
+	// Addr, which is the wildcard of the network (of both families for udp).
+	Open(ctx context.Context, network string, local netip.AddrPort, o Options) (Socket, error)
+
+	// LookupIP resolves a host name to every address it has; network is ip, ip4 or ip6.
+	LookupIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+
+	// Interfaces lists the interfaces there are now.
+	Interfaces() ([]Interface, error)
+
+	// Watch calls changed, from a goroutine of its own, whenever Interfaces may
+	// give another answer, until stop is called. After stop has returned changed
+	// is not called any more.
+	Watch(changed func()) (stop func(), err error)
+}
+
+// An Interface is a network interface with its addresses.
+type Interface struct {
+	net.Interface
+	Addrs []netip.Prefix
+}
+
+// Options are what Open needs to know before it binds.
+type Options struct {
+	ReadBuffer, WriteBuffer int // bytes, 0: the system's default
+	Broadcast               bool
+	ReuseAddr, ReusePort    bool
+	Timestamps              bool
+	PeerErrors              bool // ICMP reports while unconnected too
+	Control                 func(network, address string, c syscall.RawConn) error
+}
+
+// A Packet is what one message of a read brought: a datagram, or, when Segment
+// is set, a train of datagrams of Segment bytes each (the last may be shorter).
+type Packet struct {
+	Data      []byte         // lies in Buf
+	Buf       *buffer.Buffer // the socket's reference; the Sink takes its own
+	Segment   int
+	From      netip.AddrPort // never 4-in-6; a zone is a name where it has one
+	To        netip.Addr     // invalid where unknown
+	Own       bool           // To is an address of ours that a reply can leave from
+	Truncated bool           // Data is not all
+	IfIndex   int
+	ECN       uint8
+	Time      time.Time
+}
+
+// A Report is one ICMP message about a datagram that was sent. Where a system
+// only tells the error, the other fields are zero.
+type Report struct {
+	Peer       netip.AddrPort
+	Offender   netip.Addr
+	Type, Code uint8
+	MTU        int
+	Payload    []byte // only valid in the call
+	Err        error  // a syscall.Errno
+}
+
+// A Message is one datagram to send. While the socket is connected To is
+// invalid; otherwise it is valid and of the socket's family, never 4-in-6.
+type Message struct {
+	Data []byte
+	To   netip.AddrPort
+	From netip.Addr // source address; invalid: the system chooses
+	ECN  uint8
+}
+
+// Action is what a Sink wants of a reader that was woken.
+type Action int
+
+const (
+	Continue Action = iota // go on reading
+	Soon                   // read what there is, then ask again
+	Drain                  // take what is queued now, then return
+	Stop                   // return
+)
+
+// A Sink takes what Serve reads. All its methods are called on the goroutine of
+// Serve. They return false to make Serve return.
+type Sink interface {
+	Packets(ps []Packet) bool
+	Reports(rs []Report) bool
+	Fault(err error) bool // a read failed; when it returns true, read again
+	Woken() Action        // after Wake
+}
+
+// A Socket is one bound UDP socket. Its methods may be called from any
+// goroutine, and from inside a Sink; Serve is called once at a time.
+//
+// Errors are what the system said (*os.SyscallError around a syscall.Errno
+// for the kernel), net.ErrClosed, or os.ErrDeadlineExceeded; the layer above
+// wraps them in *net.OpError.
+type Socket interface {
+	// Serve reads until the Sink says no, or the socket is closed. It returns nil
+	// in the first case.
+	Serve(Sink) error
+	// Wake makes Serve call Woken soon, also when it is called before Serve.
+	Wake()
+	// Discard takes what is queued for reading and counts it. Nothing arrives
+	// any more after it. Where a system can't do it, it returns 0.
+	Discard() int
+
+	// Send sends one datagram. It waits for room until the write deadline.
+	Send(m Message) error
+	// SendBatch sends in order and returns how many the system took; err is
+	// about the message after those.
+	SendBatch(ms []Message) (int, error)
+	SetWriteDeadline(t time.Time) error
+
+	Local() netip.AddrPort
+	// Connect sets the peer, Disconnect takes it away; both keep the port. When
+	// Connect fails the socket is as it was.
+	Connect(peer netip.AddrPort) error
+	Disconnect() error
+
+	// Join and Leave change one membership on one interface; with a valid source
+	// it is a source-specific one.
+	Join(group, source netip.Addr, ifindex int) error
+	Leave(group, source netip.Addr, ifindex int) error
+	// MulticastOption sets one option of the family v6 or not; a MulticastOption
+	// is read with MulticastValue.
+	SetMulticast(o MulticastOption, v6 bool, value int) error
+	Multicast(o MulticastOption, v6 bool) (int, error)
+
+	Drops() int64 // datagrams dropped in the receive buffer so far; -1: unknown
+	Info() Info
+	SyscallConn() (syscall.RawConn, error)
+	Close() error
+}
+
+// MulticastOption names a socket option of multicast sending.
+type MulticastOption int
+
+const (
+	MulticastTTL       MulticastOption = iota // hop limit, 0 to 255
+	MulticastLoopback                         // 0 or 1
+	MulticastInterface                        // interface index, 0: the system's choice
+)
+
+// Info is what a socket has been granted and can do.
+type Info struct {
+	Family                  Family
+	ReadBuffer, WriteBuffer int  // bytes
+	PacketInfo              bool // Packet.To is known, Message.From is obeyed
+	ECN                     bool // Packet.ECN is known, Message.ECN is obeyed
+	ErrorQueue              bool // Reports come with all their fields
+	MulticastFilter         bool // the system itself keeps strangers' groups away
+	Timestamps              bool
+	GRO                     bool
+	Segments                int // datagrams in one UDP_SEGMENT train at most; below 2: not in use
+	Batch                   int // messages a system call at most
+}
+
+// Family says which addresses a socket can send to.
+type Family int
+
+const (
+	IPv4 Family = 1 << iota
+	IPv6
+	Dual = IPv4 | IPv6
+)
+
+// Has says whether a socket of family f can send to a.
+func (f Family) Has(a netip.Addr) bool {
+	if a.Is4() {
+		return f&IPv4 != 0
+	}
+	return f&IPv6 != 0
+}

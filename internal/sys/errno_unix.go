@@ -1,0 +1,33 @@
+//go:build unix
+
+package sys
+
+import (
+	"errors"
+	"syscall"
+)
+
+// Classify says what an error of a read or a send means.
+func Classify(err error) Class {
+	errno, ok := errors.AsType[syscall.Errno](err)
+	if !ok {
+		return classifyPortable(err)
+	}
+	switch errno {
+	case syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.ENOPROTOOPT, syscall.EHOSTDOWN:
+		return Report
+	case syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EACCES, syscall.EPROTO:
+		return Unreachable
+	case syscall.EMSGSIZE:
+		return TooLarge
+	case syscall.ENOBUFS, syscall.ENOMEM:
+		return NoBuffers
+	case syscall.EAGAIN, syscall.EINTR:
+		return Again
+	case syscall.EPERM:
+		return Denied
+	case syscall.EBADF, syscall.ENOTSOCK:
+		return Closed
+	}
+	return Other
+}

@@ -1,0 +1,47 @@
+//go:build !unix && !windows
+
+package sys
+
+import (
+	"errors"
+	"net/netip"
+	"syscall"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// Plan 9 and WebAssembly give no descriptor with socket options.
+
+type bufferOption int
+
+const bufferFactor = 1
+
+const (
+	readBuffer bufferOption = iota
+	writeBuffer
+)
+
+func beforeBind(_ syscall.RawConn, o socket.Options) error {
+	if o.ReuseAddr || o.ReusePort {
+		return errors.ErrUnsupported
+	}
+	return nil
+}
+
+func setBroadcast(syscall.RawConn, bool) error                     { return nil }
+func setBuffer(syscall.RawConn, bufferOption, int) (int, error)    { return 0, nil }
+func (c *Conn) setup(socket.Options) error                         { return nil }
+func connect(syscall.RawConn, netip.AddrPort, socket.Family) error { return errors.ErrUnsupported }
+func disconnect(syscall.RawConn, socket.Family) error              { return errors.ErrUnsupported }
+func bind(syscall.RawConn, netip.AddrPort, socket.Family) error    { return errors.ErrUnsupported }
+func drops(syscall.RawConn) (uint32, bool)                         { return 0, false }
+
+func familyOf(syscall.RawConn) (socket.Family, error) { return socket.Dual, nil }
+
+func getsockname(syscall.RawConn) (netip.AddrPort, error) {
+	return netip.AddrPort{}, errors.ErrUnsupported
+}
+
+func getpeername(syscall.RawConn) (netip.AddrPort, error) {
+	return netip.AddrPort{}, errors.ErrUnsupported
+}

@@ -1,0 +1,171 @@
+//go:build unix
+
+package sys
+
+import (
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+type bufferOption int
+
+const (
+	readBuffer  bufferOption = unix.SO_RCVBUF
+	writeBuffer bufferOption = unix.SO_SNDBUF
+)
+
+// onFD runs f on the descriptor and returns its error, or the one of getting there.
+func onFD(rc syscall.RawConn, f func(fd int) error) error {
+	var err error
+	if cerr := rc.Control(func(fd uintptr) { err = f(int(fd)) }); cerr != nil {
+		return unwrapOp(cerr)
+	}
+	return err
+}
+
+func setInt(rc syscall.RawConn, level, option, value int) error {
+	return onFD(rc, func(fd int) error {
+		return sysErr("setsockopt", unix.SetsockoptInt(fd, level, option, value))
+	})
+}
+
+func getInt(rc syscall.RawConn, level, option int) (value int, err error) {
+	err = onFD(rc, func(fd int) (err error) {
+		value, err = unix.GetsockoptInt(fd, level, option)
+		return sysErr("getsockopt", err)
+	})
+	return value, err
+}
+
+// setBroadcast also clears the flag: net sets it on every UDP socket.
+func setBroadcast(rc syscall.RawConn, on bool) error {
+	return setInt(rc, unix.SOL_SOCKET, unix.SO_BROADCAST, toInt(on))
+}
+
+// setBuffer asks for n bytes, 0 for what the system gives by itself, and
+// returns what was granted. Systems limit the size in silence.
+func setBuffer(rc syscall.RawConn, o bufferOption, n int) (granted int, err error) {
+	if n > 0 {
+		growBuffer(rc, o, n)
+	}
+	got, err := getInt(rc, unix.SOL_SOCKET, int(o))
+	return got / bufferFactor, err
+}
+
+func familyOf(rc syscall.RawConn) (f socket.Family, err error) {
+	err = onFD(rc, func(fd int) error {
+		sa, err := unix.Getsockname(fd)
+		if err != nil {
+			return sysErr("getsockname", err)
+		}
+		switch sa := sa.(type) {
+		case *unix.SockaddrInet4:
+			f = socket.IPv4
+			return nil
+		case *unix.SockaddrInet6:
+			f = socket.IPv6
+			// Bound to an address of one family it can't send to the other.
+			a := netip.AddrFrom16(sa.Addr)
+			if a.Is4In6() {
+				f = socket.IPv4
+				return nil
+			}
+			if only, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY); err == nil && only == 0 && a.IsUnspecified() {
+				f = socket.Dual
+			}
+			return nil
+		}
+		return sysErr("getsockname", unix.EAFNOSUPPORT)
+	})
+	return f, err
+}
+
+// inet6 says whether the socket is one of AF_INET6, whatever it can reach.
+func inet6(fd int) bool {
+	sa, err := unix.Getsockname(fd)
+	_, ok := sa.(*unix.SockaddrInet6)
+	return err == nil && ok
+}
+
+func getsockname(rc syscall.RawConn) (a netip.AddrPort, err error) {
+	err = onFD(rc, func(fd int) error {
+		sa, err := unix.Getsockname(fd)
+		a = fromSockaddr(sa)
+		return sysErr("getsockname", err)
+	})
+	return a, err
+}
+
+func getpeername(rc syscall.RawConn) (a netip.AddrPort, err error) {
+	err = onFD(rc, func(fd int) error {
+		sa, err := unix.Getpeername(fd)
+		if err != nil {
+			return sysErr("getpeername", err)
+		}
+		if a = fromSockaddr(sa); a.Port() == 0 {
+			a = netip.AddrPort{}
+		}
+		return nil
+	})
+	return a, err
+}
+
+func connect(rc syscall.RawConn, peer netip.AddrPort, _ socket.Family) error {
+	return onFD(rc, func(fd int) error {
+		return sysErr("connect", unix.Connect(fd, toSockaddr(peer, inet6(fd))))
+	})
+}
+
+func bind(rc syscall.RawConn, local netip.AddrPort, _ socket.Family) error {
+	return onFD(rc, func(fd int) error {
+		return sysErr("bind", unix.Bind(fd, toSockaddr(local, inet6(fd))))
+	})
+}
+
+func fromSockaddr(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		a := netip.AddrFrom16(sa.Addr)
+		if sa.ZoneId != 0 {
+			a = a.WithZone(zoneName(sa.ZoneId))
+		}
+		return netip.AddrPortFrom(a, uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+func toSockaddr(a netip.AddrPort, v6 bool) unix.Sockaddr {
+	if !v6 {
+		return &unix.SockaddrInet4{Addr: a.Addr().Unmap().As4(), Port: int(a.Port())}
+	}
+	if a.Addr() == netip.IPv4Unspecified() {
+		return &unix.SockaddrInet6{Port: int(a.Port())} // net listens to both families for it
+	}
+	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: zoneIndex(a.Addr().Zone())}
+}
+
+func zoneName(index uint32) string {
+	if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
+		return ifi.Name
+	}
+	return strconv.FormatUint(uint64(index), 10)
+}
+
+func zoneIndex(zone string) uint32 {
+	if zone == "" {
+		return 0
+	}
+	if ifi, err := net.InterfaceByName(zone); err == nil {
+		return uint32(ifi.Index)
+	}
+	n, _ := strconv.ParseUint(zone, 10, 32)
+	return uint32(n)
+}

@@ -1,0 +1,192 @@
+package sys
+
+import (
+	"net/netip"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"net"
+
+	"golang.org/x/sys/windows"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+type bufferOption int
+
+const bufferFactor = 1
+
+const (
+	readBuffer  bufferOption = windows.SO_RCVBUF
+	writeBuffer bufferOption = windows.SO_SNDBUF
+)
+
+func onFD(rc syscall.RawConn, f func(h windows.Handle) error) error {
+	var err error
+	if cerr := rc.Control(func(fd uintptr) { err = f(windows.Handle(fd)) }); cerr != nil {
+		return unwrapOp(cerr)
+	}
+	return err
+}
+
+func setInt(rc syscall.RawConn, level, option, value int) error {
+	return onFD(rc, func(h windows.Handle) error {
+		return sysErr("setsockopt", windows.SetsockoptInt(h, level, option, value))
+	})
+}
+
+func beforeBind(rc syscall.RawConn, o socket.Options) error {
+	if o.ReuseAddr || o.ReusePort {
+		return setInt(rc, windows.SOL_SOCKET, windows.SO_REUSEADDR, 1)
+	}
+	return nil
+}
+
+func setBroadcast(rc syscall.RawConn, on bool) error {
+	return setInt(rc, windows.SOL_SOCKET, windows.SO_BROADCAST, toInt(on))
+}
+
+func setBuffer(rc syscall.RawConn, o bufferOption, n int) (granted int, err error) {
+	if n > 0 {
+		_ = setInt(rc, windows.SOL_SOCKET, int(o), n)
+	}
+	err = onFD(rc, func(h windows.Handle) error {
+		granted, err = windows.GetsockoptInt(h, windows.SOL_SOCKET, int(o))
+		return sysErr("getsockopt", err)
+	})
+	return granted, err
+}
+
+func (c *Conn) setup(socket.Options) error { return nil }
+
+func familyOf(rc syscall.RawConn) (f socket.Family, err error) {
+	err = onFD(rc, func(h windows.Handle) error {
+		sa, err := windows.Getsockname(h)
+		switch sa := sa.(type) {
+		case *windows.SockaddrInet4:
+			f = socket.IPv4
+		case *windows.SockaddrInet6:
+			f = socket.IPv6
+			only, err := windows.GetsockoptInt(h, windows.IPPROTO_IPV6, windows.IPV6_V6ONLY)
+			if err == nil && only == 0 && netip.AddrFrom16(sa.Addr).IsUnspecified() {
+				f = socket.Dual
+			}
+		}
+		return sysErr("getsockname", err)
+	})
+	return f, err
+}
+
+func inet6(h windows.Handle) bool {
+	sa, err := windows.Getsockname(h)
+	_, ok := sa.(*windows.SockaddrInet6)
+	return err == nil && ok
+}
+
+func getsockname(rc syscall.RawConn) (a netip.AddrPort, err error) {
+	err = onFD(rc, func(h windows.Handle) error {
+		sa, err := windows.Getsockname(h)
+		a = fromSockaddr(sa)
+		return sysErr("getsockname", err)
+	})
+	return a, err
+}
+
+func getpeername(rc syscall.RawConn) (a netip.AddrPort, err error) {
+	err = onFD(rc, func(h windows.Handle) error {
+		sa, err := windows.Getpeername(h)
+		if err != nil {
+			return sysErr("getpeername", err)
+		}
+		if a = fromSockaddr(sa); a.Port() == 0 {
+			a = netip.AddrPort{}
+		}
+		return nil
+	})
+	return a, err
+}
+
+// connect also turns SIO_UDP_CONNRESET on again, which net turns off on every
+// UDP socket: without it a connected socket never hears that nobody listens.
+// The answer then is WSAECONNRESET, on the next read.
+func connect(rc syscall.RawConn, peer netip.AddrPort, _ socket.Family) error {
+	return onFD(rc, func(h windows.Handle) error {
+		if err := windows.Connect(h, toSockaddr(peer, inet6(h))); err != nil {
+			return sysErr("connect", err)
+		}
+		return reportResets(h, true)
+	})
+}
+
+// disconnect is a connect to no address (WinSock2 connect, Remarks).
+func disconnect(rc syscall.RawConn, _ socket.Family) error {
+	return onFD(rc, func(h windows.Handle) error {
+		var sa windows.Sockaddr = &windows.SockaddrInet4{}
+		if inet6(h) {
+			sa = &windows.SockaddrInet6{}
+		}
+		if err := windows.Connect(h, sa); err != nil {
+			return sysErr("connect", err)
+		}
+		return reportResets(h, false)
+	})
+}
+
+func reportResets(h windows.Handle, on bool) error {
+	const sioUDPConnReset = windows.IOC_IN | windows.IOC_VENDOR | 12
+	flag, returned := uint32(toInt(on)), uint32(0)
+	err := windows.WSAIoctl(h, sioUDPConnReset, (*byte)(unsafe.Pointer(&flag)),
+		uint32(unsafe.Sizeof(flag)), nil, 0, &returned, nil, 0)
+	return sysErr("wsaioctl", err)
+}
+
+func bind(rc syscall.RawConn, local netip.AddrPort, _ socket.Family) error {
+	return onFD(rc, func(h windows.Handle) error {
+		return sysErr("bind", windows.Bind(h, toSockaddr(local, inet6(h))))
+	})
+}
+
+func drops(syscall.RawConn) (uint32, bool) { return 0, false }
+
+func fromSockaddr(sa windows.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *windows.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *windows.SockaddrInet6:
+		a := netip.AddrFrom16(sa.Addr)
+		if sa.ZoneId != 0 {
+			a = a.WithZone(zoneName(sa.ZoneId))
+		}
+		return netip.AddrPortFrom(a, uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+func toSockaddr(a netip.AddrPort, v6 bool) windows.Sockaddr {
+	if !v6 {
+		return &windows.SockaddrInet4{Addr: a.Addr().Unmap().As4(), Port: int(a.Port())}
+	}
+	if a.Addr() == netip.IPv4Unspecified() {
+		return &windows.SockaddrInet6{Port: int(a.Port())}
+	}
+	return &windows.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: zoneIndex(a.Addr().Zone())}
+}
+
+func zoneName(index uint32) string {
+	if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
+		return ifi.Name
+	}
+	return strconv.FormatUint(uint64(index), 10)
+}
+
+func zoneIndex(zone string) uint32 {
+	if zone == "" {
+		return 0
+	}
+	if ifi, err := net.InterfaceByName(zone); err == nil {
+		return uint32(ifi.Index)
+	}
+	n, _ := strconv.ParseUint(zone, 10, 32)
+	return uint32(n)
+}

@@ -1,0 +1,54 @@
+package sys
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// Kernel is the Network of this host. Names are resolved by Resolver, or by
+// net.DefaultResolver when it is nil.
+type Kernel struct{ Resolver *net.Resolver }
+
+var _ socket.Network = Kernel{}
+
+// LookupIP implements socket.Network.
+func (k Kernel) LookupIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	r := k.Resolver
+	if r == nil {
+		r = net.DefaultResolver
+	}
+	return r.LookupNetIP(ctx, network, host)
+}
+
+// Interfaces implements socket.Network.
+func (Kernel) Interfaces() ([]socket.Interface, error) {
+	ifs, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	all := make([]socket.Interface, 0, len(ifs))
+	for _, ifi := range ifs {
+		in := socket.Interface{Interface: ifi}
+		// An interface that went away since has no addresses, and that is right.
+		addrs, _ := ifi.Addrs()
+		for _, a := range addrs {
+			if n, ok := a.(*net.IPNet); ok {
+				if ip, ok := netip.AddrFromSlice(n.IP); ok {
+					ones, _ := n.Mask.Size()
+					in.Addrs = append(in.Addrs, netip.PrefixFrom(ip.Unmap(), ones))
+				}
+			}
+		}
+		all = append(all, in)
+	}
+	return all, nil
+}
+
+// Watch implements socket.Network.
+func (Kernel) Watch(changed func()) (stop func(), err error) { return watch(changed) }
+
+func portString(p uint16) string { return strconv.Itoa(int(p)) }

@@ -1,0 +1,155 @@
+package sys
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// Join implements socket.Socket.
+func (c *Conn) Join(group, source netip.Addr, ifindex int) error {
+	return c.membership(group, source, ifindex, true)
+}
+
+// Leave implements socket.Socket.
+func (c *Conn) Leave(group, source netip.Addr, ifindex int) error {
+	return c.membership(group, source, ifindex, false)
+}
+
+func (c *Conn) membership(group, source netip.Addr, ifindex int, join bool) error {
+	var err error
+	ifi, g, s := byIndex(ifindex), udpAddr(group), udpAddr(source)
+	if group.Is4() {
+		p := ipv4.NewPacketConn(c.uc)
+		switch {
+		case source.IsValid() && join:
+			err = p.JoinSourceSpecificGroup(ifi, g, s)
+		case source.IsValid():
+			err = p.LeaveSourceSpecificGroup(ifi, g, s)
+		case join:
+			err = p.JoinGroup(ifi, g)
+		default:
+			err = p.LeaveGroup(ifi, g)
+		}
+		return multicastErr(err)
+	}
+	p := ipv6.NewPacketConn(c.uc)
+	switch {
+	case source.IsValid() && join:
+		err = p.JoinSourceSpecificGroup(ifi, g, s)
+	case source.IsValid():
+		err = p.LeaveSourceSpecificGroup(ifi, g, s)
+	case join:
+		err = p.JoinGroup(ifi, g)
+	default:
+		err = p.LeaveGroup(ifi, g)
+	}
+	return multicastErr(err)
+}
+
+// SetMulticast implements socket.Socket.
+func (c *Conn) SetMulticast(o socket.MulticastOption, v6 bool, value int) error {
+	if v6 {
+		p := ipv6.NewPacketConn(c.uc)
+		switch o {
+		case socket.MulticastTTL:
+			return multicastErr(p.SetMulticastHopLimit(value))
+		case socket.MulticastLoopback:
+			return multicastErr(p.SetMulticastLoopback(value != 0))
+		default:
+			return multicastErr(p.SetMulticastInterface(byIndex(value)))
+		}
+	}
+	p := ipv4.NewPacketConn(c.uc)
+	switch o {
+	case socket.MulticastTTL:
+		return multicastErr(p.SetMulticastTTL(value))
+	case socket.MulticastLoopback:
+		return multicastErr(p.SetMulticastLoopback(value != 0))
+	default:
+		return multicastErr(p.SetMulticastInterface(byIndex(value)))
+	}
+}
+
+// Multicast implements socket.Socket.
+func (c *Conn) Multicast(o socket.MulticastOption, v6 bool) (int, error) {
+	if v6 {
+		p := ipv6.NewPacketConn(c.uc)
+		switch o {
+		case socket.MulticastTTL:
+			n, err := p.MulticastHopLimit()
+			return n, multicastErr(err)
+		case socket.MulticastLoopback:
+			on, err := p.MulticastLoopback()
+			return toInt(on), multicastErr(err)
+		default:
+			ifi, err := p.MulticastInterface()
+			return indexOf(ifi), multicastErr(err)
+		}
+	}
+	p := ipv4.NewPacketConn(c.uc)
+	switch o {
+	case socket.MulticastTTL:
+		n, err := p.MulticastTTL()
+		return n, multicastErr(err)
+	case socket.MulticastLoopback:
+		on, err := p.MulticastLoopback()
+		return toInt(on), multicastErr(err)
+	default:
+		ifi, err := p.MulticastInterface()
+		return indexOf(ifi), multicastErr(err)
+	}
+}
+
+// multicastErr takes x/net's net.OpError off and gives its unexported
+// "not implemented" the name that errors.Is knows. x/net has no sentinel for
+// it; every errno comes as an os.SyscallError, and nothing else is left.
+func multicastErr(err error) error {
+	err = unwrapOp(err)
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*os.SyscallError](err); ok {
+		return err
+	}
+	if errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return errors.Join(errors.ErrUnsupported, err)
+}
+
+func udpAddr(a netip.Addr) *net.UDPAddr {
+	if !a.IsValid() {
+		return nil
+	}
+	return &net.UDPAddr{IP: a.WithZone("").AsSlice()}
+}
+
+// byIndex makes the net.Interface that x/net wants; it looks at nothing but the
+// index, and asks for addresses by it where the system wants one of those.
+func byIndex(i int) *net.Interface {
+	if i == 0 {
+		return nil
+	}
+	return &net.Interface{Index: i}
+}
+
+func indexOf(ifi *net.Interface) int {
+	if ifi == nil {
+		return 0
+	}
+	return ifi.Index
+}
+
+func toInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

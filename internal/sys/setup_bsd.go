@@ -1,0 +1,73 @@
+//go:build darwin || dragonfly || freebsd || netbsd || openbsd
+
+package sys
+
+import (
+	"errors"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+const bufferFactor = 1
+
+// growBuffer halves the wish until the system takes it: the BSDs refuse what is
+// above kern.ipc.maxsockbuf instead of cutting it.
+func growBuffer(rc syscall.RawConn, o bufferOption, n int) {
+	for ; n >= 4096; n /= 2 {
+		if setInt(rc, unix.SOL_SOCKET, int(o), n) == nil {
+			return
+		}
+	}
+}
+
+func beforeBind(rc syscall.RawConn, o socket.Options) error {
+	if o.ReuseAddr {
+		if err := setInt(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+			return err
+		}
+	}
+	// Several multicast receivers on one port need SO_REUSEPORT here.
+	if o.ReusePort || o.ReuseAddr {
+		return setInt(rc, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	}
+	return nil
+}
+
+func (c *Conn) setup(o socket.Options) error {
+	return onFD(c.rc, func(fd int) error {
+		on := func(level, option int) bool {
+			return unix.SetsockoptInt(fd, level, option, 1) == nil
+		}
+		if c.wildcard() {
+			v6 := inet6(fd)
+			if !v6 {
+				c.info.PacketInfo = on(unix.IPPROTO_IP, unix.IP_RECVDSTADDR)
+				on(unix.IPPROTO_IP, unix.IP_RECVIF)
+			} else {
+				c.info.PacketInfo = on(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO)
+			}
+		}
+		return nil
+	})
+}
+
+// disconnect is connect(2) to no address. Some of the BSDs do it and return an
+// error all the same.
+func disconnect(rc syscall.RawConn, f socket.Family) error {
+	return onFD(rc, func(fd int) error {
+		var sa unix.Sockaddr = &unix.SockaddrInet4{}
+		if inet6(fd) {
+			sa = &unix.SockaddrInet6{}
+		}
+		err := unix.Connect(fd, sa)
+		if _, still := unix.Getpeername(fd); errors.Is(still, unix.ENOTCONN) {
+			return nil
+		}
+		return sysErr("connect", err)
+	})
+}
+
+func drops(syscall.RawConn) (uint32, bool) { return 0, false }

@@ -1,0 +1,108 @@
+package sys
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// Linux doubles what SO_RCVBUF and SO_SNDBUF ask for, and reads the double back
+// (socket(7)): the rest is for its own bookkeeping.
+const bufferFactor = 2
+
+// growBuffer tries the variant that may pass rmem_max and wmem_max, which needs
+// CAP_NET_ADMIN, and takes the limited one otherwise.
+func growBuffer(rc syscall.RawConn, o bufferOption, n int) {
+	forced := unix.SO_RCVBUFFORCE
+	if o == writeBuffer {
+		forced = unix.SO_SNDBUFFORCE
+	}
+	if setInt(rc, unix.SOL_SOCKET, forced, n) != nil {
+		_ = setInt(rc, unix.SOL_SOCKET, int(o), n)
+	}
+}
+
+func beforeBind(rc syscall.RawConn, o socket.Options) error {
+	if o.ReuseAddr {
+		if err := setInt(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+			return err
+		}
+	}
+	if o.ReusePort {
+		return setInt(rc, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	}
+	return nil
+}
+
+// setup turns on what tells about datagrams. A kernel or a sandbox that lacks
+// one of these costs that feature only, never the socket; Info says so.
+func (c *Conn) setup(o socket.Options) error {
+	return onFD(c.rc, func(fd int) error {
+		on := func(level, option int) bool {
+			return unix.SetsockoptInt(fd, level, option, 1) == nil
+		}
+		v6 := inet6(fd)
+		if c.wildcard() {
+			c.info.PacketInfo = on(unix.IPPROTO_IP, unix.IP_PKTINFO)
+			if v6 {
+				// A dual-stack socket tells about IPv4 with both of them.
+				c.info.PacketInfo = on(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO)
+			}
+		}
+		on(unix.IPPROTO_IP, unix.IP_RECVTOS)
+		if v6 {
+			on(unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS)
+		}
+		if o.Timestamps {
+			c.info.Timestamps = on(unix.SOL_SOCKET, int(timestampOption))
+		}
+		// With these at 0 a socket gets the groups that it has joined itself, not
+		// those of everybody on the host (ip(7); Linux 2.6.31, 4.20 for IPv6).
+		c.info.MulticastFilter = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0) == nil
+		if v6 {
+			err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 0)
+			c.info.MulticastFilter = c.info.MulticastFilter && err == nil
+		}
+		return c.path.setup(fd, v6, o, &c.info)
+	})
+}
+
+// timestampOption asks for 64-bit seconds on 32-bit systems too (Linux 5.1):
+// there it is SO_TIMESTAMPNS_NEW.
+const timestampOption = unix.SO_TIMESTAMPNS + (unix.SO_TIMESTAMPNS_NEW-unix.SO_TIMESTAMPNS)*(8-unsafe.Sizeof(uintptr(0)))/4
+
+// disconnect is connect(2) to AF_UNSPEC.
+func disconnect(rc syscall.RawConn, _ socket.Family) error {
+	return onFD(rc, func(fd int) error {
+		sa := unix.RawSockaddr{Family: unix.AF_UNSPEC}
+		_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unsafe.Sizeof(sa))
+		if errno != 0 {
+			return sysErr("connect", errno)
+		}
+		return nil
+	})
+}
+
+// drops reads how many datagrams the socket's buffer had no room for, with
+// SO_MEMINFO (Linux 4.12): exact, and known without receiving another one.
+func drops(rc syscall.RawConn) (n uint32, ok bool) {
+	err := rc.Control(func(fd uintptr) {
+		var mem [skMeminfoVars]uint32
+		size := uint32(unsafe.Sizeof(mem))
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&mem)), uintptr(unsafe.Pointer(&size)), 0)
+		if errno == 0 && size >= (skMeminfoDrops+1)*4 {
+			n, ok = mem[skMeminfoDrops], true
+		}
+	})
+	return n, ok && err == nil
+}
+
+// Indexes of SO_MEMINFO's array, from linux/sock_diag.h.
+const (
+	skMeminfoDrops = 8
+	skMeminfoVars  = 9
+)

@@ -1,0 +1,42 @@
+//go:build aix || solaris
+
+package sys
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+const bufferFactor = 1
+
+func growBuffer(rc syscall.RawConn, o bufferOption, n int) {
+	for ; n >= 4096; n /= 2 {
+		if setInt(rc, unix.SOL_SOCKET, int(o), n) == nil {
+			return
+		}
+	}
+}
+
+func beforeBind(rc syscall.RawConn, o socket.Options) error {
+	if o.ReuseAddr || o.ReusePort {
+		return setInt(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	}
+	return nil
+}
+
+func (c *Conn) setup(socket.Options) error { return nil }
+
+func disconnect(rc syscall.RawConn, _ socket.Family) error {
+	return onFD(rc, func(fd int) error {
+		var sa unix.Sockaddr = &unix.SockaddrInet4{}
+		if inet6(fd) {
+			sa = &unix.SockaddrInet6{}
+		}
+		return sysErr("connect", unix.Connect(fd, sa))
+	})
+}
+
+func drops(syscall.RawConn) (uint32, bool) { return 0, false }

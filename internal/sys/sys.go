@@ -1,0 +1,207 @@
+// Package sys makes every system call of the toolkit. Its sockets are
+// net.UDPConns in Go's network poller; what net can't do is done on their
+// descriptors.
+//
+// What a system must supply, one file a system (or a group of them) each:
+//
+//	serve, send      the packet path: sys_linux.go, and sys_other.go for the rest
+//	                 (there with net.UDPConn's own calls, a datagram at a time; the
+//	                 tag udpbasic selects it on Linux too, so that it is tested)
+//	setup            options before the first read: setup_linux.go, setup_bsd.go, …
+//	connect, …       what net has no call for: fd_unix.go, fd_windows.go, fd_other.go
+//	Classify         what an errno means: errno_unix.go, errno_windows.go, …
+//	watch            changes of interfaces: watch_linux.go, watch_other.go
+//
+// Multicast memberships and options are golang.org/x/net's on every system.
+package sys
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// Conn is a socket of the kernel's. It implements socket.Socket.
+type Conn struct {
+	uc   *net.UDPConn
+	rc   syscall.RawConn
+	info socket.Info
+	path packetPath // what the packet path of this system keeps
+
+	bound netip.AddrPort // what bind was asked for, with the port it got
+	only  netip.Addr     // the one address that datagrams come for, if it is one
+
+	changing sync.Mutex // one change of the peer at a time
+}
+
+var _ socket.Socket = (*Conn)(nil)
+
+// Open implements socket.Network.
+func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (socket.Socket, error) {
+	lc := net.ListenConfig{Control: func(network, address string, rc syscall.RawConn) error {
+		if err := beforeBind(rc, o); err != nil {
+			return err
+		}
+		if o.Control != nil {
+			return o.Control(network, address, rc)
+		}
+		return nil
+	}}
+	address := local.String()
+	if !local.Addr().IsValid() {
+		address = ":" + portString(local.Port())
+	}
+	pc, err := lc.ListenPacket(ctx, network, address)
+	if err != nil {
+		return nil, unwrapOp(err)
+	}
+	return adopt(pc.(*net.UDPConn), o)
+}
+
+// Adopt makes a socket of uc, which it owns from now on, also when it fails.
+func Adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) { return adopt(uc, o) }
+
+func adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
+	rc, err := uc.SyscallConn()
+	if err != nil {
+		uc.Close()
+		return nil, unwrapOp(err)
+	}
+	c := &Conn{uc: uc, rc: rc}
+	if err := c.prepare(o); err != nil {
+		uc.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Conn) prepare(o socket.Options) error {
+	family, err := familyOf(c.rc)
+	if err != nil {
+		return err
+	}
+	c.info.Family = family
+	c.bound = c.Local()
+	if !c.wildcard() {
+		c.only = c.bound.Addr()
+	}
+	if err := setBroadcast(c.rc, o.Broadcast); err != nil {
+		return err
+	}
+	if c.info.ReadBuffer, err = setBuffer(c.rc, readBuffer, o.ReadBuffer); err != nil {
+		return err
+	}
+	if c.info.WriteBuffer, err = setBuffer(c.rc, writeBuffer, o.WriteBuffer); err != nil {
+		return err
+	}
+	return c.setup(o)
+}
+
+// Peer is the peer an adopted socket was already connected to.
+func (c *Conn) Peer() netip.AddrPort {
+	if ua, ok := c.uc.RemoteAddr().(*net.UDPAddr); ok {
+		return unmap(ua.AddrPort())
+	}
+	return netip.AddrPort{}
+}
+
+// Wake implements socket.Socket: a deadline in the past ends the wait of a
+// reader, and of the next one to come.
+func (c *Conn) Wake() { c.uc.SetReadDeadline(past) }
+
+var past = time.Unix(1, 0)
+
+// SetWriteDeadline implements socket.Socket.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return unwrapOp(c.uc.SetWriteDeadline(t)) }
+
+// SyscallConn implements socket.Socket.
+func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.rc, nil }
+
+// Close implements socket.Socket.
+func (c *Conn) Close() error { return unwrapOp(c.uc.Close()) }
+
+// Info implements socket.Socket.
+func (c *Conn) Info() socket.Info { return c.currentInfo() }
+
+// Local implements socket.Socket.
+func (c *Conn) Local() netip.AddrPort {
+	local, err := getsockname(c.rc)
+	if err != nil {
+		return unmap(c.uc.LocalAddr().(*net.UDPAddr).AddrPort())
+	}
+	return unmap(local)
+}
+
+// wildcard says whether datagrams may come for more than one address.
+func (c *Conn) wildcard() bool { return c.bound.Addr().IsUnspecified() }
+
+// Connect implements socket.Socket. A socket that is connected already is
+// disconnected first: connect(2) alone would keep the source address that was
+// chosen for the old peer.
+func (c *Conn) Connect(peer netip.AddrPort) error {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	old, _ := getpeername(c.rc)
+	if old.IsValid() {
+		if err := c.disconnect(); err != nil {
+			return err
+		}
+	}
+	if err := connect(c.rc, peer, c.info.Family); err != nil {
+		if old.IsValid() {
+			return errors.Join(err, connect(c.rc, unmap(old), c.info.Family))
+		}
+		return err
+	}
+	return c.peerChanged(true)
+}
+
+// Disconnect implements socket.Socket.
+func (c *Conn) Disconnect() error {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	if err := c.disconnect(); err != nil {
+		return err
+	}
+	return c.peerChanged(false)
+}
+
+// disconnect dissolves the association. Linux then forgets a port that it had
+// chosen itself, so the socket is bound again to the one that it had.
+func (c *Conn) disconnect() error {
+	had := c.Local()
+	if err := disconnect(c.rc, c.info.Family); err != nil {
+		return err
+	}
+	if has := c.Local(); has.Port() != had.Port() {
+		return bind(c.rc, netip.AddrPortFrom(c.bound.Addr(), had.Port()), c.info.Family)
+	}
+	return nil
+}
+
+// unmap takes the 4-in-6 form off an address.
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// unwrapOp takes the net.OpError off, since the layer above puts its own on.
+func unwrapOp(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
+}
+
+func sysErr(call string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return os.NewSyscallError(call, err)
+}

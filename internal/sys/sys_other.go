@@ -1,0 +1,146 @@
+// (until the Linux path exists this one serves it too)
+
+package sys
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/udpkit/udp/internal/buffer"
+	"github.com/udpkit/udp/internal/cmsg"
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// This is the portable packet path: net.UDPConn's calls, one datagram at a
+// time. It has no error queue: an ICMP message shows as the error of the next
+// read or send.
+
+// packetPath has nothing to keep here.
+type packetPath struct{}
+
+func (packetPath) setup(int, bool, socket.Options, *socket.Info) error { return nil }
+
+func (c *Conn) peerChanged(bool) error { return nil }
+
+func (c *Conn) currentInfo() socket.Info {
+	info := c.info
+	info.Batch, info.Segments = 1, 1
+	return info
+}
+
+// drainWait bounds the wait for a datagram that the kernel had queued already;
+// net.UDPConn can't read without waiting at all.
+const drainWait = 20 * time.Millisecond
+
+// minSkb is less than any system takes of a receive buffer beside the payload.
+const minSkb = 64
+
+// soon lets a read take what is there before the Sink is asked again.
+const soon = time.Millisecond
+
+// Serve implements socket.Socket.
+func (c *Conn) Serve(sink socket.Sink) error {
+	var (
+		oob      = make([]byte, cmsg.Space)
+		ps       = make([]socket.Packet, 1)
+		draining bool
+		budget   = 1 // bytes that may have been queued when draining began
+	)
+	for budget > 0 {
+		if draining {
+			c.uc.SetReadDeadline(time.Now().Add(drainWait))
+		}
+		b := buffer.Get()
+		n, oobn, _, from, err := c.uc.ReadMsgUDPAddrPort(b.B, oob)
+		if err != nil {
+			b.Release(1)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				if draining {
+					return nil
+				}
+				// Cleared first: a Wake from now on is seen by the next read.
+				c.uc.SetReadDeadline(time.Time{})
+				switch sink.Woken() {
+				case socket.Soon:
+					c.uc.SetReadDeadline(time.Now().Add(soon))
+				case socket.Drain:
+					draining, budget = true, c.info.ReadBuffer*bufferFactor
+				case socket.Stop:
+					return nil
+				}
+				continue
+			}
+			if Classify(err) == Closed {
+				return unwrapOp(err)
+			}
+			if !sink.Fault(unwrapOp(err)) {
+				return nil
+			}
+			continue
+		}
+		m := cmsg.Received{To: c.only}
+		cmsg.Parse(oob[:oobn], &m)
+		ps[0] = socket.Packet{
+			Data: b.B[:n], Buf: b, From: unmap(from),
+			To: m.To, Own: m.Own, IfIndex: m.IfIndex, ECN: m.ECN, Time: m.Time,
+		}
+		more := sink.Packets(ps)
+		b.Release(1)
+		if !more {
+			return nil
+		}
+		if draining {
+			budget -= n + minSkb
+		}
+	}
+	return nil
+}
+
+// Discard implements socket.Socket.
+func (c *Conn) Discard() int { return 0 }
+
+var oobs = sync.Pool{New: func() any { b := make([]byte, 0, 64); return &b }}
+
+// Send implements socket.Socket.
+func (c *Conn) Send(m socket.Message) error {
+	if !m.To.IsValid() {
+		_, err := c.uc.Write(m.Data)
+		return unwrapOp(err)
+	}
+	if !m.From.IsValid() && m.ECN == 0 {
+		_, err := c.uc.WriteToUDPAddrPort(m.Data, m.To)
+		return unwrapOp(err)
+	}
+	oob := oobs.Get().(*[]byte)
+	b := (*oob)[:0]
+	if m.From.IsValid() {
+		b = cmsg.AppendSource(b, m.From)
+	}
+	if m.ECN != 0 {
+		b = cmsg.AppendECN(b, m.ECN, m.To.Addr().Is6())
+	}
+	_, _, err := c.uc.WriteMsgUDPAddrPort(m.Data, b, m.To)
+	*oob = b
+	oobs.Put(oob)
+	return unwrapOp(err)
+}
+
+// SendBatch implements socket.Socket.
+func (c *Conn) SendBatch(ms []socket.Message) (int, error) {
+	for i := range ms {
+		if err := c.Send(ms[i]); err != nil {
+			return i, err
+		}
+	}
+	return len(ms), nil
+}
+
+// Drops implements socket.Socket.
+func (c *Conn) Drops() int64 {
+	if n, ok := drops(c.rc); ok {
+		return int64(n)
+	}
+	return -1
+}

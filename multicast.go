@@ -1,0 +1,256 @@
+package udp
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// MulticastConn is a [Conn] that can join multicast groups (RFC 1112, RFC 3376,
+// RFC 3810). Only what is sent to a joined group on an interface where it is
+// joined arrives, whatever others on this host have joined, beside unicast.
+type MulticastConn struct{ *Conn }
+
+// ListenMulticast binds a socket, joins the groups on every interface, and
+// starts the socket's goroutine. It is Config{}.ListenMulticast.
+func ListenMulticast(ctx context.Context, network, address string, h Handler, groups ...netip.Addr) (*MulticastConn, error) {
+	return Config{}.ListenMulticast(ctx, network, address, h, groups...)
+}
+
+// ListenMulticast binds a socket as [Config.Listen] does, joins the groups as
+// [MulticastConn.Join] does without interfaces, and starts the socket's
+// goroutine, which feeds h.
+//
+// With network "udp", and no host in the address, the groups choose the family;
+// groups of both, or none, make a socket of both families, where the system can
+// join IPv4 groups on it (Linux). When the host is a group it is joined too.
+//
+// Several sockets, also of other programs, can share the port with
+// Config.ReuseAddr; each then gets every datagram of its groups.
+func (cfg Config) ListenMulticast(ctx context.Context, network, address string, h Handler, groups ...netip.Addr) (*MulticastConn, error) {
+	network, address, groups = fitGroups(network, address, groups)
+	c, err := cfg.open(ctx, network, address, h)
+	if err != nil {
+		return nil, err
+	}
+	m := &c.multicast
+	c.groups = newRegistry(c)
+	for _, group := range groups {
+		if err := m.Join(group); err != nil {
+			c.groups.stop()
+			c.sock.Close()
+			return nil, err
+		}
+	}
+	c.start()
+	return m, nil
+}
+
+// fitGroups chooses the family of network "udp" after the groups, and makes a
+// group in the address one of the groups.
+func fitGroups(network, address string, groups []netip.Addr) (string, string, []netip.Addr) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return network, address, groups // open will say it
+	}
+	if a, err := netip.ParseAddr(host); err == nil && a.IsMulticast() {
+		groups = append([]netip.Addr{a}, groups...)
+		address = net.JoinHostPort("", port)
+		host = ""
+	}
+	if network != "udp" || host != "" || len(groups) == 0 {
+		return network, address, groups
+	}
+	v4 := 0
+	for _, g := range groups {
+		if g.Unmap().Is4() {
+			v4++
+		}
+	}
+	switch v4 {
+	case len(groups):
+		network = "udp4"
+	case 0:
+		network = "udp6"
+	}
+	return network, address, groups
+}
+
+// Multicast returns the socket as a [MulticastConn], if ListenMulticast has
+// made it. It is for Handlers, which get a [*Conn].
+func (c *Conn) Multicast() (*MulticastConn, bool) {
+	if c.groups == nil {
+		return nil, false
+	}
+	return &c.multicast, true
+}
+
+// Join joins a group on the named interfaces, or, without any, on every one
+// that is up and can multicast (on loopback only if there is no other). It is
+// enough that one of them accepts: [MulticastConn.Memberships] tells which did.
+// Joining again adds interfaces. An IPv6 group may name its interface as its
+// zone.
+//
+// Errors: EINVAL for what is no group, [ErrFamily], and, when no interface
+// accepted, all their errors joined.
+func (m *MulticastConn) Join(group netip.Addr, ifs ...*net.Interface) error {
+	return m.opErrorGroup("join", group, m.join(group, netip.Addr{}, ifs))
+}
+
+// JoinSource joins a group for datagrams of one source only (source-specific
+// multicast, RFC 4607). It can be called for several sources. It fails with
+// [errors.ErrUnsupported] where the system can't do it: Windows, NetBSD, OpenBSD.
+// Otherwise it is as [MulticastConn.Join].
+func (m *MulticastConn) JoinSource(group, source netip.Addr, ifs ...*net.Interface) error {
+	if !source.IsValid() {
+		return m.opErrorGroup("join", group, &net.AddrError{Err: "missing source address"})
+	}
+	return m.opErrorGroup("join", group, m.join(group, source, ifs))
+}
+
+// Leave undoes Join on the named interfaces, or on all. Leaving what was not
+// joined is EADDRNOTAVAIL.
+func (m *MulticastConn) Leave(group netip.Addr, ifs ...*net.Interface) error {
+	return m.opErrorGroup("leave", group, m.leave(group, netip.Addr{}, ifs))
+}
+
+// LeaveSource undoes JoinSource on the named interfaces, or on all.
+func (m *MulticastConn) LeaveSource(group, source netip.Addr, ifs ...*net.Interface) error {
+	if !source.IsValid() {
+		return m.opErrorGroup("leave", group, &net.AddrError{Err: "missing source address"})
+	}
+	return m.opErrorGroup("leave", group, m.leave(group, source, ifs))
+}
+
+func (m *MulticastConn) join(group, source netip.Addr, ifs []*net.Interface) error {
+	key, err := m.key(group, source)
+	if err != nil {
+		return err
+	}
+	return m.groups.join(key, group.Zone(), ifs)
+}
+
+func (m *MulticastConn) leave(group, source netip.Addr, ifs []*net.Interface) error {
+	key, err := m.key(group, source)
+	if err != nil {
+		return err
+	}
+	return m.groups.leave(key, group.Zone(), ifs)
+}
+
+// key checks a group and its source and brings them into one form.
+func (m *MulticastConn) key(group, source netip.Addr) (membershipKey, error) {
+	key := membershipKey{group: group.Unmap().WithZone(""), source: source.Unmap().WithZone("")}
+	switch {
+	case m.closed():
+		return key, net.ErrClosed
+	case !key.group.IsMulticast():
+		return key, fmt.Errorf("%v is not a multicast group: %w", group, os.NewSyscallError("setsockopt", syscall.EINVAL))
+	case key.source.IsValid() && (key.source.IsMulticast() || key.source.IsUnspecified()):
+		return key, fmt.Errorf("%v is not a source: %w", source, os.NewSyscallError("setsockopt", syscall.EINVAL))
+	case key.source.IsValid() && key.source.Is4() != key.group.Is4(), !m.family.Has(key.group):
+		return key, ErrFamily
+	}
+	return key, nil
+}
+
+func (m *MulticastConn) opErrorGroup(op string, group netip.Addr, err error) error {
+	if err == nil {
+		return nil
+	}
+	return m.opError(op, netip.AddrPortFrom(group, m.LocalAddrPort().Port()), err)
+}
+
+// Memberships returns what has been joined and not left, in the order of
+// joining, and for each interface whether it holds.
+func (m *MulticastConn) Memberships() []Membership { return m.groups.list() }
+
+// SetTTL sets the time to live (IPv4) and the hop limit (IPv6) of what is sent
+// to groups: 0 stays on this host, 1, the default, in the local network, up
+// to 255.
+func (m *MulticastConn) SetTTL(n int) error {
+	if n < 0 || n > 255 {
+		return m.opError("set", netip.AddrPort{}, os.NewSyscallError("setsockopt", syscall.EINVAL))
+	}
+	return m.setOption(socket.MulticastTTL, n)
+}
+
+// TTL returns the time to live of what is sent to groups.
+func (m *MulticastConn) TTL() (int, error) { return m.option(socket.MulticastTTL) }
+
+// SetLoopback says whether what is sent to groups also reaches sockets on this
+// host, this one included; it does by default. On Windows it is the receiver's
+// choice instead of the sender's. Linux ignores it on the loopback interface.
+func (m *MulticastConn) SetLoopback(on bool) error {
+	n := 0
+	if on {
+		n = 1
+	}
+	return m.setOption(socket.MulticastLoopback, n)
+}
+
+// Loopback returns what SetLoopback has set.
+func (m *MulticastConn) Loopback() (bool, error) {
+	n, err := m.option(socket.MulticastLoopback)
+	return n != 0, err
+}
+
+// SetInterface chooses the interface that datagrams to groups leave by; nil
+// leaves it to the system, which asks its routing table.
+func (m *MulticastConn) SetInterface(ifi *net.Interface) error {
+	index := 0
+	if ifi != nil {
+		index = ifi.Index
+	}
+	if err := m.setOption(socket.MulticastInterface, index); err != nil {
+		return err
+	}
+	m.groups.setOut(index)
+	return nil
+}
+
+// Interface returns what SetInterface has chosen, nil for the system's choice.
+func (m *MulticastConn) Interface() (*net.Interface, error) {
+	index := m.groups.outIndex()
+	if index == 0 {
+		return nil, nil
+	}
+	ifs, err := m.source.Interfaces()
+	if err == nil {
+		for i := range ifs {
+			if ifs[i].Index == index {
+				return &ifs[i].Interface, nil
+			}
+		}
+		err = &net.AddrError{Err: "the interface is gone"}
+	}
+	return nil, m.opError("get", netip.AddrPort{}, err)
+}
+
+// setOption sets an option for each family that the socket sends to.
+func (m *MulticastConn) setOption(o socket.MulticastOption, value int) error {
+	var err error
+	if m.closed() {
+		err = net.ErrClosed
+	}
+	if err == nil && m.family&socket.IPv4 != 0 {
+		err = m.sock.SetMulticast(o, false, value)
+	}
+	if err == nil && m.family&socket.IPv6 != 0 {
+		err = m.sock.SetMulticast(o, true, value)
+	}
+	return m.opError("set", netip.AddrPort{}, err)
+}
+
+func (m *MulticastConn) option(o socket.MulticastOption) (int, error) {
+	if m.closed() {
+		return 0, m.opError("get", netip.AddrPort{}, net.ErrClosed)
+	}
+	n, err := m.sock.Multicast(o, m.family&socket.IPv4 == 0)
+	return n, m.opError("get", netip.AddrPort{}, err)
+}

@@ -1,0 +1,164 @@
+package udp
+
+import (
+	"fmt"
+	"sync"
+)
+
+// Overflow says what becomes of a datagram for which there is no room.
+type Overflow int
+
+const (
+	// Block waits for room, while the kernel's buffer takes what arrives and drops
+	// what it can't (Stats.KernelDrops).
+	Block Overflow = iota
+	// DropNewest drops the datagram that has just been read.
+	DropNewest
+	// DropOldest drops the one that has waited longest.
+	DropOldest
+)
+
+// String returns the name of the policy.
+func (o Overflow) String() string {
+	switch o {
+	case Block:
+		return "Block"
+	case DropNewest:
+		return "DropNewest"
+	case DropOldest:
+		return "DropOldest"
+	}
+	return fmt.Sprintf("Overflow(%d)", int(o))
+}
+
+// Queue is a [Handler] that puts datagrams into a channel: the ordinary way to
+// consume them. It may serve several sockets, one after another too, as long as
+// not all of them have stopped.
+//
+// A datagram out of the channel belongs to who received it: see
+// [Datagram.Release].
+type Queue struct {
+	datagrams chan Datagram
+	refusals  chan *Refusal
+	done      chan struct{}
+	overflow  Overflow
+
+	mu      sync.Mutex
+	sockets int
+	ended   bool
+	err     error
+}
+
+var _ Handler = (*Queue)(nil)
+
+// NewQueue makes a Queue for capacity datagrams, at least one. It panics when
+// overflow is none of the three policies.
+func NewQueue(capacity int, overflow Overflow) *Queue {
+	if overflow < Block || overflow > DropOldest {
+		panic("udp: NewQueue: " + overflow.String())
+	}
+	capacity = max(capacity, 1)
+	return &Queue{
+		datagrams: make(chan Datagram, capacity),
+		refusals:  make(chan *Refusal, min(capacity, maxRefusals)),
+		done:      make(chan struct{}),
+		overflow:  overflow,
+	}
+}
+
+const maxRefusals = 256
+
+// Datagrams returns the channel. It is closed once the last of the Queue's
+// sockets has stopped; what lies in it then can still be received.
+func (q *Queue) Datagrams() <-chan Datagram { return q.datagrams }
+
+// Refusals returns a channel of what [Handler.Refused] would get. It keeps the
+// newest 256, or as many as the Queue's capacity if that is less, so nobody has
+// to receive them. It is closed with Datagrams.
+func (q *Queue) Refusals() <-chan *Refusal { return q.refusals }
+
+// Done is closed once the last of the Queue's sockets has stopped.
+func (q *Queue) Done() <-chan struct{} { return q.done }
+
+// Err returns the first error that stopped one of the sockets; nil if none did.
+func (q *Queue) Err() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.err
+}
+
+func (q *Queue) finished() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.ended
+}
+
+// Started implements [Handler].
+func (q *Queue) Started(c *Conn) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.sockets++
+}
+
+// Received implements [Handler].
+func (q *Queue) Received(c *Conn, d Datagram) {
+	d.Retain()
+	select {
+	case q.datagrams <- d:
+		return
+	default:
+	}
+	switch q.overflow {
+	case Block:
+		select {
+		case q.datagrams <- d:
+		case <-c.closing:
+			d.drop(&c.stats.closed)
+		}
+	case DropNewest:
+		d.drop(&c.stats.queue)
+	case DropOldest:
+		for {
+			select {
+			case old := <-q.datagrams:
+				old.drop(&old.conn.stats.queue)
+			default:
+			}
+			select {
+			case q.datagrams <- d:
+				return
+			default:
+			}
+		}
+	}
+}
+
+// Refused implements [Handler].
+func (q *Queue) Refused(_ *Conn, r *Refusal) {
+	for {
+		select {
+		case q.refusals <- r:
+			return
+		default:
+		}
+		select {
+		case <-q.refusals:
+		default:
+		}
+	}
+}
+
+// Stopped implements [Handler].
+func (q *Queue) Stopped(_ *Conn, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err == nil {
+		q.err = err
+	}
+	if q.sockets--; q.sockets == 0 {
+		q.ended = true
+		close(q.datagrams)
+		close(q.refusals)
+		close(q.done)
+	}
+}

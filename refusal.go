@@ -1,0 +1,50 @@
+package udp
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// A Refusal is one ICMP message (RFC 792, RFC 4443) about a datagram that was
+// sent earlier, and an error: it is [ErrRefused] and its errno, so
+// errors.Is(r, syscall.ECONNREFUSED) says that nobody listens on that port.
+//
+// On Linux all fields are filled. Elsewhere the system tells an errno only: Err
+// is set, Peer is the socket's peer, and the other fields are zero.
+type Refusal struct {
+	Peer       netip.AddrPort // where the datagram was sent to
+	Offender   netip.Addr     // who sent the message: the peer, or a router before it
+	Type, Code uint8          // of ICMP or ICMPv6, after Peer's family
+	MTU        int            // bytes, where the message carries one, otherwise 0
+	Payload    []byte         // as much of the refused datagram's payload as came back
+	Err        error          // what the system makes of it: a [syscall.Errno]
+}
+
+// Error implements error.
+func (r *Refusal) Error() string {
+	s := fmt.Sprintf("udp: datagram to %v was refused: %v", r.Peer, r.Err)
+	if r.Offender.IsValid() {
+		s += fmt.Sprintf(" (ICMP type %d code %d from %v)", r.Type, r.Code, r.Offender)
+	}
+	return s
+}
+
+// Is says that r is ErrRefused.
+func (r *Refusal) Is(target error) bool { return target == ErrRefused }
+
+// Unwrap returns r.Err.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// refusal makes what the Handler gets of what the socket told.
+func (c *Conn) refusal(r socket.Report) *Refusal {
+	if !r.Peer.IsValid() {
+		if p := c.peer.Load(); p != nil {
+			r.Peer = *p
+		}
+	}
+	return &Refusal{Peer: r.Peer, Offender: r.Offender, Type: r.Type, Code: r.Code,
+		MTU: r.MTU, Payload: bytes.Clone(r.Payload), Err: r.Err}
+}

@@ -1,0 +1,321 @@
+package udp
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
+)
+
+// SendTo sends b, which may be empty and is only read while SendTo runs, to one
+// address. It waits while the kernel's buffer is full, until the write deadline.
+// On a connected socket only its peer can be sent to; another address is EISCONN.
+//
+// An error left by an older datagram is never charged to this one: the send is
+// repeated. Errors: [ErrFamily] and [ErrTooLarge] before any system call,
+// [net.ErrClosed], [os.ErrDeadlineExceeded], errnos of the system, all in a
+// [*net.OpError].
+func (c *Conn) SendTo(b []byte, to netip.AddrPort) error {
+	return c.sendFrom(b, to, netip.Addr{}, 0)
+}
+
+func (c *Conn) sendFrom(b []byte, to netip.AddrPort, from netip.Addr, ecn ECN) error {
+	m := socket.Message{Data: b, To: to, From: from, ECN: uint8(ecn)}
+	err := c.address(&m)
+	if err == nil {
+		err = c.send(m)
+	} else {
+		c.countFailure(err)
+	}
+	if err != nil {
+		return c.opError("send", to, err)
+	}
+	return nil
+}
+
+// SendBatch sends the messages in order, with fewer system calls where the
+// system can. It returns how many the kernel took; the error, nil if that is
+// all, is about the message after those, and the rest was not tried. Otherwise
+// it is as [Conn.SendTo].
+func (c *Conn) SendBatch(ms []Message) (int, error) {
+	batch := batches.Get().(*[]socket.Message)
+	defer func() {
+		clear(*batch)
+		*batch = (*batch)[:0]
+		batches.Put(batch)
+	}()
+	var bad error
+	for i := range ms {
+		m := socket.Message{Data: ms[i].Data, To: ms[i].To, From: ms[i].From, ECN: uint8(ms[i].ECN & 3)}
+		if bad = c.address(&m); bad != nil {
+			break
+		}
+		*batch = append(*batch, m)
+	}
+	n, err := c.sendAll(*batch)
+	if err == nil && bad != nil {
+		err = bad
+		c.countFailure(err)
+	}
+	if err != nil {
+		return n, c.opError("send", ms[n].To, err)
+	}
+	return n, nil
+}
+
+var batches = sync.Pool{New: func() any { return new([]socket.Message) }}
+
+// Flush sends at once what callbacks have gathered; it is for callbacks that
+// run long after they have sent. Its error is of the first datagram that
+// failed.
+func (c *Conn) Flush() error { return nil }
+
+// SetWriteDeadline bounds the waiting of sends, also of those that wait now; a
+// zero t means no deadline.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	if c.closed() {
+		return c.opError("set", netip.AddrPort{}, net.ErrClosed)
+	}
+	c.deadline.Store(&t)
+	return c.opError("set", netip.AddrPort{}, c.sock.SetWriteDeadline(t))
+}
+
+// Payloads can't be longer than this: the length field of UDP counts its own
+// header of 8 bytes (RFC 768), that of IPv4 also the 20 of IPv4 (RFC 791).
+const (
+	maxPayloadIPv4 = 65535 - 8 - 20
+	maxPayloadIPv6 = 65535 - 8
+)
+
+// address brings a message into the form the socket wants, or says why it can't
+// be sent. Nothing here asks the system.
+func (c *Conn) address(m *socket.Message) error {
+	if peer := c.peer.Load(); peer != nil {
+		if m.To.IsValid() && m.To != *peer && unmap(m.To) != *peer {
+			return os.NewSyscallError("sendto", syscall.EISCONN)
+		}
+		m.To, m.From = netip.AddrPort{}, netip.Addr{}
+		return checkSize(len(m.Data), peer.Addr())
+	}
+	to := m.To.Addr()
+	switch {
+	case !to.IsValid():
+		return &net.AddrError{Err: "missing address"}
+	case to.Is4In6():
+		to = to.Unmap()
+		m.To = netip.AddrPortFrom(to, m.To.Port())
+	}
+	if m.To.Port() == 0 {
+		return &net.AddrError{Err: "port 0 can't be sent to", Addr: m.To.String()}
+	}
+	if m.From.IsValid() {
+		m.From = m.From.Unmap()
+		if m.From.Is4() != to.Is4() {
+			return ErrFamily
+		}
+	}
+	if !c.family.Has(to) {
+		return ErrFamily
+	}
+	return checkSize(len(m.Data), to)
+}
+
+func checkSize(n int, to netip.Addr) error {
+	limit := maxPayloadIPv6
+	if to.Is4() {
+		limit = maxPayloadIPv4
+	}
+	if n > limit {
+		return &SizeError{Size: n, Max: limit}
+	}
+	return nil
+}
+
+// sendAll sends a batch, going on after errors that are not the batch's own.
+func (c *Conn) sendAll(ms []socket.Message) (sent int, err error) {
+	for sent < len(ms) {
+		if c.closed() {
+			err = net.ErrClosed
+			break
+		}
+		n, berr := c.sock.SendBatch(ms[sent:])
+		c.count(ms[sent : sent+n])
+		sent += n
+		if berr == nil {
+			continue
+		}
+		// The one that failed goes the way of a single one, with its repetitions.
+		if err = c.sendAgain(ms[sent], berr); err != nil {
+			return sent, err
+		}
+		sent++
+	}
+	if err != nil {
+		c.countFailure(err)
+	}
+	return sent, err
+}
+
+// send sends one message.
+func (c *Conn) send(m socket.Message) error {
+	if c.closed() {
+		c.countFailure(net.ErrClosed)
+		return net.ErrClosed
+	}
+	if err := c.sock.Send(m); err != nil {
+		return c.sendAgain(m, err)
+	}
+	c.stats.sent.Add(1)
+	c.stats.sentBytes.Add(uint64(len(m.Data)))
+	return nil
+}
+
+// Bounds of repeating a send. Other goroutines' datagrams may be refused between
+// two tries, so one repetition would not always do.
+const (
+	maxStale   = 64
+	maxNoBuffs = 6 // 1, 2, 4, 8, 16, 32 ms
+)
+
+// sendAgain goes on with a send that failed with err: it sorts the error, and
+// repeats the send as long as the error may be an older datagram's or may pass.
+// The datagram itself has not left when a send returns an error.
+func (c *Conn) sendAgain(m socket.Message, err error) error {
+	var stale, again, full int
+	for {
+		switch sys.Classify(err) {
+		case sys.Report:
+			if stale == maxStale {
+				return c.failed(m, err)
+			}
+			stale++
+			c.stats.retried.Add(1)
+			c.reportedBySend(err)
+		case sys.Unreachable, sys.Denied:
+			// An older datagram's ICMP message, or this one's missing route. EPERM also
+			// comes from a fresh socket's first send: https://go.dev/issue/63322.
+			if again == 1 {
+				return c.failed(m, err)
+			}
+			again++
+			c.stats.retried.Add(1)
+		case sys.Again:
+		case sys.NoBuffers:
+			if full == maxNoBuffs {
+				return c.failed(m, err)
+			}
+			if werr := c.waitForBuffers(time.Millisecond << full); werr != nil {
+				return c.failed(m, werr)
+			}
+			full++
+		default:
+			return c.failed(m, err)
+		}
+		if c.closed() {
+			return c.failed(m, net.ErrClosed)
+		}
+		last := err
+		if err = c.sock.Send(m); err == nil {
+			if again == 1 && sys.Classify(last) == sys.Unreachable {
+				c.reportedBySend(last) // so it was an older one's
+			}
+			c.stats.sent.Add(1)
+			c.stats.sentBytes.Add(uint64(len(m.Data)))
+			return nil
+		}
+	}
+}
+
+// reportedBySend tells the Handler of an ICMP message that a send has met,
+// where no error queue does.
+func (c *Conn) reportedBySend(err error) {
+	peer := c.peer.Load()
+	if peer == nil || c.sock.Info().ErrorQueue {
+		return
+	}
+	f := c.refusal(socket.Report{Peer: *peer, Err: errnoOf(err)})
+	c.post(func() { c.reader.refuse(f) })
+}
+
+// waitForBuffers waits, but not past the write deadline or a Close.
+func (c *Conn) waitForBuffers(d time.Duration) error {
+	if t := c.deadline.Load(); t != nil && !t.IsZero() && time.Until(*t) < d {
+		return os.ErrDeadlineExceeded
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-c.closing:
+		return net.ErrClosed
+	}
+}
+
+// failed counts a datagram that was not sent and gives its error the form that
+// callers know.
+func (c *Conn) failed(m socket.Message, err error) error {
+	switch sys.Classify(err) {
+	case sys.Deadline:
+		if c.closed() { // Close ends waiting sends with a deadline
+			err = net.ErrClosed
+		}
+	case sys.TooLarge:
+		err = &SizeError{Size: len(m.Data)}
+	}
+	c.countFailure(err)
+	return err
+}
+
+func (c *Conn) countFailure(err error) {
+	f := failOther
+	switch class := sys.Classify(err); {
+	case errors.Is(err, ErrTooLarge):
+		f = failTooLarge
+	case errors.Is(err, ErrFamily), isAddrError(err):
+		f = failFamily
+	case class == sys.NoBuffers:
+		f = failNoBuffers
+	case class == sys.Unreachable, class == sys.Report:
+		f = failUnreachable
+	case class == sys.Denied:
+		f = failDenied
+	case class == sys.Deadline:
+		f = failDeadline
+	case class == sys.Closed:
+		f = failClosed
+	}
+	c.stats.failed[f].Add(1)
+}
+
+func (c *Conn) count(ms []socket.Message) {
+	bytes := 0
+	for i := range ms {
+		bytes += len(ms[i].Data)
+	}
+	c.stats.sent.Add(uint64(len(ms)))
+	c.stats.sentBytes.Add(uint64(bytes))
+}
+
+func isAddrError(err error) bool {
+	_, ok := errors.AsType[*net.AddrError](err)
+	return ok
+}
+
+// errnoOf returns the errno inside err, or err.
+func errnoOf(err error) error {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno
+	}
+	return err
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}

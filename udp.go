@@ -1,0 +1,266 @@
+package udp
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/udpkit/udp/internal/goid"
+	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
+)
+
+// Conn is a UDP socket with a goroutine that reads it and feeds its [Handler].
+// Its methods may be called from any goroutine and from inside callbacks.
+type Conn struct {
+	sock    socket.Socket
+	source  socket.Network
+	handler Handler
+	cfg     Config
+	network string
+	family  socket.Family
+	log     limitedLog
+	stats   counters
+
+	callback atomic.Uintptr                 // goid of the goroutine that runs callbacks
+	phase    atomic.Int32                   // running … stopping
+	peer     atomic.Pointer[netip.AddrPort] // nil: unconnected
+	local    atomic.Pointer[netip.AddrPort]
+	deadline atomic.Pointer[time.Time] // of writes
+
+	closing chan struct{} // closed when Close begins
+	done    chan struct{} // closed when all is over
+	end     sync.Once     // guards closing
+
+	connecting sync.Mutex // one change of the peer at a time
+	mu         sync.Mutex // guards events
+	events     []func()   // to run on the socket's goroutine
+
+	connected ConnectedConn // what Connected and Multicast return
+	multicast MulticastConn
+	groups    *registry // nil unless made by ListenMulticast
+	// checkGroups: the system lets in what others have joined.
+	checkGroups bool
+	reader      reader // owned by the socket's goroutine
+}
+
+// The phases of a Conn's life, in order.
+const (
+	running  int32 = iota
+	draining       // Shutdown: take what is queued, then stop
+	stopping       // Close: handle nothing more
+)
+
+// Listen binds a UDP socket and starts its goroutine, which feeds h. It is
+// Config{}.Listen.
+func Listen(ctx context.Context, network, address string, h Handler) (*Conn, error) {
+	return Config{}.Listen(ctx, network, address, h)
+}
+
+// Listen binds a UDP socket and starts its goroutine, which feeds h.
+//
+// The network is "udp", "udp4" or "udp6", and the address "host:port" as in
+// [net.Listen]: a host name is resolved, an empty or unspecified host means
+// every address of this host (of both families for "udp"), and port 0 a free
+// port, which [Conn.LocalAddrPort] tells. A socket bound to every address
+// replies from the one that was asked, see [Datagram.Reply].
+//
+// ctx bounds resolving and binding only. Errors are [*net.OpError]s.
+func (cfg Config) Listen(ctx context.Context, network, address string, h Handler) (*Conn, error) {
+	c, err := cfg.open(ctx, network, address, h)
+	if err != nil {
+		return nil, err
+	}
+	c.start()
+	return c, nil
+}
+
+// Adopt makes a Conn of uc, which it owns from now on, also when it fails:
+// nothing else may read, write or close it. When uc is connected, so is the
+// Conn. Config.ReuseAddr, ReusePort, Control and Network do not apply.
+func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
+	if uc == nil {
+		return nil, opError("adopt", "udp", nil, syscall.EINVAL)
+	}
+	addr := uc.LocalAddr()
+	if err := cfg.check(h); err != nil {
+		uc.Close()
+		return nil, opError("adopt", "udp", addr, err)
+	}
+	sock, err := sys.Adopt(uc, cfg.options())
+	if err != nil {
+		return nil, opError("adopt", "udp", addr, err)
+	}
+	c := newConn(sock, cfg, "udp", h)
+	c.checkGroups = false // its owner may have joined some
+	if peer := sock.Peer(); peer.IsValid() {
+		if err := c.connect(peer); err != nil {
+			sock.Close()
+			return nil, opError("adopt", "udp", addr, err)
+		}
+	}
+	c.start()
+	return c, nil
+}
+
+// open binds without starting anything.
+func (cfg Config) open(ctx context.Context, network, address string, h Handler) (*Conn, error) {
+	if err := cfg.check(h); err != nil {
+		return nil, opError("listen", network, nil, err)
+	}
+	locals, err := cfg.resolve(ctx, "listen", network, address)
+	if err != nil {
+		return nil, err
+	}
+	var first error
+	for _, local := range locals {
+		sock, err := cfg.source().Open(ctx, network, local, cfg.options())
+		if err == nil {
+			return newConn(sock, cfg, network, h), nil
+		}
+		if first == nil {
+			first = opError("listen", network, net.UDPAddrFromAddrPort(local), err)
+		}
+	}
+	return nil, first
+}
+
+func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
+	c := &Conn{
+		sock: sock, source: cfg.source(), handler: h, cfg: cfg, network: network,
+		family:  sock.Info().Family,
+		log:     limitedLog{to: cfg.Logger},
+		closing: make(chan struct{}), done: make(chan struct{}),
+	}
+	c.connected.Conn, c.multicast.Conn, c.reader.Conn = c, c, c
+	c.checkGroups = !sock.Info().MulticastFilter
+	c.learnLocal()
+	return c
+}
+
+// start runs Started and then the goroutine.
+func (c *Conn) start() {
+	c.callback.Store(goid.ID())
+	c.guard("Started", func() { c.handler.Started(c) })
+	c.callback.Store(0)
+	go c.reader.run()
+}
+
+func (c *Conn) learnLocal() {
+	local := c.sock.Local()
+	c.local.Store(&local)
+}
+
+// LocalAddr returns the address the socket is bound to, a [*net.UDPAddr].
+func (c *Conn) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(c.LocalAddrPort()) }
+
+// LocalAddrPort returns the address the socket is bound to. On a connected
+// socket it is the one that datagrams to the peer leave from.
+func (c *Conn) LocalAddrPort() netip.AddrPort { return *c.local.Load() }
+
+// String names the socket for people: its network, address and peer.
+func (c *Conn) String() string {
+	s := c.network + " " + c.LocalAddrPort().String()
+	if p := c.peer.Load(); p != nil {
+		s += " to " + p.String()
+	}
+	if c.closed() {
+		s += " (closed)"
+	}
+	return s
+}
+
+// SyscallConn returns the raw connection, for socket options that this package
+// does not have. Reading, writing and closing through it is not allowed. On a
+// simulated network it fails with [errors.ErrUnsupported].
+func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.sock.SyscallConn() }
+
+// Close closes the socket now: what it has read and not handled, and what waits
+// in the kernel, is counted in [Drops.Closed]. It returns when the last
+// callback has, except from inside a callback, where it returns at once and
+// Stopped follows. It may be called again, and then waits the same way. Its
+// error is always nil.
+func (c *Conn) Close() error {
+	c.stop()
+	if !c.inCallback() {
+		<-c.done
+	}
+	return nil
+}
+
+// stop makes the goroutine end as soon as it can.
+func (c *Conn) stop() {
+	c.phase.Store(stopping)
+	c.end.Do(func() { close(c.closing) })
+	c.sock.SetWriteDeadline(time.Unix(1, 0)) // ends a send that waits for room
+	c.sock.Wake()
+}
+
+// Shutdown handles every datagram that the kernel has queued when it is called,
+// lets the handler finish, and closes the socket; what arrives meanwhile is
+// refused. When ctx is done first the socket is closed as Close does it, without
+// waiting, and the error wraps ctx's and is a [*ShutdownError], which says how many datagrams
+// were left. From inside a callback it returns at once, and ctx does not count.
+//
+// With a [Queue] a datagram is handled when it lies in the channel.
+func (c *Conn) Shutdown(ctx context.Context) error {
+	c.phase.CompareAndSwap(running, draining)
+	c.sock.Wake()
+	if c.inCallback() {
+		return nil
+	}
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-c.done: // both were ready
+		return nil
+	default:
+	}
+	c.stop()
+	left := c.left()
+	return c.opError("shutdown", netip.AddrPort{}, &ShutdownError{Left: left, Cause: context.Cause(ctx)})
+}
+
+// left counts what was not handled, and drops it.
+func (c *Conn) left() int {
+	n := c.discard()
+	s := c.Stats()
+	if waiting := int(s.Received) - int(s.Handled) - int(s.Dropped.Total()); waiting > 0 {
+		n += waiting
+	}
+	return n
+}
+
+// discard drops what waits in the kernel and counts it.
+func (c *Conn) discard() int {
+	n := c.sock.Discard()
+	c.stats.received.Add(uint64(n))
+	c.stats.closed.Add(uint64(n))
+	return n
+}
+
+// Done is closed when the socket is closed and the last callback has returned.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+func (c *Conn) closed() bool { return c.phase.Load() == stopping }
+
+// inCallback says whether the caller runs inside one of c's callbacks.
+func (c *Conn) inCallback() bool { return c.callback.Load() == goid.ID() }
+
+// post runs f on the socket's goroutine, where callbacks run; never, when the
+// socket has stopped.
+func (c *Conn) post(f func()) {
+	c.mu.Lock()
+	c.events = append(c.events, f)
+	c.mu.Unlock()
+	if !c.inCallback() {
+		c.sock.Wake()
+	}
+}
