@@ -5,7 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"syscall"
+
+	"github.com/udpkit/udp/internal/sys"
 )
 
 // ConnectedConn is a [Conn] with a peer: it sends to the peer only, datagrams
@@ -84,7 +85,7 @@ func (c *Conn) Connect(peer netip.AddrPort) (*ConnectedConn, error) {
 	c.connecting.Lock()
 	defer c.connecting.Unlock()
 	if c.peer.Load() != nil {
-		return nil, c.opError("connect", peer, os.NewSyscallError("connect", syscall.EISCONN))
+		return nil, c.opError("connect", peer, os.NewSyscallError("connect", sys.EISCONN))
 	}
 	if err := c.connect(peer); err != nil {
 		return nil, c.opError("connect", peer, err)
@@ -126,7 +127,7 @@ func (c *Conn) connect(peer netip.AddrPort) error {
 // peer's host refuses is reported to [Handler.Refused], not here.
 func (c *ConnectedConn) Send(b []byte) error {
 	if c.peer.Load() == nil {
-		err := os.NewSyscallError("send", syscall.ENOTCONN)
+		err := os.NewSyscallError("send", sys.ENOTCONN)
 		c.countFailure(err)
 		return c.opError("send", netip.AddrPort{}, err)
 	}
@@ -149,7 +150,7 @@ func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {
 	c.connecting.Lock()
 	defer c.connecting.Unlock()
 	if c.peer.Load() == nil {
-		return c.opError("connect", peer, os.NewSyscallError("connect", syscall.ENOTCONN))
+		return c.opError("connect", peer, os.NewSyscallError("connect", sys.ENOTCONN))
 	}
 	return c.opError("connect", peer, c.connect(peer))
 }
@@ -164,7 +165,7 @@ func (c *ConnectedConn) Disconnect() (*Conn, error) {
 	case c.closed():
 		err = net.ErrClosed
 	case c.peer.Load() == nil:
-		err = os.NewSyscallError("connect", syscall.ENOTCONN)
+		err = os.NewSyscallError("connect", sys.ENOTCONN)
 	default:
 		err = c.sock.Disconnect()
 	}

@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"syscall"
+
+	"github.com/udpkit/udp/internal/sys"
 )
 
 // The errors of this package besides the system's own. A closed socket says
@@ -47,7 +48,7 @@ func (e *SizeError) Error() string {
 func (e *SizeError) Is(target error) bool { return target == ErrTooLarge }
 
 // Unwrap returns EMSGSIZE.
-func (e *SizeError) Unwrap() error { return syscall.EMSGSIZE }
+func (e *SizeError) Unwrap() error { return sys.EMSGSIZE }
 
 // opError wraps err for a caller, as package net does; nil stays nil.
 func (c *Conn) opError(op string, to netip.AddrPort, err error) error {

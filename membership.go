@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"syscall"
 
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
 )
 
 // A Membership is a wish to receive what is sent to a group, and what has
@@ -98,7 +98,7 @@ func (r *registry) leave(key membershipKey, zone string, ifs []*net.Interface) e
 	defer r.mu.Unlock()
 	w := r.find(key)
 	if w == nil {
-		return os.NewSyscallError("setsockopt", syscall.EADDRNOTAVAIL)
+		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
 	}
 	known, err := r.conn.source.Interfaces()
 	if err != nil {
@@ -123,7 +123,7 @@ func (r *registry) leave(key membershipKey, zone string, ifs []*net.Interface) e
 		return true
 	})
 	if left == 0 {
-		return os.NewSyscallError("setsockopt", syscall.EADDRNOTAVAIL)
+		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
 	}
 	w.named = slices.DeleteFunc(w.named, func(n string) bool { return slices.Contains(named, n) })
 	if len(named) == 0 || len(w.on) == 0 {

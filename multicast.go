@@ -6,9 +6,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"syscall"
 
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
 )
 
 // MulticastConn is a [Conn] that can join multicast groups (RFC 1112, RFC 3376,
@@ -150,9 +150,9 @@ func (m *MulticastConn) key(group, source netip.Addr) (membershipKey, error) {
 	case m.closed():
 		return key, net.ErrClosed
 	case !key.group.IsMulticast():
-		return key, fmt.Errorf("%v is not a multicast group: %w", group, os.NewSyscallError("setsockopt", syscall.EINVAL))
+		return key, fmt.Errorf("%v is not a multicast group: %w", group, os.NewSyscallError("setsockopt", sys.EINVAL))
 	case key.source.IsValid() && (key.source.IsMulticast() || key.source.IsUnspecified()):
-		return key, fmt.Errorf("%v is not a source: %w", source, os.NewSyscallError("setsockopt", syscall.EINVAL))
+		return key, fmt.Errorf("%v is not a source: %w", source, os.NewSyscallError("setsockopt", sys.EINVAL))
 	case key.source.IsValid() && key.source.Is4() != key.group.Is4(), !m.family.Has(key.group):
 		return key, ErrFamily
 	}
@@ -175,7 +175,7 @@ func (m *MulticastConn) Memberships() []Membership { return m.groups.list() }
 // to 255.
 func (m *MulticastConn) SetTTL(n int) error {
 	if n < 0 || n > 255 {
-		return m.opError("set", netip.AddrPort{}, os.NewSyscallError("setsockopt", syscall.EINVAL))
+		return m.opError("set", netip.AddrPort{}, os.NewSyscallError("setsockopt", sys.EINVAL))
 	}
 	return m.setOption(socket.MulticastTTL, n)
 }

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/udpkit/udp/internal/socket"
@@ -98,7 +97,7 @@ const (
 func (c *Conn) address(m *socket.Message) error {
 	if peer := c.peer.Load(); peer != nil {
 		if m.To.IsValid() && m.To != *peer && unmap(m.To) != *peer {
-			return os.NewSyscallError("sendto", syscall.EISCONN)
+			return os.NewSyscallError("sendto", sys.EISCONN)
 		}
 		m.To, m.From = netip.AddrPort{}, netip.Addr{}
 		return checkSize(len(m.Data), peer.Addr())
@@ -310,7 +309,7 @@ func isAddrError(err error) bool {
 
 // errnoOf returns the errno inside err, or err.
 func errnoOf(err error) error {
-	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+	if errno, ok := errors.AsType[sys.Errno](err); ok {
 		return errno
 	}
 	return err

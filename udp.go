@@ -84,7 +84,7 @@ func (cfg Config) Listen(ctx context.Context, network, address string, h Handler
 // Conn. Config.ReuseAddr, ReusePort, Control and Network do not apply.
 func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 	if uc == nil {
-		return nil, opError("adopt", "udp", nil, syscall.EINVAL)
+		return nil, opError("adopt", "udp", nil, sys.EINVAL)
 	}
 	addr := uc.LocalAddr()
 	if err := cfg.check(h); err != nil {

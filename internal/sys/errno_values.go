@@ -1,0 +1,17 @@
+//go:build !plan9
+
+package sys
+
+import "syscall"
+
+// The errnos that the toolkit itself answers with.
+const (
+	EADDRNOTAVAIL = syscall.EADDRNOTAVAIL
+	EINVAL        = syscall.EINVAL
+	EISCONN       = syscall.EISCONN
+	EMSGSIZE      = syscall.EMSGSIZE
+	ENOTCONN      = syscall.ENOTCONN
+)
+
+// Errno is the system's own kind of error.
+type Errno = syscall.Errno

@@ -1,0 +1,15 @@
+package sys
+
+import "syscall"
+
+// Plan 9 has error strings instead of numbers.
+const (
+	EADDRNOTAVAIL = syscall.ErrorString("cannot assign requested address")
+	EINVAL        = syscall.ErrorString("invalid argument")
+	EISCONN       = syscall.ErrorString("socket is connected already")
+	EMSGSIZE      = syscall.ErrorString("message too long")
+	ENOTCONN      = syscall.ErrorString("socket is not connected")
+)
+
+// Errno is the system's own kind of error.
+type Errno = syscall.ErrorString
