@@ -1,0 +1,73 @@
+// Package netns gives tests network namespaces of their own (Linux,
+// network_namespaces(7)), so that they can have interfaces, addresses, routes
+// and firewalls without touching the host's. Only tests import it.
+//
+// A test wraps what needs namespaces in [Run], or, where every goroutine has to
+// be inside one, in [Isolated]:
+//
+//	netns.Run(t, func() {
+//		here, there := netns.New(t), netns.New(t)
+//		netns.Veth(t, here, "left", there, "right")
+//		here.Addr("left", "192.0.2.1/24")
+//		there.Addr("right", "192.0.2.2/24")
+//		here.Do(func() { server, err = udp.Listen(…) })
+//		there.Do(func() { client, err = udp.Dial(…) })
+//	})
+//
+// A socket stays in the namespace in which it was made, whoever uses it. What a
+// goroutine asks for later (interfaces by name, say) is answered by the
+// namespace of the thread that it happens to run on: that is what Isolated is for.
+package netns
+
+import (
+	"strings"
+	"testing"
+)
+
+// NS is a network namespace. It lives until the test that made it ends.
+type NS struct {
+	t     testing.TB
+	fd    int // of the namespace
+	veths int // ends of cables in it
+}
+
+// IP runs ip(8) inside n, with the words of args, and returns what it printed.
+// The test fails when ip does.
+func (n *NS) IP(args string) string {
+	n.t.Helper()
+	return n.Command("ip", strings.Fields(args)...)
+}
+
+// Addr adds an address with its prefix length to an interface; an IPv6 one is
+// usable at once (without duplicate address detection).
+func (n *NS) Addr(ifname, prefix string) {
+	n.t.Helper()
+	if strings.Contains(prefix, ":") {
+		prefix += " nodad"
+	}
+	n.IP("addr add " + prefix + " dev " + ifname)
+}
+
+// Veth connects two namespaces, which may be one, with a virtual cable: an
+// interface in each, both up and running. They have no address yet, no IPv6
+// link-local one either: see [NS.Addr].
+func Veth(t testing.TB, a *NS, aName string, b *NS, bName string) {
+	t.Helper()
+	// Linux puts off the news of a link for up to a second, unless the indexes of
+	// its two ends differ (linkwatch_urgent_event in net/core/link_watch.c), which
+	// in two namespaces they would not by themselves.
+	aIndex, bIndex := 1001+2*a.veths, 1002+2*b.veths
+	a.veths++
+	b.veths++
+	a.veth(aName, aIndex, b, bName, bIndex)
+	for _, end := range []struct {
+		ns   *NS
+		name string
+	}{{a, aName}, {b, bName}} {
+		// The address that comes by itself is tentative for a second or two.
+		end.ns.IP("link set " + end.name + " addrgenmode none")
+		end.ns.IP("link set " + end.name + " up")
+	}
+	a.AwaitRunning(aName)
+	b.AwaitRunning(bName)
+}

@@ -1,0 +1,239 @@
+package netns
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// inside is an argument of a test binary that Run or Isolated has started.
+const inside = "inside-a-namespace"
+
+// Run calls f where [New] works: at once when the process may make namespaces,
+// and otherwise in a process of its own, a second run of the test binary for
+// this test only under "unshare -Urn". Where that isn't allowed either the test
+// is skipped. What comes after Run in a test is not run by that process.
+func Run(t *testing.T, f func()) {
+	t.Helper()
+	if started() {
+		f()
+		return
+	}
+	ns, err := makeOne()
+	if err != nil {
+		rerun(t, f, "-Urn")
+		return
+	}
+	unix.Close(ns)
+	f()
+}
+
+// Isolated calls f in a process of its own, a second run of the test binary for
+// this test only, whose every thread is in a new namespace with nothing but lo,
+// which is up. The test is skipped where that isn't allowed.
+func Isolated(t *testing.T, f func()) {
+	t.Helper()
+	how := "-n"
+	if os.Geteuid() != 0 {
+		how = "-Urn"
+	}
+	rerun(t, f, how)
+}
+
+func started() bool { return slices.Contains(flag.Args(), inside) }
+
+func rerun(t *testing.T, f func(), how string) {
+	t.Helper()
+	if started() {
+		if lo, err := net.InterfaceByName("lo"); err != nil || lo.Flags&net.FlagUp == 0 {
+			Self(t).IP("link set lo up")
+		}
+		f()
+		return
+	}
+	unshare, err := exec.LookPath("unshare")
+	if err != nil {
+		t.Skip("network namespaces need unshare(1):", err)
+	}
+	if out, err := exec.CommandContext(t.Context(), unshare, how, "true").CombinedOutput(); err != nil {
+		t.Skipf("unshare %s: %v: %s", how, err, out)
+	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("network namespaces need ip(8):", err)
+	}
+	args := []string{how, os.Args[0], "-test.run=" + pattern(t.Name()), "-test.v", "-test.count=1"}
+	if testing.Short() {
+		args = append(args, "-test.short")
+	}
+	out, err := exec.CommandContext(t.Context(), unshare, append(args, inside)...).CombinedOutput()
+	switch {
+	case err != nil:
+		t.Fatalf("in a namespace: %v\n%s", err, out)
+	case bytes.Contains(out, []byte("--- SKIP: "+t.Name()+" ")):
+		t.Skipf("in a namespace:\n%s", out)
+	case !bytes.Contains(out, []byte("--- PASS: "+t.Name()+" ")):
+		t.Fatalf("the test did not run in its namespace:\n%s", out)
+	}
+	t.Logf("in a namespace:\n%s", out)
+}
+
+// pattern matches the test of that name and nothing else.
+func pattern(name string) string {
+	levels := strings.Split(name, "/")
+	for i, level := range levels {
+		levels[i] = "^" + regexp.QuoteMeta(level) + "$"
+	}
+	return strings.Join(levels, "/")
+}
+
+// New makes a namespace with nothing but lo, which is up. It skips the test
+// where that isn't allowed.
+func New(t testing.TB) *NS {
+	t.Helper()
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("network namespaces need ip(8):", err)
+	}
+	fd, err := makeOne()
+	if err != nil {
+		t.Skip("no network namespace:", err)
+	}
+	n := own(t, fd)
+	n.IP("link set lo up")
+	return n
+}
+
+// Self is the namespace that the test runs in.
+func Self(t testing.TB) *NS {
+	t.Helper()
+	fd, err := current()
+	if err != nil {
+		t.Fatal("the thread's namespace:", err)
+	}
+	return own(t, fd)
+}
+
+func own(t testing.TB, fd int) *NS {
+	t.Cleanup(func() { unix.Close(fd) })
+	return &NS{t: t, fd: fd}
+}
+
+// makeOne makes a namespace and leaves the calling thread where it was.
+func makeOne() (fd int, err error) {
+	err = switched(func() error { return unix.Unshare(unix.CLONE_NEWNET) }, func() (err error) {
+		fd, err = current()
+		return err
+	})
+	return fd, err
+}
+
+func current() (int, error) {
+	return unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+}
+
+// switched calls f after enter, and brings the thread back to its namespace,
+// also when f panics or ends its goroutine. A thread that can't go back is not
+// unlocked, so it ends with its goroutine.
+func switched(enter, f func() error) error {
+	runtime.LockOSThread()
+	before, err := current()
+	if err == nil {
+		if err = enter(); err != nil {
+			unix.Close(before)
+		}
+	}
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	defer func() {
+		if unix.Setns(before, unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+		unix.Close(before)
+	}()
+	return f()
+}
+
+// Do calls f on the calling goroutine while its thread is inside n. Sockets
+// that f makes stay in n. Goroutines that f starts are not inside.
+func (n *NS) Do(f func()) {
+	n.t.Helper()
+	err := switched(func() error { return unix.Setns(n.fd, unix.CLONE_NEWNET) }, func() error { f(); return nil })
+	if err != nil {
+		n.t.Fatal("entering a namespace:", err)
+	}
+}
+
+// Command runs a program inside n and returns what it printed. The test fails
+// when the program does, and is skipped when there is none.
+func (n *NS) Command(name string, args ...string) string {
+	n.t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		n.t.Skip(err)
+	}
+	out, err := n.Try(name, args...)
+	if err != nil {
+		n.t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// Try runs a program inside n and returns what it printed.
+func (n *NS) Try(name string, args ...string) (out string, err error) {
+	n.t.Helper()
+	n.Do(func() {
+		// The child is forked from this thread, and so inherits its namespace.
+		var b []byte
+		b, err = exec.Command(name, args...).CombinedOutput()
+		out = string(b)
+	})
+	return out, err
+}
+
+// veth makes the pair; the kernel's name for another namespace is a path.
+func (n *NS) veth(name string, index int, other *NS, otherName string, otherIndex int) {
+	n.t.Helper()
+	n.IP(fmt.Sprintf("link add %s index %d type veth peer name %s index %d netns /proc/%d/fd/%d",
+		name, index, otherName, otherIndex, os.Getpid(), other.fd))
+}
+
+// AwaitRunning waits until an interface can carry datagrams: the kernel switches
+// a cable's first end on some time after its second end came up.
+func (n *NS) AwaitRunning(ifname string) {
+	n.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		var ifi *net.Interface
+		var err error
+		n.Do(func() { ifi, err = net.InterfaceByName(ifname) })
+		if err == nil && ifi.Flags&net.FlagRunning != 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			n.t.Fatalf("%s is not running: %v", ifname, errors.Join(err, os.ErrDeadlineExceeded))
+		}
+	}
+}
+
+// Interface looks an interface of n up.
+func (n *NS) Interface(name string) *net.Interface {
+	n.t.Helper()
+	var ifi *net.Interface
+	var err error
+	n.Do(func() { ifi, err = net.InterfaceByName(name) })
+	if err != nil {
+		n.t.Fatalf("interface %s: %v", name, err)
+	}
+	return ifi
+}

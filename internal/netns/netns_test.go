@@ -1,0 +1,104 @@
+//go:build linux
+
+package netns_test
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp/internal/netns"
+)
+
+func TestVethCarriesDatagrams(t *testing.T) {
+	for _, test := range []struct{ name, left, right string }{
+		{"IPv4", "192.0.2.1", "192.0.2.2"},
+		{"IPv6", "2001:db8::1", "2001:db8::2"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			netns.Run(t, func() {
+				here, there := netns.New(t), netns.New(t)
+				netns.Veth(t, here, "left", there, "right")
+				bits := "/24"
+				if test.name == "IPv6" {
+					bits = "/64"
+				}
+				here.Addr("left", test.left+bits)
+				there.Addr("right", test.right+bits)
+
+				var server net.PacketConn
+				var client net.Conn
+				var err error
+				here.Do(func() { server, err = net.ListenPacket("udp", net.JoinHostPort(test.left, "0")) })
+				require.NoError(t, err)
+				defer server.Close()
+				there.Do(func() { client, err = net.Dial("udp", server.LocalAddr().String()) })
+				require.NoError(t, err)
+				defer client.Close()
+
+				_, err = client.Write([]byte("hello"))
+				require.NoError(t, err)
+				b := make([]byte, 10)
+				n, from, err := server.ReadFrom(b)
+				require.NoError(t, err)
+				require.Equal(t, "hello", string(b[:n]))
+				require.Equal(t, client.LocalAddr().String(), from.String())
+			})
+		})
+	}
+}
+
+// The thread is back where it was also after a namespace's func has ended its
+// goroutine.
+func TestDoComesBack(t *testing.T) {
+	netns.Run(t, func() {
+		where := func() string {
+			s, err := os.Readlink("/proc/thread-self/ns/net")
+			require.NoError(t, err)
+			return s
+		}
+		home, n := where(), netns.New(t)
+		var in string
+		n.Do(func() { in = where() })
+		require.NotEqual(t, home, in)
+		require.Equal(t, home, where())
+		require.Panics(t, func() { n.Do(func() { panic("out") }) })
+		require.Equal(t, home, where())
+		n.Do(func() { netns.Self(t).Do(func() { require.Equal(t, in, where()) }) })
+	})
+}
+
+func TestIsolatedHasOnlyLoopback(t *testing.T) {
+	netns.Isolated(t, func() {
+		answers := make(chan []net.Interface)
+		go func() { // on any thread
+			ifs, err := net.Interfaces()
+			if err != nil {
+				t.Error(err)
+			}
+			answers <- ifs
+		}()
+		ifs := <-answers
+		require.Len(t, ifs, 1)
+		require.Equal(t, "lo", ifs[0].Name)
+		require.NotZero(t, ifs[0].Flags&net.FlagUp)
+	})
+}
+
+func TestCommandsRunInside(t *testing.T) {
+	netns.Run(t, func() {
+		n := netns.New(t)
+		require.Contains(t, n.IP("-o link"), "lo")
+		require.NotContains(t, n.IP("-o link"), "eth0")
+		_, err := n.Try("ip", "link", "set", "nothing", "up")
+		require.Error(t, err)
+		if _, err := exec.LookPath("nft"); err != nil {
+			t.Skip(err)
+		}
+		n.Command("nft", "add table inet filter")
+		require.Contains(t, n.Command("nft", "list ruleset"), "table inet filter")
+	})
+}
