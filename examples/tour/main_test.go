@@ -1,0 +1,57 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestTourShowsEachStepInOrder(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), nil, &out))
+
+	text := out.String()
+	for _, want := range []string{
+		`1\. An echo server answers a client`,
+		`the client sent "hello" and got "hello" from 127\.0\.0\.1:\d+`,
+		`the client sent "" and got "" from 127\.0\.0\.1:\d+`,
+		`2\. A connected client hears`,
+		`the client heard: udp: datagram to 127\.0\.0\.1:\d+ was refused`,
+		`\? true\n`,
+		`the same client, on the same port, got "anybody now\?"`,
+		`3\. A multicast server and a client find each other`,
+		`the server joined 239\.255\.4\.7 on \S+`,
+		`the client asked 239\.255\.4\.7:\d+ and got "here I am" from 127\.0\.0\.1:\d+`,
+		`4\. A name is resolved`,
+		`localhost:domain is \[.*127\.0\.0\.1:53`,
+		`5\. Everything was counted`,
+		`echo server +2 +2 +0 +\w+ +2 +0 +0\n`,
+		`echo client +2 +2 +0 +\w+ +2 +0 +0\n`,
+		`late server +1 +1 +0 +\w+ +1 +0 +0\n`,
+		`early client +1 +1 +0 +\w+ +2 +0 +1\n`,
+		`group server +1 +1 +0 +\w+ +1 +0 +0\n`,
+		`group client +1 +1 +0 +\w+ +1 +0 +0\n`,
+	} {
+		at := regexp.MustCompile(want).FindStringIndex(text)
+		require.NotNil(t, at, "%s\nis not in the rest of the output:\n%s", want, text)
+		text = text[at[1]:]
+	}
+	require.Empty(t, strings.TrimSpace(text))
+}
+
+func TestTourTakesNoArguments(t *testing.T) {
+	require.Error(t, run(t.Context(), []string{"x"}, &bytes.Buffer{}))
+}
+
+func TestTourStopsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, run(ctx, nil, &bytes.Buffer{}), context.Canceled)
+}
