@@ -11,20 +11,40 @@ import (
 // has a length field of 16 bits), and no train of datagrams that Linux joins is.
 const Size = 64 << 10
 
-// A Buffer is Size bytes with a count of those who use it.
+// A Buffer is some bytes, Size of them unless [Of] made it, with a count of those
+// who use it.
 type Buffer struct {
 	B    []byte
 	refs atomic.Int32
+	from *sync.Pool
 }
 
 var (
-	pool = sync.Pool{New: func() any { return &Buffer{B: make([]byte, Size)} }}
-	live atomic.Int64
+	pool, small sync.Pool
+	live        atomic.Int64
 )
 
+// smallSize fits what most datagrams are: no longer than an Ethernet frame.
+const smallSize = 2 << 10
+
 // Get returns a buffer with one reference. Its bytes are not zeroed.
-func Get() *Buffer {
-	b := pool.Get().(*Buffer)
+func Get() *Buffer { return get(&pool, Size) }
+
+// Of returns a buffer with one reference and at least n bytes, not zeroed. It is
+// for those who know the length before: many datagrams at rest then don't take
+// Size bytes each.
+func Of(n int) *Buffer {
+	if n <= smallSize {
+		return get(&small, smallSize)
+	}
+	return get(&pool, Size)
+}
+
+func get(from *sync.Pool, size int) *Buffer {
+	b, ok := from.Get().(*Buffer)
+	if !ok {
+		b = &Buffer{B: make([]byte, size), from: from}
+	}
 	b.refs.Store(1)
 	live.Add(1)
 	return b
@@ -40,7 +60,7 @@ func (b *Buffer) Release(n int) {
 	case left == 0:
 		poison(b.B)
 		live.Add(-1)
-		pool.Put(b)
+		b.from.Put(b)
 	case left < 0:
 		panic("udp: a datagram was released more often than it was retained")
 	}
