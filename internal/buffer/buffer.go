@@ -66,6 +66,16 @@ func (b *Buffer) Release(n int) {
 	}
 }
 
+// Recycle says whether the caller holds the only reference, so that the buffer
+// can be filled again; what lay in it is gone then.
+func (b *Buffer) Recycle() bool {
+	if b.refs.Load() != 1 {
+		return false
+	}
+	poison(b.B)
+	return true
+}
+
 // Live counts the buffers that somebody holds. A buffer that was dropped
 // without Release stays in the count, although its memory is collected.
 func Live() int64 { return live.Load() }

@@ -39,6 +39,10 @@ type Conn struct {
 	only  netip.Addr     // the one address that datagrams come for, if it is one
 
 	changing sync.Mutex // one change of the peer at a time
+
+	counting sync.Mutex // guards what follows
+	counted  uint32     // the system's drop counter when last asked
+	dropped  int64      // all drops, without its wrapping
 }
 
 var _ socket.Socket = (*Conn)(nil)
@@ -130,6 +134,19 @@ func (c *Conn) Close() error { return unwrapOp(c.uc.Close()) }
 // Info implements socket.Socket.
 func (c *Conn) Info() socket.Info { return c.currentInfo() }
 
+// Drops implements socket.Socket. The system counts modulo 2^32.
+func (c *Conn) Drops() int64 {
+	c.counting.Lock()
+	defer c.counting.Unlock()
+	n, ok := drops(c.rc)
+	if !ok {
+		return -1
+	}
+	c.dropped += int64(n - c.counted)
+	c.counted = n
+	return c.dropped
+}
+
 // Local implements socket.Socket.
 func (c *Conn) Local() netip.AddrPort {
 	local, err := getsockname(c.rc)
@@ -160,7 +177,7 @@ func (c *Conn) Connect(peer netip.AddrPort) error {
 		}
 		return err
 	}
-	return c.peerChanged(true)
+	return c.peerChanged(peer)
 }
 
 // Disconnect implements socket.Socket.
@@ -170,7 +187,7 @@ func (c *Conn) Disconnect() error {
 	if err := c.disconnect(); err != nil {
 		return err
 	}
-	return c.peerChanged(false)
+	return c.peerChanged(netip.AddrPort{})
 }
 
 // disconnect dissolves the association. Linux then forgets a port that it had

@@ -1,9 +1,10 @@
-// (until the Linux path exists this one serves it too)
+//go:build udpbasic || !linux
 
 package sys
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -22,7 +23,7 @@ type packetPath struct{}
 
 func (packetPath) setup(int, bool, socket.Options, *socket.Info) error { return nil }
 
-func (c *Conn) peerChanged(bool) error { return nil }
+func (c *Conn) peerChanged(netip.AddrPort) error { return nil }
 
 func (c *Conn) currentInfo() socket.Info {
 	info := c.info
@@ -135,12 +136,4 @@ func (c *Conn) SendBatch(ms []socket.Message) (int, error) {
 		}
 	}
 	return len(ms), nil
-}
-
-// Drops implements socket.Socket.
-func (c *Conn) Drops() int64 {
-	if n, ok := drops(c.rc); ok {
-		return int64(n)
-	}
-	return -1
 }

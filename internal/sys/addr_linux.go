@@ -1,0 +1,79 @@
+//go:build !udpbasic
+
+package sys
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// zoneTTL is how long an interface's name is believed, as in package net.
+const zoneTTL = time.Minute
+
+// zoneCache makes netip values of socket addresses, and remembers the name of
+// the last link-local sender's interface. It belongs to one goroutine.
+type zoneCache struct {
+	index uint32
+	name  string
+	until time.Time
+}
+
+// addrPort reads a socket address of n bytes: sockaddr_in or sockaddr_in6.
+func (z *zoneCache) addrPort(sa *unix.RawSockaddrInet6, n int) netip.AddrPort {
+	switch {
+	case sa.Family == unix.AF_INET && n >= unix.SizeofSockaddrInet4:
+		sa4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(sa4.Addr), ntohs(sa4.Port))
+	case sa.Family == unix.AF_INET6 && n >= unix.SizeofSockaddrInet6:
+		a := netip.AddrFrom16(sa.Addr)
+		if sa.Scope_id != 0 {
+			a = a.WithZone(z.zone(sa.Scope_id))
+		} else {
+			a = a.Unmap()
+		}
+		return netip.AddrPortFrom(a, ntohs(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+func (z *zoneCache) zone(index uint32) string {
+	now := time.Now()
+	if index != z.index || now.After(z.until) {
+		z.index, z.name, z.until = index, zoneName(index), now.Add(zoneTTL)
+	}
+	return z.name
+}
+
+// index is the other way round.
+func (z *zoneCache) indexOf(name string) uint32 {
+	now := time.Now()
+	if name != z.name || now.After(z.until) {
+		z.index, z.name, z.until = zoneIndex(name), name, now.Add(zoneTTL)
+	}
+	return z.index
+}
+
+// put writes a socket address for a socket of AF_INET6 or AF_INET and returns
+// its length.
+func (z *zoneCache) put(sa *unix.RawSockaddrInet6, a netip.AddrPort, v6 bool) uint32 {
+	if !v6 {
+		*(*unix.RawSockaddrInet4)(unsafe.Pointer(sa)) = unix.RawSockaddrInet4{
+			Family: unix.AF_INET, Port: ntohs(a.Port()), Addr: a.Addr().As4(),
+		}
+		return unix.SizeofSockaddrInet4
+	}
+	*sa = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: ntohs(a.Port()), Addr: a.Addr().As16()}
+	if zone := a.Addr().Zone(); zone != "" {
+		sa.Scope_id = z.indexOf(zone)
+	}
+	return unix.SizeofSockaddrInet6
+}
+
+// ntohs turns a port between network and host order; it is its own inverse.
+func ntohs(p uint16) uint16 {
+	return binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(make([]byte, 0, 2), p))
+}

@@ -1,0 +1,232 @@
+//go:build !udpbasic
+
+package sys
+
+import (
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp/internal/buffer"
+	"github.com/udpkit/udp/internal/cmsg"
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// How many messages a read takes: minBatch on a quiet socket, doubled by every
+// read that filled its slots, up to maxBatch, or to what holds maxRead bytes.
+// Two is the least: the second slot coming back empty says that the queue is.
+const (
+	minBatch = 2
+	maxBatch = 64
+	maxRead  = 256 << 10
+)
+
+// receiver is one Serve.
+type receiver struct {
+	conn    *Conn
+	sink    socket.Sink
+	slots   int
+	batch   *batch // nil while waiting: an idle socket holds no buffers
+	zones   zoneCache
+	reports bool // the error queue is to be looked at
+	ended   bool // the Sink has said no
+}
+
+// batch is what one recvmmsg needs.
+type batch struct {
+	hdrs    [maxBatch]mmsghdr
+	iovs    [maxBatch]unix.Iovec
+	names   [maxBatch]unix.RawSockaddrInet6
+	control [maxBatch][cmsg.Space]byte
+	bufs    [maxBatch]*buffer.Buffer
+	packets [maxBatch]socket.Packet
+	ready   int // slots that are set up
+}
+
+var batchPool = sync.Pool{New: func() any { return new(batch) }}
+
+// prepare sets up slots for n messages.
+func (b *batch) prepare(n int) {
+	for ; b.ready < n; b.ready++ {
+		b.bufs[b.ready] = buffer.Get()
+		b.reset(b.ready)
+	}
+}
+
+func (b *batch) reset(i int) {
+	h := &b.hdrs[i].hdr
+	b.iovs[i].Base = &b.bufs[i].B[0]
+	b.iovs[i].SetLen(buffer.Size)
+	h.Iov = &b.iovs[i]
+	h.SetIovlen(1)
+	h.Name = (*byte)(unsafe.Pointer(&b.names[i]))
+	h.Namelen = uint32(unsafe.Sizeof(b.names[i]))
+	h.Control = &b.control[i][0]
+	h.SetControllen(len(b.control[i]))
+}
+
+// renew makes the first n slots ready again; a buffer that somebody has retained
+// is replaced.
+func (b *batch) renew(n int) {
+	for i := range n {
+		b.packets[i] = socket.Packet{}
+		if !b.bufs[i].Recycle() {
+			b.bufs[i].Release(1)
+			b.bufs[i] = buffer.Get()
+		}
+		b.reset(i)
+	}
+}
+
+// giveBack returns batch and buffers to their pools.
+func (r *receiver) giveBack() {
+	b := r.batch
+	if b == nil {
+		return
+	}
+	r.batch = nil
+	for i := range b.ready {
+		b.bufs[i].Release(1)
+		b.bufs[i] = nil
+	}
+	b.ready = 0
+	batchPool.Put(b)
+}
+
+// poll reads once over, without waiting.
+func (r *receiver) poll() {
+	r.conn.rc.Control(func(fd uintptr) { r.step(fd) })
+	r.giveBack()
+}
+
+// step reads and dispatches until nothing is left. It returns true to leave
+// RawConn.Read, and false to wait for more.
+func (r *receiver) step(fd uintptr) bool {
+	for {
+		if r.reports {
+			// One round, then datagrams: neither starves the other.
+			if r.takeReports(int(fd)); r.ended {
+				return true
+			}
+		}
+		n, errno := r.read(fd)
+		switch errno {
+		case 0:
+		case unix.EAGAIN:
+			if r.reports {
+				continue
+			}
+			r.adapt(0)
+			r.giveBack()
+			return false
+		case unix.EINTR:
+			continue
+		default:
+			if r.fault(errno); r.ended {
+				return true
+			}
+			continue
+		}
+		if !r.dispatch(n) {
+			r.ended = true
+			return true
+		}
+		// Fewer than asked for: the queue was empty. A datagram that came since has
+		// made an edge. With the error queue on it may also mean that an error
+		// stopped recvmmsg, which the next call tells; it makes no new edge.
+		if n < r.slots && !r.conn.path.reports.Load() && !r.reports {
+			r.adapt(n)
+			r.giveBack()
+			return false
+		}
+		r.adapt(n)
+	}
+}
+
+// read fills up to r.slots slots.
+func (r *receiver) read(fd uintptr) (int, syscall.Errno) {
+	if r.batch == nil {
+		r.batch = batchPool.Get().(*batch)
+	}
+	r.batch.prepare(r.slots)
+	return recvmmsg(fd, r.batch.hdrs[:r.slots])
+}
+
+// adapt chooses how many messages the next read takes.
+func (r *receiver) adapt(n int) {
+	switch bytes := 0; {
+	case n == r.slots:
+		for i := range n {
+			bytes += int(r.batch.hdrs[i].n)
+		}
+		if bytes < maxRead/2 {
+			r.slots = min(2*r.slots, maxBatch)
+		}
+	case n < r.slots/2:
+		r.slots = max(r.slots/2, minBatch)
+	}
+}
+
+// dispatch hands n messages to the Sink.
+func (r *receiver) dispatch(n int) bool {
+	b := r.batch
+	for i := range n {
+		h := &b.hdrs[i]
+		m := cmsg.Received{To: r.conn.only}
+		if size := int(h.hdr.Controllen); size > 0 {
+			cmsg.Parse(b.control[i][:size], &m)
+		}
+		b.packets[i] = socket.Packet{
+			Data: b.bufs[i].B[:h.n], Buf: b.bufs[i], Segment: m.Segment,
+			From: r.zones.addrPort(&b.names[i], int(h.hdr.Namelen)),
+			To:   m.To, Own: m.Own, IfIndex: m.IfIndex, ECN: m.ECN, Time: m.Time,
+			Truncated: h.hdr.Flags&unix.MSG_TRUNC != 0,
+		}
+	}
+	more := r.sink.Packets(b.packets[:n])
+	b.renew(n)
+	return more
+}
+
+// fault sorts an error of reading. An ICMP message shows here first, then it is
+// in the error queue with all it says.
+func (r *receiver) fault(errno syscall.Errno) {
+	err := sysErr("recvmmsg", errno)
+	if r.conn.path.reports.Load() {
+		switch Classify(err) {
+		case Report, Unreachable, TooLarge:
+			r.reports = true
+			return
+		}
+	}
+	if !r.sink.Fault(err) {
+		r.ended = true
+	}
+}
+
+// discard takes everything that is queued and counts the datagrams.
+func discard(fd int) (total int) {
+	var (
+		oob  [cmsg.Space]byte
+		none [1]byte
+	)
+	for {
+		n, oobn, _, _, err := unix.RecvmsgBuffers(fd, [][]byte{none[:]}, oob[:], unix.MSG_DONTWAIT|unix.MSG_TRUNC)
+		switch err {
+		case nil:
+		case unix.EINTR, unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH:
+			continue // an ICMP message's, gone with this call
+		default:
+			return total
+		}
+		var m cmsg.Received
+		cmsg.Parse(oob[:oobn], &m)
+		if m.Segment > 0 && n > 0 {
+			total += (n + m.Segment - 1) / m.Segment
+		} else {
+			total++
+		}
+	}
+}

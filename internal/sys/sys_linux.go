@@ -1,0 +1,186 @@
+//go:build !udpbasic
+
+package sys
+
+import (
+	"errors"
+	"math"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// packetPath is what a socket keeps for Linux's ways to move many datagrams
+// with one system call. Receiving is in recv_linux.go and errqueue_linux.go,
+// sending in send_linux.go.
+type packetPath struct {
+	family     socket.Family
+	inet6      bool
+	peerErrors bool        // the error queue is on while unconnected too
+	reports    atomic.Bool // the error queue is on
+	reported   atomic.Bool // a send has met an error: entries wait in the queue
+
+	peer4    atomic.Bool  // the peer has an IPv4 address
+	segments atomic.Int32 // datagrams in one train at most, 1: no UDP_SEGMENT
+	longest  atomic.Int32 // payload that a train's device has not refused
+}
+
+// firstSegments is UDP_MAX_SEGMENTS of Linux 6.9; it was 64 before. There is no
+// way to ask: send_linux.go goes down to what the kernel takes.
+const firstSegments = 128
+
+func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info) error {
+	p.inet6, p.family, p.peerErrors = v6, info.Family, o.PeerErrors
+	info.ECN = true
+	info.GRO = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil // Linux 5.0
+	p.segments.Store(1)
+	p.longest.Store(math.MaxInt32)
+	// Asking does not switch it on for every send, as setting it would.
+	if _, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT); err == nil { // Linux 4.18
+		p.segments.Store(firstSegments)
+	}
+	// Tried now, so that Info can tell, and left off until there is a peer.
+	info.ErrorQueue = p.setReports(fd, true) == nil
+	if !o.PeerErrors {
+		return p.setReports(fd, false)
+	}
+	if !info.ErrorQueue {
+		return errors.ErrUnsupported
+	}
+	return nil
+}
+
+// setReports switches the error queue for both families of the socket.
+func (p *packetPath) setReports(fd int, on bool) error {
+	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, toInt(on))
+	if p.inet6 {
+		err = errors.Join(err, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, toInt(on)))
+	}
+	if err != nil {
+		return sysErr("setsockopt", err)
+	}
+	p.reports.Store(on)
+	return nil
+}
+
+func (c *Conn) peerChanged(peer netip.AddrPort) error {
+	c.path.peer4.Store(peer.Addr().Is4())
+	on := peer.IsValid() || c.path.peerErrors
+	if on == c.path.reports.Load() || !c.info.ErrorQueue {
+		return nil
+	}
+	return onFD(c.rc, func(fd int) error { return c.path.setReports(fd, on) })
+}
+
+func (c *Conn) currentInfo() socket.Info {
+	info := c.info
+	info.Segments, info.Batch = int(c.path.segments.Load()), maxBatch
+	return info
+}
+
+// Serve implements socket.Socket.
+//
+// Everything happens inside RawConn.Read: the poller is asked once, and the
+// function it calls when the socket is readable reads and dispatches until
+// nothing is left, without leaving. So no wake-up is missed (epoll is
+// edge-triggered, and RawConn.Read would begin by forgetting an edge), and a
+// datagram costs one system call, not the second one that only says EAGAIN.
+func (c *Conn) Serve(sink socket.Sink) error {
+	r := receiver{conn: c, sink: sink, slots: minBatch}
+	defer r.giveBack()
+	step := r.step
+	for {
+		err := c.rc.Read(step)
+		r.giveBack()
+		switch {
+		case r.ended:
+			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			// Cleared first: a Wake from now on is seen by the next wait.
+			c.uc.SetReadDeadline(time.Time{})
+			if c.path.reported.Swap(false) {
+				r.reports = true
+			}
+			switch sink.Woken() {
+			case socket.Stop:
+				return nil
+			case socket.Drain:
+				return c.drain(&r)
+			case socket.Soon:
+				r.poll()
+				if !r.ended {
+					c.Wake()
+				}
+			default:
+				if r.reports {
+					r.poll()
+				}
+			}
+		case err == nil:
+		case Classify(err) == Closed:
+			return unwrapOp(err)
+		default:
+			// The poller refuses to wait after an event that was nothing but an error
+			// (a full send buffer and an ICMP message; runtime/netpoll.go, eventErr).
+			// Reading works all the same.
+			r.poll()
+			if !r.ended && !sink.Fault(unwrapOp(err)) {
+				return nil
+			}
+		}
+		if r.ended {
+			return nil
+		}
+	}
+}
+
+// drain lets nothing in any more and takes what is queued.
+func (c *Conn) drain(r *receiver) error {
+	onFD(c.rc, refuseAll)
+	r.poll()
+	return nil
+}
+
+// Discard implements socket.Socket.
+func (c *Conn) Discard() (n int) {
+	onFD(c.rc, func(fd int) error {
+		if err := refuseAll(fd); err != nil {
+			return err
+		}
+		n = discard(fd)
+		return nil
+	})
+	return n
+}
+
+// refuseAll makes the socket's filter drop everything that arrives from now on;
+// the kernel counts it as it counts what the buffer has no room for.
+func refuseAll(fd int) error {
+	program := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: 1, Filter: &program[0]})
+}
+
+// mmsghdr is struct mmsghdr of recvmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32
+}
+
+// recvmmsg and sendmmsg return how many messages the kernel took, or an errno.
+func recvmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
+}
+
+func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
+	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
+}
