@@ -28,5 +28,12 @@ func Parse(b []byte, r *Received) bool { return parse(b, r) }
 // message b comes back as it was.
 func AppendSource(b []byte, src netip.Addr) []byte { return appendSource(b, src) }
 
+// AppendInterface appends the message that makes a datagram leave by an
+// interface, and from src unless that is invalid; v6 is the family of its
+// destination. Where the system has no such message ok is false.
+func AppendInterface(b []byte, src netip.Addr, ifindex int, v6 bool) (all []byte, ok bool) {
+	return appendInterface(b, src, ifindex, v6)
+}
+
 // AppendECN appends the message that sets the two ECN bits of the IP header.
 func AppendECN(b []byte, ecn uint8, v6 bool) []byte { return appendECN(b, ecn, v6) }

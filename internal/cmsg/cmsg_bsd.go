@@ -32,6 +32,14 @@ func appendSource(b []byte, src netip.Addr) []byte {
 	return appendIPv4Source(b, a)
 }
 
+// appendInterface has nothing for IPv4: IP_PKTINFO is not what all of them take.
+func appendInterface(b []byte, src netip.Addr, ifindex int, v6 bool) ([]byte, bool) {
+	if !v6 {
+		return b, false
+	}
+	return appendIPv6Interface(b, src, ifindex), true
+}
+
 func appendIPv4ECN(b []byte, ecn uint8) []byte {
 	b, data := add(b, unix.IPPROTO_IP, unix.IP_TOS, 4)
 	ne.PutUint32(data, uint32(ecn))

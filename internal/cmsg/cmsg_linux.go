@@ -51,6 +51,19 @@ func appendSource(b []byte, src netip.Addr) []byte {
 	return b
 }
 
+func appendInterface(b []byte, src netip.Addr, ifindex int, v6 bool) ([]byte, bool) {
+	if v6 {
+		return appendIPv6Interface(b, src, ifindex), true
+	}
+	b, data := add(b, unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)
+	ne.PutUint32(data, uint32(ifindex))
+	if src.Is4() {
+		a := src.As4()
+		copy(data[4:8], a[:])
+	}
+	return b, true
+}
+
 func appendIPv4ECN(b []byte, ecn uint8) []byte {
 	b, data := add(b, unix.IPPROTO_IP, unix.IP_TOS, 1)
 	data[0] = ecn

@@ -9,4 +9,7 @@ const Space = 0
 
 func parse([]byte, *Received) bool               { return true }
 func appendSource(b []byte, _ netip.Addr) []byte { return b }
+func appendInterface(b []byte, _ netip.Addr, _ int, _ bool) ([]byte, bool) {
+	return b, false
+}
 func appendECN(b []byte, _ uint8, _ bool) []byte { return b }

@@ -55,6 +55,16 @@ func appendIPv6Source(b []byte, src netip.Addr) []byte {
 	return b
 }
 
+func appendIPv6Interface(b []byte, src netip.Addr, ifindex int) []byte {
+	b, data := add(b, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo)
+	if src.IsValid() {
+		a := src.As16()
+		copy(data, a[:])
+	}
+	ne.PutUint32(data[16:], uint32(ifindex))
+	return b
+}
+
 func appendECN(b []byte, ecn uint8, v6 bool) []byte {
 	if v6 {
 		b, data := add(b, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 4)

@@ -35,6 +35,9 @@ type Network interface {
 type Interface struct {
 	net.Interface
 	Addrs []netip.Prefix
+	// Generation changes when an interface is created anew under an index that
+	// another one had. 0 where that is not known.
+	Generation uint64
 }
 
 // Options are what Open needs to know before it binds.
@@ -76,10 +79,11 @@ type Report struct {
 // A Message is one datagram to send. While the socket is connected To is
 // invalid; otherwise it is valid and of the socket's family, never 4-in-6.
 type Message struct {
-	Data []byte
-	To   netip.AddrPort
-	From netip.Addr // source address; invalid: the system chooses
-	ECN  uint8
+	Data    []byte
+	To      netip.AddrPort
+	From    netip.Addr // source address; invalid: the system chooses
+	ECN     uint8
+	IfIndex int // interface to leave by; 0: the system chooses
 }
 
 // Action is what a Sink wants of a reader that was woken.

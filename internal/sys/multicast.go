@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
@@ -53,8 +54,42 @@ func (c *Conn) membership(group, source netip.Addr, ifindex int, join bool) erro
 	return multicastErr(err)
 }
 
+// outgoing is what a socket was told about the interface that datagrams to
+// groups leave by. It is locked while one of them leaves by another, on systems
+// where no control message says so: the others then wait.
+type outgoing struct {
+	sync.RWMutex
+	index [2]int // of IPv4 and IPv6
+}
+
+// leaveBy makes what is sent to groups leave by an interface until restore is called.
+func (c *Conn) leaveBy(ifindex int, v6 bool) (restore func(), err error) {
+	c.out.Lock()
+	if err := c.setMulticast(socket.MulticastInterface, v6, ifindex); err != nil {
+		c.out.Unlock()
+		return nil, err
+	}
+	return func() {
+		c.setMulticast(socket.MulticastInterface, v6, c.out.index[toInt(v6)])
+		c.out.Unlock()
+	}, nil
+}
+
 // SetMulticast implements socket.Socket.
 func (c *Conn) SetMulticast(o socket.MulticastOption, v6 bool, value int) error {
+	if o != socket.MulticastInterface {
+		return c.setMulticast(o, v6, value)
+	}
+	c.out.Lock()
+	defer c.out.Unlock()
+	err := c.setMulticast(o, v6, value)
+	if err == nil {
+		c.out.index[toInt(v6)] = value
+	}
+	return err
+}
+
+func (c *Conn) setMulticast(o socket.MulticastOption, v6 bool, value int) error {
 	if v6 {
 		p := ipv6.NewPacketConn(c.uc)
 		switch o {

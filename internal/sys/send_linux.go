@@ -17,7 +17,7 @@ import (
 func (c *Conn) Send(m socket.Message) error {
 	var err error
 	switch {
-	case m.From.IsValid() || m.ECN != 0:
+	case m.From.IsValid() || m.ECN != 0 || m.IfIndex != 0:
 		_, err = c.sendBatch(&m, 1)
 	case m.To.IsValid():
 		_, err = c.uc.WriteToUDPAddrPort(m.Data, m.To)
@@ -183,7 +183,7 @@ func train(ms []socket.Message, segments, longest int) int {
 	for n < len(ms) && n < segments {
 		m := &ms[n]
 		if len(m.Data) > size || len(m.Data) == 0 || bytes+len(m.Data) > limit ||
-			m.ECN != first.ECN || m.To != first.To || m.From != first.From {
+			m.ECN != first.ECN || m.To != first.To || m.From != first.From || m.IfIndex != first.IfIndex {
 			break
 		}
 		n++
@@ -205,7 +205,9 @@ func (s *sender) add(ms []socket.Message) {
 		h.Namelen = s.zones.put(&s.names[i], m.To, s.conn.path.inet6)
 	}
 	b := s.control[i][:0]
-	if m.From.IsValid() {
+	if m.IfIndex != 0 {
+		b, _ = cmsg.AppendInterface(b, m.From, m.IfIndex, !s.toIPv4(m))
+	} else if m.From.IsValid() {
 		b = cmsg.AppendSource(b, m.From)
 	}
 	if m.ECN != 0 {

@@ -39,6 +39,7 @@ type Conn struct {
 	only  netip.Addr     // the one address that datagrams come for, if it is one
 
 	changing sync.Mutex // one change of the peer at a time
+	out      outgoing   // the interface of what goes to groups
 
 	counting sync.Mutex // guards what follows
 	counted  uint32     // the system's drop counter when last asked

@@ -110,14 +110,31 @@ func (c *Conn) Send(m socket.Message) error {
 		_, err := c.uc.Write(m.Data)
 		return unwrapOp(err)
 	}
-	if !m.From.IsValid() && m.ECN == 0 {
+	if m.To.Addr().IsMulticast() && m.IfIndex == 0 {
+		c.out.RLock()
+		defer c.out.RUnlock()
+	}
+	if !m.From.IsValid() && m.ECN == 0 && m.IfIndex == 0 {
 		_, err := c.uc.WriteToUDPAddrPort(m.Data, m.To)
 		return unwrapOp(err)
 	}
 	oob := oobs.Get().(*[]byte)
 	b := (*oob)[:0]
-	if m.From.IsValid() {
+	byOption := false
+	if m.IfIndex != 0 {
+		var ok bool
+		b, ok = cmsg.AppendInterface(b, m.From, m.IfIndex, m.To.Addr().Is6())
+		byOption = !ok
+	}
+	if m.From.IsValid() && (m.IfIndex == 0 || byOption) {
 		b = cmsg.AppendSource(b, m.From)
+	}
+	if byOption {
+		restore, err := c.leaveBy(m.IfIndex, m.To.Addr().Is6())
+		if err != nil {
+			return err
+		}
+		defer restore()
 	}
 	if m.ECN != 0 {
 		b = cmsg.AppendECN(b, m.ECN, m.To.Addr().Is6())
