@@ -26,8 +26,11 @@ type reader struct {
 
 func (r *reader) run() {
 	r.callback.Store(goid.ID())
-	r.err = errGoexit // unless a callback calls runtime.Goexit, as t.FailNow does
 	defer r.finish()
+	if r.err != nil {
+		return
+	}
+	r.err = errGoexit // unless a callback calls runtime.Goexit, as t.FailNow does
 	r.err = r.sock.Serve(r)
 	if r.closed() || r.phase.Load() == draining {
 		r.err = nil
@@ -130,11 +133,15 @@ func (r *reader) accept(p *socket.Packet, n int) bool {
 	return false
 }
 
-// contain counts and logs a panic of Received.
+// contain counts a datagram whose Received did not return, and logs its panic.
+// Without one it was runtime.Goexit.
 func (r *reader) contain(all *bool) {
-	if v := recover(); v != nil {
-		*all = false
-		r.stats.panicked.Add(1)
+	v := recover()
+	if *all {
+		return
+	}
+	r.stats.panicked.Add(1)
+	if v != nil {
 		r.panicked("Received", v)
 	}
 }

@@ -36,7 +36,7 @@ type Drops struct {
 	Queue     uint64 // a Queue or Workers was full
 	Truncated uint64 // longer than Config.MaxDatagram
 	Stranger  uint64 // on a connected socket not from its peer; to a group not joined
-	Panicked  uint64 // Received panicked
+	Panicked  uint64 // Received panicked, or ended its goroutine
 	Closed    uint64 // read, or waiting in the kernel, when the socket was closed
 }
 

@@ -142,12 +142,17 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	return c
 }
 
-// start runs Started and then the goroutine.
+// start runs Started and then the goroutine, which stops the socket at once when
+// Started does not return: its caller has no Conn to close.
 func (c *Conn) start() {
+	c.reader.err = errGoexit
+	defer func() {
+		c.callback.Store(0)
+		go c.reader.run()
+	}()
 	c.callback.Store(goid.ID())
 	c.guard("Started", func() { c.handler.Started(c) })
-	c.callback.Store(0)
-	go c.reader.run()
+	c.reader.err = nil
 }
 
 func (c *Conn) learnLocal() {

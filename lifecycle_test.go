@@ -1,0 +1,423 @@
+package udp_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/goid"
+)
+
+// Started comes first, inside Listen and on its goroutine; then datagrams; then
+// Stopped, once, and Close returns after it.
+func TestCallbacksComeInOrder(t *testing.T) {
+	h := newRecorder()
+	caller, started := goid.ID(), uintptr(0)
+	h.started = func(c *udp.Conn) {
+		started = goid.ID()
+		// What arrives before Listen has returned waits for that.
+		assert.NoError(t, c.SendTo([]byte("early"), c.LocalAddrPort()))
+		assert.Equal(t, []string{"Started"}, h.names(), "nothing is read in Started")
+	}
+	var reader uintptr
+	h.received = func(*udp.Conn, udp.Datagram) { reader = goid.ID() }
+	h.stopped = func(*udp.Conn, error) { assert.Equal(t, reader, goid.ID(), "the socket's own goroutine") }
+
+	c := listen(t, udp.Config{}, "udp4", h)
+	require.Equal(t, caller, started, "the caller's goroutine")
+	require.Equal(t, "early", h.next(t, "Received").data)
+	require.NoError(t, c.SendTo([]byte("late"), c.LocalAddrPort()))
+	require.Equal(t, "late", h.next(t, "Received").data)
+
+	require.NoError(t, c.Close())
+	require.NotEqual(t, caller, reader)
+	require.Equal(t, []string{"Stopped"}, h.names())
+	<-c.Done()
+	require.NoError(t, c.Close(), "again")
+	require.NoError(t, c.Shutdown(t.Context()))
+	require.Empty(t, h.names())
+	require.False(t, h.overlap.Load())
+}
+
+// Closing and shutting down work from every callback without waiting for
+// themselves, and Stopped follows, once.
+func TestEndFromEveryCallback(t *testing.T) {
+	for _, way := range []struct {
+		name string
+		end  func(*udp.Conn) error
+	}{
+		{"Close", func(c *udp.Conn) error { return c.Close() }},
+		{"Close twice", func(c *udp.Conn) error { return errors.Join(c.Close(), c.Close()) }},
+		{"Shutdown", func(c *udp.Conn) error { return c.Shutdown(context.Background()) }},
+		{"Shutdown with a context that has ended", func(c *udp.Conn) error { return c.Shutdown(done()) }},
+	} {
+		for _, callback := range []string{"Started", "Received", "Refused", "Stopped"} {
+			t.Run(way.name+" in "+callback, func(t *testing.T) {
+				h := newRecorder()
+				end := func(c *udp.Conn) { assert.NoError(t, way.end(c)) }
+				switch callback {
+				case "Started":
+					h.started = end
+				case "Received":
+					h.received = func(c *udp.Conn, _ udp.Datagram) { end(c) }
+				case "Refused":
+					h.refused = func(c *udp.Conn, _ *udp.Refusal) { end(c) }
+				case "Stopped":
+					h.stopped = func(c *udp.Conn, _ error) { end(c) }
+				}
+				c := dial(t, deadPort(t, "udp4"), h)
+				h.next(t, "Started")
+				switch callback {
+				case "Received":
+					peer := raw(t, "udp4")
+					require.NoError(t, c.Reconnect(addrPort(peer)))
+					_, err := peer.WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort())
+					require.NoError(t, err)
+					h.next(t, "Received")
+				case "Refused":
+					require.NoError(t, c.Send([]byte("x")))
+					h.next(t, "Refused")
+				case "Stopped":
+					require.NoError(t, c.Close())
+				}
+				next(t, c.Done())
+				require.NoError(t, h.next(t, "Stopped").err)
+				require.Empty(t, h.names())
+				require.NoError(t, c.Close())
+				require.ErrorIs(t, c.Send([]byte("x")), net.ErrClosed)
+			})
+		}
+	}
+}
+
+// A callback that panics, or ends its goroutine as t.FailNow does, costs its own
+// datagram at most, and never a socket or a goroutine.
+func TestPanics(t *testing.T) {
+	var log bytes.Buffer
+	h := newRecorder()
+	blow := func(where string) { panic("in " + where) }
+	h.started = func(*udp.Conn) { blow("Started") }
+	h.received = func(_ *udp.Conn, d udp.Datagram) {
+		if len(d.Data) == 0 {
+			blow("Received")
+		}
+	}
+	h.refused = func(*udp.Conn, *udp.Refusal) { blow("Refused") }
+	h.stopped = func(*udp.Conn, error) { blow("Stopped") }
+	c, err := udp.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}.Dial(t.Context(), "udp4", deadPort(t, "udp4").String(), h)
+	require.NoError(t, err)
+	books(t, c)
+	h.next(t, "Started")
+
+	require.NoError(t, c.Send(nil))
+	h.next(t, "Refused")
+	peer := raw(t, "udp4")
+	require.NoError(t, c.Reconnect(addrPort(peer)))
+	for _, data := range []string{"a", "", "b", "", "c"} {
+		_, err := peer.WriteToUDPAddrPort([]byte(data), c.LocalAddrPort())
+		require.NoError(t, err)
+	}
+	for _, data := range []string{"a", "", "b", "", "c"} {
+		require.Equal(t, data, h.next(t, "Received").data)
+	}
+	require.NoError(t, c.Close())
+	require.NoError(t, h.next(t, "Stopped").err)
+
+	s := c.Stats()
+	require.EqualValues(t, 5, s.Received)
+	require.EqualValues(t, 3, s.Handled)
+	require.EqualValues(t, 2, s.Dropped.Panicked)
+	require.EqualValues(t, 5, s.Panics)
+	for _, where := range []string{"Started", "Received", "Refused", "Stopped"} {
+		require.Contains(t, log.String(), "in "+where)
+	}
+	require.Contains(t, log.String(), "lifecycle_test.go", "the stack is in the log")
+}
+
+func TestGoexit(t *testing.T) {
+	for _, callback := range []string{"Started", "Received", "Refused", "Stopped"} {
+		t.Run(callback, func(t *testing.T) {
+			h := newRecorder()
+			conns := make(chan *udp.Conn, 1)
+			h.started = func(c *udp.Conn) {
+				conns <- c
+				if callback == "Started" {
+					runtime.Goexit()
+				}
+			}
+			h.received = func(*udp.Conn, udp.Datagram) { runtime.Goexit() }
+			h.refused = func(*udp.Conn, *udp.Refusal) { runtime.Goexit() }
+			h.stopped = func(*udp.Conn, error) {
+				if callback == "Stopped" {
+					runtime.Goexit()
+				}
+			}
+			peer := raw(t, "udp4")
+			to := addrPort(peer)
+			if callback == "Refused" {
+				to = deadPort(t, "udp4")
+			}
+			go udp.Dial(context.Background(), "udp4", to.String(), h)
+			c := next(t, conns)
+			h.next(t, "Started")
+			switch callback {
+			case "Received":
+				for range 3 {
+					_, err := peer.WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort())
+					require.NoError(t, err)
+				}
+				h.next(t, "Received")
+			case "Refused":
+				require.NoError(t, c.SendTo([]byte("x"), to))
+				h.next(t, "Refused")
+			case "Stopped":
+				require.NoError(t, c.Close())
+			}
+			next(t, c.Done())
+			err := h.next(t, "Stopped").err
+			if callback == "Stopped" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, "Goexit")
+				requireOpError(t, err, "read")
+			}
+			require.Empty(t, h.names())
+			require.NoError(t, c.Close())
+			balanced(t, c.Stats())
+			require.ErrorIs(t, c.SendTo([]byte("x"), to), net.ErrClosed)
+		})
+	}
+}
+
+// Close from outside returns after the last callback has, whatever is going on.
+func TestCloseWaitsForTheCallbackThatRuns(t *testing.T) {
+	h := newRecorder()
+	release := make(chan struct{})
+	h.received = func(*udp.Conn, udp.Datagram) { <-release }
+	c := listen(t, udp.Config{}, "udp4", h)
+	h.next(t, "Started")
+	for range 3 {
+		require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
+	}
+	h.next(t, "Received")
+	closed := make(chan error)
+	for range 10 {
+		go func() { closed <- c.Close() }()
+	}
+	// Sends fail from the moment on that Close has begun.
+	for c.SendTo(nil, netip.MustParseAddrPort("127.0.0.1:9")) == nil {
+		runtime.Gosched()
+	}
+	select {
+	case <-closed:
+		require.Fail(t, "Close did not wait")
+	case <-c.Done():
+		require.Fail(t, "done too early")
+	default:
+	}
+	close(release)
+	for range 10 {
+		require.NoError(t, next(t, closed))
+	}
+	require.Equal(t, []string{"Stopped"}, h.names(), "what was queued is not handled any more")
+	s := c.Stats()
+	require.EqualValues(t, 1, s.Handled)
+}
+
+// However sends race Close, each is either sent and counted or says that the
+// socket is closed; nothing hangs.
+func TestCloseAgainstSend(t *testing.T) {
+	const goroutines, each = 100, 20
+	for range 20 {
+		sink := raw(t, "udp4")
+		c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+		var wg sync.WaitGroup
+		var sent, failed [goroutines]uint64
+		begin := make(chan struct{})
+		for g := range goroutines {
+			wg.Go(func() {
+				<-begin
+				for i := range each {
+					var err error
+					if i%2 == 0 {
+						err = c.SendTo([]byte("x"), addrPort(sink))
+					} else {
+						_, err = c.SendBatch([]udp.Message{{Data: []byte("x"), To: addrPort(sink)}})
+					}
+					if err == nil {
+						sent[g]++
+						continue
+					}
+					failed[g]++
+					assert.ErrorIs(t, err, net.ErrClosed)
+				}
+			})
+		}
+		wg.Go(func() { <-begin; assert.NoError(t, c.Close()) })
+		close(begin)
+		wg.Wait()
+		var s, f uint64
+		for g := range goroutines {
+			s, f = s+sent[g], f+failed[g]
+		}
+		st := c.Stats()
+		require.Equal(t, s, st.Sent)
+		require.Equal(t, f, st.SendErrors)
+		require.EqualValues(t, goroutines*each, s+f)
+	}
+}
+
+// One Handler may serve several sockets, then at the same time.
+func TestOneHandlerOnSeveralSockets(t *testing.T) {
+	h := newRecorder()
+	const n = 3
+	var meet sync.WaitGroup
+	meet.Add(n)
+	h.received = func(*udp.Conn, udp.Datagram) { meet.Done(); meet.Wait() } // all of them at once
+	conns := map[*udp.Conn]bool{}
+	for range n {
+		c := listen(t, udp.Config{}, "udp4", h)
+		require.Same(t, c, h.next(t, "Started").conn)
+		conns[c] = true
+	}
+	for c := range conns {
+		require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
+	}
+	got := map[*udp.Conn]bool{}
+	for range n {
+		got[h.next(t, "Received").conn] = true
+	}
+	require.Equal(t, conns, got)
+	meet.Wait()
+	for c := range conns {
+		require.NoError(t, c.Close())
+		require.Same(t, c, h.next(t, "Stopped").conn)
+	}
+}
+
+// The same Handler may listen again once it has stopped, also on the same port.
+func TestHandlerListensAgain(t *testing.T) {
+	h := newRecorder()
+	c := listen(t, udp.Config{}, "udp4", h)
+	at := c.LocalAddrPort()
+	require.NoError(t, c.Close())
+	again, err := udp.Listen(t.Context(), "udp4", at.String(), h)
+	require.NoError(t, err)
+	books(t, again)
+	require.Equal(t, at, again.LocalAddrPort())
+	require.NoError(t, again.Close())
+	require.Equal(t, []string{"Started", "Stopped", "Started", "Stopped"}, h.names())
+}
+
+// Shutdown handles what the kernel has queued, then stops.
+func TestShutdownHandlesWhatIsQueued(t *testing.T) {
+	const n = 200
+	for _, from := range []string{"outside", "Received"} {
+		t.Run(from, func(t *testing.T) {
+			h := newRecorder()
+			first := make(chan struct{})
+			h.received = func(c *udp.Conn, d udp.Datagram) {
+				if string(d.Data) == "first" {
+					<-first
+					if from == "Received" {
+						assert.NoError(t, c.Shutdown(t.Context()))
+					}
+				}
+			}
+			c := listen(t, udp.Config{}, "udp4", h)
+			h.next(t, "Started")
+			require.NoError(t, c.SendTo([]byte("first"), c.LocalAddrPort()))
+			h.next(t, "Received")
+			for range n {
+				require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
+			}
+			ended := make(chan error, 1)
+			if from == "outside" {
+				go func() { ended <- c.Shutdown(t.Context()) }()
+			} else {
+				ended <- nil
+			}
+			close(first)
+			require.NoError(t, next(t, ended))
+			next(t, c.Done())
+			s := c.Stats()
+			require.Zero(t, s.KernelDrops, "the buffer has room for %d", n)
+			require.EqualValues(t, n+1, s.Handled)
+			names := h.names()
+			require.Len(t, names, n+1)
+			require.Equal(t, "Stopped", names[n])
+		})
+	}
+}
+
+// A Shutdown whose context ends closes the socket without waiting, and says so.
+func TestShutdownThatCanNotFinish(t *testing.T) {
+	h := newRecorder()
+	release := make(chan struct{})
+	h.received = func(*udp.Conn, udp.Datagram) { <-release }
+	c := listen(t, udp.Config{}, "udp4", h)
+	h.next(t, "Started")
+	require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
+	h.next(t, "Received")
+
+	cause := errors.New("the pod is going")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	err := c.Shutdown(ctx)
+	requireOpError(t, err, "shutdown")
+	require.ErrorIs(t, err, cause)
+	var se *udp.ShutdownError
+	require.ErrorAs(t, err, &se)
+	require.GreaterOrEqual(t, se.Left, 1, "the one that is being handled is not handled")
+	require.ErrorIs(t, c.SendTo(nil, c.LocalAddrPort()), net.ErrClosed)
+	close(release)
+	next(t, c.Done())
+	require.NoError(t, h.next(t, "Stopped").err)
+	require.NoError(t, c.Shutdown(ctx), "what has stopped is shut down")
+}
+
+// Shutdown and Close from many goroutines at once all return.
+func TestShutdownAgainstClose(t *testing.T) {
+	for range 50 {
+		h := newRecorder()
+		c := listen(t, udp.Config{}, "udp4", h)
+		var wg sync.WaitGroup
+		for i := range 10 {
+			wg.Go(func() {
+				if i%2 == 0 {
+					assert.NoError(t, c.Close())
+				} else {
+					assert.NoError(t, c.Shutdown(context.Background()))
+				}
+			})
+		}
+		wg.Wait()
+		require.Equal(t, []string{"Started", "Stopped"}, h.names())
+	}
+}
+
+// String names the socket by its address, peer and state.
+func TestString(t *testing.T) {
+	c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+	local := c.LocalAddrPort().String()
+	require.Equal(t, "udp4 "+local, c.String())
+	peer := raw(t, "udp4")
+	_, err := c.Connect(addrPort(peer))
+	require.NoError(t, err)
+	require.Equal(t, "udp4 "+local+" to "+addrPort(peer).String(), c.String())
+	require.NoError(t, c.Close())
+	require.True(t, strings.HasSuffix(c.String(), "(closed)"))
+	require.Contains(t, c.String(), local, "also when it is closed")
+	require.Equal(t, local, c.LocalAddr().String())
+}

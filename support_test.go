@@ -1,0 +1,229 @@
+package udp_test
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+)
+
+// patience is how long a test waits for what must happen before it fails.
+// Nothing is ever concluded from a wait that was shorter.
+const patience = 30 * time.Second
+
+// books closes the sockets when the test ends, in the order given, and checks
+// that each of their datagrams is accounted for.
+func books[C interface {
+	Close() error
+	Stats() udp.Stats
+}](t testing.TB, conns ...C) {
+	t.Helper()
+	t.Cleanup(func() {
+		for _, c := range conns {
+			assert.NoError(t, c.Close())
+			balanced(t, c.Stats())
+		}
+	})
+}
+
+// balanced checks that every datagram of a socket at rest is accounted for.
+func balanced(t testing.TB, s udp.Stats) {
+	t.Helper()
+	assert.Equal(t, s.Received, s.Handled+s.Dropped.Total(), "received is handled and dropped: %+v", s)
+	f := s.SendFailed
+	assert.Equal(t, s.SendErrors, f.TooLarge+f.Family+f.NoBuffers+f.Unreachable+f.Denied+f.Deadline+f.Closed+f.Other,
+		"every failed send has a reason: %+v", s)
+}
+
+// event is a callback that a recorder got.
+type event struct {
+	name string // Started, Received, Refused, Stopped
+	conn *udp.Conn
+	data string
+	d    udp.Datagram // a clone
+	r    *udp.Refusal
+	err  error
+}
+
+// recorder is a Handler that keeps what it is told, and does in each callback
+// what the test wants beside that.
+type recorder struct {
+	started  func(*udp.Conn)
+	received func(*udp.Conn, udp.Datagram)
+	refused  func(*udp.Conn, *udp.Refusal)
+	stopped  func(*udp.Conn, error)
+
+	events  chan event
+	running atomic.Int32
+	overlap atomic.Bool // callbacks have run at the same time
+}
+
+func newRecorder() *recorder { return &recorder{events: make(chan event, 10_000)} }
+
+func (r *recorder) enter(e event) (leave func()) {
+	if r.running.Add(1) != 1 {
+		r.overlap.Store(true)
+	}
+	r.events <- e
+	return func() { r.running.Add(-1) }
+}
+
+func (r *recorder) Started(c *udp.Conn) {
+	defer r.enter(event{name: "Started", conn: c})()
+	if r.started != nil {
+		r.started(c)
+	}
+}
+
+func (r *recorder) Received(c *udp.Conn, d udp.Datagram) {
+	defer r.enter(event{name: "Received", conn: c, data: string(d.Data), d: d.Clone()})()
+	if r.received != nil {
+		r.received(c, d)
+	}
+}
+
+func (r *recorder) Refused(c *udp.Conn, f *udp.Refusal) {
+	defer r.enter(event{name: "Refused", conn: c, r: f})()
+	if r.refused != nil {
+		r.refused(c, f)
+	}
+}
+
+func (r *recorder) Stopped(c *udp.Conn, err error) {
+	defer r.enter(event{name: "Stopped", conn: c, err: err})()
+	if r.stopped != nil {
+		r.stopped(c, err)
+	}
+}
+
+// next takes the next callback, which must be the named one.
+func (r *recorder) next(t testing.TB, name string) event {
+	t.Helper()
+	e := next(t, r.events)
+	require.Equal(t, name, e.name, "%+v", e)
+	return e
+}
+
+// names are those of the callbacks that nobody has taken, in order.
+func (r *recorder) names() (ns []string) {
+	for {
+		select {
+		case e := <-r.events:
+			ns = append(ns, e.name)
+		default:
+			return ns
+		}
+	}
+}
+
+// next receives from ch, or fails the test after a long time.
+func next[T any](t testing.TB, ch <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(patience):
+		require.FailNow(t, "nothing came")
+	}
+	return v
+}
+
+// listen makes a socket on loopback with books.
+func listen(t testing.TB, cfg udp.Config, network string, h udp.Handler) *udp.Conn {
+	t.Helper()
+	c, err := cfg.Listen(t.Context(), network, loopback(network)+":0", h)
+	require.NoError(t, err)
+	books(t, c)
+	return c
+}
+
+// dial makes a connected socket with books.
+func dial(t testing.TB, peer netip.AddrPort, h udp.Handler) *udp.ConnectedConn {
+	t.Helper()
+	c, err := udp.Dial(t.Context(), "udp", peer.String(), h)
+	require.NoError(t, err)
+	books(t, c)
+	return c
+}
+
+// loopback is the address of loopback for a network, fit for "host:port".
+func loopback(network string) string {
+	if network == "udp6" {
+		return "[::1]"
+	}
+	return "127.0.0.1"
+}
+
+// networks are those that this machine has on loopback.
+func networks(t testing.TB) []string {
+	t.Helper()
+	pc, err := net.ListenPacket("udp6", "[::1]:0")
+	if err != nil {
+		t.Log("no IPv6 here:", err)
+		return []string{"udp4"}
+	}
+	pc.Close()
+	return []string{"udp4", "udp6"}
+}
+
+// deadPort is an address of loopback on which nobody listens. It stays so until
+// the test calls revive, as long as other programs choose among free ports.
+func deadPort(t testing.TB, network string) netip.AddrPort {
+	t.Helper()
+	c, err := udp.Listen(t.Context(), network, loopback(network)+":0", udp.BaseHandler{})
+	require.NoError(t, err)
+	defer c.Close()
+	return c.LocalAddrPort()
+}
+
+// raw is a socket of package net on loopback, to look from outside.
+func raw(t testing.TB, network string) *net.UDPConn {
+	t.Helper()
+	pc, err := net.ListenPacket(network, loopback(network)+":0")
+	require.NoError(t, err)
+	t.Cleanup(func() { pc.Close() })
+	uc := pc.(*net.UDPConn)
+	require.NoError(t, uc.SetReadDeadline(time.Now().Add(patience)))
+	return uc
+}
+
+// addrPort is the address of a socket of package net.
+func addrPort(uc *net.UDPConn) netip.AddrPort {
+	a := uc.LocalAddr().(*net.UDPAddr).AddrPort()
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// read reads one datagram of a socket of package net.
+func read(t testing.TB, uc *net.UDPConn) (data string, from netip.AddrPort) {
+	t.Helper()
+	b := make([]byte, 65536)
+	n, a, err := uc.ReadFromUDPAddrPort(b)
+	require.NoError(t, err)
+	return string(b[:n]), netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// requireOpError checks that err is the *net.OpError that package net would give.
+func requireOpError(t testing.TB, err error, op string) *net.OpError {
+	t.Helper()
+	var oe *net.OpError
+	require.ErrorAs(t, err, &oe)
+	require.Equal(t, op, oe.Op, "%v", err)
+	require.False(t, slices.Contains([]string{"", "<nil>"}, oe.Error()))
+	var inner *net.OpError
+	require.NotErrorAs(t, oe.Err, &inner, "one net.OpError only")
+	return oe
+}
+
+// done ends a context at once.
+func done() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
