@@ -20,12 +20,16 @@ type Buffer struct {
 }
 
 var (
-	pool, small sync.Pool
-	live        atomic.Int64
+	pool, medium, small sync.Pool
+	live                atomic.Int64
 )
 
-// smallSize fits what most datagrams are: no longer than an Ethernet frame.
-const smallSize = 2 << 10
+// smallSize fits what most datagrams are, no longer than an Ethernet frame;
+// mediumSize fits jumbo frames.
+const (
+	smallSize  = 2 << 10
+	mediumSize = 16 << 10
+)
 
 // Get returns a buffer with one reference. Its bytes are not zeroed.
 func Get() *Buffer { return get(&pool, Size) }
@@ -36,6 +40,9 @@ func Get() *Buffer { return get(&pool, Size) }
 func Of(n int) *Buffer {
 	if n <= smallSize {
 		return get(&small, smallSize)
+	}
+	if n <= mediumSize {
+		return get(&medium, mediumSize)
 	}
 	return get(&pool, Size)
 }
