@@ -45,6 +45,13 @@ type Config struct {
 	// [errors.ErrUnsupported].
 	PeerErrors bool
 
+	// DontFragment keeps routers and this host from cutting datagrams up on their
+	// way: one that is longer than the path's MTU, as far as this host knows it,
+	// fails to send with a [SizeError], and one that turns out to be is refused
+	// (see [Refusal.MTU]) and lowers what is known. Linux, macOS, FreeBSD, Windows;
+	// elsewhere Listen fails with an error wrapping [errors.ErrUnsupported].
+	DontFragment bool
+
 	// Logger gets what went wrong and was survived, limited to one record a
 	// second for each kind. Nil is silent.
 	Logger *slog.Logger
@@ -104,6 +111,7 @@ func (cfg *Config) options() socket.Options {
 	return socket.Options{
 		ReadBuffer: cfg.ReadBuffer, WriteBuffer: cfg.WriteBuffer,
 		Broadcast: cfg.Broadcast, ReuseAddr: cfg.ReuseAddr, ReusePort: cfg.ReusePort,
-		Timestamps: cfg.Timestamps, PeerErrors: cfg.PeerErrors, Control: cfg.Control,
+		Timestamps: cfg.Timestamps, PeerErrors: cfg.PeerErrors, DontFragment: cfg.DontFragment,
+		Control: cfg.Control,
 	}
 }

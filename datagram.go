@@ -3,7 +3,6 @@ package udp
 import (
 	"bytes"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/udpkit/udp/internal/buffer"
@@ -97,11 +96,3 @@ const (
 	ECT0              // ECN-capable transport, codepoint 0
 	CE                // congestion experienced
 )
-
-// drop gives up a datagram that was, or will be, counted as handled, and counts
-// it under why instead.
-func (d Datagram) drop(why *atomic.Uint64) {
-	why.Add(1)
-	d.conn.stats.handled.Add(-1)
-	d.Release()
-}

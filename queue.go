@@ -36,12 +36,13 @@ func (o Overflow) String() string {
 // not all of them have stopped.
 //
 // A datagram out of the channel belongs to who received it: see
-// [Datagram.Release].
+// [Datagram.Release]. While more than 64 wait, those of up to 16 KiB are moved
+// into short buffers of 2 or 16 KiB, so that a full Queue holds little more
+// memory than its datagrams are long.
 type Queue struct {
-	datagrams chan Datagram
-	refusals  chan *Refusal
-	done      chan struct{}
-	overflow  Overflow
+	line     line
+	refusals chan *Refusal
+	done     chan struct{}
 
 	mu      sync.Mutex
 	sockets int
@@ -59,10 +60,9 @@ func NewQueue(capacity int, overflow Overflow) *Queue {
 	}
 	capacity = max(capacity, 1)
 	return &Queue{
-		datagrams: make(chan Datagram, capacity),
-		refusals:  make(chan *Refusal, min(capacity, maxRefusals)),
-		done:      make(chan struct{}),
-		overflow:  overflow,
+		line:     line{ch: make(chan Datagram, capacity), overflow: overflow, whole: wholeBuffers},
+		refusals: make(chan *Refusal, min(capacity, maxRefusals)),
+		done:     make(chan struct{}),
 	}
 }
 
@@ -70,7 +70,7 @@ const maxRefusals = 256
 
 // Datagrams returns the channel. It is closed once the last of the Queue's
 // sockets has stopped; what lies in it then can still be received.
-func (q *Queue) Datagrams() <-chan Datagram { return q.datagrams }
+func (q *Queue) Datagrams() <-chan Datagram { return q.line.ch }
 
 // Refusals returns a channel of what [Handler.Refused] would get. It keeps the
 // newest 256, or as many as the Queue's capacity if that is less, so nobody has
@@ -100,38 +100,9 @@ func (q *Queue) Started(c *Conn) {
 	q.sockets++
 }
 
-// Received implements [Handler].
-func (q *Queue) Received(c *Conn, d Datagram) {
-	d.Retain()
-	select {
-	case q.datagrams <- d:
-		return
-	default:
-	}
-	switch q.overflow {
-	case Block:
-		select {
-		case q.datagrams <- d:
-		case <-c.closing:
-			d.drop(&c.stats.closed)
-		}
-	case DropNewest:
-		d.drop(&c.stats.queue)
-	case DropOldest:
-		for {
-			select {
-			case old := <-q.datagrams:
-				old.drop(&old.conn.stats.queue)
-			default:
-			}
-			select {
-			case q.datagrams <- d:
-				return
-			default:
-			}
-		}
-	}
-}
+// Received implements [Handler]. It puts d into the channel: it calls Retain, so
+// that a Handler which passes d on from its own Received need not.
+func (q *Queue) Received(c *Conn, d Datagram) { q.line.put(c, d) }
 
 // Refused implements [Handler].
 func (q *Queue) Refused(_ *Conn, r *Refusal) {
@@ -157,7 +128,7 @@ func (q *Queue) Stopped(_ *Conn, err error) {
 	}
 	if q.sockets--; q.sockets == 0 {
 		q.ended = true
-		close(q.datagrams)
+		close(q.line.ch)
 		close(q.refusals)
 		close(q.done)
 	}

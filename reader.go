@@ -19,7 +19,7 @@ type reader struct {
 	*Conn
 	packets []socket.Packet // of the read that is being handled
 	at, off int             // where the next datagram is: its packet, its offset
-	handled int             // of packets, not yet in the counters
+	taken   bool            // a Queue or Workers answer for the datagram in the counters
 	faults  int             // failed reads since the last good one
 	err     error           // what ended it
 }
@@ -41,18 +41,22 @@ var errGoexit = errors.New("udp: a callback ended its goroutine with runtime.Goe
 
 // finish closes everything, in any case.
 func (r *reader) finish() {
-	r.stop()
 	defer close(r.done)
-	r.flushHandled()
+	if r.phase.Load() == draining && r.err == nil {
+		r.work.wait(r.closing) // Close, and the end of Shutdown's context, cut it short
+	}
+	r.stop()
 	r.dropRest()
 	r.discard()
-	r.stats.kernelDrops.Store(r.sock.Drops())
+	r.stats.kernel.sample(r.sock, true)
 	if r.groups != nil {
 		r.groups.stop()
 	}
 	if err := r.sock.Close(); r.err == nil && err != nil && !errors.Is(err, net.ErrClosed) {
 		r.err = err
 	}
+	r.settled.Store(true)
+	r.work.wait(nil)
 	r.guard("Stopped", func() { r.handler.Stopped(r.Conn, r.opErrorOnce(r.err)) })
 }
 
@@ -70,18 +74,27 @@ func (r *reader) Packets(ps []socket.Packet) bool {
 		n += datagrams(&ps[i])
 		bytes += len(ps[i].Data)
 	}
-	r.stats.reads.Add(1)
+	reads := r.stats.reads.Add(1)
 	r.stats.received.Add(uint64(n))
 	r.stats.receivedBytes.Add(uint64(bytes))
+	raise(&r.stats.largest, uint64(n))
+	if reads%kernelDropsEvery == 0 {
+		r.stats.kernel.sample(r.sock, false)
+	}
 	r.faults = 0
 
+	r.settled.Store(true)
 	r.packets, r.at, r.off = ps, 0, 0
 	for !r.dispatch() {
 	}
-	r.flushHandled()
 	r.packets = nil
+	r.settled.Store(false)
 	return !r.closed()
 }
+
+// kernelDropsEvery is how many reads go by between two looks at a counter that
+// starts again after 4 billion.
+const kernelDropsEvery = 1 << 16
 
 // datagrams counts those in p.
 func datagrams(p *socket.Packet) int {
@@ -105,11 +118,14 @@ func (r *reader) dispatch() (all bool) {
 			r.at, r.off = r.at+1, 0
 		}
 		if r.accept(p, end-start) {
+			r.taken = false
 			r.handler.Received(r.Conn, Datagram{
 				Data: p.Data[start:end:end], From: p.From, To: p.To, IfIndex: p.IfIndex,
 				ECN: ECN(p.ECN), Time: p.Time, own: p.Own, conn: r.Conn, buf: p.Buf,
 			})
-			r.handled++
+			if !r.taken {
+				r.stats.handled.Add(1)
+			}
 		}
 	}
 	return true
@@ -120,13 +136,13 @@ func (r *reader) dispatch() (all bool) {
 func (r *reader) accept(p *socket.Packet, n int) bool {
 	switch peer := r.peer.Load(); {
 	case r.closed():
-		r.stats.closed.Add(1)
+		r.stats.dropped[dropClosed].Add(1)
 	case p.Truncated || n > r.cfg.MaxDatagram:
-		r.stats.truncated.Add(1)
+		r.stats.dropped[dropTruncated].Add(1)
 	case peer != nil && *peer != p.From:
-		r.stats.stranger.Add(1)
+		r.stats.dropped[dropStranger].Add(1)
 	case r.checkGroups && p.To.IsMulticast() && !r.groups.wants(p.To, p.From.Addr(), p.IfIndex):
-		r.stats.stranger.Add(1)
+		r.stats.dropped[dropStranger].Add(1)
 	default:
 		return true
 	}
@@ -140,7 +156,9 @@ func (r *reader) contain(all *bool) {
 	if *all {
 		return
 	}
-	r.stats.panicked.Add(1)
+	if !r.taken {
+		r.stats.dropped[dropPanicked].Add(1)
+	}
 	if v != nil {
 		r.panicked("Received", v)
 	}
@@ -152,18 +170,25 @@ func (r *reader) dropRest() {
 		p := r.packets[r.at]
 		p.Data = p.Data[r.off:]
 		r.off = 0
-		r.stats.closed.Add(uint64(datagrams(&p)))
+		r.stats.dropped[dropClosed].Add(uint64(datagrams(&p)))
 	}
 	r.packets = nil
 }
 
-func (r *reader) flushHandled() {
-	r.stats.handled.Add(int64(r.handled))
-	r.handled = 0
+// take makes the caller, which has been given a datagram, answer for it in the
+// counters, where otherwise it would be Handled once Received returns.
+func (c *Conn) take() {
+	if c.inCallback() {
+		c.reader.taken = true
+	} else {
+		c.stats.handled.Add(-1) // Received was not called by the reader
+	}
 }
 
 // Reports implements socket.Sink.
 func (r *reader) Reports(rs []socket.Report) bool {
+	r.settled.Store(true)
+	defer r.settled.Store(false)
 	for i := range rs {
 		if r.closed() {
 			return false
@@ -180,34 +205,52 @@ func (r *reader) refuse(f *Refusal) {
 }
 
 // Fault implements socket.Sink: it sorts the errors of reads. Nothing but a
-// closed socket ends the reader.
+// closed socket ends the reader, and no error makes it spin.
 func (r *reader) Fault(err error) bool {
 	if r.closed() {
 		return false
 	}
-	switch sys.Classify(err) {
+	class := sys.Classify(err)
+	switch class {
 	case sys.Closed:
 		r.err = err
 		return false
 	case sys.Again:
-		return true
-	case sys.Report, sys.Unreachable:
-		if peer := r.peer.Load(); peer != nil {
+		return r.faulted(freeFaults, 0)
+	case sys.Report, sys.Unreachable, sys.TooLarge:
+		// An ICMP message. That no Refusal comes of it on an unconnected socket is
+		// as it should be: the system does not say whose datagram it was.
+		if r.peer.Load() != nil {
+			r.settled.Store(true)
 			r.refuse(r.refusal(socket.Report{Err: errnoOf(err)}))
+			r.settled.Store(false)
+			return !r.closed() && r.faulted(freeFaults, 0)
 		}
-		return !r.closed()
 	}
 	r.stats.readErrors.Add(1)
 	r.log.warn(r.Conn, "udp: read failed", err)
-	return r.backOff()
+	return r.faulted(0, maxBackOff)
 }
 
-// backOff waits after failed reads, longer each time: 1 ms to 1 s. It returns
-// false when the socket is closed meanwhile.
-func (r *reader) backOff() bool {
-	wait := time.Millisecond << min(r.faults, 10)
+// Bounds of reading on after errors. The kernel gives each error once, so that
+// it is read on at once after freeFaults of those that say something about an
+// earlier datagram, and then a thousand times a second; after others the pauses
+// grow to a second.
+const (
+	freeFaults = 64
+	maxBackOff = 10 // as a power of two, milliseconds
+)
+
+// faulted counts a failed read and waits, but for the first free ones, longer
+// each time up to 2^longest milliseconds. It returns false when the socket is
+// closed meanwhile.
+func (r *reader) faulted(free, longest int) bool {
+	n := r.faults - free
 	r.faults++
-	t := time.NewTimer(min(wait, time.Second))
+	if n < 0 {
+		return true
+	}
+	t := time.NewTimer(min(time.Millisecond<<min(n, longest), time.Second))
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -224,12 +267,14 @@ func (r *reader) Woken() socket.Action {
 	events := r.events
 	r.events = nil
 	r.mu.Unlock()
+	r.settled.Store(true)
 	for _, f := range events {
 		if r.closed() {
 			return socket.Stop
 		}
 		f()
 	}
+	r.settled.Store(false)
 	switch r.phase.Load() {
 	case stopping:
 		return socket.Stop

@@ -178,17 +178,19 @@ func (c *Conn) send(m socket.Message) error {
 // Bounds of repeating a send. Other goroutines' datagrams may be refused between
 // two tries, so one repetition would not always do.
 const (
-	maxStale   = 64
-	maxNoBuffs = 6 // 1, 2, 4, 8, 16, 32 ms
+	maxStale   = 64 // after errors that are never this datagram's own
+	maxDoubted = 4  // after errors that may be
+	maxNoBuffs = 6  // 1, 2, 4, 8, 16, 32 ms
 )
 
 // sendAgain goes on with a send that failed with err: it sorts the error, and
 // repeats the send as long as the error may be an older datagram's or may pass.
 // The datagram itself has not left when a send returns an error.
 func (c *Conn) sendAgain(m socket.Message, err error) error {
-	var stale, again, full int
+	var stale, doubted, again, full int
 	for {
-		switch sys.Classify(err) {
+		class := sys.Classify(err)
+		switch class {
 		case sys.Report:
 			if stale == maxStale {
 				return c.failed(m, err)
@@ -196,20 +198,28 @@ func (c *Conn) sendAgain(m socket.Message, err error) error {
 			stale++
 			c.stats.retried.Add(1)
 			c.reportedBySend(err)
-		case sys.Unreachable, sys.Denied:
-			// An older datagram's ICMP message, or this one's missing route. EPERM also
-			// comes from a fresh socket's first send: https://go.dev/issue/63322.
-			if again == 1 {
+		case sys.Unreachable, sys.TooLarge, sys.Denied:
+			// An older datagram's ICMP message, or this one's missing route or length.
+			// EPERM also comes from a fresh socket's first send:
+			// https://go.dev/issue/63322.
+			if doubted == maxDoubted || doubted == 1 && (class == sys.Denied || c.peer.Load() == nil) {
 				return c.failed(m, err)
 			}
-			again++
+			doubted++
 			c.stats.retried.Add(1)
 		case sys.Again:
+			// The socket could not wait for room itself.
+			if again > 0 {
+				if werr := c.pause(time.Millisecond << min(again-1, maxNoBuffs)); werr != nil {
+					return c.failed(m, werr)
+				}
+			}
+			again++
 		case sys.NoBuffers:
 			if full == maxNoBuffs {
 				return c.failed(m, err)
 			}
-			if werr := c.waitForBuffers(time.Millisecond << full); werr != nil {
+			if werr := c.pause(time.Millisecond << full); werr != nil {
 				return c.failed(m, werr)
 			}
 			full++
@@ -219,10 +229,11 @@ func (c *Conn) sendAgain(m socket.Message, err error) error {
 		if c.closed() {
 			return c.failed(m, net.ErrClosed)
 		}
-		last := err
+		last := class
+		lastErr := err
 		if err = c.sock.Send(m); err == nil {
-			if again == 1 && sys.Classify(last) == sys.Unreachable {
-				c.reportedBySend(last) // so it was an older one's
+			if last == sys.Unreachable || last == sys.TooLarge {
+				c.reportedBySend(lastErr) // so it was an older one's
 			}
 			c.stats.sent.Add(1)
 			c.stats.sentBytes.Add(uint64(len(m.Data)))
@@ -242,15 +253,22 @@ func (c *Conn) reportedBySend(err error) {
 	c.post(func() { c.reader.refuse(f) })
 }
 
-// waitForBuffers waits, but not past the write deadline or a Close.
-func (c *Conn) waitForBuffers(d time.Duration) error {
-	if t := c.deadline.Load(); t != nil && !t.IsZero() && time.Until(*t) < d {
-		return os.ErrDeadlineExceeded
+// pause waits before a send is repeated, but not past the write deadline or a
+// Close.
+func (c *Conn) pause(d time.Duration) error {
+	late := false
+	if t := c.deadline.Load(); t != nil && !t.IsZero() {
+		if left := time.Until(*t); left <= d {
+			late, d = true, left
+		}
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
+		if late {
+			return os.ErrDeadlineExceeded
+		}
 		return nil
 	case <-c.closing:
 		return net.ErrClosed
@@ -266,11 +284,32 @@ func (c *Conn) failed(m socket.Message, err error) error {
 			err = net.ErrClosed
 		}
 	case sys.TooLarge:
-		err = &SizeError{Size: len(m.Data)}
+		err = c.tooLarge(m)
 	}
 	c.countFailure(err)
 	return err
 }
+
+// tooLarge finds out what would have fitted.
+func (c *Conn) tooLarge(m socket.Message) error {
+	e := &SizeError{Size: len(m.Data), MTU: c.sock.MTU(m.To)}
+	to := m.To.Addr()
+	if peer := c.peer.Load(); peer != nil {
+		to = peer.Addr()
+	}
+	header := headerIPv6
+	if to.Is4() {
+		header = headerIPv4
+	}
+	e.Max = max(0, e.MTU-header)
+	return e
+}
+
+// Headers of UDP (RFC 768) and of IP without options (RFC 791, RFC 8200), bytes.
+const (
+	headerIPv4 = 20 + 8
+	headerIPv6 = 40 + 8
+)
 
 func (c *Conn) countFailure(err error) {
 	f := failOther
@@ -281,10 +320,10 @@ func (c *Conn) countFailure(err error) {
 		f = failFamily
 	case class == sys.NoBuffers:
 		f = failNoBuffers
-	case class == sys.Unreachable, class == sys.Report:
-		f = failUnreachable
-	case class == sys.Denied:
+	case errors.Is(err, os.ErrPermission): // EACCES may have been a report, but no more
 		f = failDenied
+	case class == sys.Unreachable, class == sys.Report, class == sys.Down:
+		f = failUnreachable
 	case class == sys.Deadline:
 		f = failDeadline
 	case class == sys.Closed:

@@ -1,19 +1,28 @@
 package udp
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/udpkit/udp/internal/socket"
+)
 
 // Stats are the counters of one socket since it was made. At rest, which is
 // when no callback runs and no datagram is on its way into one,
 //
 //	Received == Handled + Dropped.Total()
 //
-// holds exactly; datagrams that wait in a [Queue] or in [Workers] are Handled.
+// holds exactly. Datagrams that lie in a [Queue] are Handled; those that wait in
+// [Workers] are not yet, so Received - Handled - Dropped.Total() is how many are
+// on their way.
 type Stats struct {
 	Received      uint64 // datagrams read from the system
 	ReceivedBytes uint64 // their payloads
 	Handled       uint64 // Received returned, and no Queue or Workers dropped it after
 	Dropped       Drops  // each by why it was not handled
 	Reads         uint64 // reads that brought datagrams: Received / Reads is how well they batch
+	LargestRead   uint64 // the most datagrams that one read brought
+	QueuePeak     uint64 // the most datagrams that waited in the Queue, or for one goroutine of Workers
 	ReadErrors    uint64 // reads that failed and were survived
 
 	// KernelDrops are the datagrams that the socket's receive buffer had no room
@@ -50,22 +59,79 @@ type SendFailures struct {
 	TooLarge    uint64 // ErrTooLarge
 	Family      uint64 // ErrFamily, or no valid address
 	NoBuffers   uint64 // ENOBUFS or ENOMEM, also after waiting
-	Unreachable uint64 // no route
-	Denied      uint64 // EPERM: a firewall
+	Unreachable uint64 // no route, or the interface or the source address is gone
+	Denied      uint64 // EPERM, EACCES: a firewall, or a broadcast without Config.Broadcast
 	Deadline    uint64 // the write deadline passed
 	Closed      uint64 // the socket was closed
 	Other       uint64
 }
 
-// counters are what Stats is made of. The reader adds to its own once a read,
-// not once a datagram. Handled may be taken back, so it is signed.
+// counters are what Stats is made of. Who counts what is on cache lines of its
+// own: the reader's first, then what senders count.
 type counters struct {
-	received, receivedBytes, reads, readErrors   atomic.Uint64
-	handled                                      atomic.Int64
-	queue, truncated, stranger, panicked, closed atomic.Uint64
-	sent, sentBytes, retried, refused, panics    atomic.Uint64
-	failed                                       [failures]atomic.Uint64
-	kernelDrops                                  atomic.Int64 // once closed
+	received, receivedBytes, reads, readErrors atomic.Uint64
+	largest, peak                              atomic.Uint64 // maxima
+	handled                                    atomic.Int64  // may be taken back, so it is signed
+	dropped                                    [reasons]atomic.Uint64
+	refused, panics                            atomic.Uint64
+
+	_ [64]byte
+
+	sent, sentBytes, retried atomic.Uint64
+	failed                   [failures]atomic.Uint64
+
+	kernel kernelDrops
+}
+
+// reason indexes counters.dropped.
+type reason int
+
+const (
+	dropQueue reason = iota
+	dropTruncated
+	dropStranger
+	dropPanicked
+	dropClosed
+	reasons
+)
+
+// waited notes that n datagrams wait for a consumer.
+func (k *counters) waited(n int) { raise(&k.peak, uint64(n)) }
+
+// raise brings a maximum up to n.
+func raise(highest *atomic.Uint64, n uint64) {
+	for old := highest.Load(); n > old; old = highest.Load() {
+		if highest.CompareAndSwap(old, n) {
+			return
+		}
+	}
+}
+
+// kernelDrops adds up a counter of the kernel's that has 32 bits (sk_drops) and
+// starts again after 4 billion. It is asked by Stats, and now and then by the
+// reader, so that no turn is missed.
+type kernelDrops struct {
+	mu    sync.Mutex
+	total int64
+	last  uint32
+	final bool // the socket is gone
+}
+
+// sample brings the total up to what the socket says now.
+func (k *kernelDrops) sample(sock socket.Socket, final bool) int64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.final {
+		return k.total
+	}
+	k.final = final
+	if now := sock.Drops(); now < 0 {
+		k.total = -1
+	} else {
+		k.total = max(k.total, 0) + int64(uint32(now)-k.last)
+		k.last = uint32(now)
+	}
+	return k.total
 }
 
 // failure indexes counters.failed.
@@ -92,11 +158,13 @@ func (c *Conn) Stats() Stats {
 		// handled than received.
 		Handled: uint64(max(0, k.handled.Load())),
 		Dropped: Drops{
-			Queue: k.queue.Load(), Truncated: k.truncated.Load(), Stranger: k.stranger.Load(),
-			Panicked: k.panicked.Load(), Closed: k.closed.Load(),
+			Queue: k.dropped[dropQueue].Load(), Truncated: k.dropped[dropTruncated].Load(),
+			Stranger: k.dropped[dropStranger].Load(), Panicked: k.dropped[dropPanicked].Load(),
+			Closed: k.dropped[dropClosed].Load(),
 		},
 		Received: k.received.Load(), ReceivedBytes: k.receivedBytes.Load(),
 		Reads: k.reads.Load(), ReadErrors: k.readErrors.Load(),
+		LargestRead: k.largest.Load(), QueuePeak: k.peak.Load(),
 		Sent: k.sent.Load(), SentBytes: k.sentBytes.Load(),
 		Retried: k.retried.Load(), Refused: k.refused.Load(), Panics: k.panics.Load(),
 		SendFailed: SendFailures{
@@ -105,15 +173,10 @@ func (c *Conn) Stats() Stats {
 			Denied: k.failed[failDenied].Load(), Deadline: k.failed[failDeadline].Load(),
 			Closed: k.failed[failClosed].Load(), Other: k.failed[failOther].Load(),
 		},
-		KernelDrops: k.kernelDrops.Load(),
+		KernelDrops: k.kernel.sample(c.sock, false),
 	}
 	for i := range k.failed {
 		s.SendErrors += k.failed[i].Load()
-	}
-	select {
-	case <-c.done:
-	default:
-		s.KernelDrops = c.sock.Drops()
 	}
 	return s
 }

@@ -46,6 +46,12 @@ type Conn struct {
 	// checkGroups: the system lets in what others have joined.
 	checkGroups bool
 	reader      reader // owned by the socket's goroutine
+	work        work   // what Workers have of this socket
+
+	// settled: what has been read is in the counters, and the reader may be in a
+	// callback. Otherwise it is about to read or to end, and neither takes long.
+	settled    atomic.Bool
+	discarding sync.Mutex // what has been discarded is in the counters
 }
 
 // The phases of a Conn's life, in order.
@@ -191,7 +197,7 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.sock.SyscallCon
 // error is always nil.
 func (c *Conn) Close() error {
 	c.stop()
-	if !c.inCallback() {
+	if !c.inside() {
 		<-c.done
 	}
 	return nil
@@ -207,15 +213,20 @@ func (c *Conn) stop() {
 
 // Shutdown handles every datagram that the kernel has queued when it is called,
 // lets the handler finish, and closes the socket; what arrives meanwhile is
-// refused. When ctx is done first the socket is closed as Close does it, without
-// waiting, and the error wraps ctx's and is a [*ShutdownError], which says how many datagrams
-// were left. From inside a callback it returns at once, and ctx does not count.
+// refused where the system can do that (Linux: counted in Stats.KernelDrops).
+// Until the last datagram is handled the socket still sends.
 //
-// With a [Queue] a datagram is handled when it lies in the channel.
+// When ctx is done first the socket is closed as Close does it, without waiting
+// for a callback that is running, and the error wraps ctx's and is a
+// [*ShutdownError], which says how many datagrams were left. From inside a
+// callback Shutdown returns at once, and ctx does not count.
+//
+// With a [Queue] a datagram is handled when it lies in the channel, with
+// [Workers] when the Handler behind them has returned.
 func (c *Conn) Shutdown(ctx context.Context) error {
 	c.phase.CompareAndSwap(running, draining)
 	c.sock.Wake()
-	if c.inCallback() {
+	if c.inside() {
 		return nil
 	}
 	select {
@@ -233,22 +244,30 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 	return c.opError("shutdown", netip.AddrPort{}, &ShutdownError{Left: left, Cause: context.Cause(ctx)})
 }
 
-// left counts what was not handled, and drops it.
+// left counts what was not handled when the socket was stopped. It is exact also
+// while a callback goes on for ever.
 func (c *Conn) left() int {
-	n := c.discard()
-	s := c.Stats()
-	if waiting := int(s.Received) - int(s.Handled) - int(s.Dropped.Total()); waiting > 0 {
-		n += waiting
+	for wait := time.Microsecond; !c.settled.Load(); wait = min(2*wait, time.Millisecond) {
+		select {
+		case <-c.done:
+		case <-time.After(wait):
+			continue
+		}
+		break
 	}
-	return n
+	c.discard()
+	s := c.Stats()
+	otherwise := s.Dropped.Total() - s.Dropped.Closed
+	return int(s.Received - s.Handled - otherwise)
 }
 
 // discard drops what waits in the kernel and counts it.
-func (c *Conn) discard() int {
-	n := c.sock.Discard()
-	c.stats.received.Add(uint64(n))
-	c.stats.closed.Add(uint64(n))
-	return n
+func (c *Conn) discard() {
+	c.discarding.Lock()
+	defer c.discarding.Unlock()
+	n := uint64(c.sock.Discard())
+	c.stats.received.Add(n)
+	c.stats.dropped[dropClosed].Add(n)
 }
 
 // Done is closed when the socket is closed and the last callback has returned.
@@ -256,7 +275,15 @@ func (c *Conn) Done() <-chan struct{} { return c.done }
 
 func (c *Conn) closed() bool { return c.phase.Load() == stopping }
 
-// inCallback says whether the caller runs inside one of c's callbacks.
+// inside says whether the caller runs inside a callback, on the socket's
+// goroutine or in Workers.
+func (c *Conn) inside() bool {
+	id := goid.ID()
+	return c.callback.Load() == id || c.work.has(id)
+}
+
+// inCallback says whether the caller runs inside a callback on the socket's
+// goroutine.
 func (c *Conn) inCallback() bool { return c.callback.Load() == goid.ID() }
 
 // post runs f on the socket's goroutine, where callbacks run; never, when the

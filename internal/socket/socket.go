@@ -47,6 +47,7 @@ type Options struct {
 	ReuseAddr, ReusePort    bool
 	Timestamps              bool
 	PeerErrors              bool // ICMP reports while unconnected too
+	DontFragment            bool
 	Control                 func(network, address string, c syscall.RawConn) error
 }
 
@@ -127,6 +128,10 @@ type Socket interface {
 	// about the message after those.
 	SendBatch(ms []Message) (int, error)
 	SetWriteDeadline(t time.Time) error
+
+	// MTU is what the path to an address, while connected to the peer, is known
+	// to carry: bytes with the IP header, 0 where unknown.
+	MTU(to netip.AddrPort) int
 
 	Local() netip.AddrPort
 	// Connect sets the peer, Disconnect takes it away; both keep the port. When

@@ -24,6 +24,8 @@ func Classify(err error) Class {
 		return NoBuffers
 	case windows.WSAEWOULDBLOCK, windows.WSAEINTR:
 		return Again
+	case windows.WSAENETDOWN, windows.WSAEADDRNOTAVAIL:
+		return Down
 	case windows.WSAENOTSOCK, windows.ERROR_INVALID_HANDLE:
 		return Closed
 	}

@@ -9,6 +9,7 @@
 //	                 tag udpbasic selects it on Linux too, so that it is tested)
 //	setup            options before the first read: setup_linux.go, setup_bsd.go, …
 //	connect, …       what net has no call for: fd_unix.go, fd_windows.go, fd_other.go
+//	dontFragment, MTU  of the path: mtu_linux.go, …
 //	Classify         what an errno means: errno_unix.go, errno_windows.go, …
 //	watch            changes of interfaces: watch_linux.go, watch_other.go
 //
@@ -105,6 +106,11 @@ func (c *Conn) prepare(o socket.Options) error {
 	}
 	if c.info.WriteBuffer, err = setBuffer(c.rc, writeBuffer, o.WriteBuffer); err != nil {
 		return err
+	}
+	if o.DontFragment {
+		if err := dontFragment(c.rc); err != nil {
+			return err
+		}
 	}
 	return c.setup(o)
 }

@@ -1,0 +1,60 @@
+package sys
+
+import (
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// dontFragment makes the kernel set DF and heed what it has learned of the path
+// (ip(7), IP_PMTUDISC_DO; ipv6(7)).
+func dontFragment(rc syscall.RawConn) error {
+	return onFD(rc, func(fd int) error {
+		err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
+		if err == nil && inet6(fd) {
+			err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO)
+		}
+		return sysErr("setsockopt", err)
+	})
+}
+
+// MTU implements socket.Socket. Only a connected socket can ask (ip(7), IP_MTU),
+// so another one is connected to ask for an unconnected one.
+func (c *Conn) MTU(to netip.AddrPort) (mtu int) {
+	if !to.IsValid() {
+		_ = onFD(c.rc, func(fd int) error {
+			peer, err := unix.Getpeername(fd)
+			if err == nil {
+				mtu = pathMTU(fd, fromSockaddr(peer).Addr().Unmap().Is6())
+			}
+			return err
+		})
+		return mtu
+	}
+	v6, family := to.Addr().Is6(), unix.AF_INET
+	if v6 {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	if unix.Connect(fd, toSockaddr(to, v6)) != nil {
+		return 0
+	}
+	return pathMTU(fd, v6)
+}
+
+func pathMTU(fd int, v6 bool) int {
+	level, option := unix.IPPROTO_IP, unix.IP_MTU
+	if v6 {
+		level, option = unix.IPPROTO_IPV6, unix.IPV6_MTU
+	}
+	mtu, err := unix.GetsockoptInt(fd, level, option)
+	if err != nil {
+		return 0
+	}
+	return mtu
+}

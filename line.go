@@ -1,0 +1,113 @@
+package udp
+
+import "github.com/udpkit/udp/internal/buffer"
+
+// line is where datagrams wait for a goroutine, in a Queue or in Workers. From
+// put on it answers for them in the counters of their sockets.
+type line struct {
+	ch       chan Datagram
+	overflow Overflow
+	whole    int  // this many wait in the buffer they were read into, the others in short ones
+	working  bool // of Workers: datagrams are Handled when they come out, not when they go in
+}
+
+// wholeBuffers bounds what the datagrams that wait in one Queue hold beyond
+// their own length: 64 buffers of 64 KiB are 4 MiB. A consumer that keeps up
+// has nothing copied.
+const wholeBuffers = 64
+
+// put adds d, which a socket's Received was called with.
+func (l *line) put(c *Conn, d Datagram) {
+	if c != nil {
+		c.take()
+	}
+	if l.overflow == DropNewest && len(l.ch) == cap(l.ch) {
+		d.count(dropQueue)
+		return
+	}
+	d = d.keep(len(l.ch) >= l.whole)
+	if l.working {
+		d.conn.work.begin() // before a worker can end it
+	}
+	select {
+	case l.ch <- d:
+		l.entered(d)
+		return
+	default:
+	}
+	switch l.overflow {
+	case Block:
+		var closing <-chan struct{}
+		if c != nil {
+			closing = c.closing
+		}
+		select {
+		case l.ch <- d:
+			l.entered(d)
+		case <-closing:
+			l.lost(d, dropClosed)
+		}
+	case DropNewest:
+		l.lost(d, dropQueue)
+	case DropOldest:
+		for {
+			select {
+			case old := <-l.ch:
+				l.left(old)
+				l.lost(old, dropQueue)
+			default:
+			}
+			select {
+			case l.ch <- d:
+				l.entered(d)
+				return
+			default:
+			}
+		}
+	}
+}
+
+func (l *line) entered(d Datagram) {
+	if d.conn == nil {
+		return
+	}
+	if !l.working {
+		d.conn.stats.handled.Add(1)
+	}
+	d.conn.stats.waited(len(l.ch))
+}
+
+// left undoes entered.
+func (l *line) left(d Datagram) {
+	if d.conn != nil && !l.working {
+		d.conn.stats.handled.Add(-1)
+	}
+}
+
+// lost counts and releases a datagram that will not come out.
+func (l *line) lost(d Datagram, why reason) {
+	d.count(why)
+	d.Release()
+	if l.working {
+		d.conn.work.end()
+	}
+}
+
+// count counts a datagram that nobody will get.
+func (d Datagram) count(why reason) {
+	if d.conn != nil {
+		d.conn.stats.dropped[why].Add(1)
+	}
+}
+
+// keep makes d valid after Received: as it lies, or in a shorter buffer.
+func (d Datagram) keep(short bool) Datagram {
+	if short && d.buf != nil && len(d.buf.B) == buffer.Size && len(d.Data) <= buffer.Size/4 {
+		b := buffer.Of(len(d.Data))
+		n := copy(b.B, d.Data)
+		d.Data, d.buf = b.B[:n:n], b
+		return d
+	}
+	d.Retain()
+	return d
+}
