@@ -13,6 +13,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/examples/internal/program"
+	"github.com/udpkit/udp/internal/netns"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -38,28 +39,41 @@ func loopback(t *testing.T) *net.Interface {
 	return nil
 }
 
-func TestDiscovery(t *testing.T) {
+func TestDiscoveryOnOneInterface(t *testing.T) {
 	lo := loopback(t).Name
-	for _, group := range []string{"239.255.80.5", "ff01::805"} {
-		t.Run(group, func(t *testing.T) {
-			if netip.MustParseAddr(group).Is6() {
-				c, err := net.ListenPacket("udp6", "[::1]:0")
-				if err != nil {
-					t.Skip("no IPv6: ", err)
-				}
-				c.Close()
-			}
-			server := start(t, "serve", "-interface", lo, "-group", net.JoinHostPort(group, "0"), "-data", "here")
-			server.Line("^joined " + group + " on " + lo)
-			at := server.Line(`^serving (\S+)`)[1]
+	server := start(t, "serve", "-interface", lo, "-group", "239.255.80.5:0", "-data", "here")
+	server.Line(`^joined 239\.255\.80\.5 on ` + lo)
+	at := server.Line(`^serving (\S+)`)[1]
 
-			client := start(t, "find", "-interface", lo, "-group", at, "-wait", "30s", "-count", "1")
-			client.Line(`^\S+ answered "here"`)
+	client := start(t, "find", "-interface", lo, "-group", at, "-wait", "30s", "-count", "1")
+	client.Line(`^\S+ answered "here"`)
+	require.Empty(t, client.Rest())
+	require.NoError(t, client.Err())
+	server.Line(`^\S+ asked for "UniqueID"`)
+}
+
+func TestDiscoveryOnEveryInterface(t *testing.T) {
+	netns.Isolated(t, func() {
+		ns := netns.Self(t)
+		netns.Veth(t, ns, "left", ns, "right")
+		for _, a := range []string{"192.0.2.1/24", "2001:db8:1::1/64", "fe80::1/64"} {
+			ns.Addr("left", a)
+		}
+		for _, a := range []string{"198.51.100.1/24", "2001:db8:2::1/64", "fe80::2/64"} {
+			ns.Addr("right", a)
+		}
+		for _, group := range []string{"239.255.80.5", "ff15::8005", "ff12::8005"} {
+			server := start(t, "serve", "-group", net.JoinHostPort(group, "0"))
+			server.Line("^joined " + group + " on left")
+			server.Line("^joined " + group + " on right")
+			at := server.Line(`^serving (\S+)`)[1]
+			// What leaves by one end comes in by the other, and by its own: multicast
+			// is looped back.
+			client := start(t, "find", "-group", at, "-wait", "30s", "-count", "2")
 			client.Rest()
 			require.NoError(t, client.Err())
-			server.Line(`^\S+ asked for "UniqueID"`)
-		})
-	}
+		}
+	})
 }
 
 func TestServersShareAPort(t *testing.T) {

@@ -5,11 +5,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,18 +20,20 @@ import (
 // patience is how long a test waits for what must happen.
 const patience = 30 * time.Second
 
-// Program is one that runs: the run function of an example, or a process. It is
-// stopped, and waited for, when the test ends.
+// Program is one that runs: the run function of an example, or a process. What
+// it writes is kept, so it never waits for its test. It is stopped, and waited
+// for, when the test ends.
 type Program struct {
-	t     testing.TB
-	name  string
-	stop  func()
-	lines chan string
-	done  chan struct{}
+	t    testing.TB
+	name string
+	stop func()
+	more chan struct{} // tells of new lines, and of the end
+	done chan struct{}
 
-	mu   sync.Mutex
-	seen bytes.Buffer // all it has written
-	err  error        // once done
+	mu    sync.Mutex
+	lines []string
+	at    int   // the first that Line has not seen
+	err   error // once done
 }
 
 // Run starts an example's run function. What it writes is read by Line.
@@ -73,22 +75,21 @@ func StartCmd(t testing.TB, stdin io.Reader, cmd *exec.Cmd) *Program {
 // watch reads what the program writes until it has ended, and makes sure that it
 // does.
 func (p *Program) watch(r io.ReadCloser, wait func() error) {
-	p.lines, p.done = make(chan string), make(chan struct{})
+	p.more, p.done = make(chan struct{}, 1), make(chan struct{})
 	ended := make(chan error, 1)
 	go func() { ended <- wait() }()
-	abandoned := make(chan struct{})
 	go func() {
+		defer close(p.more)
 		defer close(p.done)
-		defer close(p.lines)
 		s := bufio.NewScanner(r)
 		s.Buffer(nil, 1<<20)
 		for s.Scan() {
 			p.mu.Lock()
-			fmt.Fprintln(&p.seen, s.Text())
+			p.lines = append(p.lines, s.Text())
 			p.mu.Unlock()
 			select {
-			case p.lines <- s.Text():
-			case <-abandoned: // read on, so that the program is not held up
+			case p.more <- struct{}{}:
+			default: // it is told already
 			}
 		}
 		r.Close()
@@ -98,7 +99,6 @@ func (p *Program) watch(r io.ReadCloser, wait func() error) {
 		p.mu.Unlock()
 	}()
 	p.t.Cleanup(func() {
-		close(abandoned)
 		p.stop()
 		<-p.done
 		if p.t.Failed() {
@@ -111,7 +111,18 @@ func (p *Program) watch(r io.ReadCloser, wait func() error) {
 func (p *Program) Output() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.seen.String()
+	return strings.Join(p.lines, "\n")
+}
+
+// next returns the next line, if there is one yet.
+func (p *Program) next() (line string, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.at == len(p.lines) {
+		return "", false
+	}
+	p.at++
+	return p.lines[p.at-1], true
 }
 
 // Line waits for the next line that matches the regular expression, passing
@@ -121,16 +132,18 @@ func (p *Program) Line(expr string) []string {
 	re := regexp.MustCompile(expr)
 	timeout := time.After(patience)
 	for {
-		select {
-		case line, ok := <-p.lines:
-			if !ok {
-				require.FailNow(p.t, "the program ended", "%s: no line matched %s\n%s", p.name, expr, p.Output())
-			}
+		for line, ok := p.next(); ok; line, ok = p.next() {
 			if m := re.FindStringSubmatch(line); m != nil {
 				return m
 			}
+		}
+		select {
+		case _, running := <-p.more:
+			if !running {
+				require.FailNow(p.t, "the program ended", "%s: no line matched %s: %v", p.name, expr, p.Err())
+			}
 		case <-timeout:
-			require.FailNow(p.t, "nothing came", "%s: no line matched %s\n%s", p.name, expr, p.Output())
+			require.FailNow(p.t, "nothing came", "%s: no line matched %s", p.name, expr)
 		}
 	}
 }
@@ -147,19 +160,15 @@ func (p *Program) Stop() (rest []string) {
 // that Line had not returned.
 func (p *Program) Rest() (rest []string) {
 	p.t.Helper()
-	timeout := time.After(patience)
-	for {
-		select {
-		case line, ok := <-p.lines:
-			if !ok {
-				<-p.done
-				return rest
-			}
-			rest = append(rest, line)
-		case <-timeout:
-			require.FailNow(p.t, "the program did not end", "%s\n%s", p.name, p.Output())
-		}
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		require.FailNow(p.t, "the program did not end", p.name)
 	}
+	for line, ok := p.next(); ok; line, ok = p.next() {
+		rest = append(rest, line)
+	}
+	return rest
 }
 
 // Err returns what an ended program returned: the error of run, or of a
