@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,7 +58,7 @@ func run() error {
 		s.who, err = regexp.Compile(v)
 		return err
 	})
-	flag.StringVar(&s.receiver, "receiver", "1", "`cores` of receivers and servers, as in taskset -c")
+	flag.StringVar(&s.receiver, "receiver", strconv.Itoa(min(1, runtime.NumCPU()-1)), "`cores` of receivers and servers, as in taskset -c")
 	flag.StringVar(&s.sender, "sender", "0", "`cores` of senders and clients, as in taskset -c")
 	flag.IntVar(&s.sockets, "sockets", 10000, "idle sockets")
 	flag.StringVar(&s.jsonFile, "json", "", "write all figures to this `file`")
@@ -93,6 +94,19 @@ func run() error {
 	return nil
 }
 
+// command is what was asked to be measured.
+func command() string {
+	line := "bench/run"
+	flag.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "bin", "python", "docs", "json", "v", "write": // nothing that the figures depend on
+		default:
+			line += fmt.Sprintf(" -%s %s", f.Name, f.Value)
+		}
+	})
+	return line
+}
+
 // quicken changes what was not asked for otherwise.
 func (s *settings) quicken() {
 	asked := map[string]bool{}
@@ -122,7 +136,7 @@ func (s *settings) record(ctx context.Context) (*record, error) {
 	if len(cases) == 0 {
 		return nil, fmt.Errorf("nothing to measure")
 	}
-	rec := &record{Machine: thisMachine(), Command: "bench/run " + strings.Join(os.Args[1:], " "), Runs: s.runs,
+	rec := &record{Machine: thisMachine(), Command: command(), Runs: s.runs,
 		Seconds: s.seconds, Receiver: s.receiver, Sender: s.sender, Began: time.Now()}
 	for round := range s.runs {
 		for i, c := range cases {

@@ -213,7 +213,10 @@ func (s *settings) echo(ctx context.Context, c Case) (f Figure, used uint64, err
 // client runs a program that ends by itself, on the senders' cores.
 func (s *settings) client(ctx context.Context, command []string, c Case, port int) (outcome, error) {
 	args := []any{"size", c.Size, "port", port, "seconds", s.seconds}
-	if c.Kind == flood {
+	switch {
+	case c.Who == "c-gso":
+		args = append(args, "segments", longest) // or what the kernel takes
+	case c.Kind == flood:
 		// No more than 2 MiB, which fits into the sockets' buffers.
 		args = append(args, "window", min(1024, 2<<20/c.Size))
 	}
