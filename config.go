@@ -69,6 +69,12 @@ type Config struct {
 	// callbacks are, and never beside one.
 	OnMembership func(m *MulticastConn, changed Membership)
 
+	// InterfaceFilter narrows what a [MulticastConn] joins when no interface is
+	// named: only those for which it returns true, the loopback interface included.
+	// It is asked at every Join and whenever interfaces have changed, from any
+	// goroutine, so it should be quick and not use the socket. Nil: every one.
+	InterfaceFilter func(*net.Interface) bool
+
 	// Network is where sockets come from: nil is the kernel's, package udptest
 	// makes simulated ones.
 	Network Network

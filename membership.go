@@ -2,6 +2,7 @@ package udp
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -16,10 +17,11 @@ import (
 // A Membership is a wish to receive what is sent to a group, and what has
 // become of it.
 type Membership struct {
-	Group  netip.Addr
-	Source netip.Addr // valid for a source-specific one
-	All    bool       // wished on every interface, not on named ones
-	On     []InterfaceMembership
+	Group   netip.Addr
+	Source  netip.Addr   // valid for a source-specific one
+	All     bool         // wished on every interface, not on named ones
+	Blocked []netip.Addr // sources that are not wanted, see [MulticastConn.BlockSource]
+	On      []InterfaceMembership
 }
 
 // Held says whether the membership holds on any interface.
@@ -30,69 +32,104 @@ func (m Membership) Held() bool {
 // An InterfaceMembership is a [Membership] on one interface.
 type InterfaceMembership struct {
 	Name  string
-	Index int   // 0 while there is no interface of that name
-	Err   error // why it does not hold; nil: it holds
+	Index int // 0 while there is no interface of that name
+	// Err is why it does not hold, nil when it does: ENODEV while a named interface
+	// is gone, ENETDOWN while it is down, else what the system answered.
+	Err error
 }
 
 // registry keeps what one socket wishes to be a member of, and what holds.
 type registry struct {
-	conn *Conn
+	conn    *Conn
+	only    netip.Addr // the group that the socket is bound to, if it is
+	monitor *monitor
+	filter  groupFilter // what the reader asks
 
-	mu     sync.Mutex
-	wishes []*wish
-	out    int // index of SetInterface
+	mu      sync.Mutex
+	stopped bool
+	wishes  []*wish // in the order of joining
+	byGroup map[netip.Addr][]*wish
+	out     outgoing
 }
 
 type membershipKey struct{ group, source netip.Addr }
 
+// wish is a membership that was asked for. All and named exclude each other.
 type wish struct {
 	membershipKey
-	all   bool
-	named []string // interfaces, when not all
-	on    []InterfaceMembership
+	all     bool
+	except  []string // names of interfaces left, when all
+	named   []ifRef  // when not all
+	blocked []netip.Addr
+	on      []hold
 }
 
-var errGone = errors.New("udp: no such interface")
+// ifRef names an interface. It is the one of the index and generation for as
+// long as that exists, also under another name; then any of that name.
+type ifRef struct {
+	name       string
+	index      int
+	generation uint64
+}
 
-func newRegistry(c *Conn) *registry { return &registry{conn: c} }
+// hold is what has become of a wish on one interface.
+type hold struct {
+	ifRef
+	err     error
+	running bool // the interface had a carrier
+}
 
-func (r *registry) stop() {}
+// newRegistry also finds the monitor of the interfaces. On Linux it has to run
+// on the thread that opens the socket: it decides about the network namespace.
+func newRegistry(source socket.Network) (*registry, error) {
+	r := &registry{byGroup: map[netip.Addr][]*wish{}}
+	var err error
+	r.monitor, err = watchInterfaces(source, r)
+	return r, err
+}
 
-// join adds to the wish and carries out what is new.
+// stop ends the reconciling; nothing is joined any more after it.
+func (r *registry) stop() {
+	r.mu.Lock()
+	r.stopped = true
+	r.mu.Unlock()
+	r.monitor.leave(r)
+}
+
+// join adds to a wish and carries it out.
 func (r *registry) join(key membershipKey, zone string, ifs []*net.Interface) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	known, err := r.conn.source.Interfaces()
+	known, refs, err := r.look(zone, ifs)
 	if err != nil {
 		return err
 	}
-	w, fresh := r.find(key), false
-	if w == nil {
-		w, fresh = &wish{membershipKey: key}, true
-	}
-	named, err := names(known, zone, ifs)
-	if err != nil {
-		return err
-	}
-	if len(named) == 0 {
-		w.all = true
-	}
-	for _, name := range named {
-		if !slices.Contains(w.named, name) {
-			w.named = append(w.named, name)
-		}
-	}
-	r.fulfil(w, known)
-	if !w.held() {
-		return w.failure() // the wish is forgotten if it is a fresh one
-	}
+	w := r.find(key)
+	fresh := w == nil
 	if fresh {
-		r.wishes = append(r.wishes, w)
+		w = &wish{membershipKey: key}
+		r.add(w)
+	}
+	before := *w
+	w.add(refs)
+	r.fulfil(w, known)
+	if err := w.failure(refs); err != nil {
+		// What was not wished before is not wished now.
+		w.all, w.except, w.named = before.all, before.except, before.named
+		if fresh {
+			r.remove(w)
+		} else {
+			r.fulfil(w, known)
+		}
+		return err
+	}
+	if slices.ContainsFunc(w.on, func(h hold) bool { return h.err != nil }) {
+		r.tell(w)
 	}
 	return nil
 }
 
-// leave takes interfaces, or all, off the wish.
+// leave takes interfaces, or all, off a wish.
 func (r *registry) leave(key membershipKey, zone string, ifs []*net.Interface) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -100,132 +137,145 @@ func (r *registry) leave(key membershipKey, zone string, ifs []*net.Interface) e
 	if w == nil {
 		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
 	}
-	known, err := r.conn.source.Interfaces()
-	if err != nil {
-		return err
-	}
-	named, err := names(known, zone, ifs)
+	known, refs, err := r.look(zone, ifs)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	left := 0
-	w.on = slices.DeleteFunc(w.on, func(i InterfaceMembership) bool {
-		if len(named) > 0 && !slices.Contains(named, i.Name) {
+	w.on = slices.DeleteFunc(w.on, func(h hold) bool {
+		if len(refs) > 0 && !slices.ContainsFunc(refs, h.is) {
 			return false
 		}
 		left++
-		if i.Err == nil {
-			if err := r.conn.sock.Leave(key.group, key.source, i.Index); err != nil {
-				errs = append(errs, err)
-			}
-		}
+		errs = append(errs, r.leaveOn(w, h))
 		return true
 	})
 	if left == 0 {
 		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
 	}
-	w.named = slices.DeleteFunc(w.named, func(n string) bool { return slices.Contains(named, n) })
-	if len(named) == 0 || len(w.on) == 0 {
-		r.wishes = slices.DeleteFunc(r.wishes, func(x *wish) bool { return x == w })
-	} else if w.all { // on every one but those
-		w.all = false
-		for _, i := range w.on {
-			w.named = append(w.named, i.Name)
+	w.forget(refs)
+	if len(refs) == 0 || len(w.on) == 0 {
+		r.remove(w)
+	}
+	r.filter.update(key.group, r.byGroup[key.group])
+	r.retryRefused(known) // there is room for others now
+	return errors.Join(errs...)
+}
+
+// look lists the interfaces, and finds those that a caller has named, in ifs or
+// as a zone.
+func (r *registry) look(zone string, ifs []*net.Interface) (known []socket.Interface, refs []ifRef, err error) {
+	if r.stopped {
+		return nil, nil, net.ErrClosed
+	}
+	if known, err = r.monitor.view.Interfaces(); err != nil {
+		return nil, nil, err
+	}
+	for _, ifi := range ifs {
+		if ifi == nil {
+			return nil, nil, &net.AddrError{Err: "nil interface"}
 		}
+		ref := ifRef{name: ifi.Name}
+		if k := find(known, func(k *socket.Interface) bool { return k.Index == ifi.Index || ifi.Index == 0 && k.Name == ifi.Name }); k != nil {
+			ref = refOf(k)
+		}
+		if ref.name == "" {
+			return nil, nil, &net.AddrError{Err: "no such interface", Addr: strconv.Itoa(ifi.Index)}
+		}
+		refs = append(refs, ref)
+	}
+	if zone != "" && len(ifs) == 0 {
+		k := find(known, func(k *socket.Interface) bool { return k.Name == zone || strconv.Itoa(k.Index) == zone })
+		if k == nil {
+			return nil, nil, &net.AddrError{Err: "no such interface", Addr: zone}
+		}
+		refs = append(refs, refOf(k))
+	}
+	return known, refs, nil
+}
+
+func find(known []socket.Interface, is func(*socket.Interface) bool) *socket.Interface {
+	for i := range known {
+		if is(&known[i]) {
+			return &known[i]
+		}
+	}
+	return nil
+}
+
+func refOf(k *socket.Interface) ifRef {
+	return ifRef{name: k.Name, index: k.Index, generation: k.Generation}
+}
+
+// is says whether two references mean one interface.
+func (i ifRef) is(other ifRef) bool {
+	if i.index != 0 && other.index != 0 {
+		return i.index == other.index
+	}
+	return i.name == other.name
+}
+
+// add wishes for the interfaces too, or for all when there are none.
+func (w *wish) add(refs []ifRef) {
+	if len(refs) == 0 {
+		w.all, w.except, w.named = true, nil, nil
+		return
+	}
+	w.except, w.named = slices.Clone(w.except), slices.Clone(w.named)
+	for _, ref := range refs {
+		w.except = slices.DeleteFunc(w.except, func(name string) bool { return name == ref.name })
+		if !w.all && !slices.ContainsFunc(w.named, ref.is) {
+			w.named = append(w.named, ref)
+		}
+	}
+}
+
+// forget is the opposite of add.
+func (w *wish) forget(refs []ifRef) {
+	for _, ref := range refs {
+		w.named = slices.DeleteFunc(w.named, ref.is)
+		if w.all && !slices.Contains(w.except, ref.name) {
+			w.except = append(w.except, ref.name)
+		}
+	}
+}
+
+// failure is nil if one at least of the interfaces that were asked for, of all
+// when there are none, holds. Otherwise it is all their errors.
+func (w *wish) failure(refs []ifRef) error {
+	var errs []error
+	for _, h := range w.on {
+		if len(refs) > 0 && !slices.ContainsFunc(refs, h.is) {
+			continue
+		}
+		if h.err == nil {
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", h.name, h.err))
+	}
+	if errs == nil {
+		return fmt.Errorf("no interface fits: %w", errGone)
 	}
 	return errors.Join(errs...)
 }
 
-// fulfil brings what holds in line with the wish, given the interfaces there are.
-func (r *registry) fulfil(w *wish, known []socket.Interface) {
-	for _, ifi := range r.targets(w, known) {
-		if i := slices.IndexFunc(w.on, func(m InterfaceMembership) bool { return m.Index == ifi.Index }); i >= 0 && w.on[i].Err == nil {
-			continue
-		} else if i >= 0 {
-			w.on = slices.Delete(w.on, i, i+1)
-		}
-		err := r.conn.sock.Join(w.group, w.source, ifi.Index)
-		w.on = append(w.on, InterfaceMembership{Name: ifi.Name, Index: ifi.Index, Err: err})
-	}
+// wait is a state that only a change of the interface can end.
+type wait struct {
+	text  string
+	errno error
 }
 
-// targets are the interfaces that a wish is about.
-func (r *registry) targets(w *wish, known []socket.Interface) (ts []socket.Interface) {
-	for _, ifi := range known {
-		if slices.Contains(w.named, ifi.Name) || w.all && multicasts(ifi, w.group) && ifi.Flags&net.FlagLoopback == 0 {
-			ts = append(ts, ifi)
-		}
-	}
-	if len(ts) == 0 && w.all {
-		for _, ifi := range known {
-			if ifi.Flags&net.FlagUp != 0 && ifi.Flags&net.FlagLoopback != 0 {
-				ts = append(ts, ifi)
-			}
-		}
-	}
-	return ts
-}
+func (w *wait) Error() string { return w.text }
+func (w *wait) Unwrap() error { return w.errno }
 
-// multicasts says whether a group can be joined on an interface.
-func multicasts(ifi socket.Interface, group netip.Addr) bool {
-	if ifi.Flags&net.FlagUp == 0 || ifi.Flags&net.FlagMulticast == 0 {
-		return false
-	}
-	return slices.ContainsFunc(ifi.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() == group.Is4() })
-}
-
-// names are the interfaces that a caller has named, in ifs or as a zone.
-func names(known []socket.Interface, zone string, ifs []*net.Interface) (ns []string, err error) {
-	for _, ifi := range ifs {
-		if ifi == nil {
-			return nil, &net.AddrError{Err: "nil interface"}
-		}
-		name := ifi.Name
-		for _, k := range known {
-			if k.Index == ifi.Index {
-				name = k.Name
-			}
-		}
-		if name == "" {
-			return nil, &net.AddrError{Err: "no such interface", Addr: strconv.Itoa(ifi.Index)}
-		}
-		ns = append(ns, name)
-	}
-	if zone != "" && len(ifs) == 0 {
-		for _, k := range known {
-			if k.Name == zone || strconv.Itoa(k.Index) == zone {
-				return append(ns, k.Name), nil
-			}
-		}
-		return nil, &net.AddrError{Err: "no such interface", Addr: zone}
-	}
-	return ns, nil
-}
-
-// wants says whether a datagram is one that was wished for. It is for systems
-// whose kernel does not say it.
-func (r *registry) wants(group, source netip.Addr, ifindex int) bool {
-	if r == nil {
-		return false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, w := range r.wishes {
-		if w.group != group || w.source.IsValid() && w.source != source.WithZone("") {
-			continue
-		}
-		if ifindex == 0 || slices.ContainsFunc(w.on, func(i InterfaceMembership) bool {
-			return i.Index == ifindex && i.Err == nil
-		}) {
-			return true
-		}
-	}
-	return false
-}
+var (
+	errGone = &wait{"no such interface", sys.ENODEV}
+	errDown = &wait{"interface is down", sys.ENETDOWN}
+)
 
 func (r *registry) find(key membershipKey) *wish {
-	for _, w := range r.wishes {
+	for _, w := range r.byGroup[key.group] {
 		if w.membershipKey == key {
 			return w
 		}
@@ -233,40 +283,36 @@ func (r *registry) find(key membershipKey) *wish {
 	return nil
 }
 
+func (r *registry) add(w *wish) {
+	r.wishes = append(r.wishes, w)
+	r.byGroup[w.group] = append(r.byGroup[w.group], w)
+}
+
+func (r *registry) remove(w *wish) {
+	is := func(x *wish) bool { return x == w }
+	r.wishes = slices.DeleteFunc(r.wishes, is)
+	if r.byGroup[w.group] = slices.DeleteFunc(r.byGroup[w.group], is); len(r.byGroup[w.group]) == 0 {
+		delete(r.byGroup, w.group)
+	}
+}
+
 func (r *registry) list() []Membership {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ms := make([]Membership, len(r.wishes))
 	for i, w := range r.wishes {
-		ms[i] = Membership{Group: w.group, Source: w.source, All: w.all, On: slices.Clone(w.on)}
+		ms[i] = w.membership()
 	}
 	return ms
 }
 
-func (r *registry) setOut(index int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.out = index
-}
-
-func (r *registry) outIndex() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.out
-}
-
-func (w *wish) held() bool {
-	return slices.ContainsFunc(w.on, func(i InterfaceMembership) bool { return i.Err == nil })
-}
-
-// failure joins the errors of all interfaces.
-func (w *wish) failure() error {
-	if len(w.on) == 0 {
-		return errGone
+func (w *wish) membership() Membership {
+	m := Membership{
+		Group: w.group, Source: w.source, All: w.all, Blocked: slices.Clone(w.blocked),
+		On: make([]InterfaceMembership, len(w.on)),
 	}
-	errs := make([]error, len(w.on))
-	for i, m := range w.on {
-		errs[i] = m.Err
+	for i, h := range w.on {
+		m.On[i] = InterfaceMembership{Name: h.name, Index: h.index, Err: h.err}
 	}
-	return errors.Join(errs...)
+	return m
 }

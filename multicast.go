@@ -28,21 +28,35 @@ func ListenMulticast(ctx context.Context, network, address string, h Handler, gr
 //
 // With network "udp", and no host in the address, the groups choose the family;
 // groups of both, or none, make a socket of both families, where the system can
-// join IPv4 groups on it (Linux). When the host is a group it is joined too.
+// join IPv4 groups on it (Linux).
+//
+// When the host is a group, that one is joined, no other can be, and nothing
+// else arrives, no unicast either. On Unix the socket is bound to the group, so
+// that unicast to the port is free for others; but not to an IPv6 group of link
+// scope, to which a socket could be bound on one interface only.
+//
+// On Linux the sockets watch and join the interfaces of the network namespace
+// that the calling thread is in.
 //
 // Several sockets, also of other programs, can share the port with
 // Config.ReuseAddr; each then gets every datagram of its groups.
 func (cfg Config) ListenMulticast(ctx context.Context, network, address string, h Handler, groups ...netip.Addr) (*MulticastConn, error) {
-	network, address, groups = fitGroups(network, address, groups)
+	network, only, groups := fitGroups(network, address, groups)
+	r, err := newRegistry(cfg.source())
+	if err != nil {
+		return nil, opError("listen", network, nil, err)
+	}
 	c, err := cfg.open(ctx, network, address, h)
 	if err != nil {
+		r.stop()
 		return nil, err
 	}
+	r.conn, r.only = c, only
+	c.groups, c.checkGroups = r, true
 	m := &c.multicast
-	c.groups = newRegistry(c)
 	for _, group := range groups {
 		if err := m.Join(group); err != nil {
-			c.groups.stop()
+			r.stop()
 			c.sock.Close()
 			return nil, err
 		}
@@ -52,19 +66,18 @@ func (cfg Config) ListenMulticast(ctx context.Context, network, address string, 
 }
 
 // fitGroups chooses the family of network "udp" after the groups, and makes a
-// group in the address one of the groups.
-func fitGroups(network, address string, groups []netip.Addr) (string, string, []netip.Addr) {
-	host, port, err := net.SplitHostPort(address)
+// group in the address, only, one of the groups.
+func fitGroups(network, address string, groups []netip.Addr) (fit string, only netip.Addr, all []netip.Addr) {
+	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return network, address, groups // open will say it
+		return network, only, groups // open will say it
 	}
 	if a, err := netip.ParseAddr(host); err == nil && a.IsMulticast() {
 		groups = append([]netip.Addr{a}, groups...)
-		address = net.JoinHostPort("", port)
-		host = ""
+		only, host = a.Unmap().WithZone(""), ""
 	}
 	if network != "udp" || host != "" || len(groups) == 0 {
-		return network, address, groups
+		return network, only, groups
 	}
 	v4 := 0
 	for _, g := range groups {
@@ -78,7 +91,7 @@ func fitGroups(network, address string, groups []netip.Addr) (string, string, []
 	case 0:
 		network = "udp6"
 	}
-	return network, address, groups
+	return network, only, groups
 }
 
 // Multicast returns the socket as a [MulticastConn], if ListenMulticast has
@@ -151,6 +164,8 @@ func (m *MulticastConn) key(group, source netip.Addr) (membershipKey, error) {
 		return key, net.ErrClosed
 	case !key.group.IsMulticast():
 		return key, fmt.Errorf("%v is not a multicast group: %w", group, os.NewSyscallError("setsockopt", sys.EINVAL))
+	case m.groups.only.IsValid() && key.group != m.groups.only:
+		return key, fmt.Errorf("the socket is bound to %v: %w", m.groups.only, os.NewSyscallError("setsockopt", sys.EINVAL))
 	case key.source.IsValid() && (key.source.IsMulticast() || key.source.IsUnspecified()):
 		return key, fmt.Errorf("%v is not a source: %w", source, os.NewSyscallError("setsockopt", sys.EINVAL))
 	case key.source.IsValid() && key.source.Is4() != key.group.Is4(), !m.family.Has(key.group):
@@ -201,33 +216,45 @@ func (m *MulticastConn) Loopback() (bool, error) {
 }
 
 // SetInterface chooses the interface that datagrams to groups leave by; nil
-// leaves it to the system, which asks its routing table.
+// leaves it to the system, which asks its routing table. The choice outlives the
+// interface: nothing can be sent to groups while there is none of its name, and
+// then the new one is used. See also [MulticastConn.SendGroup].
 func (m *MulticastConn) SetInterface(ifi *net.Interface) error {
-	index := 0
+	r := m.groups
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := outgoing{}
 	if ifi != nil {
-		index = ifi.Index
+		_, refs, err := r.look("", []*net.Interface{ifi})
+		if err != nil {
+			return m.opError("set", netip.AddrPort{}, err)
+		}
+		out = outgoing{ifRef: refs[0], set: true}
 	}
-	if err := m.setOption(socket.MulticastInterface, index); err != nil {
-		return err
+	err := m.setOption(socket.MulticastInterface, out.index)
+	if err == nil {
+		r.out = out
 	}
-	m.groups.setOut(index)
-	return nil
+	return err
 }
 
 // Interface returns what SetInterface has chosen, nil for the system's choice.
+// While the interface is gone the error wraps ENODEV.
 func (m *MulticastConn) Interface() (*net.Interface, error) {
-	index := m.groups.outIndex()
-	if index == 0 {
+	r := m.groups
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.out.set {
 		return nil, nil
 	}
-	ifs, err := m.source.Interfaces()
+	known, _, err := r.look("", nil)
 	if err == nil {
-		for i := range ifs {
-			if ifs[i].Index == index {
-				return &ifs[i].Interface, nil
-			}
+		ref := r.out.ifRef
+		t := resolve(&ref, known)
+		if k := find(known, func(k *socket.Interface) bool { return t.index == k.Index }); k != nil {
+			return &k.Interface, nil
 		}
-		err = &net.AddrError{Err: "the interface is gone"}
+		err = t.err
 	}
 	return nil, m.opError("get", netip.AddrPort{}, err)
 }

@@ -21,7 +21,6 @@ type reader struct {
 	at, off int             // where the next datagram is: its packet, its offset
 	taken   bool            // a Queue or Workers answer for the datagram in the counters
 	faults  int             // failed reads since the last good one
-	fatal   error           // the read error that ends it
 	err     error           // what ended it
 }
 
@@ -32,10 +31,7 @@ func (r *reader) run() {
 		return
 	}
 	r.err = errGoexit // unless a callback calls runtime.Goexit, as t.FailNow does
-	err := r.sock.Serve(r)
-	if r.err = r.fatal; err != nil {
-		r.err = err
-	}
+	r.err = r.sock.Serve(r)
 	if r.closed() || r.phase.Load() == draining {
 		r.err = nil
 	}
@@ -145,7 +141,7 @@ func (r *reader) accept(p *socket.Packet, n int) bool {
 		r.stats.dropped[dropTruncated].Add(1)
 	case peer != nil && *peer != p.From:
 		r.stats.dropped[dropStranger].Add(1)
-	case r.checkGroups && p.To.IsMulticast() && !r.groups.wants(p.To, p.From.Addr(), p.IfIndex):
+	case r.checkGroups && !r.groups.wants(p.To, p.From.Addr(), p.IfIndex):
 		r.stats.dropped[dropStranger].Add(1)
 	default:
 		return true
@@ -217,7 +213,7 @@ func (r *reader) Fault(err error) bool {
 	class := sys.Classify(err)
 	switch class {
 	case sys.Closed:
-		r.fatal = err
+		r.err = err
 		return false
 	case sys.Again:
 		return r.faulted(freeFaults, 0)

@@ -2,7 +2,6 @@ package udp_test
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -228,6 +227,3 @@ func done() context.Context {
 	cancel()
 	return ctx
 }
-
-// errUnsupported is what an operating system can't do.
-var errUnsupported = errors.ErrUnsupported

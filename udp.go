@@ -43,7 +43,8 @@ type Conn struct {
 	connected ConnectedConn // what Connected and Multicast return
 	multicast MulticastConn
 	groups    *registry // nil unless made by ListenMulticast
-	// checkGroups: the system lets in what others have joined.
+	// checkGroups: destinations are looked at, since this socket has groups, or the
+	// system lets in what others have joined.
 	checkGroups bool
 	reader      reader // owned by the socket's goroutine
 	work        work   // what Workers have of this socket
@@ -292,5 +293,7 @@ func (c *Conn) post(f func()) {
 	c.mu.Lock()
 	c.events = append(c.events, f)
 	c.mu.Unlock()
-	c.sock.Wake()
+	if !c.inCallback() {
+		c.sock.Wake()
+	}
 }

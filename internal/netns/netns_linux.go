@@ -237,3 +237,10 @@ func (n *NS) Interface(name string) *net.Interface {
 	}
 	return ifi
 }
+
+// Move takes an interface from n to another namespace. It loses its addresses
+// and is down there.
+func (n *NS) Move(ifname string, to *NS) {
+	n.t.Helper()
+	n.IP(fmt.Sprintf("link set %s netns /proc/%d/fd/%d", ifname, os.Getpid(), to.fd))
+}

@@ -37,3 +37,6 @@ func (n *NS) AwaitRunning(string) { n.t.Skip(why) }
 func (n *NS) Interface(string) *net.Interface { n.t.Skip(why); return nil }
 
 func (n *NS) veth(string, int, *NS, string, int) { n.t.Skip(why) }
+
+// Move skips the test.
+func (n *NS) Move(string, *NS) { n.t.Skip(why) }

@@ -8,6 +8,9 @@ import "syscall"
 const (
 	EADDRNOTAVAIL = syscall.EADDRNOTAVAIL
 	EINVAL        = syscall.EINVAL
+	EADDRINUSE    = syscall.EADDRINUSE
+	ENETDOWN      = syscall.ENETDOWN
+	ENODEV        = syscall.ENODEV
 	EISCONN       = syscall.EISCONN
 	EMSGSIZE      = syscall.EMSGSIZE
 	ENOTCONN      = syscall.ENOTCONN

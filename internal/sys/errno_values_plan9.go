@@ -6,6 +6,9 @@ import "syscall"
 const (
 	EADDRNOTAVAIL = syscall.ErrorString("cannot assign requested address")
 	EINVAL        = syscall.ErrorString("invalid argument")
+	EADDRINUSE    = syscall.ErrorString("address in use")
+	ENETDOWN      = syscall.ErrorString("network is down")
+	ENODEV        = syscall.ErrorString("no such device")
 	EISCONN       = syscall.ErrorString("socket is connected already")
 	EMSGSIZE      = syscall.ErrorString("message too long")
 	ENOTCONN      = syscall.ErrorString("socket is not connected")

@@ -24,8 +24,33 @@ func (k Kernel) LookupIP(ctx context.Context, network, host string) ([]netip.Add
 	return r.LookupNetIP(ctx, network, host)
 }
 
-// Interfaces implements socket.Network.
+// Interfaces implements socket.Network. Its answer is about the network
+// namespace of the caller's thread; see Here.
 func (Kernel) Interfaces() ([]socket.Interface, error) {
+	n, err := Here()
+	if err != nil {
+		return nil, err
+	}
+	defer n.Close()
+	return n.Interfaces()
+}
+
+// Watch implements socket.Network.
+func (Kernel) Watch(changed func()) (stop func(), err error) {
+	n, err := Here()
+	if err != nil {
+		return nil, err
+	}
+	stop, err = n.Watch(changed)
+	if err != nil {
+		n.Close()
+		return nil, err
+	}
+	return func() { stop(); n.Close() }, nil
+}
+
+// netInterfaces lists the interfaces that package net sees.
+func netInterfaces() ([]socket.Interface, error) {
 	ifs, err := net.Interfaces()
 	if err != nil {
 		return nil, err
@@ -47,8 +72,5 @@ func (Kernel) Interfaces() ([]socket.Interface, error) {
 	}
 	return all, nil
 }
-
-// Watch implements socket.Network.
-func (Kernel) Watch(changed func()) (stop func(), err error) { return watch(changed) }
 
 func portString(p uint16) string { return strconv.Itoa(int(p)) }

@@ -13,19 +13,26 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
+// member is one membership.
+type member struct {
+	group, source netip.Addr // source: invalid for any
+	ifindex       int
+}
+
 // Join implements socket.Socket.
 func (c *Conn) Join(group, source netip.Addr, ifindex int) error {
-	return c.membership(group, source, ifindex, true)
+	return c.joinMember(member{group, source, ifindex})
 }
 
 // Leave implements socket.Socket.
 func (c *Conn) Leave(group, source netip.Addr, ifindex int) error {
-	return c.membership(group, source, ifindex, false)
+	return c.leaveMember(member{group, source, ifindex})
 }
 
-func (c *Conn) membership(group, source netip.Addr, ifindex int, join bool) error {
+func (c *Conn) membership(m member, join bool) error {
 	var err error
-	ifi, g, s := byIndex(ifindex), udpAddr(group), udpAddr(source)
+	group, source := m.group, m.source
+	ifi, g, s := byIndex(m.ifindex), udpAddr(group), udpAddr(source)
 	if group.Is4() {
 		p := ipv4.NewPacketConn(c.uc)
 		switch {
@@ -52,6 +59,21 @@ func (c *Conn) membership(group, source netip.Addr, ifindex int, join bool) erro
 		err = p.LeaveGroup(ifi, g)
 	}
 	return multicastErr(err)
+}
+
+// Block makes the kernel keep one source of a joined group out, or in again.
+func (c *Conn) Block(group, source netip.Addr, ifindex int, on bool) error {
+	ifi, g, s := byIndex(ifindex), udpAddr(group), udpAddr(source)
+	if group.Is4() {
+		if on {
+			return multicastErr(ipv4.NewPacketConn(c.uc).ExcludeSourceSpecificGroup(ifi, g, s))
+		}
+		return multicastErr(ipv4.NewPacketConn(c.uc).IncludeSourceSpecificGroup(ifi, g, s))
+	}
+	if on {
+		return multicastErr(ipv6.NewPacketConn(c.uc).ExcludeSourceSpecificGroup(ifi, g, s))
+	}
+	return multicastErr(ipv6.NewPacketConn(c.uc).IncludeSourceSpecificGroup(ifi, g, s))
 }
 
 // outgoing is what a socket was told about the interface that datagrams to

@@ -11,7 +11,7 @@
 //	connect, …       what net has no call for: fd_unix.go, fd_windows.go, fd_other.go
 //	dontFragment, MTU  of the path: mtu_linux.go, …
 //	Classify         what an errno means: errno_unix.go, errno_windows.go, …
-//	watch            changes of interfaces: watch_linux.go, watch_other.go
+//	Namespace        interfaces and their changes: watch_linux.go, watch_other.go
 //
 // Multicast memberships and options are golang.org/x/net's on every system.
 package sys
@@ -19,7 +19,6 @@ package sys
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -42,6 +41,7 @@ type Conn struct {
 
 	changing sync.Mutex // one change of the peer at a time
 	out      outgoing   // the interface of what goes to groups
+	spill    spill      // memberships that the socket has no room for
 
 	counting sync.Mutex // guards what follows
 	counted  uint32     // the system's drop counter when last asked
@@ -113,13 +113,7 @@ func (c *Conn) prepare(o socket.Options) error {
 			return err
 		}
 	}
-	if err := c.setup(o); err != nil {
-		return err
-	}
-	if o.PeerErrors && !c.info.ErrorQueue {
-		return fmt.Errorf("PeerErrors: %w", errors.ErrUnsupported)
-	}
-	return nil
+	return c.setup(o)
 }
 
 // Peer is the peer an adopted socket was already connected to.
@@ -143,10 +137,10 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { return unwrapOp(c.uc.SetWri
 func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.rc, nil }
 
 // Close implements socket.Socket.
-func (c *Conn) Close() error { return unwrapOp(c.uc.Close()) }
-
-// Info implements socket.Socket.
-func (c *Conn) Info() socket.Info { return c.currentInfo() }
+func (c *Conn) Close() error {
+	c.spill.close()
+	return unwrapOp(c.uc.Close())
+}
 
 // Drops implements socket.Socket. The system counts modulo 2^32.
 func (c *Conn) Drops() int64 {
@@ -205,25 +199,17 @@ func (c *Conn) Disconnect() error {
 }
 
 // disconnect dissolves the association. Linux then forgets a port that it had
-// chosen itself, so the socket is bound again to the one that it had. A send that
-// comes in between makes Linux choose another one, which is forgotten likewise.
+// chosen itself, so the socket is bound again to the one that it had.
 func (c *Conn) disconnect() error {
 	had := c.Local()
-	for tries := 0; ; tries++ {
-		if err := disconnect(c.rc, c.info.Family); err != nil {
-			return err
-		}
-		if has := c.Local(); has.Port() == had.Port() {
-			return nil
-		}
-		err := bind(c.rc, netip.AddrPortFrom(c.bound.Addr(), had.Port()), c.info.Family)
-		if !errors.Is(err, EINVAL) || tries == maxBinds {
-			return err
-		}
+	if err := disconnect(c.rc, c.info.Family); err != nil {
+		return err
 	}
+	if has := c.Local(); has.Port() != had.Port() {
+		return bind(c.rc, netip.AddrPortFrom(c.bound.Addr(), had.Port()), c.info.Family)
+	}
+	return nil
 }
-
-const maxBinds = 100
 
 // unmap takes the 4-in-6 form off an address.
 func unmap(a netip.AddrPort) netip.AddrPort {

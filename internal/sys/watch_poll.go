@@ -1,49 +1,50 @@
 package sys
 
 import (
+	"fmt"
 	"slices"
 	"time"
+
+	"github.com/udpkit/udp/internal/socket"
 )
 
 // pollInterval is how often interfaces are compared where the system does not
 // tell of changes.
 const pollInterval = 2 * time.Second
 
-// watch compares the interfaces at intervals.
-func watch(changed func()) (stop func(), err error) {
+// poll calls changed whenever list gives another answer than before. An
+// interface that is replaced by another of its index between two looks, with
+// all that can be seen of it the same, goes unnoticed.
+func poll(list func() ([]socket.Interface, error), interval time.Duration, changed func()) (stop func()) {
 	quit, done := make(chan struct{}), make(chan struct{})
+	last := snapshot(list)
 	go func() {
 		defer close(done)
-		t := time.NewTicker(pollInterval)
+		t := time.NewTicker(interval)
 		defer t.Stop()
-		last := snapshot()
 		for {
 			select {
 			case <-quit:
 				return
 			case <-t.C:
-				if now := snapshot(); !slices.Equal(now, last) {
+				if now := snapshot(list); !slices.Equal(now, last) {
 					last = now
 					changed()
 				}
 			}
 		}
 	}()
-	return func() { close(quit); <-done }, nil
+	return func() { close(quit); <-done }
 }
 
 // snapshot has everything about the interfaces that a membership depends on.
-func snapshot() []string {
-	ifs, err := Kernel{}.Interfaces()
+func snapshot(list func() ([]socket.Interface, error)) (s []string) {
+	ifs, err := list()
 	if err != nil {
 		return nil
 	}
-	var s []string
 	for _, i := range ifs {
-		s = append(s, i.Name, i.Flags.String(), portString(uint16(i.Index)))
-		for _, a := range i.Addrs {
-			s = append(s, a.String())
-		}
+		s = append(s, fmt.Sprint(i.Index, i.Name, i.Flags, i.Addrs))
 	}
 	return s
 }

@@ -1,0 +1,230 @@
+package udp_test
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/netns"
+)
+
+// A membership is a wish that outlives its interface, whatever happens to it.
+func TestMembershipOutlivesItsInterface(t *testing.T) {
+	netns.Run(t, func() {
+		for _, family := range []struct {
+			network string
+			group   netip.Addr
+			source  netip.Addr
+		}{
+			{"udp4", netip.MustParseAddr("232.1.2.3"), netip.MustParseAddr("192.0.2.2")},
+			{"udp6", netip.MustParseAddr("ff35::4321"), netip.MustParseAddr("2001:db8::2")},
+		} {
+			for _, specific := range []bool{false, true} {
+				for _, named := range []bool{false, true} {
+					name := fmt.Sprintf("%s, source-specific %v, interface named %v", family.network, specific, named)
+					t.Run(name, func(t *testing.T) {
+						source := netip.Addr{}
+						if specific {
+							source = family.source
+						}
+						outlives(t, family.network, family.group, source, named)
+					})
+				}
+			}
+		}
+	})
+}
+
+func outlives(t *testing.T, network string, group, source netip.Addr, named bool) {
+	here, there, elsewhere := netns.New(t), netns.New(t), netns.New(t)
+	cable(t, here, there)
+	receiver := joinIn(t, here, udp.Config{}, network, ":0")
+	sender := joinIn(t, there, udp.Config{}, network, ":0")
+	var ifs []*net.Interface
+	if named {
+		ifs = append(ifs, here.Interface("eth"))
+	}
+	if source.IsValid() {
+		require.NoError(t, receiver.JoinSource(group, source, ifs...))
+	} else {
+		require.NoError(t, receiver.Join(group, ifs...))
+	}
+	hears(t, receiver, sender, group, "eth")
+
+	// When the interface is gone a named wish waits; one for all takes lo meanwhile.
+	var without []string
+	if !named {
+		without = append(without, "lo")
+	}
+	for _, change := range []struct {
+		name       string
+		away, back func()
+	}{
+		{name: "deleted and created anew with another index",
+			away: func() { here.IP("link del eth") },
+			back: func() { cable(t, here, there) }},
+		{name: "down and up",
+			away: func() { here.IP("link set eth down") },
+			back: func() {
+				here.IP("link set eth up")
+				here.AwaitRunning("eth")
+				// Going down takes the IPv6 addresses away.
+				here.Try("ip", "addr", "add", "2001:db8::1/64", "dev", "eth", "nodad")
+			}},
+		{name: "moved to another namespace and back",
+			away: func() { here.Move("eth", elsewhere) },
+			back: func() {
+				elsewhere.Move("eth", here)
+				address(here, 1)
+				here.IP("link set eth up")
+				here.AwaitRunning("eth")
+			}},
+	} {
+		change.away()
+		receiver.settled(t, change.name+": gone", heldOn(without...))
+		require.Zero(t, kernelHas(t, here, group)["eth"])
+		change.back()
+		start := time.Now()
+		receiver.settled(t, change.name+": back", heldOn("eth"))
+		require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group), change.name)
+		hears(t, receiver, sender, group, "eth")
+		t.Log(change.name, "and heard again after", time.Since(start))
+	}
+	require.NoError(t, receiver.Close())
+	require.Empty(t, kernelHas(t, here, group))
+}
+
+// A wish on a named interface follows it to another name; one on all does not
+// care about names.
+func TestMembershipFollowsAnInterfaceThatIsRenamed(t *testing.T) {
+	netns.Run(t, func() {
+		here, there := netns.New(t), netns.New(t)
+		cable(t, here, there)
+		group := netip.MustParseAddr("239.1.2.3")
+		receiver := joinIn(t, here, udp.Config{}, "udp4", ":0")
+		sender := joinIn(t, there, udp.Config{}, "udp4", ":0")
+		require.NoError(t, receiver.Join(group, here.Interface("eth")))
+		here.IP("link set eth name lan")
+		receiver.settled(t, "renamed", heldOn("lan"))
+		require.Equal(t, map[string]int{"lan": 1}, kernelHas(t, here, group))
+		hears(t, receiver, sender, group, "eth")
+
+		// Another interface that takes the old name is not meant.
+		here.IP("link add eth type bridge")
+		here.IP("link set eth up")
+		here.Addr("eth", "198.51.100.1/24")
+		here.IP("link del lan")
+		gone := receiver.settled(t, "gone", heldOn())
+		require.Equal(t, []udp.InterfaceMembership{{Name: "lan", Err: gone.On[0].Err}}, gone.On)
+		require.ErrorIs(t, gone.On[0].Err, syscall.ENODEV)
+		require.Empty(t, kernelHas(t, here, group))
+
+		// Nor does it stop an interface of the name it had last from being joined.
+		here.IP("link set eth down")
+		here.IP("link set eth name lan")
+		down := receiver.settled(t, "there but down", func(m udp.Membership) bool { return m.On[0].Index != 0 })
+		require.ErrorIs(t, down.On[0].Err, syscall.ENETDOWN)
+		here.IP("link set lan up")
+		receiver.settled(t, "there", heldOn("lan"))
+		require.Equal(t, map[string]int{"lan": 1}, kernelHas(t, here, group))
+	})
+}
+
+// An interface without an address of the group's family is none to join.
+func TestMembershipFollowsAddresses(t *testing.T) {
+	netns.Run(t, func() {
+		here, there := netns.New(t), netns.New(t)
+		netns.Veth(t, here, "eth", there, "eth")
+		there.Addr("eth", "192.0.2.2/24")
+		group := netip.MustParseAddr("239.1.2.3")
+		receiver := joinIn(t, here, udp.Config{}, "udp4", ":0", group)
+		sender := joinIn(t, there, udp.Config{}, "udp4", ":0")
+		require.True(t, heldOn("lo")(receiver.Memberships()[0]), "%+v", receiver.Memberships())
+
+		here.Addr("eth", "192.0.2.1/24")
+		receiver.settled(t, "joined", heldOn("eth"))
+		hears(t, receiver, sender, group, "eth")
+
+		// As a DHCP client does it when the network has changed.
+		here.IP("addr del 192.0.2.1/24 dev eth")
+		here.Addr("eth", "192.0.2.77/24")
+		hears(t, receiver, sender, group, "eth")
+
+		here.IP("addr del 192.0.2.77/24 dev eth")
+		receiver.settled(t, "left", heldOn("lo"))
+		require.Equal(t, map[string]int{"lo": 1}, kernelHas(t, here, group))
+		here.Addr("eth", "192.0.2.3/24")
+		receiver.settled(t, "joined again", heldOn("eth"))
+		require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
+		hears(t, receiver, sender, group, "eth")
+	})
+}
+
+// An interface that is deleted and created anew between two looks, with the
+// same name and index, has lost what was joined on it.
+func TestMembershipOutlivesAnInterfaceReplacedInABurst(t *testing.T) {
+	netns.Run(t, func() {
+		for _, source := range []netip.Addr{{}, netip.MustParseAddr("192.0.2.2")} {
+			here, there := netns.New(t), netns.New(t)
+			cable(t, here, there)
+			group := netip.MustParseAddr("232.1.2.3")
+			receiver := joinIn(t, here, udp.Config{}, "udp4", ":0")
+			sender := joinIn(t, there, udp.Config{}, "udp4", ":0")
+			if source.IsValid() {
+				require.NoError(t, receiver.JoinSource(group, source))
+			} else {
+				require.NoError(t, receiver.Join(group))
+			}
+			index := here.Interface("eth").Index
+			here.Command("sh", "-c", fmt.Sprintf(`
+				ip link del eth && ip link add eth index %d type veth peer name peer &&
+				ip addr add 192.0.2.1/24 dev eth && ip link set eth up && ip link set peer up`, index))
+			here.Move("peer", there)
+			there.IP("link set peer name eth")
+			there.IP("addr add 192.0.2.2/24 dev eth")
+			there.IP("link set eth up")
+			here.AwaitRunning("eth")
+			receiver.settled(t, "joined again", heldOn("eth"))
+			require.Equal(t, index, here.Interface("eth").Index)
+			hears(t, receiver, sender, group, "eth")
+			require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
+		}
+	})
+}
+
+// Many changes at once are settled together.
+func TestMembershipSettlesABurstOnce(t *testing.T) {
+	netns.Run(t, func() {
+		here := netns.New(t)
+		group := netip.MustParseAddr("239.1.2.3")
+		receiver := joinIn(t, here, udp.Config{}, "udp4", ":0", group)
+		const n = 100
+		var batch strings.Builder
+		for i := range n {
+			fmt.Fprintf(&batch, "link add eth%d type bridge\nlink set eth%d up\naddr add 10.0.%d.1/24 dev eth%d\n", i, i, i, i)
+		}
+		file := filepath.Join(t.TempDir(), "batch")
+		require.NoError(t, os.WriteFile(file, []byte(batch.String()), 0o600))
+		start := time.Now()
+		here.IP("-batch " + file)
+		made := time.Since(start)
+		all := receiver.settled(t, "joined everywhere", func(m udp.Membership) bool { return len(m.On) == n })
+		require.True(t, all.Held())
+		t.Log("a hundred interfaces were made in", made, "and joined after", time.Since(start))
+		// A burst that lasts is settled in the meantime too, but not at each change.
+		require.Less(t, len(receiver.changes), n/2)
+		for _, on := range all.On {
+			require.NoError(t, on.Err)
+		}
+		require.Len(t, kernelHas(t, here, group), n)
+	})
+}

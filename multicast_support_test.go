@@ -1,0 +1,152 @@
+package udp_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/netns"
+)
+
+// member is a MulticastConn in a namespace, with what it hears.
+type member struct {
+	*udp.MulticastConn
+	ns      *netns.NS
+	queue   *udp.Queue
+	changes chan udp.Membership // of OnMembership
+}
+
+// joinIn makes a member in ns that listens on address.
+func joinIn(t testing.TB, ns *netns.NS, cfg udp.Config, network, address string, groups ...netip.Addr) *member {
+	t.Helper()
+	m := &member{ns: ns, queue: udp.NewQueue(10_000, udp.Block), changes: make(chan udp.Membership, 10_000)}
+	cfg.OnMembership = func(_ *udp.MulticastConn, changed udp.Membership) { m.changes <- changed }
+	var err error
+	ns.Do(func() { m.MulticastConn, err = cfg.ListenMulticast(t.Context(), network, address, m.queue, groups...) })
+	require.NoError(t, err)
+	books(t, m)
+	return m
+}
+
+func (m *member) port() uint16 { return m.LocalAddrPort().Port() }
+
+// settled waits until a membership has changed to what is wanted.
+func (m *member) settled(t testing.TB, want string, is func(udp.Membership) bool) udp.Membership {
+	t.Helper()
+	for timeout := time.After(patience); ; {
+		select {
+		case changed := <-m.changes:
+			if is(changed) {
+				return changed
+			}
+		case <-timeout:
+			require.FailNow(t, "never "+want, "%+v\n%s", m.Memberships(), m.ns.IP("-d addr"))
+		}
+	}
+}
+
+// heldOn says whether a membership holds on exactly the named interfaces.
+func heldOn(names ...string) func(udp.Membership) bool {
+	return func(m udp.Membership) bool {
+		var held []string
+		for _, on := range m.On {
+			if on.Err == nil {
+				held = append(held, on.Name)
+			}
+		}
+		return fmt.Sprint(held) == fmt.Sprint(names)
+	}
+}
+
+// hears sends to the group until m gets one of these datagrams.
+func hears(t testing.TB, m *member, from *member, group netip.Addr, ifname string) {
+	t.Helper()
+	tag := fmt.Sprintf("%s %d", t.Name(), time.Now().UnixNano())
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	timeout := time.After(patience)
+	for {
+		// An interface that has just come up may refuse: that is not what is tested.
+		_, _ = from.SendGroup([]byte(tag), group, m.port(), from.ns.Interface(ifname))
+		select {
+		case d := <-m.queue.Datagrams():
+			if string(d.Data) == tag {
+				require.Equal(t, group, d.To)
+				return
+			}
+		case <-again.C:
+		case <-timeout:
+			require.FailNow(t, "not heard", "%+v\n%+v\n%s\n%s", m.Memberships(), m.Stats(), m.ns.IP("-d addr"), m.ns.IP("maddr"))
+		}
+	}
+}
+
+// kernelHas counts how often the kernel has a group joined, on each interface.
+func kernelHas(t testing.TB, ns *netns.NS, group netip.Addr) map[string]int {
+	t.Helper()
+	users := map[string]int{}
+	if group.Is6() {
+		for _, line := range lines(t, ns, "igmp6") {
+			// 2  eth0  ff0200000000000000000000000000fb  1 00000004 0
+			f := strings.Fields(line)
+			b := group.As16()
+			if len(f) >= 4 && f[2] == fmt.Sprintf("%x", b[:]) {
+				users[f[1]] += atoi(t, f[3])
+			}
+		}
+		return users
+	}
+	a := group.As4()
+	hex := fmt.Sprintf("%08X", binary.NativeEndian.Uint32(a[:]))
+	dev := ""
+	for _, line := range lines(t, ns, "igmp") {
+		// 2	eth0      :     2      V3
+		//				010000E0     1 0:00000000		0
+		f := strings.Fields(line)
+		if len(f) > 2 && !strings.HasPrefix(line, "\t") {
+			dev = strings.TrimSuffix(f[1], ":")
+		}
+		if len(f) > 2 && f[0] == hex {
+			users[dev] += atoi(t, f[1])
+		}
+	}
+	return users
+}
+
+func atoi(t testing.TB, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	require.NoError(t, err)
+	return n
+}
+
+func lines(t testing.TB, ns *netns.NS, file string) []string {
+	t.Helper()
+	var b []byte
+	var err error
+	ns.Do(func() { b, err = os.ReadFile("/proc/thread-self/net/" + file) })
+	require.NoError(t, err)
+	return strings.Split(string(b), "\n")
+}
+
+// cable joins two namespaces by a pair named eth, with addresses of both families.
+func cable(t testing.TB, here, there *netns.NS) {
+	t.Helper()
+	netns.Veth(t, here, "eth", there, "eth")
+	address(here, 1)
+	address(there, 2)
+}
+
+func address(ns *netns.NS, host int) {
+	ns.Addr("eth", fmt.Sprintf("192.0.2.%d/24", host))
+	ns.Addr("eth", fmt.Sprintf("2001:db8::%d/64", host))
+	ns.Addr("eth", fmt.Sprintf("fe80::%d/64", host))
+}

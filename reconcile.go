@@ -1,0 +1,219 @@
+package udp
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// settle brings everything in line with the interfaces there are now. It
+// returns false when something was refused that may be granted later.
+func (r *registry) settle(known []socket.Interface) (all bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return true
+	}
+	all = true
+	// First of all what is over: it counts against the system's limits.
+	for _, w := range r.wishes {
+		r.dropGone(w, known)
+	}
+	for _, w := range r.wishes {
+		if r.fulfil(w, known) {
+			r.tell(w)
+		}
+		all = all && !slices.ContainsFunc(w.on, hold.refused)
+	}
+	return r.restoreOut(known) && all
+}
+
+// tell lets the user know what has become of a wish.
+func (r *registry) tell(w *wish) {
+	c := r.conn
+	if c.cfg.OnMembership == nil {
+		return
+	}
+	m := w.membership()
+	c.post(func() {
+		c.guard("OnMembership", func() { c.cfg.OnMembership(&c.multicast, m) })
+	})
+}
+
+// refused says whether an interface that is there has not been joined.
+func (h hold) refused() bool {
+	_, waits := h.err.(*wait)
+	return h.err != nil && !waits
+}
+
+// retryRefused tries again what an interface has refused.
+func (r *registry) retryRefused(known []socket.Interface) {
+	for _, w := range r.wishes {
+		if slices.ContainsFunc(w.on, hold.refused) && r.fulfil(w, known) {
+			r.tell(w)
+		}
+	}
+}
+
+// target is an interface that a wish is about.
+type target struct {
+	ifRef
+	running bool
+	err     error // why it can't be joined now
+}
+
+// fulfil brings what holds in line with a wish and the interfaces there are. It
+// says whether the user sees a difference.
+func (r *registry) fulfil(w *wish, known []socket.Interface) (changed bool) {
+	targets := r.targets(w, known)
+	before := w.on
+	// Leaving comes first: an interface that was created anew can have the index
+	// that the old one had.
+	kept := map[ifRef]hold{}
+	for _, h := range before {
+		i := slices.IndexFunc(targets, func(t target) bool { return t.err == nil && t.same(h.ifRef) })
+		switch {
+		case i < 0:
+			r.leaveOn(w, h)
+		case h.err != nil:
+		case targets[i].running && !h.running:
+			// The cable may lead to another switch now. Leaving and joining makes the
+			// kernel report the membership at once; otherwise a snooping switch would
+			// learn it from its next query only (RFC 3376, 8.2: up to 125 s later).
+			r.leaveOn(w, h)
+		default:
+			kept[targets[i].ifRef] = h
+		}
+	}
+	w.on = make([]hold, 0, len(targets))
+	for _, t := range targets {
+		h := hold{ifRef: t.ifRef, err: t.err, running: t.running}
+		if _, ok := kept[t.ifRef]; !ok && t.err == nil {
+			h.err = r.joinOn(w, t.index)
+		}
+		w.on = append(w.on, h)
+	}
+	r.filter.update(w.group, r.byGroup[w.group])
+	return !slices.EqualFunc(before, w.on, func(a, b hold) bool {
+		return a.ifRef == b.ifRef && (a.err == nil) == (b.err == nil) && (a.err == nil || a.err.Error() == b.err.Error())
+	})
+}
+
+// same is is, for references that are both up to date.
+func (i ifRef) same(other ifRef) bool {
+	return i.index == other.index && i.generation == other.generation
+}
+
+// dropGone leaves where the interface is no longer what it was.
+func (r *registry) dropGone(w *wish, known []socket.Interface) {
+	for i := range w.on {
+		h := &w.on[i]
+		if h.err == nil && find(known, func(k *socket.Interface) bool { return h.same(refOf(k)) }) == nil {
+			r.leaveOn(w, *h)
+			h.err = errGone
+		}
+	}
+}
+
+// joinOn joins on one interface.
+func (r *registry) joinOn(w *wish, index int) error {
+	if err := r.conn.sock.Join(w.group, w.source, index); err != nil {
+		return err
+	}
+	for _, source := range w.blocked {
+		r.block(w, source, index, true)
+	}
+	return nil
+}
+
+// leaveOn leaves on one interface, if it was joined there.
+func (r *registry) leaveOn(w *wish, h hold) error {
+	if h.err != nil {
+		return nil
+	}
+	return r.conn.sock.Leave(w.group, w.source, h.index)
+}
+
+// targets are the interfaces that a wish is about, each once.
+func (r *registry) targets(w *wish, known []socket.Interface) (ts []target) {
+	if !w.all {
+		for i := range w.named {
+			t := resolve(&w.named[i], known)
+			if !slices.ContainsFunc(ts, func(other target) bool { return other.is(t.ifRef) }) {
+				ts = append(ts, t)
+			}
+		}
+		return ts
+	}
+	fits := func(k *socket.Interface) bool {
+		if slices.Contains(w.except, k.Name) || k.Flags&net.FlagUp == 0 {
+			return false
+		}
+		return r.conn.cfg.InterfaceFilter == nil || r.conn.cfg.InterfaceFilter(&k.Interface)
+	}
+	for i := range known {
+		if k := &known[i]; multicasts(k, w.group) && fits(k) {
+			ts = append(ts, target{ifRef: refOf(k), running: k.Flags&net.FlagRunning != 0})
+		}
+	}
+	if len(ts) > 0 {
+		return ts
+	}
+	for i := range known {
+		if k := &known[i]; k.Flags&net.FlagLoopback != 0 && fits(k) {
+			ts = append(ts, target{ifRef: refOf(k), running: true})
+		}
+	}
+	return ts
+}
+
+// resolve finds a named interface, and notes in ref what it is now.
+func resolve(ref *ifRef, known []socket.Interface) target {
+	k := find(known, func(k *socket.Interface) bool { return ref.index != 0 && ref.same(refOf(k)) })
+	if k == nil {
+		k = find(known, func(k *socket.Interface) bool { return k.Name == ref.name })
+	}
+	if k == nil {
+		*ref = ifRef{name: ref.name}
+		return target{ifRef: *ref, err: errGone}
+	}
+	*ref = refOf(k)
+	t := target{ifRef: *ref, running: k.Flags&net.FlagRunning != 0}
+	if k.Flags&net.FlagUp == 0 {
+		t.err = errDown
+	}
+	return t
+}
+
+// multicasts says whether an interface can carry what is sent to a group, other
+// than within the host.
+func multicasts(k *socket.Interface, group netip.Addr) bool {
+	return k.Flags&net.FlagMulticast != 0 && k.Flags&net.FlagLoopback == 0 &&
+		slices.ContainsFunc(k.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() == group.Is4() })
+}
+
+// outgoing is the interface that SetInterface has chosen.
+type outgoing struct {
+	ifRef
+	set  bool
+	lost bool // the system has to be told again
+}
+
+// restoreOut makes datagrams to groups leave by the chosen interface again after
+// it was created anew. While there is none, the system refuses to send them.
+func (r *registry) restoreOut(known []socket.Interface) bool {
+	if !r.out.set {
+		return true
+	}
+	before := r.out.ifRef
+	if t := resolve(&r.out.ifRef, known); t.index == 0 {
+		r.out.lost = true
+		return true
+	}
+	if r.out.lost || !r.out.same(before) {
+		r.out.lost = r.conn.multicast.setOption(socket.MulticastInterface, r.out.index) != nil
+	}
+	return !r.out.lost
+}
