@@ -5,7 +5,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strconv"
 
+	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
 
@@ -104,7 +107,7 @@ func (c *Conn) Connected() (*ConnectedConn, bool) {
 
 // connect needs connecting, or a socket nobody else knows yet.
 func (c *Conn) connect(peer netip.AddrPort) error {
-	peer = unmap(peer)
+	peer = c.named(unmap(peer))
 	switch a := peer.Addr(); {
 	case c.closed():
 		return net.ErrClosed
@@ -121,6 +124,26 @@ func (c *Conn) connect(peer netip.AddrPort) error {
 	c.peer.Store(&peer)
 	c.learnLocal()
 	return nil
+}
+
+// named gives a zone that is an interface's index the interface's name, as the
+// sender of a datagram has it: the two are compared.
+func (c *Conn) named(peer netip.AddrPort) netip.AddrPort {
+	zone := peer.Addr().Zone()
+	index, err := strconv.Atoi(zone)
+	if zone == "" || err != nil {
+		return peer
+	}
+	ifs, err := c.source.Interfaces()
+	if err != nil || slices.ContainsFunc(ifs, func(i socket.Interface) bool { return i.Name == zone }) {
+		return peer
+	}
+	for _, i := range ifs {
+		if i.Index == index {
+			return netip.AddrPortFrom(peer.Addr().WithZone(i.Name), peer.Port())
+		}
+	}
+	return peer
 }
 
 // Send sends b to the peer. It is [Conn.SendTo] otherwise; a datagram that the

@@ -21,6 +21,7 @@ type reader struct {
 	at, off int             // where the next datagram is: its packet, its offset
 	taken   bool            // a Queue or Workers answer for the datagram in the counters
 	faults  int             // failed reads since the last good one
+	fatal   error           // the read error that ends it
 	err     error           // what ended it
 }
 
@@ -31,7 +32,10 @@ func (r *reader) run() {
 		return
 	}
 	r.err = errGoexit // unless a callback calls runtime.Goexit, as t.FailNow does
-	r.err = r.sock.Serve(r)
+	err := r.sock.Serve(r)
+	if r.err = r.fatal; err != nil {
+		r.err = err
+	}
 	if r.closed() || r.phase.Load() == draining {
 		r.err = nil
 	}
@@ -213,7 +217,7 @@ func (r *reader) Fault(err error) bool {
 	class := sys.Classify(err)
 	switch class {
 	case sys.Closed:
-		r.err = err
+		r.fatal = err
 		return false
 	case sys.Again:
 		return r.faulted(freeFaults, 0)

@@ -207,6 +207,16 @@ func (c *Conn) sendAgain(m socket.Message, err error) error {
 			}
 			doubted++
 			c.stats.retried.Add(1)
+		case sys.NoPeer:
+			// A Reconnect has taken the old peer away and not set the new one yet.
+			c.connecting.Lock()
+			connected := c.peer.Load() != nil
+			c.connecting.Unlock()
+			if !connected || m.To.IsValid() || stale == maxStale {
+				return c.failed(m, err)
+			}
+			stale++
+			c.stats.retried.Add(1)
 		case sys.Again:
 			// The socket could not wait for room itself.
 			if again > 0 {

@@ -2,6 +2,7 @@ package udp_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -227,3 +228,6 @@ func done() context.Context {
 	cancel()
 	return ctx
 }
+
+// errUnsupported is what an operating system can't do.
+var errUnsupported = errors.ErrUnsupported

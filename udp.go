@@ -293,7 +293,5 @@ func (c *Conn) post(f func()) {
 	c.mu.Lock()
 	c.events = append(c.events, f)
 	c.mu.Unlock()
-	if !c.inCallback() {
-		c.sock.Wake()
-	}
+	c.sock.Wake()
 }

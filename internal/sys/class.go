@@ -19,6 +19,7 @@ const (
 	NoBuffers                // the system is short of memory
 	Again                    // try again at once
 	Denied                   // a firewall dropped the datagram
+	NoPeer                   // the socket is not connected
 	Down                     // the interface or the source address is not there
 )
 

@@ -26,6 +26,8 @@ func Classify(err error) Class {
 		return Again
 	case syscall.EPERM:
 		return Denied
+	case syscall.EDESTADDRREQ, syscall.ENOTCONN:
+		return NoPeer
 	case syscall.ENETDOWN, syscall.EADDRNOTAVAIL, syscall.ENODEV, syscall.ENXIO:
 		return Down
 	case syscall.EBADF, syscall.ENOTSOCK:

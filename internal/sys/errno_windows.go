@@ -24,6 +24,8 @@ func Classify(err error) Class {
 		return NoBuffers
 	case windows.WSAEWOULDBLOCK, windows.WSAEINTR:
 		return Again
+	case windows.WSAENOTCONN, windows.WSAEDESTADDRREQ:
+		return NoPeer
 	case windows.WSAENETDOWN, windows.WSAEADDRNOTAVAIL:
 		return Down
 	case windows.WSAENOTSOCK, windows.ERROR_INVALID_HANDLE:

@@ -19,6 +19,7 @@ package sys
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -113,7 +114,13 @@ func (c *Conn) prepare(o socket.Options) error {
 			return err
 		}
 	}
-	return c.setup(o)
+	if err := c.setup(o); err != nil {
+		return err
+	}
+	if o.PeerErrors && !c.info.ErrorQueue {
+		return fmt.Errorf("PeerErrors: %w", errors.ErrUnsupported)
+	}
+	return nil
 }
 
 // Peer is the peer an adopted socket was already connected to.
@@ -199,17 +206,25 @@ func (c *Conn) Disconnect() error {
 }
 
 // disconnect dissolves the association. Linux then forgets a port that it had
-// chosen itself, so the socket is bound again to the one that it had.
+// chosen itself, so the socket is bound again to the one that it had. A send that
+// comes in between makes Linux choose another one, which is forgotten likewise.
 func (c *Conn) disconnect() error {
 	had := c.Local()
-	if err := disconnect(c.rc, c.info.Family); err != nil {
-		return err
+	for tries := 0; ; tries++ {
+		if err := disconnect(c.rc, c.info.Family); err != nil {
+			return err
+		}
+		if has := c.Local(); has.Port() == had.Port() {
+			return nil
+		}
+		err := bind(c.rc, netip.AddrPortFrom(c.bound.Addr(), had.Port()), c.info.Family)
+		if !errors.Is(err, EINVAL) || tries == maxBinds {
+			return err
+		}
 	}
-	if has := c.Local(); has.Port() != had.Port() {
-		return bind(c.rc, netip.AddrPortFrom(c.bound.Addr(), had.Port()), c.info.Family)
-	}
-	return nil
 }
+
+const maxBinds = 100
 
 // unmap takes the 4-in-6 form off an address.
 func unmap(a netip.AddrPort) netip.AddrPort {

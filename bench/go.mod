@@ -1,0 +1,13 @@
+module github.com/udpkit/udp/bench
+
+go 1.26.0
+
+require (
+	github.com/udpkit/udp v0.0.0
+	golang.org/x/net v0.62.0
+	golang.zx2c4.com/wireguard v0.0.0-20260522210424-ecfc5a8d5446
+)
+
+require golang.org/x/sys v0.49.0 // indirect
+
+replace github.com/udpkit/udp => ../

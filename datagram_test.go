@@ -1,0 +1,308 @@
+package udp_test
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/buffer"
+	"github.com/udpkit/udp/internal/netns"
+)
+
+// The largest payloads, see RFC 768, RFC 791 and RFC 8200.
+const (
+	largestIPv4 = 65507
+	largestIPv6 = 65527
+)
+
+// Everything that UDP can carry arrives whole, alone and in batches.
+func TestEveryLengthArrivesWhole(t *testing.T) {
+	for _, network := range networks(t) {
+		largest := largestIPv4
+		if network == "udp6" {
+			largest = largestIPv6
+		}
+		lengths := []int{0, 1, 0, 0, 100, 1472, 1473, 9000, largest - 1, largest, 0}
+		for _, batch := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, in a batch: %v", network, batch), func(t *testing.T) {
+				h := newRecorder()
+				c := listen(t, udp.Config{ReadBuffer: 1 << 20}, network, h)
+				h.next(t, "Started")
+				var ms []udp.Message
+				bytesSent := 0
+				for i, n := range lengths {
+					ms = append(ms, udp.Message{Data: bytes.Repeat([]byte{byte(i)}, n), To: c.LocalAddrPort()})
+					bytesSent += n
+				}
+				if batch {
+					n, err := c.SendBatch(ms)
+					require.NoError(t, err)
+					require.Equal(t, len(ms), n)
+				}
+				for i, m := range ms {
+					if !batch { // one at a time: this machine's buffers hold a few
+						require.NoError(t, c.SendTo(m.Data, m.To))
+					}
+					e := h.next(t, "Received")
+					require.True(t, e.data == string(m.Data), "datagram %d of %d bytes is another one, of %d bytes", i, len(m.Data), len(e.data))
+					require.Equal(t, c.LocalAddrPort(), e.d.From)
+				}
+				s := c.Stats()
+				require.EqualValues(t, len(ms), s.Sent)
+				require.EqualValues(t, bytesSent, s.SentBytes)
+				require.NoError(t, c.Close())
+				s = c.Stats()
+				require.EqualValues(t, len(ms), s.Handled)
+				require.EqualValues(t, bytesSent, s.ReceivedBytes)
+			})
+		}
+	}
+}
+
+// A datagram over Config.MaxDatagram is dropped whole and counted.
+func TestMaxDatagram(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		max   int
+		sent  []int
+		taken []int
+	}{
+		{"the default takes the largest", 0, []int{largestIPv4}, []int{largestIPv4}},
+		{"more than there is takes the largest", math.MaxInt, []int{largestIPv4}, []int{largestIPv4}},
+		{"at the limit is taken and over it is not", 100, []int{100, 101, 0, 65507, 99}, []int{100, 0, 99}},
+		{"one byte", 1, []int{0, 1, 2, 1}, []int{0, 1, 1}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newRecorder()
+			c := listen(t, udp.Config{MaxDatagram: test.max, ReadBuffer: 1 << 20}, "udp4", h)
+			h.next(t, "Started")
+			for _, n := range test.sent {
+				require.NoError(t, c.SendTo(make([]byte, n), c.LocalAddrPort()))
+			}
+			for _, n := range test.taken {
+				require.Len(t, h.next(t, "Received").data, n)
+			}
+			require.NoError(t, c.Close())
+			require.EqualValues(t, len(test.sent)-len(test.taken), c.Stats().Dropped.Truncated)
+			require.EqualValues(t, len(test.taken), c.Stats().Handled)
+		})
+	}
+}
+
+// Data belongs to the reader again when Received returns: builds with -race
+// overwrite it then. Retain and Clone keep it.
+func TestOwnershipOfData(t *testing.T) {
+	const n = 50
+	var plain, retained, cloned []udp.Datagram
+	all := make(chan struct{})
+	c := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+		d.Retain()
+		d.Retain()
+		d.Release() // still one
+		plain, retained, cloned = append(plain, d), append(retained, d), append(cloned, d.Clone())
+		if len(plain) == n {
+			close(all)
+		}
+	}))
+	for i := range n {
+		require.NoError(t, c.SendTo([]byte{byte(i)}, c.LocalAddrPort()))
+	}
+	next(t, all)
+	require.NoError(t, c.Close())
+	for i := range n {
+		require.Equal(t, []byte{byte(i)}, retained[i].Data)
+		require.Equal(t, []byte{byte(i)}, cloned[i].Data)
+		require.Equal(t, plain[i].From, cloned[i].From)
+		require.Same(t, c, cloned[i].Conn())
+	}
+	for i := range n {
+		retained[i].Release()
+		cloned[i].Release() // nothing
+		cloned[i].Retain()  // nothing
+	}
+	for i := range n {
+		require.Equal(t, []byte{byte(i)}, cloned[i].Data, "after its origin was released")
+		if poisoned {
+			require.Equal(t, []byte{0xDB}, plain[i].Data, "released buffers are overwritten")
+		}
+	}
+	require.Empty(t, udp.Datagram{}.Clone().Data)
+	require.NotNil(t, udp.Datagram{}.Clone().Data)
+}
+
+// poisoned says whether this build overwrites released buffers, as those with
+// -race do.
+var poisoned = func() bool {
+	b := buffer.Get()
+	b.B[0] = 1
+	b.Retain(1)
+	b.Release(2)
+	return b.B[0] == 0xDB
+}()
+
+// No buffer is kept of datagrams that nobody retained, and a Release too many is
+// told at once.
+func TestRelease(t *testing.T) {
+	h := newRecorder()
+	before := buffer.Live()
+	kept := make(chan udp.Datagram, 1)
+	h.received = func(_ *udp.Conn, d udp.Datagram) {
+		if string(d.Data) == "keep" {
+			d.Retain()
+			kept <- d
+		}
+	}
+	c := listen(t, udp.Config{}, "udp4", h)
+	h.next(t, "Started")
+	for _, data := range []string{"a", "b", "keep", "c"} {
+		require.NoError(t, c.SendTo([]byte(data), c.LocalAddrPort()))
+		h.next(t, "Received") // one buffer each
+	}
+	require.NoError(t, c.Close())
+	require.Equal(t, before+1, buffer.Live())
+	d := <-kept
+	d.Release()
+	require.Equal(t, before, buffer.Live())
+	require.Panics(t, d.Release)
+}
+
+// Senders and destinations are of one form: IPv4 never as 4-in-6.
+func TestAddressesAreNeverFourInSix(t *testing.T) {
+	hosts := []string{"127.0.0.1", "::ffff:127.0.0.1"}
+	if len(networks(t)) > 1 {
+		hosts = append(hosts, "::1")
+	}
+	for _, host := range hosts {
+		h := newRecorder()
+		c, err := udp.Listen(t.Context(), "udp", ":0", h)
+		require.NoError(t, err)
+		books(t, c)
+		h.next(t, "Started")
+		to := netip.AddrPortFrom(netip.MustParseAddr(host), c.LocalAddrPort().Port())
+		require.NoError(t, c.SendTo([]byte(host), to))
+		d := h.next(t, "Received").d
+		require.Equal(t, to.Addr().Unmap(), d.From.Addr())
+		require.False(t, d.From.Addr().Is4In6())
+		if c.Info().PacketInfo {
+			require.Equal(t, to.Addr().Unmap(), d.To)
+			require.NotZero(t, d.IfIndex)
+		}
+		connected, err := c.Connect(to)
+		require.NoError(t, err)
+		require.False(t, connected.RemoteAddrPort().Addr().Is4In6())
+		require.False(t, connected.LocalAddrPort().Addr().Is4In6())
+		require.NoError(t, connected.Send([]byte(host)))
+		require.NoError(t, connected.SendTo([]byte(host), to), "its peer in whatever form")
+		// Its own peer only when the address that it leaves from is the peer's.
+		require.Equal(t, to.Addr().Unmap(), connected.LocalAddrPort().Addr())
+		h.next(t, "Received")
+		h.next(t, "Received")
+	}
+}
+
+// The zone of a link-local address is kept, by its name, wherever an address
+// shows; replies go back through it.
+func TestZonesAreKept(t *testing.T) {
+	netns.Isolated(t, func() {
+		here, there := netns.Self(t), netns.New(t)
+		netns.Veth(t, here, "left", there, "right")
+		here.Addr("left", "fe80::1/64")
+		there.Addr("right", "fe80::2/64")
+
+		server, client := newRecorder(), newRecorder()
+		var peer *udp.Conn
+		var err error
+		there.Do(func() {
+			peer, err = udp.Listen(t.Context(), "udp6", "[::]:0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+				assert.NoError(t, d.Reply(d.Data))
+			}))
+		})
+		require.NoError(t, err)
+		books(t, peer)
+		to := netip.AddrPortFrom(netip.MustParseAddr("fe80::2%left"), peer.LocalAddrPort().Port())
+
+		c, err := udp.Listen(t.Context(), "udp6", "[fe80::1%left]:0", server)
+		require.NoError(t, err)
+		books(t, c)
+		server.next(t, "Started")
+		require.Equal(t, "left", c.LocalAddrPort().Addr().Zone())
+		require.NoError(t, c.SendTo([]byte("hello"), to))
+		d := server.next(t, "Received").d
+		require.Equal(t, to, d.From)
+		require.Equal(t, "fe80::1%left", c.LocalAddrPort().Addr().String())
+		require.Equal(t, "fe80::1", d.To.WithZone("").String())
+		require.Contains(t, c.String(), "%left")
+
+		// Connected, the peer's own datagrams are not taken for a stranger's.
+		cc, err := udp.Dial(t.Context(), "udp", to.String(), client)
+		require.NoError(t, err)
+		books(t, cc)
+		client.next(t, "Started")
+		require.Equal(t, to, cc.RemoteAddrPort())
+		require.NoError(t, cc.Send([]byte("connected")))
+		require.Equal(t, to, client.next(t, "Received").d.From)
+
+		// An index instead of the name is the same zone.
+		index := fmt.Sprint(here.Interface("left").Index)
+		byIndex := netip.AddrPortFrom(to.Addr().WithZone(index), to.Port())
+		require.NoError(t, cc.Reconnect(byIndex))
+		require.NoError(t, cc.Send([]byte("by index")))
+		require.Equal(t, to, client.next(t, "Received").d.From)
+	})
+}
+
+// With Config.Timestamps a datagram carries the kernel's time.
+func TestTimestamps(t *testing.T) {
+	h := newRecorder()
+	c := listen(t, udp.Config{Timestamps: true}, "udp4", h)
+	if !c.Info().Timestamps {
+		t.Skip("no timestamps here")
+	}
+	plain := newRecorder()
+	without := listen(t, udp.Config{}, "udp4", plain)
+	h.next(t, "Started")
+	plain.next(t, "Started")
+	for range 2 {
+		require.NoError(t, c.SendTo(nil, c.LocalAddrPort()))
+		require.NoError(t, c.SendTo(nil, without.LocalAddrPort()))
+	}
+	first, second := h.next(t, "Received").d.Time, h.next(t, "Received").d.Time
+	require.False(t, first.IsZero())
+	require.False(t, second.Before(first))
+	require.Zero(t, plain.next(t, "Received").d.Time)
+}
+
+// The two bits of ECN travel where Info says so.
+func TestECN(t *testing.T) {
+	for _, network := range networks(t) {
+		t.Run(network, func(t *testing.T) {
+			h := newRecorder()
+			c := listen(t, udp.Config{}, network, h)
+			h.next(t, "Started")
+			if !c.Info().ECN {
+				t.Skip("no ECN here")
+			}
+			for _, ecn := range []udp.ECN{udp.NotECT, udp.ECT1, udp.ECT0, udp.CE} {
+				n, err := c.SendBatch([]udp.Message{{Data: []byte("x"), To: c.LocalAddrPort(), ECN: ecn}})
+				require.NoError(t, err)
+				require.Equal(t, 1, n)
+				require.Equal(t, ecn, h.next(t, "Received").d.ECN)
+			}
+		})
+	}
+}
+
+// A Datagram that came by no socket can't be replied to.
+func TestReplyWithoutASocket(t *testing.T) {
+	d := udp.Datagram{From: netip.MustParseAddrPort("127.0.0.1:9")}
+	require.ErrorContains(t, d.Reply(nil), "no socket")
+	require.Nil(t, d.Conn())
+	d.Retain()
+	d.Release()
+}

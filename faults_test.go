@@ -1,0 +1,314 @@
+//go:build unix
+
+package udp_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+)
+
+// sysError is what a failed system call gives.
+func sysError(errno syscall.Errno) error { return os.NewSyscallError("recvmsg", errno) }
+
+// readFaults are the errors that a reader survives.
+var readFaults = []struct {
+	name      string
+	err       error
+	report    bool // on a connected socket it is an ICMP message
+	temporary bool // says nothing at all
+}{
+	{"no buffers", sysError(syscall.ENOBUFS), false, false},
+	{"no memory", sysError(syscall.ENOMEM), false, false},
+	{"network down", sysError(syscall.ENETDOWN), false, false},
+	{"firewall", sysError(syscall.EPERM), false, false},
+	{"an errno that nobody has thought of", sysError(syscall.EXDEV), false, false},
+	{"an error that is no errno", errors.New("out of order"), false, false},
+	{"a deadline that nobody has set", os.ErrDeadlineExceeded, false, false},
+	{"refused", sysError(syscall.ECONNREFUSED), true, false},
+	{"host unreachable", sysError(syscall.EHOSTUNREACH), true, false},
+	{"network unreachable", sysError(syscall.ENETUNREACH), true, false},
+	{"prohibited", sysError(syscall.EACCES), true, false},
+	{"protocol unreachable", sysError(syscall.ENOPROTOOPT), true, false},
+	{"packet too big", sysError(syscall.EMSGSIZE), true, false},
+	{"interrupted", sysError(syscall.EINTR), false, true},
+	{"try again", sysError(syscall.EAGAIN), false, true},
+}
+
+func TestAReaderSurvivesEveryErrorAmongDatagrams(t *testing.T) {
+	for _, f := range readFaults {
+		for _, connected := range []bool{false, true} {
+			name := f.name
+			if connected {
+				name += ", connected"
+			}
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					const times = 50
+					s, h := newScripted(), newRecorder()
+					var c *udp.Conn
+					if connected {
+						c = s.dial(t, udp.Config{}, h).Conn
+					} else {
+						c = s.listen(t, udp.Config{}, h)
+					}
+					h.next(t, "Started")
+					for i := range times {
+						s.arrive("before", strconv.Itoa(i))
+						s.fail(f.err)
+					}
+					s.arrive("last")
+					received, refused := 0, 0
+					for last := false; !last; {
+						select {
+						case e := <-h.events:
+							switch e.name {
+							case "Received":
+								received++
+								last = e.data == "last"
+							case "Refused":
+								refused++
+								require.Equal(t, there, e.r.Peer)
+								require.ErrorIs(t, e.r, udp.ErrRefused)
+							}
+						case <-time.After(time.Hour): // of the bubble
+							require.FailNow(t, "the reader is stuck")
+						}
+					}
+					require.NoError(t, c.Close())
+					h.next(t, "Stopped")
+					require.Equal(t, 2*times+1, received)
+					st := c.Stats()
+					balanced(t, st)
+					switch {
+					case f.temporary:
+						require.Zero(t, st.ReadErrors)
+					case f.report && connected:
+						require.Equal(t, times, refused)
+						require.EqualValues(t, times, st.Refused)
+						require.Zero(t, st.ReadErrors)
+					default:
+						require.Zero(t, refused)
+						require.EqualValues(t, times, st.ReadErrors)
+					}
+				})
+			})
+		}
+	}
+}
+
+// An error that comes for ever costs next to nothing, and what comes after it is
+// still read.
+func TestAReaderNeverSpins(t *testing.T) {
+	for _, f := range readFaults {
+		for _, connected := range []bool{false, true} {
+			name := f.name
+			if connected {
+				name += ", connected"
+			}
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s, q := newScripted(), udp.NewQueue(10, udp.DropNewest)
+					var c *udp.Conn
+					if connected {
+						c = s.dial(t, udp.Config{}, q).Conn
+					} else {
+						c = s.listen(t, udp.Config{}, q)
+					}
+					s.setStuck(f.err)
+					time.Sleep(10 * time.Second)
+					n := s.reads.Load()
+					require.Positive(t, n)
+					if f.temporary || f.report && connected {
+						require.LessOrEqual(t, n, int64(10_100), "a thousand times a second")
+					} else {
+						require.LessOrEqual(t, n, int64(21), "once a second, after ten quicker ones")
+					}
+					s.setStuck(nil)
+					s.arrive("alive")
+					require.Equal(t, "alive", string((<-q.Datagrams()).Data))
+
+					s.setStuck(f.err)
+					time.Sleep(10 * time.Second)
+					start := time.Now()
+					require.NoError(t, c.Close())
+					require.Zero(t, time.Since(start), "Close does not wait for a back-off")
+					balanced(t, c.Stats())
+				})
+			})
+		}
+	}
+}
+
+func TestOnlyAClosedSocketEndsAReader(t *testing.T) {
+	for _, err := range []error{net.ErrClosed, sysError(syscall.EBADF)} {
+		t.Run(err.Error(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, h := newScripted(), newRecorder()
+				c := s.listen(t, udp.Config{}, h)
+				h.next(t, "Started")
+				s.fail(err)
+				e := h.next(t, "Stopped")
+				require.ErrorIs(t, e.err, err)
+				requireOpError(t, e.err, "read")
+				<-c.Done()
+				require.EqualValues(t, 1, s.closes.Load())
+				require.ErrorIs(t, c.SendTo(nil, there), net.ErrClosed)
+			})
+		})
+	}
+}
+
+// A flood of errors and of panics writes one record a second of each kind, and
+// the records say how many others there were.
+func TestAFloodDoesNotBreakTheLogsLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		s := newScripted()
+		c := s.dial(t, udp.Config{Logger: slog.New(slog.NewJSONHandler(&out, nil))},
+			udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
+				time.Sleep(10 * time.Millisecond)
+				panic("again")
+			}))
+		const panics = 1000 // ten seconds
+		for range panics / 10 {
+			s.arrive("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+			s.fail(sysError(syscall.ENOBUFS), sysError(syscall.EPERM))
+		}
+		time.Sleep(time.Minute)
+		// One more of each kind, to hear of those that were left out.
+		s.arrive("last")
+		s.fail(sysError(syscall.ENOBUFS), sysError(syscall.EPERM))
+		time.Sleep(time.Minute)
+		require.NoError(t, c.Close())
+		st := c.Stats()
+		balanced(t, st)
+		require.EqualValues(t, panics+1, st.Dropped.Panicked)
+		require.EqualValues(t, panics+1, st.Panics)
+
+		records, told := map[string]int{}, map[string]int{}
+		for d := json.NewDecoder(&out); d.More(); {
+			var r struct {
+				Msg, Error, Panic, Stack string
+				Omitted                  int
+			}
+			require.NoError(t, d.Decode(&r))
+			kind := r.Msg + " " + r.Error
+			records[kind]++
+			told[kind] += 1 + r.Omitted
+			if r.Panic != "" {
+				require.Equal(t, "again", r.Panic)
+				require.Contains(t, r.Stack, "faults_test.go", "the stack is that of the panic")
+			}
+		}
+		require.Len(t, records, 3)
+		for kind, n := range records {
+			require.LessOrEqual(t, n, 13, "%q in eleven seconds", kind)
+			want := panics/10 + 1
+			if kind == "udp: panic in Received " {
+				want = panics + 1
+			}
+			require.Equal(t, want, told[kind], "%q: written and left out are all there were", kind)
+		}
+	})
+}
+
+// Trains of datagrams, of which some panic, some are too long and some come from
+// strangers: all are counted, and the others are handled in order.
+func TestATrainIsCountedToTheLastDatagram(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const segment = 4
+		r := rand.New(rand.NewPCG(1, 2))
+		var handled, want []string
+		s := newScripted()
+		c := s.dial(t, udp.Config{MaxDatagram: 100}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			if d.Data[0] == 'p' {
+				panic("as I was told")
+			}
+			handled = append(handled, string(d.Data))
+		}))
+		var panicked, strangers, truncated, total uint64
+		for read := range 200 {
+			var one []string
+			stranger, long := read%7 == 3, read%11 == 5
+			for i := range 1 + r.IntN(60) {
+				d := strconv.Itoa(1000 + i)
+				if r.IntN(5) == 0 {
+					d = "p" + d[1:]
+				}
+				one = append(one, d)
+			}
+			if r.IntN(2) == 0 {
+				one[len(one)-1] = one[len(one)-1][:2] // the last of a train may be shorter
+			}
+			total += uint64(len(one))
+			train := []byte{}
+			for _, d := range one {
+				train = append(train, d...)
+				switch {
+				case stranger:
+				case d[0] == 'p':
+					panicked++
+				default:
+					want = append(want, d)
+				}
+			}
+			in := packets(string(train))
+			in[0].Segment = segment
+			if stranger {
+				in[0].From = here
+				strangers += uint64(len(one))
+			}
+			if long {
+				in = append(packets(string(make([]byte, 101))), in...)
+				total++
+				truncated++
+			}
+			s.inputs <- in
+			synctest.Wait()
+		}
+		require.NoError(t, c.Close())
+		require.Equal(t, want, handled)
+		st := c.Stats()
+		balanced(t, st)
+		require.Equal(t, total, st.Received)
+		require.Equal(t, udp.Drops{Panicked: panicked, Stranger: strangers, Truncated: truncated}, st.Dropped)
+		require.Equal(t, panicked, st.Panics)
+	})
+}
+
+// runtime.Goexit, which t.FailNow is made of, ends the socket's goroutine: that
+// can't be survived, so the socket is closed in order.
+func TestGoexitInTheMiddleOfARead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, h := newScripted(), newRecorder()
+		h.received = func(_ *udp.Conn, d udp.Datagram) {
+			if string(d.Data) == "three" {
+				runtime.Goexit()
+			}
+		}
+		s.arrive("one", "two", "three", "four", "five")
+		s.arrive("six")
+		c := s.listen(t, udp.Config{}, h)
+		<-c.Done()
+		require.Equal(t, []string{"Started", "Received", "Received", "Received", "Stopped"}, h.names())
+		st := c.Stats()
+		balanced(t, st)
+		require.Equal(t, udp.Drops{Panicked: 1, Closed: 3}, st.Dropped)
+		require.EqualValues(t, 2, st.Handled)
+	})
+}

@@ -1,0 +1,240 @@
+package udp_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/buffer"
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// scripted is a network of one socket that does what a test says: a fault of the
+// system at exactly this read, or that send.
+type scripted struct {
+	inputs chan any // what reads bring: an error, a []socket.Packet or a []socket.Report
+	wake   chan struct{}
+	gone   chan struct{}
+
+	mu     sync.Mutex
+	stuck  error                        // every read brings it
+	send   func(m socket.Message) error // nil: the system takes everything
+	sent   []string                     // what was taken
+	mtu    int                          // of every path
+	peer   netip.AddrPort
+	drops  atomic.Int64
+	reads  atomic.Int64 // how many reads there were
+	sends  atomic.Int64
+	closes atomic.Int64
+}
+
+var (
+	here  = netip.MustParseAddrPort("192.0.2.1:1000")
+	there = netip.MustParseAddrPort("192.0.2.2:2000")
+)
+
+func newScripted() *scripted {
+	return &scripted{inputs: make(chan any, 10_000), wake: make(chan struct{}, 1), gone: make(chan struct{})}
+}
+
+// listen and dial make a socket of this network; it has no books, since a
+// cleanup would run outside of a synctest bubble.
+func (s *scripted) listen(t testing.TB, cfg udp.Config, h udp.Handler) *udp.Conn {
+	t.Helper()
+	cfg.Network = s
+	c, err := cfg.Listen(context.Background(), "udp4", here.String(), h)
+	require.NoError(t, err)
+	return c
+}
+
+func (s *scripted) dial(t testing.TB, cfg udp.Config, h udp.Handler) *udp.ConnectedConn {
+	t.Helper()
+	cfg.Network = s
+	c, err := cfg.Dial(context.Background(), "udp4", there.String(), h)
+	require.NoError(t, err)
+	return c
+}
+
+// arrive makes datagrams arrive, in one read.
+func (s *scripted) arrive(data ...string) { s.inputs <- packets(data...) }
+
+func packets(data ...string) []socket.Packet {
+	ps := make([]socket.Packet, len(data))
+	for i, d := range data {
+		b := buffer.Get()
+		ps[i] = socket.Packet{Data: b.B[:copy(b.B, d)], Buf: b, From: there}
+	}
+	return ps
+}
+
+// fail makes reads fail.
+func (s *scripted) fail(errs ...error) {
+	for _, err := range errs {
+		s.inputs <- err
+	}
+}
+
+func (s *scripted) setStuck(err error) {
+	s.mu.Lock()
+	s.stuck = err
+	s.mu.Unlock()
+	if err != nil {
+		s.Wake()
+	}
+}
+
+func (s *scripted) isStuck() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stuck
+}
+
+// Serve implements socket.Socket.
+func (s *scripted) Serve(sink socket.Sink) error {
+	for draining := false; ; {
+		var in any
+		if err := s.isStuck(); err != nil {
+			select {
+			case <-s.wake:
+				in = s.wake
+			default:
+				in = err
+			}
+		} else if draining {
+			select {
+			case in = <-s.inputs:
+			default:
+				return nil
+			}
+		} else {
+			select {
+			case <-s.wake:
+				in = s.wake
+			case in = <-s.inputs:
+			case <-s.gone:
+				return net.ErrClosed
+			}
+		}
+		more := true
+		switch in := in.(type) {
+		case chan struct{}:
+			switch sink.Woken() {
+			case socket.Stop:
+				return nil
+			case socket.Drain:
+				draining = true
+			case socket.Soon:
+				s.Wake()
+			}
+		case error:
+			s.reads.Add(1)
+			more = sink.Fault(in)
+		case []socket.Report:
+			s.reads.Add(1)
+			more = sink.Reports(in)
+		case []socket.Packet:
+			s.reads.Add(1)
+			func() {
+				defer func() {
+					for i := range in {
+						in[i].Buf.Release(1)
+					}
+				}()
+				more = sink.Packets(in)
+			}()
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+func (s *scripted) Wake() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *scripted) Discard() (n int) {
+	for {
+		select {
+		case in := <-s.inputs:
+			if ps, ok := in.([]socket.Packet); ok {
+				for i := range ps {
+					ps[i].Buf.Release(1)
+				}
+				n += len(ps)
+			}
+		default:
+			return n
+		}
+	}
+}
+
+func (s *scripted) Send(m socket.Message) error {
+	s.sends.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.send != nil {
+		if err := s.send(m); err != nil {
+			return err
+		}
+	}
+	s.sent = append(s.sent, string(m.Data))
+	return nil
+}
+
+func (s *scripted) SendBatch(ms []socket.Message) (int, error) {
+	for i := range ms {
+		if err := s.Send(ms[i]); err != nil {
+			return i, err
+		}
+	}
+	return len(ms), nil
+}
+
+func (s *scripted) Connect(peer netip.AddrPort) error { s.peer = peer; return nil }
+func (s *scripted) Disconnect() error                 { s.peer = netip.AddrPort{}; return nil }
+func (s *scripted) Close() error {
+	if s.closes.Add(1) == 1 {
+		close(s.gone)
+	}
+	return nil
+}
+func (s *scripted) SetWriteDeadline(time.Time) error { return nil }
+func (s *scripted) MTU(netip.AddrPort) int           { return s.mtu }
+func (s *scripted) Local() netip.AddrPort            { return here }
+func (s *scripted) Drops() int64                     { return s.drops.Load() }
+func (s *scripted) Info() socket.Info {
+	return socket.Info{Family: socket.IPv4, MulticastFilter: true, Batch: 1}
+}
+func (s *scripted) SyscallConn() (syscall.RawConn, error) { return nil, errors.ErrUnsupported }
+
+func (s *scripted) Join(netip.Addr, netip.Addr, int) error  { return errors.ErrUnsupported }
+func (s *scripted) Leave(netip.Addr, netip.Addr, int) error { return errors.ErrUnsupported }
+func (s *scripted) SetMulticast(socket.MulticastOption, bool, int) error {
+	return errors.ErrUnsupported
+}
+func (s *scripted) Multicast(socket.MulticastOption, bool) (int, error) {
+	return 0, errors.ErrUnsupported
+}
+
+// Open and the rest implement socket.Network.
+func (s *scripted) Open(context.Context, string, netip.AddrPort, socket.Options) (socket.Socket, error) {
+	return s, nil
+}
+func (s *scripted) LookupIP(context.Context, string, string) ([]netip.Addr, error) {
+	return nil, errors.ErrUnsupported
+}
+func (s *scripted) Interfaces() ([]socket.Interface, error) { return nil, nil }
+func (s *scripted) Watch(func()) (func(), error)            { return func() {}, nil }

@@ -1,0 +1,205 @@
+//go:build unix
+
+package udp_test
+
+import (
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// sends makes the nth send, counted from 0, meet the nth error, if there is one.
+func sends(errs ...error) func(socket.Message) error {
+	return func(socket.Message) (err error) {
+		if len(errs) > 0 {
+			err, errs = errs[0], errs[1:]
+		}
+		return err
+	}
+}
+
+func always(err error) func(socket.Message) error {
+	return func(socket.Message) error { return err }
+}
+
+func TestSendsThatMeetOlderErrorsOrPassingOnesAreRepeated(t *testing.T) {
+	refused, full := sysError(syscall.ECONNREFUSED), sysError(syscall.ENOBUFS)
+	for _, test := range []struct {
+		name              string
+		connected         bool
+		errs              []error
+		tries             int64
+		retried, refusals int
+		took              time.Duration
+	}{
+		{name: "nothing is wrong", tries: 1},
+		{name: "an older one was refused", connected: true, errs: []error{refused}, tries: 2, retried: 1, refusals: 1},
+		{name: "64 older ones were refused", connected: true, errs: slices.Repeat([]error{refused}, 64),
+			tries: 65, retried: 64, refusals: 64},
+		{name: "an older one's host was unreachable", connected: true, errs: []error{sysError(syscall.EHOSTUNREACH)},
+			tries: 2, retried: 1, refusals: 1},
+		{name: "an older one was too big for the path", connected: true, errs: []error{sysError(syscall.EMSGSIZE)},
+			tries: 2, retried: 1, refusals: 1},
+		{name: "the first send of a fresh socket is denied", errs: []error{sysError(syscall.EPERM)}, tries: 2, retried: 1},
+		{name: "a signal", errs: []error{sysError(syscall.EINTR)}, tries: 2},
+		{name: "no room for a while", errs: slices.Repeat([]error{sysError(syscall.EAGAIN)}, 10),
+			tries: 11, took: (1 + 2 + 4 + 8 + 16 + 32 + 64 + 64 + 64) * time.Millisecond},
+		{name: "no buffers for a while", errs: slices.Repeat([]error{full}, 6),
+			tries: 7, took: (1 + 2 + 4 + 8 + 16 + 32) * time.Millisecond},
+		{name: "everything at once", connected: true,
+			errs:  []error{refused, full, sysError(syscall.EINTR), sysError(syscall.EHOSTUNREACH), refused},
+			tries: 6, retried: 3, refusals: 2, took: time.Millisecond},
+	} {
+		for _, batch := range []bool{false, true} {
+			name := test.name
+			if batch {
+				name += ", in a batch"
+			}
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s, h := newScripted(), newRecorder()
+					var c *udp.Conn
+					if test.connected {
+						c = s.dial(t, udp.Config{}, h).Conn
+					} else {
+						c = s.listen(t, udp.Config{}, h)
+					}
+					h.next(t, "Started")
+					s.send = sends(test.errs...)
+					start := time.Now()
+					if batch {
+						n, err := c.SendBatch([]udp.Message{{Data: []byte("a"), To: there}, {Data: []byte("b"), To: there}})
+						require.NoError(t, err)
+						require.Equal(t, 2, n)
+						require.Equal(t, []string{"a", "b"}, s.sent)
+						test.tries++
+					} else {
+						require.NoError(t, c.SendTo([]byte("a"), there))
+						require.Equal(t, []string{"a"}, s.sent)
+					}
+					require.Equal(t, test.took, time.Since(start))
+					require.Equal(t, test.tries, s.sends.Load())
+					for range test.refusals {
+						require.Equal(t, there, h.next(t, "Refused").r.Peer)
+					}
+					require.NoError(t, c.Close())
+					require.Equal(t, []string{"Stopped"}, h.names())
+					st := c.Stats()
+					balanced(t, st)
+					require.Zero(t, st.SendErrors)
+					require.EqualValues(t, test.retried, st.Retried)
+					require.EqualValues(t, test.refusals, st.Refused)
+					require.EqualValues(t, len(s.sent), st.Sent)
+				})
+			})
+		}
+	}
+}
+
+func TestSendsThatCannotSucceedFailAndAreCountedByTheReason(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		connected bool
+		errno     syscall.Errno
+		is        error
+		counted   udp.SendFailures
+		took      time.Duration
+	}{
+		{"no route", false, syscall.ENETUNREACH, syscall.ENETUNREACH, udp.SendFailures{Unreachable: 1}, 0},
+		{"no route, connected", true, syscall.EHOSTUNREACH, syscall.EHOSTUNREACH, udp.SendFailures{Unreachable: 1}, 0},
+		{"the interface is down", false, syscall.ENETDOWN, syscall.ENETDOWN, udp.SendFailures{Unreachable: 1}, 0},
+		{"the source address is gone", false, syscall.EADDRNOTAVAIL, syscall.EADDRNOTAVAIL, udp.SendFailures{Unreachable: 1}, 0},
+		{"a firewall drops it", false, syscall.EPERM, os.ErrPermission, udp.SendFailures{Denied: 1}, 0},
+		{"broadcast is not allowed", false, syscall.EACCES, os.ErrPermission, udp.SendFailures{Denied: 1}, 0},
+		{"too long", false, syscall.EMSGSIZE, udp.ErrTooLarge, udp.SendFailures{TooLarge: 1}, 0},
+		{"too long, connected", true, syscall.EMSGSIZE, syscall.EMSGSIZE, udp.SendFailures{TooLarge: 1}, 0},
+		{"no buffers for ever", false, syscall.ENOBUFS, syscall.ENOBUFS, udp.SendFailures{NoBuffers: 1}, 63 * time.Millisecond},
+		{"no memory for ever", false, syscall.ENOMEM, syscall.ENOMEM, udp.SendFailures{NoBuffers: 1}, 63 * time.Millisecond},
+		{"nothing known", false, syscall.EINVAL, syscall.EINVAL, udp.SendFailures{Other: 1}, 0},
+		{"the descriptor is gone", false, syscall.EBADF, syscall.EBADF, udp.SendFailures{Closed: 1}, 0},
+		{"refused without end", true, syscall.ECONNREFUSED, syscall.ECONNREFUSED, udp.SendFailures{Unreachable: 1}, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newScripted()
+				s.mtu = 1280
+				var c *udp.Conn
+				if test.connected {
+					c = s.dial(t, udp.Config{}, udp.BaseHandler{}).Conn
+				} else {
+					c = s.listen(t, udp.Config{}, udp.BaseHandler{})
+				}
+				s.send = func(m socket.Message) error {
+					if string(m.Data) == "bad" {
+						return sysError(test.errno)
+					}
+					return nil
+				}
+				start := time.Now()
+				n, err := c.SendBatch([]udp.Message{
+					{Data: []byte("one"), To: there}, {Data: []byte("bad"), To: there}, {Data: []byte("not tried"), To: there}})
+				require.Equal(t, 1, n)
+				require.ErrorIs(t, err, test.is)
+				require.Equal(t, there.String(), requireOpError(t, err, "send").Addr.String())
+				require.Equal(t, test.took, time.Since(start))
+				require.Less(t, s.sends.Load(), int64(80), "no send is repeated for ever")
+				if size, ok := errors.AsType[*udp.SizeError](err); ok {
+					require.Equal(t, udp.SizeError{Size: 3, Max: 1280 - 28, MTU: 1280}, *size)
+				}
+				require.NoError(t, c.SendTo([]byte("next"), there), "the socket goes on")
+				require.NoError(t, c.Close())
+				st := c.Stats()
+				balanced(t, st)
+				require.Equal(t, test.counted, st.SendFailed)
+				require.EqualValues(t, 2, st.Sent)
+				require.Equal(t, []string{"one", "next"}, s.sent)
+			})
+		})
+	}
+}
+
+// What the system can't take for ever ends at the write deadline, or with Close.
+func TestSendsNeverWedge(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EAGAIN, syscall.EINTR, syscall.ENOBUFS} {
+		t.Run("deadline, "+errno.Error(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newScripted()
+				c := s.listen(t, udp.Config{}, udp.BaseHandler{})
+				s.send = always(sysError(errno))
+				start := time.Now()
+				require.NoError(t, c.SetWriteDeadline(start.Add(50*time.Millisecond)))
+				err := c.SendTo([]byte("a"), there)
+				require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+				require.Equal(t, 50*time.Millisecond, time.Since(start))
+				require.Less(t, s.sends.Load(), int64(20))
+				require.NoError(t, c.Close())
+				require.Equal(t, udp.SendFailures{Deadline: 1}, c.Stats().SendFailed)
+			})
+		})
+		t.Run("Close, "+errno.Error(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newScripted()
+				c := s.listen(t, udp.Config{}, udp.BaseHandler{})
+				s.send = always(sysError(errno))
+				sent := make(chan error)
+				go func() { sent <- c.SendTo([]byte("a"), there) }()
+				time.Sleep(40 * time.Millisecond)
+				start := time.Now()
+				require.NoError(t, c.Close())
+				require.ErrorIs(t, <-sent, net.ErrClosed)
+				require.Zero(t, time.Since(start))
+				require.Equal(t, udp.SendFailures{Closed: 1}, c.Stats().SendFailed)
+			})
+		})
+	}
+}
