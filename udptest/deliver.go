@@ -1,0 +1,172 @@
+package udptest
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// receive takes a packet that has arrived at an interface.
+func (h *Host) receive(p *packet, now time.Duration) {
+	n, i, dst := h.net, p.iface, p.dst.Addr()
+	if h.down || i.down || i.seg == nil && i != h.lo {
+		n.note(now, i.in.name, "nobody there", p)
+		n.free(p)
+		return
+	}
+	if h.nat != nil && !h.nat.inward(p, now) {
+		n.note(now, h.name, "filtered", p)
+		n.free(p)
+		return
+	}
+	dst = p.dst.Addr()
+	switch {
+	case dst.IsMulticast(), h.isBroadcast(dst):
+		if h.multicasts && dst.IsMulticast() {
+			h.forwardToGroups(p, now)
+		}
+		if h.accepts(p, now) {
+			h.deliverToAll(p, now)
+		}
+	case h.owns(dst):
+		switch {
+		case p.refusal != nil:
+			h.refused(p, now)
+		case h.accepts(p, now):
+			h.deliver(p, now)
+		}
+	case h.forwards:
+		if h.accepts(p, now) {
+			h.forward(p, now)
+			return
+		}
+	default:
+		n.note(now, h.name, "not for us", p)
+	}
+	n.free(p)
+}
+
+// deliver brings a datagram to the socket that it is for.
+func (h *Host) deliver(p *packet, now time.Duration) {
+	s := h.lookup(p.dst, p.src)
+	if s == nil {
+		h.net.note(now, h.name, "closed port", p)
+		h.answer(p, portUnreachable, 0, now)
+		return
+	}
+	h.push(s, p, now)
+}
+
+// deliverToAll brings a datagram to every socket that wants it.
+func (h *Host) deliverToAll(p *packet, now time.Duration) {
+	dst := p.dst.Addr()
+	for _, s := range h.ports[p.dst.Port()] {
+		switch {
+		case !s.family.Has(dst), !s.bound.IsUnspecified() && s.bound != dst:
+		case s.peer.IsValid() && bare(s.peer) != p.src:
+		case dst.IsMulticast() && !s.member(dst, p.src.Addr(), p.iface.index):
+		default:
+			c := h.net.clone(p, uint32(s.id))
+			h.push(s, c, now)
+			h.net.free(c)
+		}
+	}
+}
+
+func (h *Host) push(s *sock, p *packet, now time.Duration) {
+	dst := p.dst.Addr()
+	from := p.src
+	if a := from.Addr(); a.Is6() && a.IsLinkLocalUnicast() {
+		from = netip.AddrPortFrom(a.WithZone(p.iface.name), from.Port())
+	}
+	own := h.owns(dst)
+	room := s.push(socket.Packet{
+		Data: p.data, Buf: p.buf, From: from, To: dst, Own: own, IfIndex: p.iface.index, ECN: p.ecn,
+	})
+	if room {
+		h.net.note(now, h.name, "received", p)
+	} else {
+		h.net.note(now, h.name, "buffer full", p)
+	}
+	p.buf, p.data = nil, nil // they are the socket's now
+}
+
+// lookup finds the socket for a unicast datagram, as Linux does: the one that
+// fits best, by peer, then by address, then IPv4 before both families. Among
+// equals the last one bound gets it, or, with ReusePort, they share the flows.
+func (h *Host) lookup(dst, src netip.AddrPort) (best *sock) {
+	top, equal := -1, 0
+	for _, s := range h.ports[dst.Port()] {
+		score := s.fits(dst.Addr(), src)
+		switch {
+		case score < 0 || score < top:
+		case score > top:
+			best, top, equal = s, score, 1
+		default: // equal to best
+			equal++
+			best = s
+		}
+	}
+	if equal < 2 || !best.opts.ReusePort {
+		return best
+	}
+	at := flow(dst, src) % uint64(equal)
+	for _, s := range h.ports[dst.Port()] {
+		if s.fits(dst.Addr(), src) == top {
+			if at == 0 {
+				return s
+			}
+			at--
+		}
+	}
+	return best
+}
+
+// fits scores how well a socket fits a datagram, negative: not at all.
+func (s *sock) fits(dst netip.Addr, src netip.AddrPort) (score int) {
+	if !s.family.Has(dst) {
+		return -1
+	}
+	if s.family == socket.IPv4 {
+		score++
+	}
+	if !s.local.IsUnspecified() {
+		if s.local.WithZone("") != dst {
+			return -1
+		}
+		score += 4
+	}
+	if s.peer.IsValid() {
+		if bare(s.peer) != src {
+			return -1
+		}
+		score += 8
+	}
+	return score
+}
+
+// bare takes the zone off.
+func bare(a netip.AddrPort) netip.AddrPort {
+	if a.Addr().Zone() == "" {
+		return a
+	}
+	return netip.AddrPortFrom(a.Addr().WithZone(""), a.Port())
+}
+
+// flow is a hash of a flow's addresses and ports.
+func flow(a, b netip.AddrPort) uint64 {
+	h := uint64(1)
+	for _, x := range []netip.AddrPort{a, b} {
+		as := x.Addr().As16()
+		for i := 0; i < 16; i += 8 {
+			var v uint64
+			for _, c := range as[i : i+8] {
+				v = v<<8 | uint64(c)
+			}
+			h = mix(h, v)
+		}
+		h = mix(h, uint64(x.Port()))
+	}
+	return h
+}

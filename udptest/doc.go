@@ -1,0 +1,32 @@
+// Package udptest has a whole network in a test: hosts, links and routers that
+// live in the memory of one process and lose, delay, double, reorder and refuse
+// datagrams as they are told to. What is written against package udp runs on it
+// unchanged, with [Host.Network] in udp.Config.Network.
+//
+//	n := udptest.NewNet(udptest.Config{T: t, Seed: 1})
+//	a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
+//	a.Out().Set(udptest.Faults{Loss: 0.1, Latency: 30 * time.Millisecond})
+//	server, err := udp.Config{Network: b.Network()}.Listen(ctx, "udp", ":53", handler)
+//
+// # Time
+//
+// There is no clock to pass around: everything uses package time, and all waiting
+// is durably blocking in the sense of [testing/synctest]. Inside a bubble time is
+// virtual, so an hour's traffic takes milliseconds; outside everything works the
+// same in real time. A Net belongs to the bubble that it was made in.
+//
+// # Repeating a run
+//
+// What the faults of a link do to a datagram depends on [Config.Seed], the link,
+// the sending socket and how many datagrams that socket has sent before, and on
+// nothing else; datagrams that arrive at the same instant are handed on in the
+// order of their senders. So, in a bubble, a run repeats exactly, however its
+// goroutines are scheduled, as long as the programs in it do not race with
+// themselves: a socket that several goroutines send by, or a timer that fires at
+// the very instant a datagram arrives, can make a difference. Faults that
+// remember what has passed before (bursts, exact loss, rates, scripts) also depend
+// on the order in which a link is entered.
+//
+// For a handler alone, without any network, see [Recorder]; for the promises that
+// every network keeps, the kernel's too, see [TestNetwork].
+package udptest

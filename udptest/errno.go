@@ -1,0 +1,25 @@
+//go:build !plan9
+
+package udptest
+
+import "syscall"
+
+type errno = syscall.Errno
+
+// What the kernel answers, and what it makes of ICMP messages.
+const (
+	eACCES        = syscall.EACCES
+	eADDRINUSE    = syscall.EADDRINUSE
+	eADDRNOTAVAIL = syscall.EADDRNOTAVAIL
+	eCONNREFUSED  = syscall.ECONNREFUSED
+	eHOSTUNREACH  = syscall.EHOSTUNREACH
+	eINVAL        = syscall.EINVAL
+	eISCONN       = syscall.EISCONN
+	eMSGSIZE      = syscall.EMSGSIZE
+	eNETDOWN      = syscall.ENETDOWN
+	eNETUNREACH   = syscall.ENETUNREACH
+	eNOBUFS       = syscall.ENOBUFS
+	eNODEV        = syscall.ENODEV
+	eNOTCONN      = syscall.ENOTCONN
+	eDESTADDRREQ  = syscall.EDESTADDRREQ
+)

@@ -1,0 +1,110 @@
+package udptest
+
+import "time"
+
+// events are the packets on their way, a heap by time and key.
+type events struct {
+	net     *Net
+	heap    []event
+	timer   *time.Timer
+	armed   time.Duration // when the timer fires; meaningless while none is set
+	set     bool
+	running bool
+	spare   *packet
+}
+
+type event struct {
+	at time.Duration
+	p  *packet
+}
+
+func (a event) before(b event) bool {
+	if a.at != b.at {
+		return a.at < b.at
+	}
+	return a.p.key.compare(b.p.key) < 0
+}
+
+// schedule lets p go on after d.
+func (n *Net) schedule(p *packet, now, d time.Duration) {
+	e := &n.events
+	at := now + d
+	if tick := n.cfg.Tick; tick > 0 {
+		at = (at + tick - 1) / tick * tick
+	}
+	e.push(event{at, p})
+	if !e.running {
+		e.arm()
+	}
+}
+
+// arm sets the timer for the first event.
+func (e *events) arm() {
+	if len(e.heap) == 0 || e.set && e.armed <= e.heap[0].at {
+		return
+	}
+	e.set, e.armed = true, e.heap[0].at
+	d := max(0, e.armed-e.net.now())
+	if e.timer == nil {
+		e.timer = time.AfterFunc(d, e.net.run)
+	} else {
+		e.timer.Reset(d)
+	}
+}
+
+// run moves everything on whose time has come.
+func (n *Net) run() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	e := &n.events
+	e.set, e.running = false, true
+	now := n.now()
+	for len(e.heap) > 0 && e.heap[0].at <= now {
+		ev := e.pop()
+		n.step(ev.p, ev.at)
+	}
+	e.running = false
+	e.arm()
+}
+
+// The heap has four children a node: fewer cache misses than two.
+func (e *events) push(ev event) {
+	e.heap = append(e.heap, ev)
+	h, i := e.heap, len(e.heap)-1
+	for i > 0 {
+		parent := (i - 1) / 4
+		if !ev.before(h[parent]) {
+			break
+		}
+		h[i] = h[parent]
+		i = parent
+	}
+	h[i] = ev
+}
+
+func (e *events) pop() event {
+	h := e.heap
+	first, last := h[0], h[len(h)-1]
+	h[len(h)-1] = event{}
+	h = h[:len(h)-1]
+	e.heap = h
+	if len(h) == 0 {
+		return first
+	}
+	i := 0
+	for {
+		least := -1
+		for c := 4*i + 1; c <= 4*i+4 && c < len(h); c++ {
+			if least < 0 || h[c].before(h[least]) {
+				least = c
+			}
+		}
+		if least < 0 || !h[least].before(last) {
+			break
+		}
+		h[i] = h[least]
+		i = least
+	}
+	h[i] = last
+	return first
+}

@@ -1,0 +1,83 @@
+package udptest
+
+import (
+	"fmt"
+	"os"
+	"slices"
+)
+
+// op is what an injected error is for.
+type op int
+
+const (
+	opRead op = iota
+	opSend
+)
+
+type injection struct {
+	op   op
+	port uint16 // 0: any
+	left int    // calls until it is due
+	err  error
+}
+
+// FailRead makes the nth read from now fail with err, as if the kernel had said
+// it: the first is number 1. It is of the sockets of one port, or, with port 0,
+// of all of this host. Nothing is lost by it: the next read gets what this one
+// would have.
+func (h *Host) FailRead(port uint16, nth int, err error) { h.addInjection(opRead, port, nth, err) }
+
+// FailSend makes the nth send from now fail with err; what was to be sent is not.
+// The toolkit sends again after some errors, which counts as a send too.
+// Otherwise it is as [Host.FailRead].
+func (h *Host) FailSend(port uint16, nth int, err error) { h.addInjection(opSend, port, nth, err) }
+
+func (h *Host) addInjection(o op, port uint16, nth int, err error) {
+	h.net.locked(func() error {
+		switch {
+		case nth < 1:
+			return fmt.Errorf("udptest: %s: no call has the number %d", h.name, nth)
+		case err == nil:
+			return fmt.Errorf("udptest: %s: an injected error is nil", h.name)
+		}
+		h.injected = append(h.injected, &injection{o, port, nth, err})
+		h.injecting.Store(true)
+		return nil
+	})
+}
+
+// inject returns the error that is due.
+func (h *Host) inject(o op, port uint16) error {
+	if !h.injecting.Load() {
+		return nil
+	}
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	return h.injectLocked(o, port)
+}
+
+func (h *Host) injectLocked(o op, port uint16) (err error) {
+	if len(h.injected) == 0 {
+		return nil
+	}
+	h.injected = slices.DeleteFunc(h.injected, func(i *injection) bool {
+		if i.op != o || i.port != 0 && i.port != port {
+			return false
+		}
+		i.left--
+		if i.left > 0 || err != nil {
+			return false
+		}
+		err = i.err
+		return true
+	})
+	h.injecting.Store(len(h.injected) > 0)
+	if e, ok := err.(errno); ok {
+		call := "recvmsg"
+		if o == opSend {
+			call = "sendmsg"
+		}
+		err = os.NewSyscallError(call, e)
+	}
+	return err
+}

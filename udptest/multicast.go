@@ -1,0 +1,228 @@
+package udptest
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// A membership is one of a socket on one interface. Without sources it is for
+// everybody's datagrams.
+type membership struct {
+	group   netip.Addr
+	index   int
+	sources []netip.Addr
+}
+
+// maxMemberships is net.ipv4.igmp_max_memberships.
+const maxMemberships = 20
+
+// Join implements socket.Socket.
+func (s *sock) Join(group, source netip.Addr, ifindex int) error {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.isClosed() {
+		return net.ErrClosed
+	}
+	i, e := s.memberInterface(group, ifindex)
+	if e != 0 {
+		return sysErr("setsockopt", e)
+	}
+	at := s.find(group, i.index)
+	if at < 0 {
+		if len(s.groups) >= maxMemberships && group.Is4() {
+			return sysErr("setsockopt", eNOBUFS)
+		}
+		m := membership{group: group, index: i.index}
+		if source.IsValid() {
+			m.sources = []netip.Addr{source}
+		}
+		s.groups = append(s.groups, m)
+		return nil
+	}
+	m := &s.groups[at]
+	switch {
+	case !source.IsValid():
+		return sysErr("setsockopt", eADDRINUSE)
+	case len(m.sources) == 0:
+		return sysErr("setsockopt", eINVAL) // everybody is in already
+	case slices.Contains(m.sources, source):
+		return sysErr("setsockopt", eADDRNOTAVAIL)
+	}
+	m.sources = append(m.sources, source)
+	return nil
+}
+
+// Leave implements socket.Socket.
+func (s *sock) Leave(group, source netip.Addr, ifindex int) error {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.isClosed() {
+		return net.ErrClosed
+	}
+	i, e := s.memberInterface(group, ifindex)
+	if e != 0 {
+		return sysErr("setsockopt", e)
+	}
+	at := s.find(group, i.index)
+	if at < 0 {
+		return sysErr("setsockopt", eADDRNOTAVAIL)
+	}
+	m := &s.groups[at]
+	if source.IsValid() {
+		if !slices.Contains(m.sources, source) {
+			return sysErr("setsockopt", eADDRNOTAVAIL)
+		}
+		m.sources = slices.DeleteFunc(m.sources, func(a netip.Addr) bool { return a == source })
+		if len(m.sources) > 0 {
+			return nil
+		}
+	}
+	s.groups = slices.Delete(s.groups, at, at+1)
+	return nil
+}
+
+func (s *sock) memberInterface(group netip.Addr, index int) (*Interface, errno) {
+	if !group.IsMulticast() {
+		return nil, eINVAL
+	}
+	if index == 0 {
+		if i := s.host.multicastInterface(group, 0, netip.Addr{}); i != nil {
+			return i, 0
+		}
+		return nil, eNODEV
+	}
+	for _, i := range s.host.ifaces {
+		if i.index == index {
+			return i, 0
+		}
+	}
+	return nil, eNODEV
+}
+
+func (s *sock) find(group netip.Addr, index int) int {
+	return slices.IndexFunc(s.groups, func(m membership) bool { return m.group == group && m.index == index })
+}
+
+// leaveAll forgets the memberships on an interface that is gone.
+func (s *sock) leaveAll(index int) {
+	s.groups = slices.DeleteFunc(s.groups, func(m membership) bool { return m.index == index })
+	for f := range s.out {
+		if s.out[f] == index {
+			s.out[f] = 0
+		}
+	}
+}
+
+// member says whether the socket has joined a group for a source on an interface.
+func (s *sock) member(group, source netip.Addr, index int) bool {
+	at := s.find(group, index)
+	return at >= 0 && (len(s.groups[at].sources) == 0 || slices.Contains(s.groups[at].sources, source))
+}
+
+// SetMulticast implements socket.Socket.
+func (s *sock) SetMulticast(o socket.MulticastOption, v6 bool, value int) error {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.isClosed() {
+		return net.ErrClosed
+	}
+	f := 0
+	if v6 {
+		f = 1
+	}
+	switch o {
+	case socket.MulticastTTL:
+		if value < 0 || value > 255 {
+			return sysErr("setsockopt", eINVAL)
+		}
+		s.ttl[f] = value
+	case socket.MulticastLoopback:
+		s.loop[f] = value != 0
+	case socket.MulticastInterface:
+		if value != 0 && !slices.ContainsFunc(s.host.ifaces, func(i *Interface) bool { return i.index == value }) {
+			e := eADDRNOTAVAIL // as Linux says it for IPv4
+			if v6 {
+				e = eNODEV
+			}
+			return sysErr("setsockopt", e)
+		}
+		s.out[f] = value
+	}
+	return nil
+}
+
+// Multicast implements socket.Socket.
+func (s *sock) Multicast(o socket.MulticastOption, v6 bool) (int, error) {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f := 0
+	if v6 {
+		f = 1
+	}
+	switch o {
+	case socket.MulticastTTL:
+		return s.ttl[f], nil
+	case socket.MulticastLoopback:
+		if s.loop[f] {
+			return 1, nil
+		}
+		return 0, nil
+	}
+	return s.out[f], nil
+}
+
+// toAll prepares what goes to a group or to everybody: it loops a copy to this
+// host, where the sender does not mind, and says whether it leaves the host.
+func (s *sock) toAll(p *packet, r route, now time.Duration) bool {
+	n, f, multicast := s.host.net, family(p.dst.Addr()), p.dst.Addr().IsMulticast()
+	if multicast {
+		p.ttl = uint8(s.ttl[f])
+	}
+	if r.iface == s.host.lo { // what leaves comes back, whatever the option says
+		return true
+	}
+	if !multicast || s.loop[f] {
+		c := n.clone(p, 0)
+		c.key.copy = 1 << 16
+		n.loop(c, r.iface, now)
+	}
+	if p.ttl == 0 {
+		n.free(p)
+		return false
+	}
+	return true
+}
+
+// loop lets a packet to a group or everybody arrive at its own host.
+func (n *Net) loop(p *packet, i *Interface, now time.Duration) {
+	p.iface, p.from, p.stage = i, i, atHost
+	n.schedule(p, now, minLatency)
+}
+
+// wants says whether anybody behind an interface may want what is sent to a
+// group or to everybody.
+func (i *Interface) wants(dst netip.Addr) bool {
+	h := i.host
+	if h.down || i.down {
+		return false
+	}
+	if !dst.IsMulticast() || h.multicasts {
+		return true
+	}
+	for _, socks := range h.ports {
+		for _, s := range socks {
+			if s.find(dst, i.index) >= 0 {
+				return true
+			}
+		}
+	}
+	return false
+}

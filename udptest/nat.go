@@ -1,0 +1,203 @@
+package udptest
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// A NATConfig says how a router translates addresses, in the terms of RFC 4787.
+type NATConfig struct {
+	Mapping   NATKind       // which datagrams of one inside socket leave from one port
+	Filtering NATKind       // who may answer to that port
+	Timeout   time.Duration // of a mapping that is not used; 0 is 2 minutes, the RFC's least
+	Inbound   bool          // what comes in keeps a mapping alive too, not only what goes out
+	NewPorts  bool          // take another port even where the inside one is free
+	Hairpin   bool          // inside hosts reach one another by their outside addresses
+}
+
+// NATKind is a kind of mapping or of filtering (RFC 4787, sections 4.1 and 5).
+type NATKind int
+
+// The kinds.
+const (
+	EndpointIndependent     NATKind = iota // the same for everybody outside ("full cone")
+	AddressDependent                       // for each outside address
+	AddressAndPortDependent                // for each outside address and port ("symmetric")
+)
+
+const natTimeout = 2 * time.Minute
+
+type nat struct {
+	NATConfig
+	host    *Host
+	outside *Interface
+	addr    netip.Addr
+	byIn    map[natKey]*mapping
+	byPort  map[uint16]*mapping
+}
+
+type natKey struct{ inside, remote netip.AddrPort }
+
+type mapping struct {
+	key     natKey
+	port    uint16
+	used    time.Duration
+	talksTo map[netip.AddrPort]bool
+}
+
+// NAT makes a router translate the IPv4 source addresses of what leaves by an
+// interface to that interface's address, and back.
+func (h *Host) NAT(outside *Interface, cfg NATConfig) {
+	h.net.locked(func() error {
+		switch {
+		case !h.forwards:
+			return fmt.Errorf("udptest: %s is no router", h.name)
+		case outside == nil || outside.host != h || outside == h.lo:
+			return fmt.Errorf("udptest: %s: the outside of a NAT is an interface of its router", h.name)
+		case cfg.Mapping < EndpointIndependent || cfg.Mapping > AddressAndPortDependent,
+			cfg.Filtering < EndpointIndependent || cfg.Filtering > AddressAndPortDependent:
+			return fmt.Errorf("udptest: %s: no such kind of NAT: %d, %d", h.name, cfg.Mapping, cfg.Filtering)
+		case cfg.Timeout < 0:
+			return fmt.Errorf("udptest: %s: the Timeout of a NAT is negative: %v", h.name, cfg.Timeout)
+		}
+		if cfg.Timeout == 0 {
+			cfg.Timeout = natTimeout
+		}
+		addr := outside.source(netip.IPv4Unspecified())
+		if !addr.IsValid() {
+			return fmt.Errorf("udptest: %s: a NAT needs an IPv4 address outside", h.name)
+		}
+		h.nat = &nat{NATConfig: cfg, host: h, outside: outside, addr: addr}
+		h.nat.forget()
+		return nil
+	})
+}
+
+// forget drops all mappings; it may be called without a NAT.
+func (t *nat) forget() {
+	if t != nil {
+		t.byIn, t.byPort = make(map[natKey]*mapping), make(map[uint16]*mapping)
+	}
+}
+
+// part is as much of an outside address as a kind looks at.
+func (k NATKind) part(a netip.AddrPort) netip.AddrPort {
+	switch k {
+	case EndpointIndependent:
+		return netip.AddrPort{}
+	case AddressDependent:
+		return netip.AddrPortFrom(a.Addr(), 0)
+	}
+	return a
+}
+
+// outward translates what is about to leave by r; false: it must not.
+func (t *nat) outward(p *packet, r route, now time.Duration) bool {
+	if r.iface != t.outside || !p.src.Addr().Is4() {
+		return true
+	}
+	if p.refusal != nil { // an inside host refuses: about what came by its mapping
+		for _, m := range t.byPort {
+			if m.key.inside == p.refusal.to && m.talksTo[t.Filtering.part(p.refusal.src)] {
+				told := *p.refusal
+				told.to = netip.AddrPortFrom(t.addr, m.port)
+				p.refusal, p.src = &told, netip.AddrPortFrom(t.addr, 0)
+				return true
+			}
+		}
+		return false
+	}
+	m := t.open(p.src, p.dst, now)
+	if m == nil {
+		return false
+	}
+	p.src = netip.AddrPortFrom(t.addr, m.port)
+	return true
+}
+
+// open finds or makes the mapping for what an inside socket sends to a remote.
+func (t *nat) open(inside, remote netip.AddrPort, now time.Duration) *mapping {
+	k := natKey{inside, t.Mapping.part(remote)}
+	m := t.byIn[k]
+	if m == nil || t.expired(m, now) {
+		port := t.port(k, now)
+		if port == 0 {
+			return nil
+		}
+		m = &mapping{key: k, port: port, talksTo: make(map[netip.AddrPort]bool)}
+		t.byIn[k], t.byPort[port] = m, m
+	}
+	m.used = now
+	m.talksTo[t.Filtering.part(remote)] = true
+	return m
+}
+
+func (t *nat) expired(m *mapping, now time.Duration) bool {
+	if now-m.used < t.Timeout {
+		return false
+	}
+	delete(t.byIn, m.key)
+	delete(t.byPort, m.port)
+	return true
+}
+
+// port chooses one that is free outside: the inside one, or one of the dynamic
+// range.
+func (t *nat) port(k natKey, now time.Duration) uint16 {
+	free := func(port uint16) bool {
+		m := t.byPort[port]
+		return (m == nil || t.expired(m, now)) && len(t.host.ports[port]) == 0
+	}
+	if !t.NewPorts && free(k.inside.Port()) {
+		return k.inside.Port()
+	}
+	const first, ports = 49152, 65536 - 49152 // RFC 6335
+	at := mix(t.host.net.cfg.Seed, flow(k.inside, k.remote))
+	for i := range uint64(ports) {
+		if port := uint16(first + (at+i)%ports); port != k.inside.Port() && free(port) {
+			return port
+		}
+	}
+	return 0
+}
+
+// inward translates what has come to the outside address; false: it is filtered.
+// What belongs to no mapping is the router's own.
+func (t *nat) inward(p *packet, now time.Duration) bool {
+	if p.dst.Addr() != t.addr {
+		return true
+	}
+	port := p.dst.Port()
+	if p.refusal != nil {
+		port = p.refusal.src.Port()
+	}
+	m := t.byPort[port]
+	if m == nil || t.expired(m, now) {
+		return true
+	}
+	if p.refusal != nil {
+		told := *p.refusal
+		told.src = m.key.inside
+		p.refusal, p.dst = &told, netip.AddrPortFrom(m.key.inside.Addr(), 0)
+		return true
+	}
+	if p.iface != t.outside {
+		if !t.Hairpin {
+			return false
+		}
+		own := t.open(p.src, p.dst, now)
+		if own == nil {
+			return false
+		}
+		p.src = netip.AddrPortFrom(t.addr, own.port)
+	}
+	if t.Filtering != EndpointIndependent && !m.talksTo[t.Filtering.part(p.src)] {
+		return false
+	}
+	if t.Inbound {
+		m.used = now
+	}
+	p.dst = m.key.inside
+	return true
+}

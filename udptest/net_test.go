@@ -1,0 +1,159 @@
+package udptest_test
+
+import (
+	"errors"
+	"net/netip"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/udptest"
+)
+
+// echo answers everything.
+var echo = udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { _ = d.Reply(d.Data) })
+
+// on makes a Config of a host.
+func on(h *udptest.Host) udp.Config { return udp.Config{Network: h.Network()} }
+
+// listen binds a socket until the test ends.
+func listen(t *testing.T, cfg udp.Config, network, address string, h udp.Handler) *udp.Conn {
+	t.Helper()
+	c, err := cfg.Listen(ctx, network, address, h)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func dial(t *testing.T, cfg udp.Config, network, address string, h udp.Handler) *udp.ConnectedConn {
+	t.Helper()
+	c, err := cfg.Dial(ctx, network, address, h)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func TestEchoTakesARoundTripOfVirtualTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t, Faults: udptest.Faults{Latency: 30 * time.Minute}})
+		a, b := n.Host("a", "10.0.0.1", "fd00::1"), n.Host("b", "10.0.0.2", "fd00::2")
+		listen(t, on(b), "udp", ":53", echo)
+		for _, address := range []string{"10.0.0.2:53", "[fd00::2]:53", "b:53"} {
+			q := udp.NewQueue(1, udp.Block)
+			c := dial(t, on(a), "udp", address, q)
+			began := time.Now()
+			require.NoError(t, c.Send([]byte("hello")))
+			d := <-q.Datagrams()
+			require.Equal(t, "hello", string(d.Data))
+			require.Equal(t, 2*time.Hour, time.Since(began))
+			require.Equal(t, c.RemoteAddrPort(), d.From)
+			require.Equal(t, c.LocalAddrPort().Addr(), d.To)
+		}
+	})
+}
+
+func TestRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t})
+		a, b := n.Host("a", "10.0.0.1/24", "fd00::1/64"), n.Host("b", "10.0.0.2/24", "fd00::2/64")
+		peer := netip.MustParseAddr
+		prohibit := func(p udptest.Packet) udptest.Verdict {
+			if p.To.Port() == 99 {
+				return udptest.Prohibit
+			}
+			return udptest.Accept
+		}
+		b.Filter(prohibit)
+		tests := map[string]struct {
+			to   string
+			want udp.Refusal
+			took time.Duration
+		}{
+			"nobody listens on the port": {"10.0.0.2:9", udp.Refusal{Offender: peer("10.0.0.2"), Type: 3, Code: 3, Err: syscall.ECONNREFUSED}, 4 * time.Microsecond},
+			"nobody listens, IPv6":       {"[fd00::2]:9", udp.Refusal{Offender: peer("fd00::2"), Type: 1, Code: 4, Err: syscall.ECONNREFUSED}, 4 * time.Microsecond},
+			"there is no such host":      {"10.0.0.3:9", udp.Refusal{Offender: peer("10.0.0.1"), Type: 3, Code: 1, Err: syscall.EHOSTUNREACH}, 3 * time.Second},
+			"no such host, IPv6":         {"[fd00::3]:9", udp.Refusal{Offender: peer("fd00::1"), Type: 1, Code: 3, Err: syscall.EHOSTUNREACH}, 3 * time.Second},
+			"a firewall says no":         {"10.0.0.2:99", udp.Refusal{Offender: peer("10.0.0.2"), Type: 3, Code: 13, Err: syscall.EHOSTUNREACH}, 0},
+			"a firewall says no, IPv6":   {"[fd00::2]:99", udp.Refusal{Offender: peer("fd00::2"), Type: 1, Code: 1, Err: syscall.EACCES}, 0},
+		}
+		for name, tt := range tests {
+			for _, kind := range []string{"connected", "unconnected"} {
+				q := udp.NewQueue(1, udp.Block)
+				cfg := on(a)
+				to := netip.MustParseAddrPort(tt.to)
+				if kind == "connected" {
+					require.NoError(t, dial(t, cfg, "udp", tt.to, q).Send([]byte("sent")), name)
+				} else {
+					cfg.PeerErrors = true
+					require.NoError(t, listen(t, cfg, "udp", ":0", q).SendTo([]byte("sent"), to), name)
+				}
+				r := <-q.Refusals()
+				tt.want.Peer, tt.want.Payload = to, []byte("sent")
+				require.Equal(t, &tt.want, r, "%s, %s", name, kind)
+				require.ErrorIs(t, r, udp.ErrRefused)
+				time.Sleep(time.Minute) // for the limit of ICMP
+			}
+		}
+		// Without PeerErrors an unconnected socket hears nothing.
+		q := udp.NewQueue(1, udp.Block)
+		require.NoError(t, listen(t, on(a), "udp", ":0", q).SendTo(nil, netip.MustParseAddrPort("10.0.0.2:9")))
+		synctest.Wait()
+		time.Sleep(time.Second)
+		require.Empty(t, q.Refusals())
+	})
+}
+
+func TestRefusalsAreRateLimitedAsKernelsDoIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t})
+		a, _ := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
+		c := dial(t, on(a), "udp", "10.0.0.2:9", udp.BaseHandler{})
+		send := func(times int) uint64 {
+			before := c.Stats().Refused
+			for range times {
+				require.NoError(t, c.Send(nil))
+			}
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+			return c.Stats().Refused - before
+		}
+		require.Equal(t, uint64(6), send(100), "six at once")
+		time.Sleep(time.Second)
+		require.Equal(t, uint64(1), send(100), "then one a second")
+		time.Sleep(time.Hour)
+		require.Equal(t, uint64(6), send(100), "and not more after a rest")
+		local := dial(t, on(a), "udp", "10.0.0.1:9", udp.BaseHandler{})
+		for range 100 {
+			require.NoError(t, local.Send(nil))
+		}
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		require.Equal(t, uint64(100), local.Stats().Refused, "what stays on the host is not limited")
+	})
+}
+
+func TestErrorsAreTheKernels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t})
+		a := n.Host("a", "10.0.0.1/24")
+		c := listen(t, on(a), "udp4", "10.0.0.1:7", echo)
+		_, err := on(a).Listen(ctx, "udp4", ":7", echo)
+		require.ErrorIs(t, err, syscall.EADDRINUSE)
+		_, err = on(a).Listen(ctx, "udp4", "10.0.0.2:7", echo)
+		require.ErrorIs(t, err, syscall.EADDRNOTAVAIL)
+		_, err = on(a).Dial(ctx, "udp", "10.0.1.1:7", echo)
+		require.ErrorIs(t, err, syscall.ENETUNREACH)
+		require.ErrorIs(t, c.SendTo(nil, netip.MustParseAddrPort("10.0.1.1:7")), syscall.ENETUNREACH)
+		require.ErrorIs(t, c.SendTo(nil, netip.MustParseAddrPort("10.0.0.255:7")), syscall.EACCES)
+		require.ErrorIs(t, c.SendTo(nil, netip.MustParseAddrPort("255.255.255.255:7")), syscall.EACCES)
+		_, err = c.SyscallConn()
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+		require.NoError(t, c.Close())
+		_, err = on(a).Dial(ctx, "udp", "nobody:7", echo)
+		require.ErrorContains(t, err, "no such host")
+	})
+}

@@ -1,0 +1,278 @@
+package udptest
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// A Pipe is one direction of a link, or a [Net.Path], with its faults, counters
+// and taps.
+type Pipe struct {
+	net  *Net
+	name string
+	id   uint64
+
+	faults  Faults
+	stats   PipeStats
+	taps    []*tap
+	number  int // of datagrams, for the script
+	bad     bool
+	free    time.Duration // when the last bit that waits will have left
+	last    time.Duration // of arrival, when ordered
+	entered uint64        // for Exact
+	losing  []uint64      // places in this block of Exact, sorted
+}
+
+// PipeStats counts datagrams, ICMP messages included.
+//
+//	Entered + Duplicated == Passed + the losses
+type PipeStats struct {
+	Entered      uint64
+	EnteredBytes uint64 // of IP packets, headers included
+	Passed       uint64
+	Lost         uint64 // Loss, Burst, Exact and Script
+	Overflowed   uint64 // found no room in the Queue
+	TooBig       uint64 // longer than MTU
+	Blocked      uint64 // Down, or a partition
+	Duplicated   uint64 // copies made
+	Delayed      uint64 // held back by Reorder
+	Corrupted    uint64
+}
+
+// Set replaces the faults, from the next datagram on; those on their way are not
+// touched. Counters go on; the script, the bursts, the exact loss and the bucket
+// begin anew. Wrong faults fail at once, as building the network wrongly does.
+func (p *Pipe) Set(f Faults) {
+	if t := p.net.cfg.T; t != nil {
+		t.Helper()
+	}
+	p.net.check(f.Validate())
+	p.net.mu.Lock()
+	defer p.net.mu.Unlock()
+	p.faults = f
+	p.number, p.bad, p.entered, p.losing = 0, false, 0, nil
+	p.free, p.last = 0, 0
+}
+
+// Faults returns what is set.
+func (p *Pipe) Faults() Faults {
+	p.net.mu.Lock()
+	defer p.net.mu.Unlock()
+	return p.faults
+}
+
+// SetDown takes the link down in this direction, or up, and leaves its other
+// faults.
+func (p *Pipe) SetDown(down bool) {
+	p.net.mu.Lock()
+	defer p.net.mu.Unlock()
+	p.faults.Down = down
+}
+
+// Stats returns the counters.
+func (p *Pipe) Stats() PipeStats {
+	p.net.mu.Lock()
+	defer p.net.mu.Unlock()
+	return p.stats
+}
+
+// String is the pipe's name.
+func (p *Pipe) String() string { return p.name }
+
+// What chance decides about; each has draws of its own, so that turning one
+// fault on does not change what another does.
+const (
+	drawLoss uint64 = iota
+	drawState
+	drawBurst
+	drawDuplicate
+	drawJitter
+	drawReorder
+	drawCorrupt
+	drawBit
+	drawExact
+	drawPort
+)
+
+// A fate is what passing has made of a datagram.
+type fate struct {
+	why   string        // it was lost; empty: it was not
+	delay time.Duration // when it arrives
+	again bool          // and a copy of it
+	later time.Duration // when the copy does
+}
+
+// pass decides about q, which enters at now.
+func (p *Pipe) pass(q *packet, now time.Duration) fate {
+	size := q.size()
+	p.stats.Entered++
+	p.stats.EnteredBytes += uint64(size)
+	fate := p.decide(q, size, now)
+	for _, t := range p.taps {
+		t.see(q, now, fate.why)
+	}
+	if fate.why == "" {
+		p.stats.Passed++
+	}
+	if fate.again {
+		p.stats.Passed++
+	}
+	return fate
+}
+
+func (p *Pipe) decide(q *packet, size int, now time.Duration) (to fate) {
+	f := &p.faults
+	p.number++
+	if f.Down {
+		p.stats.Blocked++
+		return fate{why: "link down"}
+	}
+	if f.MTU > 0 && size > f.MTU {
+		p.stats.TooBig++
+		return fate{why: "too big"}
+	}
+	if p.loses(q) {
+		p.stats.Lost++
+		return fate{why: "lost"}
+	}
+	if f.Rate > 0 {
+		wait, room := p.queue(size, now)
+		if !room {
+			p.stats.Overflowed++
+			return fate{why: "queue full"}
+		}
+		to.delay += wait
+	}
+	to.delay += f.Latency
+	if !f.random() {
+		if f.Ordered {
+			to.delay = p.ordered(now, to.delay)
+		}
+		return to
+	}
+	if f.Corrupt > 0 && len(q.data) > 0 && p.chance(q, drawCorrupt) < f.Corrupt {
+		p.stats.Corrupted++
+		bit := p.draw(q.key, drawBit) % uint64(8*len(q.data))
+		q.data[bit/8] ^= 1 << (bit % 8)
+	}
+	to.later = to.delay
+	if f.Jitter > 0 {
+		to.delay += time.Duration(p.chance(q, drawJitter) * float64(f.Jitter+1))
+		copied := q.key
+		copied.copy++
+		to.later += time.Duration(p.draw(copied, drawJitter) % uint64(f.Jitter+1))
+	}
+	if f.Reorder > 0 && p.chance(q, drawReorder) < f.Reorder {
+		p.stats.Delayed++
+		to.delay += f.ReorderBy
+	}
+	if f.Ordered {
+		to.delay = p.ordered(now, to.delay)
+		to.later = to.delay
+	}
+	if f.Duplicate > 0 && p.chance(q, drawDuplicate) < f.Duplicate {
+		p.stats.Duplicated++
+		to.again = true
+	}
+	return to
+}
+
+// loses is about all kinds of loss; every kind sees every datagram, so that its
+// state does not depend on the others.
+func (p *Pipe) loses(q *packet) (lost bool) {
+	f := &p.faults
+	if f.Script != nil && f.Script(p.number, q.public()) {
+		lost = true
+	}
+	if f.Exact.Lost > 0 && p.losesExactly() {
+		lost = true
+	}
+	if f.Burst != (Burst{}) {
+		turn := f.Burst.Begin
+		if p.bad {
+			turn = f.Burst.End
+		}
+		if p.chance(q, drawState) < turn {
+			p.bad = !p.bad
+		}
+		loss := f.Burst.Good
+		if p.bad {
+			loss = f.Burst.Bad
+		}
+		if p.chance(q, drawBurst) < loss {
+			lost = true
+		}
+	}
+	if f.Loss > 0 && p.chance(q, drawLoss) < f.Loss {
+		lost = true
+	}
+	return lost
+}
+
+// losesExactly draws the places of a block's losses when the block begins.
+func (p *Pipe) losesExactly() bool {
+	of := uint64(p.faults.Exact.Of)
+	block, place := p.entered/of, p.entered%of
+	p.entered++
+	if place == 0 {
+		// Robert Floyd's sampling: Lost different places of Of.
+		p.losing = p.losing[:0]
+		for i := of - uint64(p.faults.Exact.Lost); i < of; i++ {
+			at := p.draw(key{origin: block, seq: i}, drawExact) % (i + 1)
+			if slices.Contains(p.losing, at) {
+				at = i
+			}
+			p.losing = append(p.losing, at)
+		}
+	}
+	return slices.Contains(p.losing, place)
+}
+
+// queue lets size bytes wait for their turn.
+func (p *Pipe) queue(size int, now time.Duration) (wait time.Duration, room bool) {
+	f := &p.faults
+	limit := f.Queue
+	if limit == 0 {
+		limit = defaultQueue
+	}
+	// An idle link saves up Depth bytes' worth of time.
+	p.free = max(p.free, now-p.lasts(f.Depth))
+	backlog := p.free - now
+	if backlog > 0 && backlog+p.lasts(size) > p.lasts(limit) {
+		return 0, false
+	}
+	p.free += p.lasts(size)
+	return max(0, p.free-now), true
+}
+
+// lasts is how long the link takes for n bytes.
+func (p *Pipe) lasts(n int) time.Duration {
+	return time.Duration(math.Round(float64(n) * 8 * float64(time.Second) / float64(p.faults.Rate)))
+}
+
+func (p *Pipe) ordered(now, delay time.Duration) time.Duration {
+	p.last = max(p.last, now+delay)
+	return p.last - now
+}
+
+// chance is a number from 0 to 1, 1 excluded.
+func (p *Pipe) chance(q *packet, what uint64) float64 {
+	return float64(p.draw(q.key, what)>>11) / (1 << 53)
+}
+
+// draw is what chance says about one datagram: a hash and not the next number of
+// a generator, so that it does not depend on what else is under way.
+func (p *Pipe) draw(k key, what uint64) uint64 {
+	return mix(mix(mix(p.net.cfg.Seed, p.id+what), k.origin), k.seq<<8+uint64(k.copy))
+}
+
+// mix is a step of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom
+// number generators, 2014) over both.
+func mix(a, b uint64) uint64 {
+	z := a ^ (b + 0x9e3779b97f4a7c15)
+	z *= 0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}

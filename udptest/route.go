@@ -1,0 +1,176 @@
+package udptest
+
+import (
+	"net/netip"
+	"slices"
+)
+
+var broadcast4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// A route says how a host reaches an address.
+type route struct {
+	iface *Interface
+	hop   netip.Addr // on the segment; invalid: everybody
+	src   netip.Addr // the source address, unless the socket has one
+	all   bool       // a group or a broadcast address
+}
+
+// route finds the way to an address, which may have a zone. The interface is
+// chosen by index, 0 for none, and by the source address, where these say
+// something.
+func (h *Host) route(to netip.Addr, index int, src netip.Addr) (route, errno) {
+	if zone := to.Zone(); zone != "" {
+		i := h.byZone(zone)
+		if i == nil {
+			return route{}, eNODEV
+		}
+		index, to = i.index, to.WithZone("")
+	} else if to.Is6() && to.IsLinkLocalUnicast() && index == 0 {
+		return route{}, eINVAL
+	}
+	if src.IsValid() && src.IsUnspecified() {
+		src = netip.Addr{}
+	}
+	switch {
+	case to.IsMulticast(), to == broadcast4:
+		i := h.multicastInterface(to, index, src)
+		if i == nil {
+			return route{}, eNETUNREACH
+		}
+		return h.from(i, to, netip.Addr{}, true), 0
+	case to.IsLoopback(), h.owns(to):
+		r := route{iface: h.lo, hop: to, src: to}
+		if to.Is4() && to.IsLoopback() {
+			r.src = loopback(true)
+		}
+		return r, 0
+	case src.IsValid() && src.IsLoopback():
+		return route{}, eINVAL // a loopback address does not leave the host
+	}
+	if i := h.onLinkBy(to, index); i != nil {
+		if i.isBroadcast(to) {
+			return h.from(i, to, netip.Addr{}, true), 0
+		}
+		return h.from(i, to, to, false), 0
+	}
+	for _, g := range h.gateways {
+		if g.Is4() == to.Is4() {
+			if i := h.onLinkBy(g, index); i != nil {
+				return h.from(i, to, g, false), 0
+			}
+		}
+	}
+	return route{}, eNETUNREACH
+}
+
+func (h *Host) from(i *Interface, to, hop netip.Addr, all bool) route {
+	return route{iface: i, hop: hop, src: i.source(to), all: all}
+}
+
+// multicastInterface is the one that datagrams to a group leave by: the one that
+// was chosen, that of the source address, or the first that can.
+func (h *Host) multicastInterface(to netip.Addr, index int, src netip.Addr) *Interface {
+	if index == 0 && src.IsValid() {
+		if i := h.iface(src); i != nil {
+			index = i.index
+		}
+	}
+	for _, i := range h.ifaces {
+		switch {
+		case index != 0 && i.index != index, i.down, i.seg == nil && (i != h.lo || index != i.index):
+		case i.source(to).IsValid():
+			return i
+		}
+	}
+	return nil
+}
+
+// onLink is the interface whose prefix has the address, the longest one wins.
+func (h *Host) onLink(to netip.Addr) *Interface { return h.onLinkBy(to, 0) }
+
+func (h *Host) onLinkBy(to netip.Addr, index int) (best *Interface) {
+	bits := -1
+	for _, i := range h.ifaces[1:] {
+		if i.down || index != 0 && i.index != index {
+			continue
+		}
+		for _, p := range i.addrs {
+			if p.Bits() > bits && p.Addr().Is4() == to.Is4() && (p.Bits() == 0 || p.Contains(to)) {
+				best, bits = i, p.Bits()
+			}
+		}
+	}
+	return best
+}
+
+// source is the address to send from: the first of the family, and for the link
+// the link-local one, if there is one.
+func (i *Interface) source(to netip.Addr) (src netip.Addr) {
+	local := to.IsLinkLocalUnicast() || to.IsLinkLocalMulticast()
+	for _, p := range i.addrs {
+		a := p.Addr()
+		switch {
+		case a.Is4() != to.Is4():
+		case a.Is6() && local == a.IsLinkLocalUnicast():
+			return a
+		case !src.IsValid():
+			src = a
+		}
+	}
+	return src
+}
+
+// iface is the interface that has an address.
+func (h *Host) iface(a netip.Addr) *Interface {
+	for _, i := range h.ifaces {
+		for _, p := range i.addrs {
+			if p.Addr() == a {
+				return i
+			}
+		}
+	}
+	return nil
+}
+
+// owns says whether an address is the host's; all of 127.0.0.0/8 is.
+func (h *Host) owns(a netip.Addr) bool {
+	if i := h.iface(a); i != nil {
+		return true
+	}
+	return a.Is4() && a.IsLoopback()
+}
+
+func (h *Host) byZone(zone string) *Interface {
+	for _, i := range h.ifaces {
+		if i.name == zone {
+			return i
+		}
+	}
+	return nil
+}
+
+func (h *Host) isBroadcast(a netip.Addr) bool {
+	return slices.ContainsFunc(h.ifaces[1:], func(i *Interface) bool { return i.isBroadcast(a) })
+}
+
+// isBroadcast says whether a means everybody on the segment: 255.255.255.255 or
+// the last address of a prefix (RFC 919, RFC 922).
+func (i *Interface) isBroadcast(a netip.Addr) bool {
+	if !a.Is4() {
+		return false
+	}
+	if a == broadcast4 {
+		return true
+	}
+	for _, p := range i.addrs {
+		if !p.Addr().Is4() || p.Bits() > 30 || p.Bits() == 0 || !p.Contains(a) {
+			continue
+		}
+		b, host := a.As4(), 32-p.Bits()
+		n := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+		if mask := uint32(1)<<host - 1; n&mask == mask {
+			return true
+		}
+	}
+	return false
+}

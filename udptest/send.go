@@ -1,0 +1,270 @@
+package udptest
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+const defaultTTL = 64 // net.ipv4.ip_default_ttl
+
+// Send implements socket.Socket.
+func (s *sock) Send(m socket.Message) error {
+	n := s.host.net
+	for {
+		n.mu.Lock()
+		wait, err := s.try(m, n.now())
+		n.mu.Unlock()
+		if wait == 0 {
+			return err
+		}
+		if err := s.await(wait); err != nil {
+			return err
+		}
+	}
+}
+
+// SendBatch implements socket.Socket.
+func (s *sock) SendBatch(ms []socket.Message) (int, error) {
+	for i := range ms {
+		if err := s.Send(ms[i]); err != nil {
+			return i, err
+		}
+	}
+	return len(ms), nil
+}
+
+// try sends, or says how long it will take until there is room.
+func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err error) {
+	h := s.host
+	dead, err := s.mayWrite()
+	if err != nil {
+		return 0, err
+	}
+	if err := h.injectLocked(opSend, s.port); err != nil {
+		return 0, err
+	}
+	if dead || h.down {
+		return 0, nil // there is nobody to be told
+	}
+	to := m.To
+	if !to.IsValid() {
+		if to = s.peer; !to.IsValid() {
+			return 0, sysErr("send", eDESTADDRREQ)
+		}
+	}
+	if h.recorder != nil {
+		h.recorder.record(m, to)
+		return 0, nil
+	}
+	dst := to.Addr()
+	if dst.IsUnspecified() {
+		dst = loopback(dst.Is4())
+	}
+	src := m.From
+	if src.IsValid() {
+		if src = src.WithZone(""); !src.IsUnspecified() && !h.owns(src) {
+			return 0, sysErr("sendmsg", eINVAL)
+		}
+	}
+	if (!src.IsValid() || src.IsUnspecified()) && !s.local.IsUnspecified() && !s.local.IsMulticast() {
+		src = s.local.WithZone("")
+	}
+	r, e := h.route(dst, s.outFor(dst), src)
+	if e != 0 {
+		return 0, sysErr("sendto", e)
+	}
+	dst = dst.WithZone("")
+	if r.all && !dst.IsMulticast() && !s.opts.Broadcast {
+		return 0, sysErr("sendto", eACCES)
+	}
+	if r.iface.out.faults.Rate > 0 {
+		if wait := s.full(len(m.Data), now); wait > 0 {
+			return wait, nil
+		}
+	}
+	if !src.IsValid() || src.IsUnspecified() {
+		src = r.src
+	}
+	p := h.net.newPacket(m.Data)
+	p.src, p.dst = netip.AddrPortFrom(src, s.port), netip.AddrPortFrom(dst, to.Port())
+	p.ttl, p.ecn = defaultTTL, m.ECN&3
+	p.key = key{origin: s.id, seq: s.sent}
+	s.sent++
+	if r.all && !s.toAll(p, r, now) {
+		return 0, nil
+	}
+	h.net.leave(p, r, now)
+	if r.iface.out.faults.Rate > 0 {
+		s.leaving = append(s.leaving, leaving{r.iface.out.free, len(m.Data)})
+	}
+	return 0, nil
+}
+
+// mayWrite says whether the socket may be written to, and whether its host died.
+func (s *sock) mayWrite() (dead bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return false, net.ErrClosed
+	case !s.deadline.IsZero() && !time.Now().Before(s.deadline):
+		return false, os.ErrDeadlineExceeded
+	}
+	return s.dead, nil
+}
+
+// full says how long it takes until n more bytes find room in the write buffer,
+// given what waits before the link. Linux allows one datagram beyond the limit.
+func (s *sock) full(n int, now time.Duration) (wait time.Duration) {
+	used := 0
+	rest := s.leaving[:0]
+	for _, l := range s.leaving {
+		if l.at > now {
+			rest = append(rest, l)
+			used += l.bytes + overhead
+		}
+	}
+	s.leaving = rest
+	if used < 2*s.opts.WriteBuffer {
+		return 0
+	}
+	return s.leaving[0].at - now
+}
+
+// await waits for room, the deadline or a Close.
+func (s *sock) await(room time.Duration) error {
+	s.mu.Lock()
+	deadline := s.deadline
+	s.mu.Unlock()
+	if !deadline.IsZero() {
+		room = min(room, time.Until(deadline))
+	}
+	t := time.NewTimer(max(room, 0))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.writable: // the deadline has changed, or the socket is closed
+		signal(s.writable) // for others that wait
+	}
+	_, err := s.mayWrite()
+	return err
+}
+
+// outFor is the interface that was chosen for what goes to groups.
+func (s *sock) outFor(to netip.Addr) int {
+	if !to.IsMulticast() {
+		return 0
+	}
+	return s.out[family(to)]
+}
+
+// family indexes what a socket keeps for each family.
+func family(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
+
+// leave lets p pass the link of the interface that a route goes by.
+func (n *Net) leave(p *packet, r route, now time.Duration) {
+	p.iface, p.from, p.hop = r.iface, r.iface, r.hop
+	n.note(now, r.iface.out.name, "sent", p)
+	if r.iface == r.iface.host.lo {
+		n.through(&r.iface.out, p, now, atHost, minLatency)
+		return
+	}
+	n.through(&r.iface.out, p, now, onSegment, minLatency)
+}
+
+// through lets p pass a pipe and go on at a stage.
+func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, least time.Duration) {
+	to := q.pass(p, now)
+	if to.why != "" {
+		n.note(now, q.name, to.why, p)
+		if to.why == "too big" && !q.faults.Silent {
+			n.tooBig(p, p.iface.host, q.faults.MTU, now)
+		}
+		n.free(p)
+		return
+	}
+	if to.again {
+		c := n.clone(p, 1)
+		c.stage = next
+		n.note(now, q.name, "doubled", c)
+		n.schedule(c, now, max(to.later, least))
+	}
+	p.stage = next
+	if d := max(to.delay, least); d > 0 {
+		n.schedule(p, now, d)
+	} else {
+		n.step(p, now)
+	}
+}
+
+// step moves a packet on from where it is.
+func (n *Net) step(p *packet, now time.Duration) {
+	switch p.stage {
+	case onSegment:
+		n.cross(p, now)
+	case atLink:
+		n.through(&p.iface.in, p, now, atHost, 0)
+	case atHost:
+		p.iface.host.receive(p, now)
+	case unresolved:
+		n.unreachable(p, p.from.host, now)
+		n.free(p)
+	}
+}
+
+// resolving is how long Linux looks for a neighbour: three times
+// net.ipv4.neigh.default.retrans_time_ms.
+const resolving = 3 * time.Second
+
+// cross brings a packet from one interface to others of the segment.
+func (n *Net) cross(p *packet, now time.Duration) {
+	from := p.iface
+	seg := from.seg
+	if seg == nil { // removed meanwhile
+		n.note(now, from.out.name, "removed", p)
+		n.free(p)
+		return
+	}
+	if p.hop.IsValid() {
+		to := seg.byAddr[p.hop]
+		if to == nil {
+			p.stage = unresolved
+			n.schedule(p, now, resolving)
+			return
+		}
+		n.enter(p, from, to, now)
+		return
+	}
+	for i, to := range seg.ifaces {
+		if to != from && to.wants(p.dst.Addr()) {
+			n.enter(n.clone(p, uint32(i+1)), from, to, now)
+		}
+	}
+	n.free(p)
+}
+
+// enter lets a packet into the path between two hosts and the link to the second.
+func (n *Net) enter(p *packet, from, to *Interface, now time.Duration) {
+	p.iface = to
+	if n.parts[from.host] != n.parts[to.host] {
+		to.in.stats.Entered++
+		to.in.stats.Blocked++
+		n.note(now, to.in.name, "partition", p)
+		n.free(p)
+		return
+	}
+	if path := n.paths[[2]*Host{from.host, to.host}]; path != nil {
+		n.through(path, p, now, atLink, 0)
+		return
+	}
+	n.through(&to.in, p, now, atHost, 0)
+}

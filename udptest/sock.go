@@ -1,0 +1,504 @@
+package udptest
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// sock is a socket. What concerns the network is guarded by the network's lock;
+// what lies in its queue, by its own, which is taken last.
+type sock struct {
+	host   *Host
+	id     uint64
+	family socket.Family
+	opts   socket.Options
+
+	// Guarded by the network's lock.
+	bound    netip.Addr // what bind was asked for
+	local    netip.Addr // what it is now: concrete while connected
+	port     uint16
+	peer     netip.AddrPort
+	sent     uint64
+	groups   []membership
+	ttl      [2]int // of multicast, by family
+	loop     [2]bool
+	out      [2]int // interface index
+	leaving  []leaving
+	released bool // the port is
+
+	mu       sync.Mutex
+	queue    []socket.Packet
+	spare    []socket.Packet // memory for the next queue
+	used     int // of the receive buffer, bytes
+	reports  []socket.Report
+	drops    int64
+	woken    bool
+	closed   bool
+	dead     bool  // the host has crashed
+	fatal    error // ends Serve
+	shut     bool // discarded
+	busy     bool // the Sink is at work
+	idle     sync.Cond
+	deadline time.Time
+
+	readable chan struct{} // something has changed for Serve
+	writable chan struct{} // something has changed for a sender that waits
+}
+
+// leaving is a datagram that waits before a link with a rate.
+type leaving struct {
+	at    time.Duration
+	bytes int
+}
+
+// Sizes of buffers as Linux has them: net.core.rmem_default and wmem_default of
+// 212,992 bytes are double of what was asked for.
+const (
+	defaultBuffer = 212992 / 2
+	leastBuffer   = 2304 / 2 // SOCK_MIN_RCVBUF
+	overhead      = 768      // of a datagram in a buffer, beside its payload
+)
+
+func newSock(h *Host, f socket.Family, o socket.Options) *sock {
+	h.opened++
+	size := func(n int) int {
+		if n == 0 {
+			return defaultBuffer
+		}
+		return max(n, leastBuffer)
+	}
+	o.ReadBuffer, o.WriteBuffer = size(o.ReadBuffer), size(o.WriteBuffer)
+	s := &sock{
+		host: h, id: h.id<<32 | h.opened, family: f, opts: o,
+		ttl: [2]int{1, 1}, loop: [2]bool{true, true},
+		readable: make(chan struct{}, 1), writable: make(chan struct{}, 1),
+	}
+	s.idle.L = &s.mu
+	return s
+}
+
+var _ socket.Socket = (*sock)(nil)
+
+// maxBatch is how many datagrams one call to the Sink brings at the most.
+const maxBatch = 64
+
+// Serve implements socket.Socket.
+func (s *sock) Serve(sink socket.Sink) error {
+	draining, soon, left := false, false, 0
+	for {
+		batch, reports, fault, woken, closed := s.next(draining, soon, left)
+		soon = false
+		switch {
+		case closed:
+			return s.end()
+		case woken:
+			action := sink.Woken()
+			s.rest()
+			switch action {
+			case socket.Stop:
+				return nil
+			case socket.Drain:
+				draining, left = true, s.queued()
+			case socket.Soon:
+				soon = true // and then asks again
+				s.Wake()
+			}
+			continue
+		case fault != nil:
+			more := sink.Fault(fault)
+			s.rest()
+			if !more {
+				return nil
+			}
+			continue
+		case len(reports) > 0:
+			more := sink.Reports(reports)
+			s.rest()
+			if !more {
+				return nil
+			}
+			continue
+		case len(batch) == 0: // drained
+			return nil
+		}
+		left -= len(batch)
+		more := sink.Packets(batch)
+		for i := range batch {
+			batch[i].Buf.Release(1)
+		}
+		s.giveBack(batch)
+		s.rest()
+		if !more {
+			return nil
+		}
+	}
+}
+
+// end says why Serve ends.
+func (s *sock) end() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fatal != nil {
+		return s.fatal
+	}
+	return net.ErrClosed
+}
+
+// settle waits until everything that was pushed has been handled.
+func (s *sock) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.closed && s.fatal == nil && (s.busy || s.woken || len(s.queue)+len(s.reports) > 0) {
+		s.idle.Wait()
+	}
+}
+
+// next waits for what Serve does next; when draining it does not wait. With soon
+// a Wake comes after the datagrams.
+func (s *sock) next(draining, soon bool, left int) (batch []socket.Packet, rs []socket.Report, fault error, woken, closed bool) {
+	for {
+		s.mu.Lock()
+		switch {
+		case s.closed, s.fatal != nil:
+			s.mu.Unlock()
+			return nil, nil, nil, false, true
+		case s.woken && !(soon && len(s.queue)+len(s.reports) > 0):
+			s.woken, s.busy = false, true
+			s.mu.Unlock()
+			return nil, nil, nil, true, false
+		case len(s.reports) > 0:
+			rs, s.reports, s.busy = s.reports, nil, true
+			s.mu.Unlock()
+			return nil, rs, nil, false, false
+		case len(s.queue) > 0 && (!draining || left > 0):
+			s.busy = true
+			s.mu.Unlock()
+			if err := s.host.inject(opRead, s.port); err != nil {
+				return nil, nil, err, false, false
+			}
+			return s.take(draining, left), nil, nil, false, false
+		}
+		s.mu.Unlock()
+		if draining {
+			return nil, nil, nil, false, false
+		}
+		<-s.readable
+	}
+}
+
+// take takes datagrams off the queue.
+func (s *sock) take(draining bool, left int) []socket.Packet {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(len(s.queue), maxBatch)
+	if draining {
+		n = min(n, left)
+	}
+	batch := s.queue[:n:n]
+	if s.queue = s.queue[n:]; len(s.queue) == 0 {
+		s.queue, s.spare = s.spare, nil
+	}
+	for i := range batch {
+		s.used -= len(batch[i].Data) + overhead
+	}
+	return batch
+}
+
+// giveBack keeps the memory of a batch for the queue to come.
+func (s *sock) giveBack(batch []socket.Packet) {
+	clear(batch)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spare == nil && len(batch) < maxBatch {
+		s.spare = batch[:0]
+	}
+}
+
+// rest says that the Sink has returned.
+func (s *sock) rest() {
+	s.mu.Lock()
+	s.busy = false
+	s.mu.Unlock()
+	s.idle.Broadcast()
+}
+
+func (s *sock) queued() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue)
+}
+
+// Wake implements socket.Socket.
+func (s *sock) Wake() {
+	s.mu.Lock()
+	s.woken = true
+	s.mu.Unlock()
+	signal(s.readable)
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// push queues a datagram, or drops it when there is no room, as Linux does: the
+// first always finds room.
+func (s *sock) push(p socket.Packet) (room bool) {
+	s.mu.Lock()
+	if s.shut || s.closed || s.dead {
+		s.mu.Unlock()
+		p.Buf.Release(1)
+		return true
+	}
+	cost := len(p.Data) + overhead
+	if s.used > 0 && s.used+cost > 2*s.opts.ReadBuffer {
+		s.drops++
+		s.mu.Unlock()
+		p.Buf.Release(1)
+		return false
+	}
+	if s.opts.Timestamps {
+		p.Time = time.Now()
+	}
+	s.used += cost
+	s.queue = append(s.queue, p)
+	s.mu.Unlock()
+	signal(s.readable)
+	return true
+}
+
+func (s *sock) report(r socket.Report) {
+	s.mu.Lock()
+	if !s.closed && !s.dead {
+		s.reports = append(s.reports, r)
+	}
+	s.mu.Unlock()
+	signal(s.readable)
+}
+
+// Discard implements socket.Socket.
+func (s *sock) Discard() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shut = true
+	return s.empty()
+}
+
+// empty needs s.mu.
+func (s *sock) empty() int {
+	n := len(s.queue)
+	for _, p := range s.queue {
+		p.Buf.Release(1)
+	}
+	s.queue, s.spare, s.reports, s.used = nil, nil, nil, 0
+	return n
+}
+
+// Close implements socket.Socket.
+func (s *sock) Close() error {
+	n := s.host.net
+	n.mu.Lock()
+	s.release()
+	n.mu.Unlock()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return net.ErrClosed
+	}
+	s.closed = true
+	s.empty()
+	s.mu.Unlock()
+	s.idle.Broadcast()
+	signal(s.readable)
+	signal(s.writable)
+	return nil
+}
+
+// die is what a crash of the host does. It needs the network's lock.
+func (s *sock) die() {
+	s.released = true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dead = true
+	s.empty()
+}
+
+// SetWriteDeadline implements socket.Socket.
+func (s *sock) SetWriteDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	s.deadline = t
+	signal(s.writable)
+	return nil
+}
+
+// Drops implements socket.Socket.
+func (s *sock) Drops() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.drops
+}
+
+// Info implements socket.Socket.
+func (s *sock) Info() socket.Info {
+	return socket.Info{
+		Family: s.family, ReadBuffer: s.opts.ReadBuffer, WriteBuffer: s.opts.WriteBuffer,
+		PacketInfo: true, ECN: true, ErrorQueue: true, MulticastFilter: true,
+		Timestamps: s.opts.Timestamps, Segments: 1, Batch: maxBatch,
+	}
+}
+
+// SyscallConn implements socket.Socket: there is no descriptor.
+func (s *sock) SyscallConn() (syscall.RawConn, error) {
+	return nil, errors.Join(errors.New("udptest: a simulated socket has no descriptor"), errors.ErrUnsupported)
+}
+
+// Local implements socket.Socket.
+func (s *sock) Local() netip.AddrPort {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return netip.AddrPortFrom(s.local, s.port)
+}
+
+// Connect implements socket.Socket.
+func (s *sock) Connect(peer netip.AddrPort) error {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.isClosed() {
+		return net.ErrClosed
+	}
+	to := peer.Addr()
+	if to.IsUnspecified() {
+		to = loopback(to.Is4())
+	}
+	r, e := s.host.route(to, s.outFor(to), s.bound)
+	if e != 0 {
+		return sysErr("connect", e)
+	}
+	if (r.all || s.host.isBroadcast(to)) && !to.IsMulticast() && !s.opts.Broadcast {
+		return sysErr("connect", eACCES)
+	}
+	s.peer = netip.AddrPortFrom(to, peer.Port())
+	if s.bound.IsUnspecified() {
+		s.local = r.src
+		if to.Is6() && to.Zone() != "" && r.src.IsLinkLocalUnicast() {
+			s.local = r.src.WithZone(to.Zone())
+		}
+	}
+	return nil
+}
+
+// Disconnect implements socket.Socket.
+func (s *sock) Disconnect() error {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.isClosed() {
+		return net.ErrClosed
+	}
+	s.peer = netip.AddrPort{}
+	if s.bound.IsUnspecified() {
+		s.local = s.bound
+	}
+	return nil
+}
+
+func (s *sock) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// bind takes an address and a port. It needs the network's lock.
+func (s *sock) bind(addr netip.Addr, port uint16) error {
+	h := s.host
+	bare := addr.WithZone("")
+	if !addr.IsUnspecified() && !addr.IsMulticast() && !h.isBroadcast(bare) && !h.owns(bare) {
+		return sysErr("bind", eADDRNOTAVAIL)
+	}
+	if addr.IsLinkLocalUnicast() && addr.Is6() && addr.Zone() == "" {
+		return sysErr("bind", eINVAL)
+	}
+	s.bound, s.local = bare, addr
+	if port == 0 {
+		if port = h.freePort(s); port == 0 {
+			return sysErr("bind", eADDRINUSE)
+		}
+	}
+	for _, o := range h.ports[port] {
+		if s.conflicts(o) {
+			return sysErr("bind", eADDRINUSE)
+		}
+	}
+	s.port = port
+	h.ports[port] = append(h.ports[port], s)
+	return nil
+}
+
+// conflicts says whether s can't be bound beside o.
+func (s *sock) conflicts(o *sock) bool {
+	switch {
+	case s.family&o.family == 0:
+		return false
+	case s.bound != o.bound && !s.bound.IsUnspecified() && !o.bound.IsUnspecified():
+		return false
+	}
+	return !(s.opts.ReuseAddr && o.opts.ReuseAddr || s.opts.ReusePort && o.opts.ReusePort)
+}
+
+// release gives the port back. It needs the network's lock.
+func (s *sock) release() {
+	if s.released {
+		return
+	}
+	s.released = true
+	h := s.host
+	socks := slices.DeleteFunc(h.ports[s.port], func(o *sock) bool { return o == s })
+	if h.ports[s.port] = socks; len(socks) == 0 {
+		delete(h.ports, s.port)
+	}
+}
+
+// The ports that Linux gives to those who ask for none
+// (net.ipv4.ip_local_port_range).
+const (
+	firstPort = 32768
+	lastPort  = 60999
+)
+
+// freePort finds a port nobody has, beginning at a place of the host's own.
+func (h *Host) freePort(s *sock) uint16 {
+	const ports = lastPort - firstPort + 1
+	at := mix(mix(h.net.cfg.Seed, h.id), s.id+drawPort)
+	for i := range uint64(ports) {
+		port := uint16(firstPort + (at+i)%ports)
+		if len(h.ports[port]) == 0 {
+			return port
+		}
+	}
+	return 0
+}
+
+func sysErr(call string, e errno) error { return os.NewSyscallError(call, e) }
+
+func loopback(v4 bool) netip.Addr {
+	if v4 {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return netip.IPv6Loopback()
+}

@@ -1,0 +1,93 @@
+package udptest
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// trace keeps the last events.
+type trace struct {
+	size   int
+	events []traced
+	next   int
+}
+
+type traced struct {
+	at       time.Duration
+	where    string
+	what     string
+	src, dst netip.AddrPort
+	length   int
+	refusal  *refusal
+}
+
+// note needs the lock.
+func (n *Net) note(now time.Duration, where, what string, p *packet) {
+	t := &n.trace
+	if t.size <= 0 {
+		return
+	}
+	e := traced{now, where, what, p.src, p.dst, len(p.data), p.refusal}
+	if len(t.events) < t.size {
+		t.events = append(t.events, e)
+		return
+	}
+	t.events[t.next] = e
+	t.next = (t.next + 1) % t.size
+}
+
+// Trace returns the last events, oldest first, a line each: when, where, what
+// became of a datagram, and which one.
+func (n *Net) Trace() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var b strings.Builder
+	for i := range n.trace.events {
+		e := n.trace.events[(n.trace.next+i)%len(n.trace.events)]
+		fmt.Fprintf(&b, "%12.6fs %-16s %-12s %v > %v", e.at.Seconds(), e.where, e.what, e.src, e.dst)
+		if r := e.refusal; r != nil {
+			fmt.Fprintf(&b, " ICMP type %d code %d about %v\n", r.typ, r.code, r.to)
+		} else {
+			fmt.Fprintf(&b, " %d bytes\n", e.length)
+		}
+	}
+	return b.String()
+}
+
+// A Frame is a packet as a tap sees it.
+type Frame struct {
+	Time time.Time
+	Pipe string // name
+	Lost string // why it goes no further; empty: it does
+	IP   []byte // the packet from its IP header on; the tap's to keep
+}
+
+type tap struct {
+	pipe *Pipe
+	f    func(Frame)
+}
+
+// Tap calls f for every packet that enters, lost ones too, in order. f is called
+// with locks held, so it must not use the network. Stop ends it.
+func (p *Pipe) Tap(f func(Frame)) (stop func()) {
+	t := &tap{p, f}
+	p.net.mu.Lock()
+	defer p.net.mu.Unlock()
+	p.taps = append(p.taps, t)
+	return func() {
+		p.net.mu.Lock()
+		defer p.net.mu.Unlock()
+		for i := range p.taps {
+			if p.taps[i] == t {
+				p.taps = append(p.taps[:i:i], p.taps[i+1:]...)
+				return
+			}
+		}
+	}
+}
+
+func (t *tap) see(q *packet, now time.Duration, lost string) {
+	t.f(Frame{Time: t.pipe.net.start.Add(now), Pipe: t.pipe.name, Lost: lost, IP: q.wire()})
+}
