@@ -8,6 +8,7 @@ type errno = syscall.Errno
 
 // What the kernel answers, and what it makes of ICMP messages.
 const (
+	none          = errno(0)
 	eACCES        = syscall.EACCES
 	eADDRINUSE    = syscall.EADDRINUSE
 	eADDRNOTAVAIL = syscall.EADDRNOTAVAIL

@@ -6,6 +6,7 @@ type errno = syscall.ErrorString
 
 // Plan 9 has no numbers for what the kernel answers.
 const (
+	none          = errno("")
 	eACCES        = syscall.ErrorString("permission denied")
 	eADDRINUSE    = syscall.ErrorString("address already in use")
 	eADDRNOTAVAIL = syscall.ErrorString("cannot assign requested address")

@@ -34,8 +34,12 @@ type Faults struct {
 	Depth int // bytes that may pass at once before Rate holds: the bucket's depth
 	Queue int // bytes that wait for their turn; what finds no room is lost; 0: 256 KiB
 
-	MTU    int  // the longest that passes, 0: any. Longer ones are refused (ICMP: too big),
-	Silent bool // or just vanish: a black hole
+	// MTU is the longest packet that passes, 0: any. A longer one is refused (ICMP:
+	// too big), and the sending host learns it: later ones come in fragments, which
+	// are not simulated one by one, or fail to be sent with Config.DontFragment. If
+	// Silent, it just vanishes: a black hole.
+	MTU    int
+	Silent bool
 
 	Corrupt float64 // probability that one bit of the payload is turned over
 }

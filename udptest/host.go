@@ -14,22 +14,22 @@ import (
 
 // A Host has interfaces with addresses, and sockets.
 type Host struct {
-	net      *Net
-	name     string
-	id       uint64
-	lo       *Interface
-	ifaces   []*Interface // lo first
-	gateways []netip.Addr
-	ports    map[uint16][]*sock // in the order of binding
-	opened   uint64             // sockets so far
-	watchers []*watcher
-	down     bool // crashed
+	net              *Net
+	name             string
+	id               uint64
+	lo               *Interface
+	ifaces           []*Interface // lo first
+	gateways         []netip.Addr
+	ports            map[uint16][]*sock // in the order of binding
+	opened, attached uint64             // sockets, interfaces so far
+	watchers         []*watcher
+	down             bool // crashed
 
 	forwards, multicasts bool // a router
 	nat                  *nat
 	filter               Filter
+	mtus                 map[netip.Addr]learned
 	limits               map[netip.Addr]*limit // of ICMP messages
-	answers              uint64                // ICMP messages of its own
 	injected             []*injection
 	injecting            atomic.Bool
 	recorder             *Recorder
@@ -45,6 +45,8 @@ type Interface struct {
 	addrs   []netip.Prefix
 	down    bool
 	out, in Pipe
+
+	generation uint64
 }
 
 func newHost(n *Net, name string, id uint64) *Host {
@@ -92,7 +94,8 @@ func (h *Host) Attach(s *Segment, name string, addrs ...string) *Interface {
 }
 
 func (h *Host) attach(name string, s *Segment, addrs []string) (*Interface, error) {
-	i := &Interface{host: h, seg: s, name: name, index: h.ifaces[len(h.ifaces)-1].index + 1}
+	h.attached++
+	i := &Interface{host: h, seg: s, name: name, index: h.ifaces[len(h.ifaces)-1].index + 1, generation: h.attached}
 	for _, other := range h.ifaces {
 		if other.name == name {
 			return nil, fmt.Errorf("udptest: %s has an interface %s already", h.name, name)
@@ -283,8 +286,9 @@ func (i *Interface) info() socket.Interface {
 		flags |= net.FlagUp | net.FlagRunning
 	}
 	return socket.Interface{
-		Interface: net.Interface{Index: i.index, MTU: mtu, Name: i.name, Flags: flags},
-		Addrs:     slices.Clone(i.addrs),
+		Interface:  net.Interface{Index: i.index, MTU: mtu, Name: i.name, Flags: flags},
+		Addrs:      slices.Clone(i.addrs),
+		Generation: i.generation,
 	}
 }
 

@@ -101,7 +101,7 @@ func (h *Host) answer(p *packet, c cause, mtu int, now time.Duration) {
 		return
 	}
 	r, e := h.route(src.Addr(), p.iface.scope(src.Addr()), netip.Addr{})
-	if e != 0 {
+	if e != none {
 		return
 	}
 	v4 := src.Addr().Is4()
@@ -144,6 +144,9 @@ func (n *Net) unreachable(p *packet, h *Host, now time.Duration) {
 // refused brings an ICMP message to the socket that has sent what it is about.
 func (h *Host) refused(p *packet, now time.Duration) {
 	r := p.refusal
+	if r.mtu > 0 {
+		h.learnMTU(r.to.Addr(), r.mtu, now)
+	}
 	s := h.sender(r)
 	if s == nil || !s.peer.IsValid() && !s.opts.PeerErrors {
 		h.net.note(now, h.name, "nobody asked", p)

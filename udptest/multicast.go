@@ -29,7 +29,7 @@ func (s *sock) Join(group, source netip.Addr, ifindex int) error {
 		return net.ErrClosed
 	}
 	i, e := s.memberInterface(group, ifindex)
-	if e != 0 {
+	if e != none {
 		return sysErr("setsockopt", e)
 	}
 	at := s.find(group, i.index)
@@ -66,7 +66,7 @@ func (s *sock) Leave(group, source netip.Addr, ifindex int) error {
 		return net.ErrClosed
 	}
 	i, e := s.memberInterface(group, ifindex)
-	if e != 0 {
+	if e != none {
 		return sysErr("setsockopt", e)
 	}
 	at := s.find(group, i.index)
@@ -93,13 +93,13 @@ func (s *sock) memberInterface(group netip.Addr, index int) (*Interface, errno) 
 	}
 	if index == 0 {
 		if i := s.host.multicastInterface(group, 0, netip.Addr{}); i != nil {
-			return i, 0
+			return i, none
 		}
 		return nil, eNODEV
 	}
 	for _, i := range s.host.ifaces {
 		if i.index == index {
-			return i, 0
+			return i, none
 		}
 	}
 	return nil, eNODEV

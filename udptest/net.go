@@ -277,7 +277,7 @@ func (n *Net) Heal() { n.Partition() }
 func (n *Net) pipe(name string) *Pipe {
 	h := fnv.New64a()
 	h.Write([]byte(name))
-	return &Pipe{net: n, name: name, id: h.Sum64(), faults: n.cfg.Faults}
+	return &Pipe{net: n, name: name, id: h.Sum64(), faults: n.cfg.Faults, free: never}
 }
 
 // String draws the network: its segments, hosts, interfaces and what their links

@@ -25,6 +25,7 @@ type packet struct {
 	ttl, ecn uint8
 	refusal  *refusal // what an ICMP message says
 	key      key
+	unit     int // length of its longest fragment, with the header
 
 	stage stage
 	iface *Interface // it left by, or comes to: see stage
@@ -37,10 +38,10 @@ type packet struct {
 type stage uint8
 
 const (
-	onSegment stage = iota // it has passed the link from iface to the segment
-	atLink                 // it is before the link from the segment to iface
-	atHost                 // it has passed that one
-	unresolved             // nobody answers for hop
+	onSegment  stage = iota // it has passed the link from iface to the segment
+	atLink                  // it is before the link from the segment to iface
+	atHost                  // it has passed that one
+	unresolved              // nobody answers for hop
 )
 
 // A key names a datagram: it decides about its fate and about its place among
@@ -62,19 +63,19 @@ const (
 	headerUDP = 8
 )
 
-// size is the length of the IP packet.
-func (p *packet) size() int {
-	n := len(p.data) + headerUDP + header6
-	if p.dst.Addr().Is4() {
-		n -= header6 - header4
+// headers is the length of those of a datagram.
+func headers(to netip.Addr) int {
+	if to.Is4() {
+		return headerUDP + header4
 	}
+	return headerUDP + header6
+}
+
+// size is the length of the IP packet, as if it were in one piece.
+func (p *packet) size() int {
+	n := len(p.data) + headers(p.dst.Addr())
 	if p.refusal != nil { // it quotes both headers
-		n += headerUDP
-		if p.dst.Addr().Is4() {
-			n += header4
-		} else {
-			n += header6
-		}
+		n += headers(p.dst.Addr())
 	}
 	return n
 }

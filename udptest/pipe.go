@@ -52,8 +52,11 @@ func (p *Pipe) Set(f Faults) {
 	defer p.net.mu.Unlock()
 	p.faults = f
 	p.number, p.bad, p.entered, p.losing = 0, false, 0, nil
-	p.free, p.last = 0, 0
+	p.free, p.last = never, 0
 }
+
+// never is before everything: a bucket that is full since then is full.
+const never = time.Duration(math.MinInt64 / 2)
 
 // Faults returns what is set.
 func (p *Pipe) Faults() Faults {
@@ -128,7 +131,7 @@ func (p *Pipe) decide(q *packet, size int, now time.Duration) (to fate) {
 		p.stats.Blocked++
 		return fate{why: "link down"}
 	}
-	if f.MTU > 0 && size > f.MTU {
+	if f.MTU > 0 && q.unit > f.MTU {
 		p.stats.TooBig++
 		return fate{why: "too big"}
 	}

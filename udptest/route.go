@@ -37,26 +37,26 @@ func (h *Host) route(to netip.Addr, index int, src netip.Addr) (route, errno) {
 		if i == nil {
 			return route{}, eNETUNREACH
 		}
-		return h.from(i, to, netip.Addr{}, true), 0
+		return h.from(i, to, netip.Addr{}, true), none
 	case to.IsLoopback(), h.owns(to):
 		r := route{iface: h.lo, hop: to, src: to}
 		if to.Is4() && to.IsLoopback() {
 			r.src = loopback(true)
 		}
-		return r, 0
+		return r, none
 	case src.IsValid() && src.IsLoopback():
 		return route{}, eINVAL // a loopback address does not leave the host
 	}
 	if i := h.onLinkBy(to, index); i != nil {
 		if i.isBroadcast(to) {
-			return h.from(i, to, netip.Addr{}, true), 0
+			return h.from(i, to, netip.Addr{}, true), none
 		}
-		return h.from(i, to, to, false), 0
+		return h.from(i, to, to, false), none
 	}
 	for _, g := range h.gateways {
 		if g.Is4() == to.Is4() {
 			if i := h.onLinkBy(g, index); i != nil {
-				return h.from(i, to, g, false), 0
+				return h.from(i, to, g, false), none
 			}
 		}
 	}

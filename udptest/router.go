@@ -81,7 +81,7 @@ func (h *Host) forward(p *packet, now time.Duration) {
 		return
 	}
 	r, e := h.route(p.dst.Addr(), 0, netip.Addr{})
-	if e != 0 || r.iface == h.lo || r.all || p.src.Addr().IsLinkLocalUnicast() {
+	if e != none || r.iface == h.lo || r.all || p.src.Addr().IsLinkLocalUnicast() {
 		n.note(now, h.name, "no route", p)
 		h.answer(p, noRoute, 0, now)
 		n.free(p)

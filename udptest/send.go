@@ -73,13 +73,21 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 	if (!src.IsValid() || src.IsUnspecified()) && !s.local.IsUnspecified() && !s.local.IsMulticast() {
 		src = s.local.WithZone("")
 	}
-	r, e := h.route(dst, s.outFor(dst), src)
-	if e != 0 {
+	index := m.IfIndex
+	if index == 0 {
+		index = s.outFor(dst)
+	}
+	r, e := h.route(dst, index, src)
+	if e != none {
 		return 0, sysErr("sendto", e)
 	}
 	dst = dst.WithZone("")
 	if r.all && !dst.IsMulticast() && !s.opts.Broadcast {
 		return 0, sysErr("sendto", eACCES)
+	}
+	size, unit := len(m.Data)+headers(dst), h.pathMTU(r.iface, dst, now)
+	if s.opts.DontFragment && size > unit {
+		return 0, sysErr("sendto", eMSGSIZE)
 	}
 	if r.iface.out.faults.Rate > 0 {
 		if wait := s.full(len(m.Data), now); wait > 0 {
@@ -92,6 +100,7 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 	p := h.net.newPacket(m.Data)
 	p.src, p.dst = netip.AddrPortFrom(src, s.port), netip.AddrPortFrom(dst, to.Port())
 	p.ttl, p.ecn = defaultTTL, m.ECN&3
+	p.unit = min(size, unit)
 	p.key = key{origin: s.id, seq: s.sent}
 	s.sent++
 	if r.all && !s.toAll(p, r, now) {
@@ -102,6 +111,45 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 		s.leaving = append(s.leaving, leaving{r.iface.out.free, len(m.Data)})
 	}
 	return 0, nil
+}
+
+// learned is a path's MTU that an ICMP message has told.
+type learned struct {
+	mtu   int
+	until time.Duration
+}
+
+// mtuExpires is net.ipv4.route.mtu_expires.
+const mtuExpires = 10 * time.Minute
+
+// pathMTU is what a host knows about the way to an address.
+func (h *Host) pathMTU(i *Interface, to netip.Addr, now time.Duration) int {
+	if l, ok := h.mtus[to]; ok && now < l.until {
+		return l.mtu
+	}
+	return i.info().MTU
+}
+
+func (h *Host) learnMTU(to netip.Addr, mtu int, now time.Duration) {
+	if h.mtus == nil {
+		h.mtus = make(map[netip.Addr]learned)
+	}
+	h.mtus[to] = learned{mtu, now + mtuExpires}
+}
+
+// MTU implements socket.Socket.
+func (s *sock) MTU(to netip.AddrPort) int {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !to.IsValid() {
+		to = s.peer
+	}
+	r, e := s.host.route(to.Addr(), s.outFor(to.Addr()), s.bound)
+	if e != none || !to.IsValid() {
+		return 0
+	}
+	return s.host.pathMTU(r.iface, to.Addr().WithZone(""), n.now())
 }
 
 // mayWrite says whether the socket may be written to, and whether its host died.

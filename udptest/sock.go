@@ -37,15 +37,15 @@ type sock struct {
 	mu       sync.Mutex
 	queue    []socket.Packet
 	spare    []socket.Packet // memory for the next queue
-	used     int // of the receive buffer, bytes
+	used     int             // of the receive buffer, bytes
 	reports  []socket.Report
 	drops    int64
 	woken    bool
 	closed   bool
 	dead     bool  // the host has crashed
 	fatal    error // ends Serve
-	shut     bool // discarded
-	busy     bool // the Sink is at work
+	shut     bool  // discarded
+	busy     bool  // the Sink is at work
 	idle     sync.Cond
 	deadline time.Time
 
@@ -387,7 +387,7 @@ func (s *sock) Connect(peer netip.AddrPort) error {
 		to = loopback(to.Is4())
 	}
 	r, e := s.host.route(to, s.outFor(to), s.bound)
-	if e != 0 {
+	if e != none {
 		return sysErr("connect", e)
 	}
 	if (r.all || s.host.isBroadcast(to)) && !to.IsMulticast() && !s.opts.Broadcast {
