@@ -126,7 +126,7 @@ func (p *Program) next() (line string, ok bool) {
 }
 
 // Line waits for the next line that matches the regular expression, passing
-// over others, and returns its submatches, the line itself first.
+// over others, and returns the line and then its submatches.
 func (p *Program) Line(expr string) []string {
 	p.t.Helper()
 	re := regexp.MustCompile(expr)
@@ -134,6 +134,7 @@ func (p *Program) Line(expr string) []string {
 	for {
 		for line, ok := p.next(); ok; line, ok = p.next() {
 			if m := re.FindStringSubmatch(line); m != nil {
+				m[0] = line
 				return m
 			}
 		}
