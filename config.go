@@ -36,6 +36,13 @@ type Config struct {
 	// only, and ReusePort means it there.
 	ReuseAddr, ReusePort bool
 
+	// NoOffload keeps the kernel from joining datagrams into trains (UDP_GRO,
+	// UDP_SEGMENT on Linux). Without it several of them may share one read or one
+	// send, many times faster, but the kernel counts a train that it had no room
+	// for as one drop: with it Stats.KernelDrops is exact to the datagram whoever
+	// sends. It is also the way out should a device's offload be faulty.
+	NoOffload bool
+
 	// Timestamps fills [Datagram.Time] with the kernel's receive time. Linux; see
 	// [Info.Timestamps].
 	Timestamps bool
@@ -118,6 +125,6 @@ func (cfg *Config) options() socket.Options {
 		ReadBuffer: cfg.ReadBuffer, WriteBuffer: cfg.WriteBuffer,
 		Broadcast: cfg.Broadcast, ReuseAddr: cfg.ReuseAddr, ReusePort: cfg.ReusePort,
 		Timestamps: cfg.Timestamps, PeerErrors: cfg.PeerErrors, DontFragment: cfg.DontFragment,
-		Control: cfg.Control,
+		NoOffload: cfg.NoOffload, Control: cfg.Control,
 	}
 }

@@ -118,6 +118,7 @@ func (c *Conn) connect(peer netip.AddrPort) error {
 	case !c.family.Has(a):
 		return ErrFamily
 	}
+	c.flushFirst()
 	if err := c.sock.Connect(peer); err != nil {
 		return err
 	}
@@ -190,6 +191,7 @@ func (c *ConnectedConn) Disconnect() (*Conn, error) {
 	case c.peer.Load() == nil:
 		err = os.NewSyscallError("connect", sys.ENOTCONN)
 	default:
+		c.flushFirst()
 		err = c.sock.Disconnect()
 	}
 	if err != nil {

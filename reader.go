@@ -19,6 +19,7 @@ type reader struct {
 	*Conn
 	packets []socket.Packet // of the read that is being handled
 	at, off int             // where the next datagram is: its packet, its offset
+	outbox  *outbox         // nil: nothing gathered
 	taken   bool            // a Queue or Workers answer for the datagram in the counters
 	faults  int             // failed reads since the last good one
 	fatal   error           // the read error that ends it
@@ -45,6 +46,7 @@ var errGoexit = errors.New("udp: a callback ended its goroutine with runtime.Goe
 
 // finish closes everything, in any case.
 func (r *reader) finish() {
+	r.tellFlush(r.flush()) // Goexit in Received left it
 	defer close(r.done)
 	if r.phase.Load() == draining && r.err == nil {
 		r.work.wait(r.closing) // Close, and the end of Shutdown's context, cut it short
@@ -91,6 +93,7 @@ func (r *reader) Packets(ps []socket.Packet) bool {
 	r.packets, r.at, r.off = ps, 0, 0
 	for !r.dispatch() {
 	}
+	r.tellFlush(r.flush())
 	r.packets = nil
 	r.settled.Store(false)
 	return !r.closed()

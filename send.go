@@ -43,6 +43,7 @@ func (c *Conn) sendFrom(b []byte, to netip.AddrPort, from netip.Addr, ecn ECN) e
 // all, is about the message after those, and the rest was not tried. Otherwise
 // it is as [Conn.SendTo].
 func (c *Conn) SendBatch(ms []Message) (int, error) {
+	c.flushFirst()
 	batch := batches.Get().(*[]socket.Message)
 	defer func() {
 		clear(*batch)
@@ -70,10 +71,20 @@ func (c *Conn) SendBatch(ms []Message) (int, error) {
 
 var batches = sync.Pool{New: func() any { return new([]socket.Message) }}
 
-// Flush sends at once what callbacks have gathered; it is for callbacks that
+// Flush sends at once what the calling callback has gathered. While other
+// datagrams of the same read wait to be handled, what Received sends with SendTo,
+// Send and Reply is copied and leaves, in order, when all of them have been
+// handled or 512 messages have come together; Flush is for callbacks that
 // run long after they have sent. Its error is of the first datagram that
-// failed.
-func (c *Conn) Flush() error { return nil }
+// failed; without Flush that error goes to [Config.Logger], and it is counted in
+// any case. From outside callbacks nothing is ever gathered, and Flush does
+// nothing.
+func (c *Conn) Flush() error {
+	if err := c.flushOwn(); err != nil {
+		return c.opError("send", netip.AddrPort{}, err)
+	}
+	return nil
+}
 
 // SetWriteDeadline bounds the waiting of sends, also of those that wait now; a
 // zero t means no deadline.
@@ -166,6 +177,9 @@ func (c *Conn) send(m socket.Message) error {
 	if c.closed() {
 		c.countFailure(net.ErrClosed)
 		return net.ErrClosed
+	}
+	if c.gathers() {
+		return c.reader.gather(m)
 	}
 	if err := c.sock.Send(m); err != nil {
 		return c.sendAgain(m, err)

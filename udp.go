@@ -197,6 +197,7 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.sock.SyscallCon
 // Stopped follows. It may be called again, and then waits the same way. Its
 // error is always nil.
 func (c *Conn) Close() error {
+	c.flushFirst()
 	c.stop()
 	if !c.inside() {
 		<-c.done

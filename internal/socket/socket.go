@@ -45,6 +45,7 @@ type Options struct {
 	ReadBuffer, WriteBuffer int // bytes, 0: the system's default
 	Broadcast               bool
 	ReuseAddr, ReusePort    bool
+	NoOffload               bool // no trains, neither way
 	Timestamps              bool
 	PeerErrors              bool // ICMP reports while unconnected too
 	DontFragment            bool

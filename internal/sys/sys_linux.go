@@ -39,12 +39,10 @@ const firstSegments = 128
 func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info) error {
 	p.inet6, p.family, p.peerErrors = v6, info.Family, o.PeerErrors
 	info.ECN = true
-	info.GRO = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil // Linux 5.0
 	p.segments.Store(1)
 	p.longest.Store(math.MaxInt32)
-	// Asking does not switch it on for every send, as setting it would.
-	if _, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT); err == nil { // Linux 4.18
-		p.segments.Store(firstSegments)
+	if !o.NoOffload {
+		p.offload(fd, info)
 	}
 	// Tried now, so that Info can tell, and left off until there is a peer.
 	info.ErrorQueue = p.setReports(fd, true) == nil
@@ -55,6 +53,15 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 		return errors.ErrUnsupported
 	}
 	return nil
+}
+
+// offload switches trains on, where the kernel has them.
+func (p *packetPath) offload(fd int, info *socket.Info) {
+	info.GRO = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil // Linux 5.0
+	// Asking does not switch it on for every send, as setting it would.
+	if _, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT); err == nil { // Linux 4.18
+		p.segments.Store(firstSegments)
+	}
 }
 
 // setReports switches the error queue for both families of the socket.
