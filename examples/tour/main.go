@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -122,7 +121,7 @@ func (t *tour) refused(ctx context.Context) error {
 		return err
 	}
 	t.say("the client heard: %v", refusal)
-	t.say("is it %q? %v", syscall.ECONNREFUSED, errors.Is(refusal, syscall.ECONNREFUSED))
+	t.say("is that udp.ErrRefused? %v", errors.Is(refusal, udp.ErrRefused))
 
 	if _, err := busy.Disconnect(); err != nil {
 		return err

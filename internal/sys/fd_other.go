@@ -45,3 +45,6 @@ func getsockname(syscall.RawConn) (netip.AddrPort, error) {
 func getpeername(syscall.RawConn) (netip.AddrPort, error) {
 	return netip.AddrPort{}, errors.ErrUnsupported
 }
+
+// Discard implements socket.Socket. There is no read here that does not wait.
+func (c *Conn) Discard() int { return 0 }

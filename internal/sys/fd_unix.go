@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/udpkit/udp/internal/cmsg"
 	"github.com/udpkit/udp/internal/socket"
 )
 
@@ -168,4 +169,42 @@ func zoneIndex(zone string) uint32 {
 	}
 	n, _ := strconv.ParseUint(zone, 10, 32)
 	return uint32(n)
+}
+
+// Discard implements socket.Socket.
+func (c *Conn) Discard() (n int) {
+	onFD(c.rc, func(fd int) error {
+		refuseAll(fd)
+		n = discard(fd)
+		return nil
+	})
+	return n
+}
+
+// discard takes everything that is queued and counts the datagrams. With
+// MSG_TRUNC Linux tells the length that a train had. The limit is for systems
+// whose queue still grows meanwhile.
+func discard(fd int) (total int) {
+	var (
+		oob  [cmsg.Space]byte
+		none [1]byte
+	)
+	for total < 1<<18 {
+		n, oobn, _, _, err := unix.RecvmsgBuffers(fd, [][]byte{none[:]}, oob[:], unix.MSG_TRUNC)
+		switch err {
+		case nil:
+		case unix.EINTR, unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH:
+			continue // an ICMP message's, gone with this call
+		default:
+			return total
+		}
+		var m cmsg.Received
+		cmsg.Parse(oob[:oobn], &m)
+		if m.Segment > 0 && n > 0 {
+			total += (n + m.Segment - 1) / m.Segment
+		} else {
+			total++
+		}
+	}
+	return total
 }

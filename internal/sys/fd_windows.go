@@ -190,3 +190,6 @@ func zoneIndex(zone string) uint32 {
 	n, _ := strconv.ParseUint(zone, 10, 32)
 	return uint32(n)
 }
+
+// Discard implements socket.Socket. There is no read here that does not wait.
+func (c *Conn) Discard() int { return 0 }

@@ -205,28 +205,3 @@ func (r *receiver) fault(errno syscall.Errno) {
 		r.ended = true
 	}
 }
-
-// discard takes everything that is queued and counts the datagrams.
-func discard(fd int) (total int) {
-	var (
-		oob  [cmsg.Space]byte
-		none [1]byte
-	)
-	for {
-		n, oobn, _, _, err := unix.RecvmsgBuffers(fd, [][]byte{none[:]}, oob[:], unix.MSG_DONTWAIT|unix.MSG_TRUNC)
-		switch err {
-		case nil:
-		case unix.EINTR, unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH:
-			continue // an ICMP message's, gone with this call
-		default:
-			return total
-		}
-		var m cmsg.Received
-		cmsg.Parse(oob[:oobn], &m)
-		if m.Segment > 0 && n > 0 {
-			total += (n + m.Segment - 1) / m.Segment
-		} else {
-			total++
-		}
-	}
-}

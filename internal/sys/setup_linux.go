@@ -106,3 +106,11 @@ const (
 	skMeminfoDrops = 8
 	skMeminfoVars  = 9
 )
+
+// refuseAll makes the socket's filter drop everything that arrives from now on;
+// the kernel counts it as it counts what the buffer has no room for.
+func refuseAll(fd int) error {
+	program := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: 1, Filter: &program[0]})
+}

@@ -155,26 +155,6 @@ func (c *Conn) drain(r *receiver) error {
 	return nil
 }
 
-// Discard implements socket.Socket.
-func (c *Conn) Discard() (n int) {
-	onFD(c.rc, func(fd int) error {
-		if err := refuseAll(fd); err != nil {
-			return err
-		}
-		n = discard(fd)
-		return nil
-	})
-	return n
-}
-
-// refuseAll makes the socket's filter drop everything that arrives from now on;
-// the kernel counts it as it counts what the buffer has no room for.
-func refuseAll(fd int) error {
-	program := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
-	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: 1, Filter: &program[0]})
-}
-
 // mmsghdr is struct mmsghdr of recvmmsg(2).
 type mmsghdr struct {
 	hdr unix.Msghdr

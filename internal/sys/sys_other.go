@@ -99,9 +99,6 @@ func (c *Conn) Serve(sink socket.Sink) error {
 	return nil
 }
 
-// Discard implements socket.Socket.
-func (c *Conn) Discard() int { return 0 }
-
 var oobs = sync.Pool{New: func() any { b := make([]byte, 0, 64); return &b }}
 
 // Send implements socket.Socket.
