@@ -31,7 +31,9 @@ type receiver struct {
 	batch   *batch // nil while waiting: an idle socket holds no buffers
 	zones   zoneCache
 	reports bool // the error queue is to be looked at
-	ended   bool // the Sink has said no
+	// draining: a Wake is no reason to leave what is queued.
+	draining bool
+	ended    bool // the Sink has said no
 }
 
 // batch is what one recvmmsg needs.
@@ -104,7 +106,11 @@ func (r *receiver) poll() {
 // step reads and dispatches until nothing is left. It returns true to leave
 // RawConn.Read, and false to wait for more.
 func (r *receiver) step(fd uintptr) bool {
-	for {
+	for first := true; ; first = false {
+		// At least one read each time, or wake-ups would starve reading.
+		if !first && !r.draining && r.conn.path.woken.Load() {
+			return true
+		}
 		if r.reports {
 			// One round, then datagrams: neither starves the other.
 			if r.takeReports(int(fd)); r.ended {

@@ -133,7 +133,10 @@ func (c *Conn) Peer() netip.AddrPort {
 
 // Wake implements socket.Socket: a deadline in the past ends the wait of a
 // reader, and of the next one to come.
-func (c *Conn) Wake() { c.uc.SetReadDeadline(past) }
+func (c *Conn) Wake() {
+	c.path.wake()
+	c.uc.SetReadDeadline(past)
+}
 
 var past = time.Unix(1, 0)
 

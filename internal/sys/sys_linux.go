@@ -26,6 +26,7 @@ type packetPath struct {
 	peerErrors bool        // the error queue is on while unconnected too
 	reports    atomic.Bool // the error queue is on
 	reported   atomic.Bool // a send has met an error: entries wait in the queue
+	woken      atomic.Bool // a Wake that no Woken has answered
 
 	peer4    atomic.Bool  // the peer has an IPv4 address
 	segments atomic.Int32 // datagrams in one train at most, 1: no UDP_SEGMENT
@@ -77,6 +78,9 @@ func (p *packetPath) setReports(fd int, on bool) error {
 	return nil
 }
 
+// wake stops a reader that does not get to waiting, since there is always more.
+func (p *packetPath) wake() { p.woken.Store(true) }
+
 func (c *Conn) peerChanged(peer netip.AddrPort) error {
 	c.path.peer4.Store(peer.Addr().Is4())
 	on := peer.IsValid() || c.path.peerErrors
@@ -109,8 +113,9 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		switch {
 		case r.ended:
 			return nil
-		case errors.Is(err, os.ErrDeadlineExceeded):
+		case errors.Is(err, os.ErrDeadlineExceeded), err == nil:
 			// Cleared first: a Wake from now on is seen by the next wait.
+			c.path.woken.Store(false)
 			c.uc.SetReadDeadline(time.Time{})
 			if c.path.reported.Swap(false) {
 				r.reports = true
@@ -130,7 +135,6 @@ func (c *Conn) Serve(sink socket.Sink) error {
 					r.poll()
 				}
 			}
-		case err == nil:
 		case Classify(err) == Closed:
 			return unwrapOp(err)
 		default:
@@ -151,6 +155,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 // drain lets nothing in any more and takes what is queued.
 func (c *Conn) drain(r *receiver) error {
 	onFD(c.rc, refuseAll)
+	r.draining = true
 	r.poll()
 	return nil
 }

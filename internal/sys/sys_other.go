@@ -21,6 +21,8 @@ import (
 // packetPath has nothing to keep here.
 type packetPath struct{}
 
+func (packetPath) wake() {}
+
 func (packetPath) setup(int, bool, socket.Options, *socket.Info) error { return nil }
 
 func (c *Conn) peerChanged(netip.AddrPort) error { return nil }
@@ -31,8 +33,9 @@ func (c *Conn) currentInfo() socket.Info {
 	return info
 }
 
-// drainWait bounds the wait for a datagram that the kernel had queued already;
-// net.UDPConn can't read without waiting at all.
+// drainWait bounds the wait for a datagram that the kernel had queued already,
+// where it can't be asked whether there is one: net.UDPConn can't read without
+// waiting at all.
 const drainWait = 20 * time.Millisecond
 
 // minSkb is less than any system takes of a receive buffer beside the payload.
@@ -51,19 +54,28 @@ func (c *Conn) Serve(sink socket.Sink) error {
 	)
 	for budget > 0 {
 		if draining {
-			c.uc.SetReadDeadline(time.Now().Add(drainWait))
+			switch waits, known := queued(c.rc); {
+			case !known:
+				c.uc.SetReadDeadline(time.Now().Add(drainWait))
+			case !waits:
+				return nil
+			}
 		}
 		b := buffer.Get()
 		n, oobn, _, from, err := c.uc.ReadMsgUDPAddrPort(b.B, oob)
 		if err != nil {
 			b.Release(1)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				if draining {
+				if _, known := queued(c.rc); draining && !known {
 					return nil
 				}
 				// Cleared first: a Wake from now on is seen by the next read.
 				c.uc.SetReadDeadline(time.Time{})
-				switch sink.Woken() {
+				action := sink.Woken()
+				if draining && action != socket.Stop {
+					continue
+				}
+				switch action {
 				case socket.Soon:
 					c.uc.SetReadDeadline(time.Now().Add(soon))
 				case socket.Drain:

@@ -1,0 +1,7 @@
+//go:build !unix || aix
+
+package sys
+
+import "syscall"
+
+func queued(syscall.RawConn) (waits, known bool) { return false, false }
