@@ -142,7 +142,8 @@ func find(ctx context.Context, s settings, stdout io.Writer) error {
 		return err
 	}
 	defer m.Close()
-	if err := ask(m, s); err != nil {
+	// Out of each interface; it is enough that one works.
+	if _, err := m.SendGroup([]byte(s.id), s.group.Addr(), s.group.Port(), s.ifs...); err != nil {
 		return err
 	}
 	for n := 0; s.count == 0 || n < s.count; n++ {
@@ -151,42 +152,11 @@ func find(ctx context.Context, s settings, stdout io.Writer) error {
 			fmt.Fprintf(stdout, "%v answered %q\n", d.From, d.Data)
 			d.Release()
 		case <-ctx.Done():
-			if n == 0 || n < s.count {
+			if n == 0 || s.count > 0 {
 				return fmt.Errorf("%d answers in %v", n, s.wait)
 			}
 			return nil
 		}
-	}
-	return nil
-}
-
-// ask sends the question out of each interface; it is enough that one works.
-func ask(m *udp.MulticastConn, s settings) error {
-	ifs := s.ifs
-	if len(ifs) == 0 {
-		all, err := net.Interfaces()
-		if err != nil {
-			return err
-		}
-		for i := range all {
-			if all[i].Flags&net.FlagUp != 0 {
-				ifs = append(ifs, &all[i])
-			}
-		}
-	}
-	var errs []error
-	for _, ifi := range ifs {
-		err := m.SetInterface(ifi)
-		if err == nil {
-			err = m.SendTo([]byte(s.id), s.group)
-		}
-		if err == nil {
-			continue
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", ifi.Name, err))
-	}
-	if len(errs) == len(ifs) {
-		return errors.Join(errs...)
 	}
 	return nil
 }

@@ -1,0 +1,46 @@
+package udp_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"syscall"
+
+	"github.com/udpkit/udp"
+)
+
+// The kernel says when a datagram arrived, however late it is handled.
+func ExampleConfig_Listen() {
+	cfg := udp.Config{Timestamps: true}
+	queue := udp.NewQueue(16, udp.Block)
+	c, err := cfg.Listen(context.Background(), "udp4", "127.0.0.1:0", queue)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SendTo(nil, c.LocalAddrPort()); err != nil {
+		log.Fatal(err)
+	}
+	d := <-queue.Datagrams()
+	fmt.Println(d.Time.IsZero())
+	// Output: false
+}
+
+// Options that this package does not have are set on the descriptor.
+func ExampleConn_SyscallConn() {
+	c, err := udp.Listen(context.Background(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		log.Fatal(err)
+	}
+	var typ int
+	cerr := raw.Control(func(fd uintptr) {
+		typ, err = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_TYPE)
+	})
+	fmt.Println(typ == syscall.SOCK_DGRAM, err, cerr)
+	// Output: true <nil> <nil>
+}
