@@ -200,6 +200,8 @@ func (s *settings) echo(ctx context.Context, c Case) (f Figure, used uint64, err
 	f.Sent, f.Received, f.Dropped = out.Sent, out.Received, out.Sent-out.Received
 	f.P50, f.P99, f.P999 = float64(out.P50)/1e3, float64(out.P99)/1e3, float64(out.P999)/1e3
 	switch {
+	case c.Kind == ping && out.Timeouts > 0:
+		err = fmt.Errorf("a reply was lost, or took 3 seconds")
 	case server.Received+lost != out.Sent:
 		err = fmt.Errorf("server: %d received and %d dropped are not the %d sent", server.Received, lost, out.Sent)
 	case server.Sent+server.Errors != server.Received:

@@ -55,7 +55,7 @@ func columns(kind string) []column {
 	if kind != idle {
 		cols = append(cols, column{"CPU ns each", func(r *record, c Case) string { return short(r.median(c, cpuEach)) }})
 	}
-	if kind == receive || kind == send {
+	if kind == receive || kind == send || kind == flood {
 		cols = append(cols, column{"dropped", func(r *record, c Case) string {
 			if l := r.loss(c); l > 0 {
 				return fmt.Sprintf("%.1f%%", 100*l)
