@@ -1,0 +1,153 @@
+//go:build !race
+
+package udp_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/netns"
+)
+
+// Sending, receiving and dispatching allocate nothing: not a single time in
+// bursts of 64, counted over the whole process.
+func TestNothingIsAllocated(t *testing.T) {
+	scenes := []struct{ name, network, address, target string }{
+		{"IPv4", "udp4", "127.0.0.1:0", "127.0.0.1"},
+		{"IPv6", "udp6", "[::1]:0", "::1"},
+		{"IPv4 to a dual-stack socket", "udp", ":0", "127.0.0.1"},
+		{"IPv6 to a dual-stack socket", "udp", ":0", "::1"},
+	}
+	have := networks(t)
+	for _, s := range scenes {
+		t.Run(s.name, func(t *testing.T) {
+			if s.network != "udp4" && len(have) < 2 {
+				t.Skip("no IPv6 here")
+			}
+			allocateNothing(t, s.network, s.address, netip.MustParseAddr(s.target))
+		})
+	}
+}
+
+func TestNothingIsAllocatedWithZones(t *testing.T) {
+	netns.Isolated(t, func() {
+		ns := netns.Self(t)
+		netns.Veth(t, ns, "left", ns, "right")
+		ns.Addr("left", "fe80::1/64")
+		allocateNothing(t, "udp6", "[fe80::1%left]:0", netip.MustParseAddr("fe80::1%left"))
+	})
+}
+
+// allocateNothing runs each way to send and to receive between two sockets.
+func allocateNothing(t *testing.T, network, address string, target netip.Addr) {
+	open := func(t *testing.T, h udp.Handler) (*udp.Conn, netip.AddrPort) {
+		c, err := udp.Listen(t.Context(), network, address, h)
+		require.NoError(t, err)
+		books(t, c)
+		return c, netip.AddrPortFrom(target, c.LocalAddrPort().Port())
+	}
+	payload := make([]byte, 100)
+	each := func(send func() error) func() error {
+		return func() error {
+			for range burst {
+				if err := send(); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+
+	t.Run("SendTo to a Handler", func(t *testing.T) {
+		g := newGauge()
+		_, to := open(t, g)
+		c, _ := open(t, udp.BaseHandler{})
+		noAllocs(t, g.full, each(func() error { return c.SendTo(payload, to) }))
+	})
+	t.Run("SendTo to a Handler that waits for each", func(t *testing.T) {
+		got := make(chan struct{}, 1)
+		full := make(chan struct{}, 1)
+		_, to := open(t, udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { got <- struct{}{} }))
+		c, _ := open(t, udp.BaseHandler{})
+		one := each(func() error {
+			err := c.SendTo(payload, to)
+			<-got
+			return err
+		})
+		noAllocs(t, full, func() error {
+			defer func() { full <- struct{}{} }()
+			return one()
+		})
+	})
+	t.Run("Send to a Handler", func(t *testing.T) {
+		g := newGauge()
+		_, to := open(t, g)
+		c := dial(t, to, udp.BaseHandler{})
+		noAllocs(t, g.full, each(func() error { return c.Send(payload) }))
+	})
+	t.Run("SendBatch to a Handler", func(t *testing.T) {
+		g := newGauge()
+		_, to := open(t, g)
+		c, _ := open(t, udp.BaseHandler{})
+		ms := make([]udp.Message, burst)
+		for i := range ms {
+			ms[i] = udp.Message{Data: payload, To: to}
+		}
+		noAllocs(t, g.full, func() error {
+			_, err := c.SendBatch(ms)
+			return err
+		})
+	})
+	t.Run("Reply to a Handler", func(t *testing.T) {
+		_, to := open(t, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			if err := d.Reply(d.Data); err != nil {
+				t.Error(err)
+			}
+		}))
+		g := newGauge()
+		c, _ := open(t, g)
+		noAllocs(t, g.full, each(func() error { return c.SendTo(payload, to) }))
+	})
+	t.Run("SendTo to a Queue, with Release", func(t *testing.T) {
+		q := udp.NewQueue(burst, udp.Block)
+		_, to := open(t, q)
+		c, _ := open(t, udp.BaseHandler{})
+		send := each(func() error { return c.SendTo(payload, to) })
+		full := make(chan struct{}, 1)
+		noAllocs(t, full, func() error {
+			if err := send(); err != nil {
+				return err
+			}
+			for range burst {
+				d := <-q.Datagrams()
+				d.Release()
+			}
+			full <- struct{}{}
+			return nil
+		})
+	})
+}
+
+// noAllocs runs send, each time waiting until what it sent was received.
+func noAllocs(t *testing.T, full <-chan struct{}, send func() error) {
+	t.Helper()
+	late := time.After(patience)
+	run := func() {
+		if err := send(); err != nil {
+			t.Error(err)
+		}
+		select {
+		case <-full:
+		case <-late:
+			t.Fatal("not everything was received")
+		}
+	}
+	for range 10 {
+		run() // fills the pools
+	}
+	require.Zero(t, testing.AllocsPerRun(100, run), "allocations in a burst of %d", burst)
+}
