@@ -20,6 +20,7 @@
 package netns
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -42,10 +43,20 @@ func (n *NS) IP(args string) string {
 // usable at once (without duplicate address detection).
 func (n *NS) Addr(ifname, prefix string) {
 	n.t.Helper()
-	if strings.Contains(prefix, ":") {
-		prefix += " nodad"
+	if !strings.Contains(prefix, ":") {
+		n.IP("addr add " + prefix + " dev " + ifname)
+		return
 	}
-	n.IP("addr add " + prefix + " dev " + ifname)
+	n.IP("addr add " + prefix + " nodad dev " + ifname)
+	// Linux adds the route to an IPv6 address a little later (addrconf_dad_work in
+	// net/ipv6/addrconf.c); until then what the host sends to itself goes out.
+	address, _, _ := strings.Cut(prefix, "/")
+	n.await(func() error {
+		if n.IP("-6 route show table local "+address+" dev "+ifname) == "" {
+			return fmt.Errorf("%s is not local to %s", address, ifname)
+		}
+		return nil
+	})
 }
 
 // Veth connects two namespaces, which may be one, with a virtual cable: an

@@ -2,7 +2,6 @@ package netns
 
 import (
 	"bytes"
-	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -213,15 +212,27 @@ func (n *NS) veth(name string, index int, other *NS, otherName string, otherInde
 // a cable's first end on some time after its second end came up.
 func (n *NS) AwaitRunning(ifname string) {
 	n.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	n.await(func() error {
 		var ifi *net.Interface
 		var err error
 		n.Do(func() { ifi, err = net.InterfaceByName(ifname) })
-		if err == nil && ifi.Flags&net.FlagRunning != 0 {
+		if err == nil && ifi.Flags&net.FlagRunning == 0 {
+			err = fmt.Errorf("%s is not running", ifname)
+		}
+		return err
+	})
+}
+
+// await tries f until it succeeds.
+func (n *NS) await(f func() error) {
+	n.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		err := f()
+		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			n.t.Fatalf("%s is not running: %v", ifname, errors.Join(err, os.ErrDeadlineExceeded))
+			n.t.Fatal(err)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -100,5 +101,26 @@ func TestCommandsRunInside(t *testing.T) {
 		}
 		n.Command("nft", "add table inet filter")
 		require.Contains(t, n.Command("nft", "list ruleset"), "table inet filter")
+	})
+}
+
+// A host can send to an address of its own as soon as it has it.
+func TestAddrIsUsableAtOnce(t *testing.T) {
+	netns.Run(t, func() {
+		for i := range 20 {
+			ns := netns.New(t)
+			netns.Veth(t, ns, "left", ns, "right")
+			ns.Addr("left", "fe80::1/64")
+			ns.Do(func() {
+				pc, err := net.ListenPacket("udp6", "[fe80::1%left]:0")
+				require.NoError(t, err, i)
+				defer pc.Close()
+				_, err = pc.WriteTo([]byte("x"), pc.LocalAddr())
+				require.NoError(t, err, i)
+				require.NoError(t, pc.SetReadDeadline(time.Now().Add(10*time.Second)))
+				_, _, err = pc.ReadFrom(make([]byte, 1))
+				require.NoError(t, err, i)
+			})
+		}
 	})
 }
