@@ -29,11 +29,9 @@ func (z *zoneCache) addrPort(sa *unix.RawSockaddrInet6, n int) netip.AddrPort {
 		sa4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
 		return netip.AddrPortFrom(netip.AddrFrom4(sa4.Addr), ntohs(sa4.Port))
 	case sa.Family == unix.AF_INET6 && n >= unix.SizeofSockaddrInet6:
-		a := netip.AddrFrom16(sa.Addr)
-		if sa.Scope_id != 0 {
+		a := netip.AddrFrom16(sa.Addr).Unmap()
+		if sa.Scope_id != 0 && a.Is6() {
 			a = a.WithZone(z.zone(sa.Scope_id))
-		} else {
-			a = a.Unmap()
 		}
 		return netip.AddrPortFrom(a, ntohs(sa.Port))
 	}

@@ -73,6 +73,7 @@ type sender struct {
 	names   [maxTrains]unix.RawSockaddrInet6
 	control [maxTrains][controlSize]byte
 	count   [maxTrains]int // datagrams of each
+	pieces  [maxTrains]int // iovecs of each
 	iovs    []unix.Iovec
 	used    int // of iovs, at most, since it came from the pool
 	zones   zoneCache
@@ -93,6 +94,7 @@ func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {
 	s := senderPool.Get().(*sender)
 	s.conn = c
 	defer s.giveBack()
+	var before *limits // of trains, when a train was refused
 	for sent < n {
 		s.pack(ms[sent:])
 		if err := c.rc.Write(s.step); err != nil {
@@ -104,12 +106,32 @@ func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {
 		if s.errno == 0 {
 			continue
 		}
-		if s.count[s.sent] > 1 && c.path.degrade(s.errno, s.count[s.sent], len(ms[sent].Data)) {
-			continue // nothing of that train has left
+		if s.count[s.sent] > 1 {
+			was := c.path.limits()
+			if c.path.degrade(s.errno, s.count[s.sent], len(ms[sent].Data)) {
+				if before == nil {
+					before = &was
+				}
+				continue // nothing of that train has left
+			}
+		} else if before != nil {
+			c.path.restore(*before) // alone it is refused too: it was not the train
 		}
 		return sent, sysErr("sendmmsg", s.errno)
 	}
 	return sent, nil
+}
+
+// limits is how long trains and their datagrams may be.
+type limits struct{ segments, longest int32 }
+
+func (p *packetPath) limits() limits {
+	return limits{p.segments.Load(), p.longest.Load()}
+}
+
+func (p *packetPath) restore(l limits) {
+	p.segments.Store(l.segments)
+	p.longest.Store(l.longest)
 }
 
 // degrade lowers what trains may be after one was refused, so that the same
@@ -162,8 +184,8 @@ func (s *sender) pack(ms []socket.Message) {
 	for i := range s.trains {
 		h := &s.hdrs[i].hdr
 		h.Iov = &s.iovs[at]
-		h.SetIovlen(s.count[i])
-		at += s.count[i]
+		h.SetIovlen(s.pieces[i])
+		at += s.pieces[i]
 	}
 }
 
@@ -220,16 +242,30 @@ func (s *sender) add(ms []socket.Message) {
 		h.Control = &b[0]
 		h.SetControllen(len(b))
 	}
+	start := len(s.iovs)
 	for j := range ms {
-		iov := unix.Iovec{}
-		if data := ms[j].Data; len(data) > 0 {
-			iov.Base = &data[0]
-			iov.SetLen(len(data))
-		}
-		s.iovs = append(s.iovs, iov)
+		s.append(ms[j].Data, start)
 	}
-	s.count[i] = len(ms)
+	s.count[i], s.pieces[i] = len(ms), len(s.iovs)-start
 	s.trains++
+}
+
+// append adds a payload to the iovecs from start on. What lies behind the last
+// one in memory, as gathered replies do, makes that one longer.
+func (s *sender) append(data []byte, start int) {
+	if len(data) == 0 {
+		s.iovs = append(s.iovs, unix.Iovec{})
+		return
+	}
+	if n := len(s.iovs); n > start {
+		if last := &s.iovs[n-1]; uintptr(unsafe.Pointer(last.Base))+uintptr(last.Len) == uintptr(unsafe.Pointer(&data[0])) {
+			last.SetLen(int(last.Len) + len(data))
+			return
+		}
+	}
+	iov := unix.Iovec{Base: &data[0]}
+	iov.SetLen(len(data))
+	s.iovs = append(s.iovs, iov)
 }
 
 // toIPv4 says whether a message goes to an IPv4 address.
@@ -243,7 +279,7 @@ func (s *sender) toIPv4(m *socket.Message) bool {
 // send is called by RawConn.Write while the socket is writable.
 func (s *sender) send(fd uintptr) bool {
 	for s.sent < s.trains {
-		n, errno := sendmmsg(fd, s.hdrs[s.sent:s.trains])
+		n, errno := s.conn.path.sendmmsg(fd, s.hdrs[s.sent:s.trains])
 		switch errno {
 		case 0:
 			s.sent += n

@@ -28,7 +28,8 @@ type packetPath struct {
 	reported   atomic.Bool // a send has met an error: entries wait in the queue
 	woken      atomic.Bool // a Wake that no Woken has answered
 
-	peer4    atomic.Bool  // the peer has an IPv4 address
+	peer4    atomic.Bool // the peer has an IPv4 address
+	sendmmsg func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
 	segments atomic.Int32 // datagrams in one train at most, 1: no UDP_SEGMENT
 	longest  atomic.Int32 // payload that a train's device has not refused
 }
@@ -39,6 +40,7 @@ const firstSegments = 128
 
 func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info) error {
 	p.inet6, p.family, p.peerErrors = v6, info.Family, o.PeerErrors
+	p.sendmmsg = sendmmsg
 	info.ECN = true
 	p.segments.Store(1)
 	p.longest.Store(math.MaxInt32)

@@ -1,0 +1,242 @@
+//go:build !udpbasic
+
+package sys
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/socket"
+)
+
+func open(t *testing.T, network, addr string, o socket.Options) *Conn {
+	t.Helper()
+	s, err := Kernel{}.Open(context.Background(), network, netip.MustParseAddrPort(addr), o)
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	return s.(*Conn)
+}
+
+// messages makes datagrams of the given sizes, numbered as far as they have room.
+func messages(to netip.AddrPort, sizes ...int) []socket.Message {
+	ms := make([]socket.Message, len(sizes))
+	for i, n := range sizes {
+		ms[i] = socket.Message{Data: payload(i, n), To: to}
+	}
+	return ms
+}
+
+func payload(i, n int) []byte {
+	b := make([]byte, n)
+	for j := range b {
+		b[j] = byte(i + j)
+	}
+	if n >= 4 {
+		binary.BigEndian.PutUint32(b, uint32(i))
+	}
+	return b
+}
+
+func TestTrainsAreNeighboursOfOneKind(t *testing.T) {
+	a, b := netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.1:2")
+	v6 := netip.MustParseAddrPort("[::1]:1")
+	long := func(n int) (ns []int) {
+		for range n {
+			ns = append(ns, 1000)
+		}
+		return ns
+	}
+	other := func(change func(m *socket.Message)) []socket.Message {
+		ms := messages(a, 5, 5, 5)
+		change(&ms[2])
+		return ms
+	}
+	for name, c := range map[string]struct {
+		ms                []socket.Message
+		segments, longest int
+		want              int
+	}{
+		"one alone":                           {messages(a, 5), 64, 1 << 20, 1},
+		"equal ones":                          {messages(a, 5, 5, 5), 64, 1 << 20, 3},
+		"the last may be shorter":             {messages(a, 5, 5, 3), 64, 1 << 20, 3},
+		"a shorter one ends it":               {messages(a, 5, 3, 5), 64, 1 << 20, 2},
+		"a longer one does not fit":           {messages(a, 5, 5, 6), 64, 1 << 20, 2},
+		"an empty one is none":                {messages(a, 5, 5, 0), 64, 1 << 20, 2},
+		"an empty one starts none":            {messages(a, 0, 0), 64, 1 << 20, 1},
+		"not more than the kernel takes":      {messages(a, 5, 5, 5, 5), 3, 1 << 20, 3},
+		"not longer than IPv4 carries":        {messages(a, long(70)...), 64, 1 << 20, 64},
+		"IPv4 has room for 65,507 bytes":      {messages(a, 32753, 32754), 64, 1 << 20, 1},
+		"IPv4 has room for exactly that":      {messages(a, 32754, 32753), 64, 1 << 20, 2},
+		"IPv6 has room for 65,487 bytes":      {messages(v6, 32744, 32744), 64, 1 << 20, 1},
+		"IPv6 has room for exactly that":      {messages(v6, 32744, 32743), 64, 1 << 20, 2},
+		"connected: the lower of the two":     {messages(netip.AddrPort{}, 32744, 32744), 64, 1 << 20, 1},
+		"datagrams a device has refused":      {messages(a, 1000, 1000), 64, 999, 1},
+		"another destination ends it":         {other(func(m *socket.Message) { m.To = b }), 64, 1 << 20, 2},
+		"another source ends it":              {other(func(m *socket.Message) { m.From = a.Addr() }), 64, 1 << 20, 2},
+		"another ECN ends it":                 {other(func(m *socket.Message) { m.ECN = 2 }), 64, 1 << 20, 2},
+		"another interface ends it":           {other(func(m *socket.Message) { m.IfIndex = 1 }), 64, 1 << 20, 2},
+		"segments of one are no train at all": {messages(a, 5, 5), 1, 1 << 20, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, c.want, train(c.ms, c.segments, c.longest))
+		})
+	}
+}
+
+// arrive checks that what was sent arrives at r, whole and in order.
+func arrive(t *testing.T, r *net.UDPConn, ms []socket.Message) {
+	t.Helper()
+	b := make([]byte, 1<<16)
+	for i := range ms {
+		n, err := r.Read(b)
+		require.NoError(t, err)
+		require.Equal(t, ms[i].Data, b[:n:n], "datagram %d", i)
+	}
+}
+
+func TestABatchArrivesWholeAndInOrder(t *testing.T) {
+	for _, network := range []string{"udp4", "udp6"} {
+		for _, connected := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s connected %v", network, connected), func(t *testing.T) {
+				wildcard, loopback := "0.0.0.0:0", "127.0.0.1:0"
+				if network == "udp6" {
+					wildcard, loopback = "[::]:0", "[::1]:0"
+				}
+				r, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(loopback)))
+				require.NoError(t, err)
+				defer r.Close()
+				s := open(t, network, wildcard, socket.Options{})
+				to := unmap(r.LocalAddr().(*net.UDPAddr).AddrPort())
+				if connected {
+					require.NoError(t, s.Connect(to))
+					to = netip.AddrPort{}
+				}
+				ms := messages(to, 10, 10, 10, 4, 0, 0, 10, 300, 300, 20, 1, 0)
+				n, err := s.SendBatch(ms)
+				require.NoError(t, err)
+				require.Equal(t, len(ms), n)
+				arrive(t, r, ms)
+			})
+		}
+	}
+}
+
+func TestABatchLongerThanOneCallAndOneTrainIsSentWhole(t *testing.T) {
+	r, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	defer r.Close()
+	s := open(t, "udp4", "127.0.0.1:0", socket.Options{})
+	to := r.LocalAddr().(*net.UDPAddr).AddrPort()
+	sizes := make([]int, 300)
+	for i := range sizes {
+		sizes[i] = 8 + i%2 // no two neighbours alike: each goes alone, or with one shorter
+	}
+	ms := messages(to, sizes...)
+	for len(ms) > 0 {
+		// In parts that the receiver's buffer has room for.
+		part := ms[:min(len(ms), 100)]
+		n, err := s.SendBatch(part)
+		require.NoError(t, err)
+		require.Equal(t, len(part), n)
+		arrive(t, r, part)
+		ms = ms[len(part):]
+	}
+}
+
+func TestARefusedTrainLeavesAsDatagrams(t *testing.T) {
+	// segmented says whether a message carries UDP_SEGMENT.
+	segmented := func(h *mmsghdr) bool { return h.hdr.Iovlen > 1 }
+	for name, c := range map[string]struct {
+		errno        syscall.Errno
+		refuse       func(count int) bool
+		wantSegments int32
+		wantLongest  int32
+	}{
+		"a device without checksum offload": {unix.EIO, func(count int) bool { return count > 1 }, 1, 1<<31 - 1},
+		"a kernel that takes 64":            {unix.EINVAL, func(count int) bool { return count > 64 }, 64, 1<<31 - 1},
+		"datagrams over the MTU":            {unix.EINVAL, func(count int) bool { return count > 1 }, 64, 99},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+			require.NoError(t, err)
+			defer r.Close()
+			s := open(t, "udp4", "127.0.0.1:0", socket.Options{})
+			refused := 0
+			s.path.sendmmsg = func(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
+				for i := range hs {
+					if segmented(&hs[i]) && c.refuse(int(hs[i].hdr.Iovlen)) {
+						if i > 0 {
+							return sendmmsg(fd, hs[:i]) // as the kernel does: what comes before leaves
+						}
+						refused++
+						return 0, c.errno
+					}
+				}
+				return sendmmsg(fd, hs)
+			}
+			to := r.LocalAddr().(*net.UDPAddr).AddrPort()
+			sizes := []int{7}
+			for range 100 {
+				sizes = append(sizes, 100)
+			}
+			for range 2 {
+				ms := messages(to, sizes...)
+				n, err := s.SendBatch(ms)
+				require.NoError(t, err)
+				require.Equal(t, len(ms), n)
+				arrive(t, r, ms)
+			}
+			require.Equal(t, c.wantSegments, s.path.segments.Load())
+			require.Equal(t, c.wantLongest, s.path.longest.Load())
+			require.LessOrEqual(t, refused, 2, "what a device can't do is remembered")
+		})
+	}
+}
+
+func TestAnErrorThatIsNotTheTrainsCostsNoTrains(t *testing.T) {
+	s := open(t, "udp6", "[::1]:0", socket.Options{})
+	ms := messages(s.Local(), 10, 10, 10)
+	for i := range ms {
+		ms[i].From = netip.MustParseAddr("2001:db8::77") // not ours: EINVAL
+	}
+	n, err := s.SendBatch(ms)
+	require.Zero(t, n)
+	require.ErrorIs(t, err, unix.EINVAL)
+	require.EqualValues(t, firstSegments, s.path.segments.Load())
+	require.EqualValues(t, 1<<31-1, s.path.longest.Load())
+}
+
+func TestDatagramsOverTheMTULeaveAsFragments(t *testing.T) {
+	netns.Run(t, func() {
+		here, there := netns.New(t), netns.New(t)
+		netns.Veth(t, here, "left", there, "right")
+		here.Addr("left", "192.0.2.1/24")
+		there.Addr("right", "192.0.2.2/24")
+		var (
+			s *Conn
+			r *net.UDPConn
+		)
+		here.Do(func() { s = open(t, "udp4", "192.0.2.1:0", socket.Options{}) })
+		there.Do(func() {
+			var err error
+			r, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(192, 0, 2, 2)})
+			require.NoError(t, err)
+		})
+		defer r.Close()
+		ms := messages(r.LocalAddr().(*net.UDPAddr).AddrPort(), 1000, 1000, 4000, 4000, 4000, 900, 900)
+		n, err := s.SendBatch(ms)
+		require.NoError(t, err)
+		require.Equal(t, len(ms), n)
+		arrive(t, r, ms)
+		require.EqualValues(t, 3999, s.path.longest.Load(), "4,000 bytes do not fit a segment of 1,500")
+	})
+}
