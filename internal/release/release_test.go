@@ -1,0 +1,161 @@
+// Package release checks what users get: the module as the proxies hand it out,
+// and the README.
+package release
+
+import (
+	"archive/zip"
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/module"
+	modzip "golang.org/x/mod/zip"
+)
+
+const path = "github.com/udpkit/udp"
+
+// root is the top of the repository.
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	return dir
+}
+
+// run runs a program in a directory and returns what it wrote to stdout. The
+// test fails when it does.
+func run(t *testing.T, dir string, env []string, name string, args ...string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, append(os.Environ(), env...), &out, &errs
+	require.NoError(t, cmd.Run(), "%s %s:\n%s%s", name, strings.Join(args, " "), &out, &errs)
+	return strings.TrimSpace(out.String())
+}
+
+// proxy makes a directory that GOPROXY can name, with one version of the module:
+// the last commit. It returns the zip file, too.
+func proxy(t *testing.T) (dir, version, file string) {
+	t.Helper()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip(err)
+	}
+	if _, err := os.Stat(filepath.Join(root(t), ".git")); err != nil {
+		t.Skip("this is not the repository: ", err)
+	}
+	repository := filepath.Join(t.TempDir(), "clone") // .git may be a file (git-worktree(1))
+	run(t, ".", nil, "git", "clone", "-q", "--shared", root(t), repository)
+	commit := run(t, repository, nil, "git", "log", "-1", "--format=%H %cI")
+	hash, date, _ := strings.Cut(commit, " ")
+	committed, err := time.Parse(time.RFC3339, date)
+	require.NoError(t, err)
+	version = module.PseudoVersion("v0", "", committed.UTC(), hash[:12])
+
+	dir = filepath.Join(t.TempDir(), "proxy")
+	versions := filepath.Join(dir, filepath.FromSlash(path), "@v")
+	require.NoError(t, os.MkdirAll(versions, 0o755))
+	file = filepath.Join(versions, version+".zip")
+	f, err := os.Create(file)
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, modzip.CreateFromVCS(f, module.Version{Path: path, Version: version}, repository, hash, ""))
+
+	info, err := json.Marshal(map[string]any{"Version": version, "Time": committed.UTC()})
+	require.NoError(t, err)
+	for name, content := range map[string]string{
+		"@latest":                 string(info),
+		"@v/list":                 "",
+		"@v/" + version + ".info": string(info),
+		"@v/" + version + ".mod":  run(t, repository, nil, "git", "show", hash+":go.mod") + "\n",
+	} {
+		name = filepath.Join(dir, filepath.FromSlash(path), filepath.FromSlash(name))
+		require.NoError(t, os.WriteFile(name, []byte(content), 0o644))
+	}
+	return dir, version, file
+}
+
+// contents returns the files of the module by their names.
+func contents(t *testing.T, version, file string) map[string]string {
+	t.Helper()
+	r, err := zip.OpenReader(file)
+	require.NoError(t, err)
+	defer r.Close()
+	files := make(map[string]string)
+	for _, f := range r.File {
+		in, err := f.Open()
+		require.NoError(t, err)
+		var b bytes.Buffer
+		_, err = b.ReadFrom(in)
+		require.NoError(t, err)
+		require.NoError(t, in.Close())
+		name, ok := strings.CutPrefix(f.Name, path+"@"+version+"/")
+		require.True(t, ok, f.Name)
+		files[name] = b.String()
+	}
+	return files
+}
+
+func TestModuleHoldsTheLibraryAndNoNestedModule(t *testing.T) {
+	_, version, file := proxy(t)
+	files := contents(t, version, file)
+	for _, name := range []string{"go.mod", "LICENSE", "README.md", "CHANGELOG.md", "doc.go", "udp.go", "examples/tour/main.go"} {
+		require.Contains(t, files, name)
+	}
+	for name := range files {
+		require.False(t, name != "go.mod" && filepath.Base(name) == "go.mod", name)
+		require.False(t, strings.HasPrefix(name, "bench/"), name)
+		require.False(t, strings.HasPrefix(name, "internal/release/"), name)
+	}
+}
+
+// snippet matches the README's Go programs.
+var snippet = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
+
+// A module outside the tree gets this one as the README says, and its snippets
+// build there as they stand.
+func TestReadmeSnippetsBuildInAFreshModule(t *testing.T) {
+	dir, version, file := proxy(t)
+	readme := contents(t, version, file)["README.md"]
+	snippets := snippet.FindAllStringSubmatch(readme, -1)
+	require.GreaterOrEqual(t, len(snippets), 2, "a server and a client")
+	require.Equal(t, strings.Count(readme, "```go"), len(snippets))
+
+	fresh := t.TempDir()
+	downloads := filepath.Join(run(t, ".", nil, "go", "env", "GOMODCACHE"), "cache", "download")
+	env := []string{
+		"GOPROXY=" + fileURL(dir) + "," + fileURL(downloads) + "," + run(t, ".", nil, "go", "env", "GOPROXY"),
+		"GOMODCACHE=" + filepath.Join(fresh, "cache"), // nothing of this version stays behind
+		"GONOSUMDB=" + path, "GOFLAGS=-modcacherw", "GOWORK=off",
+	}
+	for _, s := range snippets {
+		program, err := os.MkdirTemp(fresh, "program")
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(program, "main.go"), []byte(s[1]), 0o644))
+		run(t, program, env, "go", "mod", "init", "example.com/fresh")
+		command := regexp.MustCompile(`(?m)^ +(go get \S+)$`).FindStringSubmatch(readme)
+		require.NotNil(t, command, "the README says how to get it")
+		get := strings.Fields(command[1])
+		run(t, program, env, get[0], get[1:]...)
+		require.Equal(t, version, run(t, program, env, "go", "list", "-m", "-f", "{{.Version}}", path))
+		run(t, program, env, "go", "vet", ".")
+		run(t, program, env, "go", "build", "-o", "program"+suffix(), ".")
+		require.Equal(t, strings.TrimSpace(s[1]), run(t, program, env, "gofmt", "main.go"), "gofmt")
+	}
+}
+
+func fileURL(dir string) string { return "file://" + filepath.ToSlash(dir) }
+
+func suffix() string {
+	if runtime.GOOS == "windows" {
+		return ".exe"
+	}
+	return ""
+}
