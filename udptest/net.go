@@ -204,6 +204,10 @@ func (n *Net) host(name string) (*Host, error) {
 	return h, nil
 }
 
+func (s *Segment) has(h *Host) bool {
+	return slices.ContainsFunc(s.ifaces, func(i *Interface) bool { return i.host == h })
+}
+
 // Name gives addresses a host name, as an entry of the DNS would.
 func (n *Net) Name(name string, addrs ...string) {
 	n.locked(func() error {
@@ -232,9 +236,7 @@ func (n *Net) Path(from, to *Host) *Pipe {
 		if from == nil || to == nil || from.net != n || to.net != n {
 			return fmt.Errorf("udptest: a path needs two hosts of this network")
 		}
-		if !slices.ContainsFunc(from.ifaces, func(i *Interface) bool {
-			return i.seg != nil && slices.ContainsFunc(i.seg.ifaces, func(j *Interface) bool { return j.host == to })
-		}) {
+		if !slices.ContainsFunc(n.segments, func(s *Segment) bool { return s.has(from) && s.has(to) }) {
 			return fmt.Errorf("udptest: %s and %s share no segment", from.name, to.name)
 		}
 		key := [2]*Host{from, to}
@@ -300,7 +302,8 @@ func (n *Net) String() string {
 				}
 			}
 			for _, other := range n.hosts {
-				if p := n.paths[[2]*Host{ifi.host, other}]; p != nil && p.faults.String() != "" {
+				p := n.paths[[2]*Host{ifi.host, other}]
+				if p != nil && p.faults.String() != "" && s.has(other) {
 					fmt.Fprintf(&b, "%s    to %s: %s\n", stem, other.name, p.faults.String())
 				}
 			}

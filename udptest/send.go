@@ -186,7 +186,7 @@ func (s *sock) full(n int, now time.Duration) (wait time.Duration) {
 // await waits for room, the deadline or a Close.
 func (s *sock) await(room time.Duration) error {
 	s.mu.Lock()
-	deadline := s.deadline
+	deadline, changed := s.deadline, s.writable
 	s.mu.Unlock()
 	if !deadline.IsZero() {
 		room = min(room, time.Until(deadline))
@@ -195,8 +195,7 @@ func (s *sock) await(room time.Duration) error {
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-s.writable: // the deadline has changed, or the socket is closed
-		signal(s.writable) // for others that wait
+	case <-changed: // the deadline, or the socket is closed
 	}
 	_, err := s.mayWrite()
 	return err

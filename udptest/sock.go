@@ -50,7 +50,7 @@ type sock struct {
 	deadline time.Time
 
 	readable chan struct{} // something has changed for Serve
-	writable chan struct{} // something has changed for a sender that waits
+	writable chan struct{} // closed, and replaced, when something has changed for senders that wait
 }
 
 // leaving is a datagram that waits before a link with a rate.
@@ -79,7 +79,7 @@ func newSock(h *Host, f socket.Family, o socket.Options) *sock {
 	s := &sock{
 		host: h, id: h.id<<32 | h.opened, family: f, opts: o,
 		ttl: [2]int{1, 1}, loop: [2]bool{true, true},
-		readable: make(chan struct{}, 1), writable: make(chan struct{}, 1),
+		readable: make(chan struct{}, 1), writable: make(chan struct{}),
 	}
 	s.idle.L = &s.mu
 	return s
@@ -317,10 +317,10 @@ func (s *sock) Close() error {
 	}
 	s.closed = true
 	s.empty()
+	s.wakeSenders()
 	s.mu.Unlock()
 	s.idle.Broadcast()
 	signal(s.readable)
-	signal(s.writable)
 	return nil
 }
 
@@ -341,8 +341,14 @@ func (s *sock) SetWriteDeadline(t time.Time) error {
 		return net.ErrClosed
 	}
 	s.deadline = t
-	signal(s.writable)
+	s.wakeSenders()
 	return nil
+}
+
+// wakeSenders needs s.mu.
+func (s *sock) wakeSenders() {
+	close(s.writable)
+	s.writable = make(chan struct{})
 }
 
 // Drops implements socket.Socket.
