@@ -95,8 +95,9 @@ const maxPayload = 65535
 
 // check finds what can't work in c and fills in what is zero.
 func (cfg *Config) check(h Handler) error {
+	f, isFunc := h.(HandlerFunc)
 	switch {
-	case h == nil:
+	case h == nil, isFunc && f == nil:
 		return fmt.Errorf("nil Handler: %w", os.ErrInvalid)
 	case cfg.ReadBuffer < 0, cfg.WriteBuffer < 0:
 		return fmt.Errorf("negative buffer size: %w", os.ErrInvalid)

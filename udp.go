@@ -20,11 +20,13 @@ type Conn struct {
 	sock    socket.Socket
 	source  socket.Network
 	handler Handler
-	cfg     Config
-	network string
-	family  socket.Family
-	log     limitedLog
-	stats   counters
+	// function is the handler when it is a HandlerFunc.
+	function HandlerFunc
+	cfg      Config
+	network  string
+	family   socket.Family
+	log      limitedLog
+	stats    counters
 
 	callback atomic.Uintptr                 // goid of the goroutine that runs callbacks
 	phase    atomic.Int32                   // running … stopping
@@ -143,6 +145,7 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 		log:     limitedLog{to: cfg.Logger},
 		closing: make(chan struct{}), done: make(chan struct{}),
 	}
+	c.function, _ = h.(HandlerFunc)
 	c.connected.Conn, c.multicast.Conn, c.reader.Conn = c, c, c
 	c.checkGroups = !sock.Info().MulticastFilter
 	c.learnLocal()
