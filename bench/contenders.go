@@ -50,6 +50,7 @@ var contenders = map[string][]contender{
 		{"udp-sendto", "udp SendTo", peer, "sendto"},
 		{"udp-send", "udp Send, connected", peer, "send"},
 		{"c-gso", "C send and UDP_SEGMENT", ref, "gso"},
+		{"c-gso-iov", "C sendmsg and UDP_SEGMENT, a buffer each", ref, "gso-iov"},
 		{"c-sendmmsg", "C sendmmsg", ref, "sendmmsg"},
 		{"c-sendto", "C sendto", ref, "sendto"},
 		{"net", "net WriteToUDPAddrPort", peer, "net"},

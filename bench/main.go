@@ -29,7 +29,7 @@ type settings struct {
 	sources            string
 	who                *regexp.Regexp
 	receiver, sender   string // cores, as taskset has them
-	sockets            int
+	sockets, nice      int
 	jsonFile, fromFile string
 	docs               string
 }
@@ -60,6 +60,7 @@ func run() error {
 	})
 	flag.StringVar(&s.receiver, "receiver", strconv.Itoa(min(1, runtime.NumCPU()-1)), "`cores` of receivers and servers, as in taskset -c")
 	flag.StringVar(&s.sender, "sender", "0", "`cores` of senders and clients, as in taskset -c")
+	flag.IntVar(&s.nice, "nice", 0, "priority of the programs, as in nice -n: -20 where others need the cores too")
 	flag.IntVar(&s.sockets, "sockets", 10000, "idle sockets")
 	flag.StringVar(&s.jsonFile, "json", "", "write all figures to this `file`")
 	flag.StringVar(&s.fromFile, "from", "", "report on the figures in this `file`; measure nothing")

@@ -80,7 +80,7 @@ func (s *settings) receive(ctx context.Context, c Case) (f Figure, used uint64, 
 	if !ok {
 		return f, 0, fmt.Errorf("no source %q", c.Source)
 	}
-	p, err := start(ctx, s.receiver, s.command(c.find(), "receive"), "size", c.Size)
+	p, err := s.start(ctx, s.receiver, s.command(c.find(), "receive"), "size", c.Size)
 	if err != nil {
 		return f, 0, err
 	}
@@ -120,7 +120,7 @@ func (s *settings) receive(ctx context.Context, c Case) (f Figure, used uint64, 
 
 // send measures what a sender gives to the kernel, with a receiver in C.
 func (s *settings) send(ctx context.Context, c Case) (f Figure, used uint64, err error) {
-	p, err := start(ctx, s.receiver, []string{s.bin + "/ref", "receive", "gro"}, "size", c.Size)
+	p, err := s.start(ctx, s.receiver, []string{s.bin + "/ref", "receive", "gro"}, "size", c.Size)
 	if err != nil {
 		return f, 0, err
 	}
@@ -171,7 +171,7 @@ func account(in outcome, drops uint64, out outcome) error {
 
 // echo measures an echo server with a client in C.
 func (s *settings) echo(ctx context.Context, c Case) (f Figure, used uint64, err error) {
-	p, err := start(ctx, s.receiver, s.command(c.find(), "echo"), "size", c.Size)
+	p, err := s.start(ctx, s.receiver, s.command(c.find(), "echo"), "size", c.Size)
 	if err != nil {
 		return f, 0, err
 	}
@@ -216,13 +216,13 @@ func (s *settings) echo(ctx context.Context, c Case) (f Figure, used uint64, err
 func (s *settings) client(ctx context.Context, command []string, c Case, port int) (outcome, error) {
 	args := []any{"size", c.Size, "port", port, "seconds", s.seconds}
 	switch {
-	case c.Who == "c-gso":
+	case c.Who == "c-gso", c.Who == "c-gso-iov":
 		args = append(args, "segments", longest) // or what the kernel takes
 	case c.Kind == flood:
 		// No more than 2 MiB, which fits into the sockets' buffers.
 		args = append(args, "window", min(1024, 2<<20/c.Size))
 	}
-	p, err := start(ctx, s.sender, command, args...)
+	p, err := s.start(ctx, s.sender, command, args...)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -232,7 +232,7 @@ func (s *settings) client(ctx context.Context, command []string, c Case, port in
 
 // idle measures what sockets cost that have received once.
 func (s *settings) idle(ctx context.Context, c Case) (f Figure, used uint64, err error) {
-	p, err := start(ctx, "", s.command(c.find(), "idle"), "sockets", s.sockets)
+	p, err := s.start(ctx, "", s.command(c.find(), "idle"), "sockets", s.sockets)
 	if err != nil {
 		return f, 0, err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,10 +42,13 @@ type process struct {
 }
 
 // start starts a program on cores; "" is all of them.
-func start(ctx context.Context, cores string, command []string, args ...any) (*process, error) {
-	line := append([]string{}, command...)
+func (s *settings) start(ctx context.Context, cores string, command []string, args ...any) (*process, error) {
+	line := slices.Clone(command)
 	if cores != "" {
 		line = append([]string{"taskset", "-c", cores}, line...)
+	}
+	if s.nice != 0 {
+		line = append([]string{"nice", "-n", strconv.Itoa(s.nice)}, line...)
 	}
 	for i := 0; i < len(args); i += 2 {
 		line = append(line, fmt.Sprintf("%v=%v", args[i], args[i+1]))
@@ -52,6 +56,7 @@ func start(ctx context.Context, cores string, command []string, args ...any) (*p
 	p := &process{name: strings.Join(line, " ")}
 	p.cmd = exec.CommandContext(ctx, line[0], line[1:]...)
 	p.cmd.Stderr = &p.errs
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: s.nice != 0}
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -61,6 +66,15 @@ func start(ctx context.Context, cores string, command []string, args ...any) (*p
 		return nil, err
 	}
 	p.alive = true
+	if s.nice != 0 {
+		// Between sessions the group's priority counts, where there are such groups:
+		// sched(7), "The autogroup feature".
+		file := fmt.Sprintf("/proc/%d/autogroup", p.cmd.Process.Pid)
+		if err := os.WriteFile(file, []byte(strconv.Itoa(s.nice)), 0); err != nil && !os.IsNotExist(err) {
+			p.kill()
+			return nil, err
+		}
+	}
 	return p, nil
 }
 

@@ -57,7 +57,10 @@ static void parse_args(int argc, char **argv) {
 		exit(2);
 	}
 	if (segments * size > MAX_PAYLOAD) segments = MAX_PAYLOAD / size;
-	if (segments < 1) segments = 1;
+	if (segments < 1 || segments > 128) {
+		fprintf(stderr, "segments must be 1 to 128\n");
+		exit(2);
+	}
 }
 
 static inline uint64_t now_ns(void) {

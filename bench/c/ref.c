@@ -15,6 +15,7 @@
 #define SOL_UDP 17
 #endif
 
+#define MOST_SEGMENTS 128
 #define BATCH 64             // messages of a recvmmsg or sendmmsg without offloads
 #define TRAINS 8             // of 64 KiB each, with them
 #define TRAIN_BYTES 65536
@@ -213,20 +214,22 @@ static uint8_t *new_payloads(int n) {
 
 static int do_send(const char *way) {
 	uint64_t sent = 0, errors = 0, start, end;
-	int gso = !strcmp(way, "gso"), one = !strcmp(way, "sendto");
+	int apart = !strcmp(way, "gso-iov"), gso = apart || !strcmp(way, "gso"), one = !strcmp(way, "sendto");
 	if (!gso && !one && strcmp(way, "sendmmsg")) return 2;
 	int fd = one ? listener() : connected();
 	if (gso) use_gso(fd);
 	int n = gso ? segments : one ? 1 : BATCH;
 	uint8_t *b = new_payloads(n);
 	struct mmsghdr m[BATCH] = {0};
-	struct iovec v[BATCH];
-	for (int i = 0; i < BATCH && !gso && !one; i++) {
+	struct iovec v[MOST_SEGMENTS];
+	for (int i = 0; i < n && !one; i++) {
 		v[i].iov_base = b + (size_t)i * size;
 		v[i].iov_len = size;
+		if (gso) continue;
 		m[i].msg_hdr.msg_iov = &v[i];
 		m[i].msg_hdr.msg_iovlen = 1;
 	}
+	struct msghdr train = {.msg_iov = v, .msg_iovlen = n};
 	cpu_at_start = cpu_ns();
 	start = end = now_ns();
 	uint64_t until = start + (uint64_t)((seconds + warm) * 1e9);
@@ -237,9 +240,10 @@ static int do_send(const char *way) {
 			if (sendto(fd, b, size, 0, (struct sockaddr *)&to, sizeof to) == size) sent++;
 			else errors++;
 		} else if (gso) {
-			if (send(fd, b, (size_t)n * size, 0) == (ssize_t)n * size) sent += n;
+			ssize_t r = apart ? sendmsg(fd, &train, 0) : send(fd, b, (size_t)n * size, 0);
+			if (r == (ssize_t)n * size) sent += n;
 			else if (errno == EINVAL && n > 64) { // an older kernel
-				n = 64;
+				train.msg_iovlen = n = 64;
 				continue;
 			} else errors++;
 		} else {
