@@ -8,8 +8,8 @@
 // [Handler], which hears of everything that happens on the socket: Started,
 // Received, Refused, Stopped. [HandlerFunc] makes one of a function,
 // [BaseHandler] is for embedding, and a [Queue] is one that puts datagrams into
-// a channel, which is the ordinary way to consume them. This is a whole echo
-// server:
+// a channel, which is the ordinary way to consume them; [Workers] spreads them over
+// goroutines. This is a whole echo server:
 //
 //	c, err := udp.Listen(ctx, "udp", ":7", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 //		d.Reply(d.Data)
@@ -28,14 +28,17 @@
 //
 // A [MulticastConn], made by [ListenMulticast], joins groups of IPv4 and IPv6,
 // also of one source only. A membership is a wish that is kept when interfaces
-// come and go; [MulticastConn.Memberships] says what holds.
+// come and go; [MulticastConn.Memberships] says what holds, and
+// [Config.OnMembership] hears of changes. [MulticastConn.SendGroup] sends out of
+// several interfaces.
 //
 // [Resolve] and [ResolveAsync] turn names into addresses. The sending methods
 // take addresses only, so no send ever waits for a name server.
 //
 // [Config] has the knobs: its zero value serves, and its methods are the
 // functions above. [Conn.Stats] counts, [Conn.Info] says what the system granted.
-// [Conn.Close] stops now; [Conn.Shutdown] first handles what has arrived.
+// [Conn.Close] stops now; [Conn.Shutdown] first handles what has arrived. Package
+// udptest has a simulated network for tests.
 //
 // # Concurrency
 //
