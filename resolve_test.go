@@ -1,0 +1,255 @@
+package udp_test
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/udpkit/udp"
+)
+
+// A nameserver answers DNS queries (RFC 1035) on loopback.
+type nameserver struct {
+	conn    *udp.Conn
+	zone    map[string][]netip.Addr
+	silent  atomic.Bool // let the client wait
+	queries chan string
+}
+
+func newNameserver(t testing.TB, zone map[string][]netip.Addr) *nameserver {
+	t.Helper()
+	s := &nameserver{zone: zone, queries: make(chan string, 1000)}
+	s.conn = listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+		var q dnsmessage.Message
+		if !assert.NoError(t, q.Unpack(d.Data)) || !assert.Len(t, q.Questions, 1) {
+			return
+		}
+		name := strings.TrimSuffix(q.Questions[0].Name.String(), ".")
+		s.queries <- name
+		if s.silent.Load() {
+			return
+		}
+		b, err := s.answer(q, name).Pack()
+		assert.NoError(t, err)
+		assert.NoError(t, d.Reply(b))
+	}))
+	return s
+}
+
+func (s *nameserver) answer(q dnsmessage.Message, name string) *dnsmessage.Message {
+	a := &dnsmessage.Message{
+		Header:    dnsmessage.Header{ID: q.ID, Response: true, Authoritative: true, RecursionDesired: q.RecursionDesired},
+		Questions: q.Questions,
+	}
+	addrs, ok := s.zone[name]
+	if !ok {
+		a.RCode = dnsmessage.RCodeNameError
+	}
+	for _, addr := range addrs {
+		h := dnsmessage.ResourceHeader{Name: q.Questions[0].Name, Class: dnsmessage.ClassINET, TTL: 60}
+		switch {
+		case addr.Is4() && q.Questions[0].Type == dnsmessage.TypeA:
+			a.Answers = append(a.Answers, dnsmessage.Resource{Header: h, Body: &dnsmessage.AResource{A: addr.As4()}})
+		case addr.Is6() && q.Questions[0].Type == dnsmessage.TypeAAAA:
+			a.Answers = append(a.Answers, dnsmessage.Resource{Header: h, Body: &dnsmessage.AAAAResource{AAAA: addr.As16()}})
+		}
+	}
+	return a
+}
+
+// resolver asks s, whatever the system's resolver would do. Go's resolver leaves
+// its sockets waiting for seconds when its context ends, so that is done here.
+func (s *nameserver) resolver() *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, "udp", s.conn.LocalAddr().String())
+		if err == nil {
+			context.AfterFunc(ctx, func() { c.Close() })
+		}
+		return c, err
+	}}
+}
+
+func addrs(ss ...string) (as []netip.Addr) {
+	for _, s := range ss {
+		as = append(as, netip.MustParseAddr(s))
+	}
+	return as
+}
+
+var zone = map[string][]netip.Addr{
+	"both.test":  addrs("127.0.0.1", "127.0.0.2", "::1", "2001:db8::1"),
+	"four.test":  addrs("127.0.0.1"),
+	"six.test":   addrs("::1"),
+	"empty.test": nil,
+}
+
+// Resolve gives all addresses that fit the network, or says why not.
+func TestResolve(t *testing.T) {
+	s := newNameserver(t, zone)
+	cfg := udp.Config{Resolver: s.resolver()}
+	for _, test := range []struct {
+		name, network, address string
+		want                   []string
+	}{
+		{"all addresses of a name, of both families", "udp", "both.test.:53", []string{"127.0.0.1:53", "127.0.0.2:53", "[::1]:53", "[2001:db8::1]:53"}},
+		{"IPv4 only", "udp4", "both.test.:53", []string{"127.0.0.1:53", "127.0.0.2:53"}},
+		{"IPv6 only", "udp6", "both.test.:53", []string{"[::1]:53", "[2001:db8::1]:53"}},
+		{"a port of 0", "udp", "four.test.:0", []string{"127.0.0.1:0"}},
+		{"no port", "udp", "four.test.:", []string{"127.0.0.1:0"}},
+		{"the name of a service", "udp", "four.test.:domain", []string{"127.0.0.1:53"}},
+		{"an address", "udp", "192.0.2.1:9", []string{"192.0.2.1:9"}},
+		{"an IPv6 address", "udp", "[2001:db8::2]:9", []string{"[2001:db8::2]:9"}},
+		{"an address with a zone", "udp", "[fe80::1%lo]:9", []string{"[fe80::1%lo]:9"}},
+		{"a 4-in-6 address", "udp4", "[::ffff:192.0.2.1]:9", []string{"192.0.2.1:9"}},
+		{"no host of IPv4", "udp4", ":9", []string{"0.0.0.0:9"}},
+		{"no host of IPv6", "udp6", ":9", []string{"[::]:9"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := cfg.Resolve(t.Context(), test.network, test.address)
+			require.NoError(t, err)
+			var ss []string
+			for _, a := range got {
+				ss = append(ss, a.String())
+			}
+			require.ElementsMatch(t, test.want, ss)
+			r := next(t, cfg.ResolveAsync(t.Context(), test.network, test.address))
+			require.NoError(t, r.Err)
+			require.ElementsMatch(t, got, r.Addrs)
+		})
+	}
+	t.Run("no host of either family has no address yet", func(t *testing.T) {
+		got, err := udp.Resolve(t.Context(), "udp", ":9")
+		require.NoError(t, err)
+		require.Equal(t, []netip.AddrPort{netip.AddrPortFrom(netip.Addr{}, 9)}, got)
+	})
+}
+
+func TestResolveErrors(t *testing.T) {
+	s := newNameserver(t, zone)
+	cfg := udp.Config{Resolver: s.resolver()}
+	dns := func(t *testing.T, err error) {
+		var de *net.DNSError
+		require.ErrorAs(t, err, &de)
+		require.True(t, de.IsNotFound)
+	}
+	addr := func(t *testing.T, err error) { require.ErrorAs(t, err, new(*net.AddrError)) }
+	for _, test := range []struct {
+		name, network, address string
+		check                  func(*testing.T, error)
+	}{
+		{"an unknown name", "udp", "nobody.test.:9", dns},
+		{"a name without addresses", "udp", "empty.test.:9", dns},
+		{"a name without IPv6", "udp6", "four.test.:9", dns},
+		{"a name without IPv4", "udp4", "six.test.:9", dns},
+		{"an address of the other family", "udp4", "[::1]:9", func(t *testing.T, err error) { require.ErrorIs(t, err, udp.ErrFamily) }},
+		{"an IPv4 address for IPv6", "udp6", "127.0.0.1:9", func(t *testing.T, err error) { require.ErrorIs(t, err, udp.ErrFamily) }},
+		{"no port", "udp", "four.test.", addr},
+		{"an unclosed bracket", "udp", "[::1:9", addr},
+		{"a port out of range", "udp", "four.test.:65536", addr},
+		{"a negative port", "udp", "four.test.:-1", addr},
+		{"an unknown service", "udp", "four.test.:no-such-service", func(t *testing.T, err error) { require.ErrorAs(t, err, new(*net.DNSError)) }},
+		{"another network", "tcp", "four.test.:9", func(t *testing.T, err error) { require.ErrorAs(t, err, new(net.UnknownNetworkError)) }},
+		{"no network", "", "four.test.:9", func(t *testing.T, err error) { require.ErrorAs(t, err, new(net.UnknownNetworkError)) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := cfg.Resolve(t.Context(), test.network, test.address)
+			require.Empty(t, got)
+			requireOpError(t, err, "resolve")
+			test.check(t, err)
+			r := next(t, cfg.ResolveAsync(t.Context(), test.network, test.address))
+			require.Empty(t, r.Addrs)
+			require.Equal(t, err.Error(), r.Err.Error())
+
+			_, err = cfg.Listen(t.Context(), test.network, test.address, udp.BaseHandler{})
+			requireOpError(t, err, "listen")
+			test.check(t, err)
+			_, err = cfg.Dial(t.Context(), test.network, test.address, udp.BaseHandler{})
+			requireOpError(t, err, "dial")
+			test.check(t, err)
+			_, err = cfg.ListenMulticast(t.Context(), test.network, test.address, udp.BaseHandler{})
+			requireOpError(t, err, "listen")
+			test.check(t, err)
+		})
+	}
+}
+
+// A nameserver that does not answer holds up nothing but the caller, as long as
+// its context says, and no reader.
+func TestResolvingObeysItsContext(t *testing.T) {
+	s := newNameserver(t, zone)
+	s.silent.Store(true)
+	cfg := udp.Config{Resolver: s.resolver()}
+
+	h := newRecorder()
+	c := listen(t, udp.Config{}, "udp4", h)
+	h.next(t, "Started")
+
+	calls := map[string]func(context.Context) error{
+		"Resolve": func(ctx context.Context) error { _, err := cfg.Resolve(ctx, "udp", "both.test.:9"); return err },
+		"ResolveAsync": func(ctx context.Context) error {
+			ch := cfg.ResolveAsync(ctx, "udp", "both.test.:9")
+			r := <-ch
+			_, more := <-ch
+			assert.False(t, more)
+			return r.Err
+		},
+		"Listen": func(ctx context.Context) error {
+			_, err := cfg.Listen(ctx, "udp", "both.test.:0", udp.BaseHandler{})
+			return err
+		},
+		"Dial": func(ctx context.Context) error {
+			_, err := cfg.Dial(ctx, "udp", "both.test.:9", udp.BaseHandler{})
+			return err
+		},
+	}
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- call(ctx) }()
+			require.Equal(t, "both.test", next(t, s.queries))
+			require.NoError(t, c.SendTo([]byte("still here"), c.LocalAddrPort()))
+			h.next(t, "Received")
+			cancel()
+			err := next(t, ended)
+			require.ErrorIs(t, err, context.Canceled)
+			require.ErrorAs(t, err, new(*net.OpError))
+		})
+		t.Run(name+" with a context that has ended", func(t *testing.T) {
+			require.ErrorIs(t, call(done()), context.Canceled)
+		})
+		t.Run(name+" with a deadline that has passed", func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 0)
+			defer cancel()
+			require.ErrorIs(t, call(ctx), context.DeadlineExceeded)
+		})
+	}
+}
+
+// Listen and Dial take names, and use the first of its addresses that works.
+func TestListenAndDialTakeNames(t *testing.T) {
+	s := newNameserver(t, map[string][]netip.Addr{
+		"far.test":  addrs("192.0.2.1", "127.0.0.2"), // the first is not ours
+		"away.test": addrs("192.0.2.1"),
+	})
+	cfg := udp.Config{Resolver: s.resolver()}
+	h := newRecorder()
+	c, err := cfg.Listen(t.Context(), "udp4", "far.test.:0", h)
+	require.NoError(t, err)
+	books(t, c)
+	require.Equal(t, "127.0.0.2", c.LocalAddrPort().Addr().String())
+	require.Equal(t, "Started", next(t, h.events).name)
+	require.Empty(t, h.names(), "no failed attempt shows")
+
+	_, err = cfg.Listen(t.Context(), "udp4", "away.test.:0", h)
+	oe := requireOpError(t, err, "listen")
+	require.Equal(t, "192.0.2.1:0", oe.Addr.String())
+	require.Empty(t, h.names(), "the Handler hears nothing of it")
+}
