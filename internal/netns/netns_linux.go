@@ -76,7 +76,10 @@ func rerun(t *testing.T, f func(), how string) {
 	if testing.Short() {
 		args = append(args, "-test.short")
 	}
-	out, err := exec.CommandContext(t.Context(), unshare, append(args, inside)...).CombinedOutput()
+	cmd := exec.CommandContext(t.Context(), unshare, append(args, inside)...)
+	// Otherwise a binary with the race detector sleeps for a second when it exits.
+	cmd.Env = append(os.Environ(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
+	out, err := cmd.CombinedOutput()
 	switch {
 	case err != nil:
 		t.Fatalf("in a namespace: %v\n%s", err, out)
