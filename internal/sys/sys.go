@@ -74,7 +74,29 @@ func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o 
 }
 
 // Adopt makes a socket of uc, which it owns from now on, also when it fails.
-func Adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) { return adopt(uc, o) }
+func Adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
+	if uc.RemoteAddr() != nil {
+		uc = anew(uc)
+	}
+	return adopt(uc, o)
+}
+
+// anew makes another net.UDPConn of a socket that net has connected itself: such
+// a one never lets anybody send to another address, also not when the socket has
+// been disconnected since. Where that can't be done (Windows) it returns uc.
+func anew(uc *net.UDPConn) *net.UDPConn {
+	f, err := uc.File()
+	if err != nil {
+		return uc
+	}
+	defer f.Close()
+	pc, err := net.FilePacketConn(f)
+	if err != nil {
+		return uc
+	}
+	uc.Close()
+	return pc.(*net.UDPConn)
+}
 
 func adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
 	rc, err := uc.SyscallConn()
