@@ -16,9 +16,9 @@ import (
 	"github.com/udpkit/udp/internal/netns"
 )
 
-// member makes a socket of ListenMulticast with books; a nil ifi is that of the
+// memberOf makes a socket of ListenMulticast with books; a nil ifi is that of the
 // system's choice.
-func member(t testing.TB, cfg udp.Config, network, address string, h udp.Handler, ifi *net.Interface, groups ...netip.Addr) *udp.MulticastConn {
+func memberOf(t testing.TB, cfg udp.Config, network, address string, h udp.Handler, ifi *net.Interface, groups ...netip.Addr) *udp.MulticastConn {
 	t.Helper()
 	m, err := cfg.ListenMulticast(t.Context(), network, address, h)
 	require.NoError(t, err)
@@ -50,7 +50,7 @@ func TestMulticastOnLoopback(t *testing.T) {
 	lo, group := loopbackInterface(t), netip.MustParseAddr("239.255.42.1")
 	h := newRecorder()
 	h.received = func(_ *udp.Conn, d udp.Datagram) { assert.NoError(t, d.Reply([]byte("pong"))) }
-	m := member(t, udp.Config{}, "udp4", ":0", h, lo, group)
+	m := memberOf(t, udp.Config{}, "udp4", ":0", h, lo, group)
 	h.next(t, "Started")
 	got, ok := m.Conn.Multicast()
 	require.True(t, ok)
@@ -58,7 +58,7 @@ func TestMulticastOnLoopback(t *testing.T) {
 
 	to := netip.AddrPortFrom(group, m.LocalAddrPort().Port())
 	sender := newRecorder()
-	s := member(t, udp.Config{}, "udp4", ":0", sender, lo)
+	s := memberOf(t, udp.Config{}, "udp4", ":0", sender, lo)
 	sender.next(t, "Started")
 	require.NoError(t, s.SendTo([]byte("ping"), to))
 	e := h.next(t, "Received")
@@ -75,9 +75,9 @@ func TestMulticastOnLoopback(t *testing.T) {
 	require.False(t, e.d.From.Addr().IsMulticast())
 }
 
-// A cable between two namespaces, in each of which there is an address of each
+// A wire between two namespaces, in each of which there is an address of each
 // family; the test's process is in the first.
-type cable struct {
+type wire struct {
 	here, there *netns.NS
 	left, right *net.Interface
 }
@@ -85,7 +85,7 @@ type cable struct {
 // A family is what multicast tests need of an IP version.
 type family struct {
 	network      string
-	left, right  netip.Addr // addresses of the cable's ends
+	left, right  netip.Addr // addresses of the wire's ends
 	second       netip.Addr // for another one of the right end
 	group, other netip.Addr
 	// joinRaw joins a group on a socket of package net and returns what reads the
@@ -134,10 +134,10 @@ var families = []family{
 }
 
 // onCable runs f for both families in a process of its own.
-func onCable(t *testing.T, f func(t *testing.T, c cable, fam family)) {
+func onCable(t *testing.T, f func(t *testing.T, c wire, fam family)) {
 	t.Helper()
 	netns.Isolated(t, func() {
-		c := cable{here: netns.Self(t), there: netns.New(t)}
+		c := wire{here: netns.Self(t), there: netns.New(t)}
 		netns.Veth(t, c.here, "left", c.there, "right")
 		for _, fam := range families {
 			bits := "/24"
@@ -155,17 +155,17 @@ func onCable(t *testing.T, f func(t *testing.T, c cable, fam family)) {
 }
 
 // sender makes a socket at the right end that sends groups' datagrams there.
-func (c cable) sender(t testing.TB, fam family) (m *udp.MulticastConn) {
+func (c wire) sender(t testing.TB, fam family) (m *udp.MulticastConn) {
 	t.Helper()
-	c.there.Do(func() { m = member(t, udp.Config{}, fam.network, ":0", udp.BaseHandler{}, c.right) })
+	c.there.Do(func() { m = memberOf(t, udp.Config{}, fam.network, ":0", udp.BaseHandler{}, c.right) })
 	return m
 }
 
 // What is joined arrives, what is left does not any more, and can be joined again.
 func TestJoinAndLeave(t *testing.T) {
-	onCable(t, func(t *testing.T, c cable, fam family) {
+	onCable(t, func(t *testing.T, c wire, fam family) {
 		h := newRecorder()
-		m := member(t, udp.Config{}, fam.network, ":0", h, nil)
+		m := memberOf(t, udp.Config{}, fam.network, ":0", h, nil)
 		h.next(t, "Started")
 		s := c.sender(t, fam)
 		port := m.LocalAddrPort().Port()
@@ -210,9 +210,9 @@ func TestJoinAndLeave(t *testing.T) {
 
 // Source-specific membership takes one sender's datagrams and nobody else's.
 func TestJoinSource(t *testing.T) {
-	onCable(t, func(t *testing.T, c cable, fam family) {
+	onCable(t, func(t *testing.T, c wire, fam family) {
 		h := newRecorder()
-		m := member(t, udp.Config{}, fam.network, ":0", h, nil)
+		m := memberOf(t, udp.Config{}, fam.network, ":0", h, nil)
 		h.next(t, "Started")
 		c.there.Addr("right", fam.second.String()+map[bool]string{true: "/24", false: "/64"}[fam.second.Is4()])
 		s := c.sender(t, fam)
@@ -250,7 +250,7 @@ func TestJoinSource(t *testing.T) {
 
 // The TTL is 1 unless set, goes out with every datagram, and stays in its range.
 func TestMulticastTTL(t *testing.T) {
-	onCable(t, func(t *testing.T, c cable, fam family) {
+	onCable(t, func(t *testing.T, c wire, fam family) {
 		pc, err := net.ListenPacket(fam.network, ":0")
 		require.NoError(t, err)
 		defer pc.Close()
@@ -285,14 +285,14 @@ func TestMulticastTTL(t *testing.T) {
 // A member hears what its own host sends, unless SetLoopback says no; others
 // hear it anyway.
 func TestMulticastLoopback(t *testing.T) {
-	onCable(t, func(t *testing.T, c cable, fam family) {
+	onCable(t, func(t *testing.T, c wire, fam family) {
 		h, far := newRecorder(), newRecorder()
-		m := member(t, udp.Config{}, fam.network, ":0", h, c.left, fam.group)
+		m := memberOf(t, udp.Config{}, fam.network, ":0", h, c.left, fam.group)
 		h.next(t, "Started")
 		port := m.LocalAddrPort().Port()
 		var there *udp.MulticastConn
 		c.there.Do(func() {
-			there = member(t, udp.Config{}, fam.network, netip.AddrPortFrom(fam.wildcard(), port).String(), far, c.right, fam.group)
+			there = memberOf(t, udp.Config{}, fam.network, netip.AddrPortFrom(fam.wildcard(), port).String(), far, c.right, fam.group)
 		})
 		far.next(t, "Started")
 		expect := func(own bool) {
@@ -328,8 +328,8 @@ func (f family) wildcard() netip.Addr {
 
 // SetInterface chooses where groups' datagrams leave; Join where they come in.
 func TestMulticastInterface(t *testing.T) {
-	onCable(t, func(t *testing.T, c cable, fam family) {
-		if fam.network == "udp4" { // the cable is there for both families
+	onCable(t, func(t *testing.T, c wire, fam family) {
+		if fam.network == "udp4" { // the wire is there for both families
 			netns.Veth(t, c.here, "left2", c.there, "right2")
 			c.here.Addr("left2", "198.51.100.1/24")
 			c.there.Addr("right2", "198.51.100.2/24")
@@ -338,7 +338,7 @@ func TestMulticastInterface(t *testing.T) {
 		}
 		left2, right2 := c.here.Interface("left2"), c.there.Interface("right2")
 		h := newRecorder()
-		m := member(t, udp.Config{}, fam.network, ":0", h, nil)
+		m := memberOf(t, udp.Config{}, fam.network, ":0", h, nil)
 		h.next(t, "Started")
 		require.NoError(t, m.Join(fam.group), "on both")
 		require.Len(t, m.Memberships()[0].On, 2)
@@ -380,13 +380,13 @@ func TestGroupsOnOnePortAreKeptApart(t *testing.T) {
 		udp.Config
 	}{{"ReuseAddr", udp.Config{ReuseAddr: true}}, {"ReusePort", udp.Config{ReusePort: true}}} {
 		t.Run(cfg.name, func(t *testing.T) {
-			onCable(t, func(t *testing.T, c cable, fam family) {
+			onCable(t, func(t *testing.T, c wire, fam family) {
 				var hs []*recorder
 				var ms []*udp.MulticastConn
 				address := ":0"
 				for _, groups := range [][]netip.Addr{{fam.group}, {fam.group}, {fam.other}, {fam.group, fam.other}, nil} {
 					h := newRecorder()
-					m := member(t, cfg.Config, fam.network, address, h, c.left, groups...)
+					m := memberOf(t, cfg.Config, fam.network, address, h, c.left, groups...)
 					address = netip.AddrPortFrom(fam.wildcard(), m.LocalAddrPort().Port()).String()
 					hs, ms = append(hs, h), append(ms, m)
 				}
@@ -431,9 +431,9 @@ func TestAPortIsNotSharedUnasked(t *testing.T) {
 // An ordinary socket may send to a group, and a member may be connected; it hears
 // its peer then.
 func TestMulticastBesideTheRest(t *testing.T) {
-	onCable(t, func(t *testing.T, c cable, fam family) {
+	onCable(t, func(t *testing.T, c wire, fam family) {
 		h, plain := newRecorder(), newRecorder()
-		m := member(t, udp.Config{}, fam.network, ":0", h, c.left, fam.group)
+		m := memberOf(t, udp.Config{}, fam.network, ":0", h, c.left, fam.group)
 		h.next(t, "Started")
 		to := netip.AddrPortFrom(fam.group, m.LocalAddrPort().Port())
 		var p *udp.Conn
@@ -468,7 +468,7 @@ func TestMulticastBesideTheRest(t *testing.T) {
 
 // A socket of both families joins groups of both.
 func TestGroupsOfBothFamilies(t *testing.T) {
-	onCable(t, func(t *testing.T, c cable, fam family) {
+	onCable(t, func(t *testing.T, c wire, fam family) {
 		h := newRecorder()
 		m, err := udp.ListenMulticast(t.Context(), "udp", ":0", h, families[0].group, families[1].group)
 		require.NoError(t, err)
@@ -489,7 +489,7 @@ func TestGroupsOfBothFamilies(t *testing.T) {
 
 // The groups choose the family of "udp", and may stand in the address.
 func TestListenMulticastAddresses(t *testing.T) {
-	onCable(t, func(t *testing.T, c cable, fam family) {
+	onCable(t, func(t *testing.T, c wire, fam family) {
 		for _, test := range []struct {
 			name, address string
 			groups        []netip.Addr
@@ -531,7 +531,7 @@ func TestBadMemberships(t *testing.T) {
 		}
 		t.Run(fam.network, func(t *testing.T) {
 			h := newRecorder()
-			m := member(t, udp.Config{}, fam.network, ":0", h, nil)
+			m := memberOf(t, udp.Config{}, fam.network, ":0", h, nil)
 			h.next(t, "Started")
 			addrError := func(err error) bool { return errors.As(err, new(*net.AddrError)) }
 			is := func(target error) func(error) bool { return func(err error) bool { return errors.Is(err, target) } }
