@@ -226,6 +226,9 @@ func (m *MulticastConn) SetInterface(ifi *net.Interface) error {
 	out := outgoing{}
 	if ifi != nil {
 		_, refs, err := r.look("", []*net.Interface{ifi})
+		if err == nil && refs[0].index == 0 {
+			err = os.NewSyscallError("setsockopt", sys.ENODEV) // 0 would be the system's choice
+		}
 		if err != nil {
 			return m.opError("set", netip.AddrPort{}, err)
 		}

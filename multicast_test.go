@@ -367,8 +367,10 @@ func TestMulticastInterface(t *testing.T) {
 		require.Nil(t, got)
 		err = s.SetInterface(&net.Interface{Index: 1 << 20, Name: "nothing"})
 		requireOpError(t, err, "set")
-		var errno syscall.Errno
-		require.ErrorAs(t, err, &errno)
+		require.ErrorIs(t, err, syscall.ENODEV)
+		got, err = s.Interface()
+		require.NoError(t, err)
+		require.Nil(t, got, "as it was")
 	})
 }
 
@@ -498,7 +500,6 @@ func TestListenMulticastAddresses(t *testing.T) {
 			{"a group after the address", ":0", []netip.Addr{fam.group}, 1},
 			{"two groups", ":0", []netip.Addr{fam.group, fam.other}, 2},
 			{"a group in the address", net.JoinHostPort(fam.group.String(), "0"), nil, 1},
-			{"a group in the address and one after it", net.JoinHostPort(fam.group.String(), "0"), []netip.Addr{fam.other}, 2},
 			{"the same group twice", net.JoinHostPort(fam.group.String(), "0"), []netip.Addr{fam.group}, 1},
 		} {
 			t.Run(test.name, func(t *testing.T) {
@@ -519,6 +520,9 @@ func TestListenMulticastAddresses(t *testing.T) {
 				}
 			})
 		}
+		_, err := udp.ListenMulticast(t.Context(), fam.network, net.JoinHostPort(fam.group.String(), "0"), udp.BaseHandler{}, fam.other)
+		requireOpError(t, err, "join")
+		require.ErrorIs(t, err, syscall.EINVAL, "bound to one group it hears no other")
 	})
 }
 
@@ -545,7 +549,7 @@ func TestBadMemberships(t *testing.T) {
 				{"a group of the other family", "join", m.Join(fam.wildly, lo), is(udp.ErrFamily)},
 				{"a nil interface", "join", m.Join(fam.group, nil), addrError},
 				{"an interface without index and name", "join", m.Join(fam.group, &net.Interface{}), addrError},
-				{"an interface that there is not", "join", m.Join(fam.group, &net.Interface{Index: 1 << 20, Name: "nothing"}), func(err error) bool { return err != nil }},
+				{"an interface that there is not", "join", m.Join(fam.group, &net.Interface{Index: 1 << 20, Name: "nothing"}), is(syscall.ENODEV)},
 				{"no source", "join", m.JoinSource(fam.group, netip.Addr{}, lo), addrError},
 				{"a source that is a group", "join", m.JoinSource(fam.group, fam.other, lo), is(syscall.EINVAL)},
 				{"the unspecified source", "join", m.JoinSource(fam.group, fam.wildcard(), lo), is(syscall.EINVAL)},
