@@ -1,6 +1,9 @@
 package main
 
-import "path/filepath"
+import (
+	"fmt"
+	"path/filepath"
+)
 
 // What is measured.
 const (
@@ -92,11 +95,16 @@ func (c Case) find() contender {
 // ours says whether the contender is package udp.
 func (k contender) ours() bool { return len(k.Name) >= 3 && k.Name[:3] == "udp" }
 
-// command is what starts the contender in role.
-func (s *settings) command(k contender, role string) []string {
+// command is what starts the contender of c in role.
+func (s *settings) command(c Case, role string) []string {
+	k := c.find()
 	switch k.Program {
 	case asyncio, twisted:
 		return []string{s.python, filepath.Join("python", k.Program), role, k.Way}
 	}
-	return []string{filepath.Join(s.bin, k.Program), role, k.Way}
+	line := []string{filepath.Join(s.bin, k.Program), role, k.Way}
+	if k.Program == peer && s.profiles != "" {
+		line = append(line, fmt.Sprintf("profile=%s/%s-%s%s-%d.prof", s.profiles, c.Kind, c.Who, c.Source, c.Size))
+	}
+	return line
 }

@@ -31,7 +31,7 @@ type settings struct {
 	receiver, sender   string // cores, as taskset has them
 	sockets, nice      int
 	jsonFile, fromFile string
-	docs               string
+	docs, profiles     string
 }
 
 func main() {
@@ -63,6 +63,7 @@ func run() error {
 	flag.IntVar(&s.nice, "nice", 0, "priority of the programs, as in nice -n: -20 where others need the cores too")
 	flag.IntVar(&s.sockets, "sockets", 10000, "idle sockets")
 	flag.StringVar(&s.jsonFile, "json", "", "write all figures to this `file`")
+	flag.StringVar(&s.profiles, "profile", "", "write CPU profiles of the Go programs to this `folder`; they cost a little")
 	flag.StringVar(&s.fromFile, "from", "", "report on the figures in this `file`; measure nothing")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -100,7 +101,7 @@ func command() string {
 	line := "bench/run"
 	flag.Visit(func(f *flag.Flag) {
 		switch f.Name {
-		case "bin", "python", "docs", "json", "v", "write": // nothing that the figures depend on
+		case "bin", "python", "docs", "json", "v", "write", "from": // nothing that the figures depend on
 		default:
 			line += fmt.Sprintf(" -%s %s", f.Name, f.Value)
 		}
@@ -129,6 +130,11 @@ func (s *settings) quicken() {
 func (s *settings) record(ctx context.Context) (*record, error) {
 	if s.fromFile != "" {
 		return load(s.fromFile)
+	}
+	if s.profiles != "" {
+		if err := os.MkdirAll(s.profiles, 0o755); err != nil {
+			return nil, err
+		}
 	}
 	cases, err := s.cases()
 	if err != nil {

@@ -80,7 +80,7 @@ func (s *settings) receive(ctx context.Context, c Case) (f Figure, used uint64, 
 	if !ok {
 		return f, 0, fmt.Errorf("no source %q", c.Source)
 	}
-	p, err := s.start(ctx, s.receiver, s.command(c.find(), "receive"), "size", c.Size)
+	p, err := s.start(ctx, s.receiver, s.command(c, "receive"), "size", c.Size)
 	if err != nil {
 		return f, 0, err
 	}
@@ -129,7 +129,7 @@ func (s *settings) send(ctx context.Context, c Case) (f Figure, used uint64, err
 	if err != nil {
 		return f, 0, err
 	}
-	out, err := s.client(ctx, s.command(c.find(), "send"), c, at.Port)
+	out, err := s.client(ctx, s.command(c, "send"), c, at.Port)
 	if err != nil {
 		return f, 0, err
 	}
@@ -171,7 +171,7 @@ func account(in outcome, drops uint64, out outcome) error {
 
 // echo measures an echo server with a client in C.
 func (s *settings) echo(ctx context.Context, c Case) (f Figure, used uint64, err error) {
-	p, err := s.start(ctx, s.receiver, s.command(c.find(), "echo"), "size", c.Size)
+	p, err := s.start(ctx, s.receiver, s.command(c, "echo"), "size", c.Size)
 	if err != nil {
 		return f, 0, err
 	}
@@ -232,7 +232,7 @@ func (s *settings) client(ctx context.Context, command []string, c Case, port in
 
 // idle measures what sockets cost that have received once.
 func (s *settings) idle(ctx context.Context, c Case) (f Figure, used uint64, err error) {
-	p, err := s.start(ctx, "", s.command(c.find(), "idle"), "sockets", s.sockets)
+	p, err := s.start(ctx, "", s.command(c, "idle"), "sockets", s.sockets)
 	if err != nil {
 		return f, 0, err
 	}
