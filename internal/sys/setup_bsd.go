@@ -41,7 +41,7 @@ func (c *Conn) setup(o socket.Options) error {
 		on := func(level, option int) bool {
 			return unix.SetsockoptInt(fd, level, option, 1) == nil
 		}
-		if c.wildcard() {
+		if c.needsInfo() {
 			v6 := inet6(fd)
 			if !v6 {
 				c.info.PacketInfo = on(unix.IPPROTO_IP, unix.IP_RECVDSTADDR)

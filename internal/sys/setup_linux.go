@@ -26,6 +26,10 @@ func growBuffer(rc syscall.RawConn, o bufferOption, n int) {
 }
 
 func beforeBind(rc syscall.RawConn, o socket.Options) error {
+	// Before bind, so that not even the first datagram is of a stranger's group;
+	// setup sees whether it works.
+	_ = setInt(rc, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)
+	_ = setInt(rc, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 0)
 	if o.ReuseAddr {
 		if err := setInt(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 			return err
@@ -45,7 +49,7 @@ func (c *Conn) setup(o socket.Options) error {
 			return unix.SetsockoptInt(fd, level, option, 1) == nil
 		}
 		v6 := inet6(fd)
-		if c.wildcard() {
+		if c.needsInfo() {
 			c.info.PacketInfo = on(unix.IPPROTO_IP, unix.IP_PKTINFO)
 			if v6 {
 				// A dual-stack socket tells about IPv4 with both of them.

@@ -53,7 +53,7 @@ var _ socket.Socket = (*Conn)(nil)
 
 // Open implements socket.Network.
 func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (socket.Socket, error) {
-	lc := net.ListenConfig{Control: func(network, address string, rc syscall.RawConn) error {
+	control := func(network, address string, rc syscall.RawConn) error {
 		if err := beforeBind(rc, o); err != nil {
 			return err
 		}
@@ -61,7 +61,18 @@ func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o 
 			return o.Control(network, address, rc)
 		}
 		return nil
-	}}
+	}
+	if local.Addr().IsMulticast() {
+		if bindsTo(local.Addr()) {
+			uc, err := bindToGroup(local, control)
+			if err != nil {
+				return nil, err
+			}
+			return adopt(uc, o)
+		}
+		network, local = wildcardFor(local)
+	}
+	lc := net.ListenConfig{Control: control}
 	address := local.String()
 	if !local.Addr().IsValid() {
 		address = ":" + portString(local.Port())
@@ -198,6 +209,18 @@ func (c *Conn) Local() netip.AddrPort {
 
 // wildcard says whether datagrams may come for more than one address.
 func (c *Conn) wildcard() bool { return c.bound.Addr().IsUnspecified() }
+
+// needsInfo says whether a datagram has to come with its destination or its
+// interface, because they are not clear from what the socket is bound to.
+func (c *Conn) needsInfo() bool { return c.wildcard() || c.bound.Addr().IsMulticast() }
+
+// wildcardFor is what a socket is bound to for a group that it can't be bound to.
+func wildcardFor(group netip.AddrPort) (network string, local netip.AddrPort) {
+	if group.Addr().Is4() {
+		return "udp4", netip.AddrPortFrom(netip.IPv4Unspecified(), group.Port())
+	}
+	return "udp6", netip.AddrPortFrom(netip.IPv6Unspecified(), group.Port())
+}
 
 // Connect implements socket.Socket. A socket that is connected already is
 // disconnected first: connect(2) alone would keep the source address that was

@@ -1,0 +1,18 @@
+//go:build !unix
+
+package sys
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+)
+
+// bindsTo says whether a socket can be bound to a group: not on Windows (bind,
+// Remarks: WSAEADDRNOTAVAIL).
+func bindsTo(netip.Addr) bool { return false }
+
+func bindToGroup(netip.AddrPort, func(network, address string, rc syscall.RawConn) error) (*net.UDPConn, error) {
+	return nil, errors.ErrUnsupported
+}
