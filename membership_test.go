@@ -84,9 +84,9 @@ func outlives(t *testing.T, network string, group, source netip.Addr, named bool
 			away: func() { here.Move("eth", elsewhere) },
 			back: func() {
 				elsewhere.Move("eth", here)
-				address(here, 1)
 				here.IP("link set eth up")
 				here.AwaitRunning("eth")
+				address(here, 1)
 			}},
 	} {
 		change.away()

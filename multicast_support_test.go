@@ -2,6 +2,7 @@ package udp_test
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"os"
@@ -92,33 +93,46 @@ func hears(t testing.TB, m *member, from *member, group netip.Addr, ifname strin
 // kernelHas counts how often the kernel has a group joined, on each interface.
 func kernelHas(t testing.TB, ns *netns.NS, group netip.Addr) map[string]int {
 	t.Helper()
-	users := map[string]int{}
-	if group.Is6() {
+	return kernelGroups(t, ns, group.Is6())[group]
+}
+
+// kernelGroups counts how often the kernel has each group of a family joined, on
+// each interface.
+func kernelGroups(t testing.TB, ns *netns.NS, v6 bool) map[netip.Addr]map[string]int {
+	t.Helper()
+	all := map[netip.Addr]map[string]int{}
+	add := func(group netip.Addr, dev, users string) {
+		if all[group] == nil {
+			all[group] = map[string]int{}
+		}
+		all[group][dev] += atoi(t, users)
+	}
+	if v6 {
 		for _, line := range lines(t, ns, "igmp6") {
 			// 2  eth0  ff0200000000000000000000000000fb  1 00000004 0
-			f := strings.Fields(line)
-			b := group.As16()
-			if len(f) >= 4 && f[2] == fmt.Sprintf("%x", b[:]) {
-				users[f[1]] += atoi(t, f[3])
+			if f := strings.Fields(line); len(f) >= 4 {
+				b, err := hex.DecodeString(f[2])
+				require.NoError(t, err)
+				add(netip.AddrFrom16([16]byte(b)), f[1], f[3])
 			}
 		}
-		return users
+		return all
 	}
-	a := group.As4()
-	hex := fmt.Sprintf("%08X", binary.NativeEndian.Uint32(a[:]))
 	dev := ""
 	for _, line := range lines(t, ns, "igmp") {
 		// 2	eth0      :     2      V3
 		//				010000E0     1 0:00000000		0
-		f := strings.Fields(line)
-		if len(f) > 2 && !strings.HasPrefix(line, "\t") {
+		switch f := strings.Fields(line); {
+		case len(f) > 2 && !strings.HasPrefix(line, "\t") && f[0] != "Idx":
 			dev = strings.TrimSuffix(f[1], ":")
-		}
-		if len(f) > 2 && f[0] == hex {
-			users[dev] += atoi(t, f[1])
+		case len(f) > 2 && f[0] != "Idx":
+			n, err := strconv.ParseUint(f[0], 16, 32)
+			require.NoError(t, err)
+			b := binary.NativeEndian.AppendUint32(nil, uint32(n))
+			add(netip.AddrFrom4([4]byte(b)), dev, f[1])
 		}
 	}
-	return users
+	return all
 }
 
 func atoi(t testing.TB, s string) int {
@@ -149,4 +163,14 @@ func address(ns *netns.NS, host int) {
 	ns.Addr("eth", fmt.Sprintf("192.0.2.%d/24", host))
 	ns.Addr("eth", fmt.Sprintf("2001:db8::%d/64", host))
 	ns.Addr("eth", fmt.Sprintf("fe80::%d/64", host))
+}
+
+// lan is a namespace with one interface, eth, that has a carrier and addresses
+// of both families.
+func lan(t testing.TB) *netns.NS {
+	t.Helper()
+	here := netns.New(t)
+	netns.Veth(t, here, "eth", here, "end")
+	address(here, 1)
+	return here
 }

@@ -58,6 +58,9 @@ func (m *MulticastConn) SendGroup(b []byte, group netip.Addr, port uint16, ifs .
 // sendBy sends one datagram by one interface.
 func (m *MulticastConn) sendBy(b []byte, to netip.AddrPort, index int) error {
 	msg := socket.Message{Data: b, To: to, IfIndex: index}
+	if local := m.LocalAddrPort().Addr(); !local.IsUnspecified() && !local.IsMulticast() {
+		msg.From = local // which naming the interface would make Linux forget
+	}
 	if err := m.address(&msg); err != nil {
 		m.countFailure(err)
 		return err

@@ -1,0 +1,126 @@
+package udp_test
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/netns"
+)
+
+// manyGroups are n groups of a family.
+func manyGroups(v6 bool, n int) []netip.Addr {
+	gs := make([]netip.Addr, n)
+	for i := range gs {
+		gs[i] = netip.AddrFrom4([4]byte{239, 7, byte(i >> 8), byte(i)})
+		if v6 {
+			gs[i] = netip.AddrFrom16([16]byte{0xff, 0x15, 14: byte(i >> 8), 15: byte(i)})
+		}
+	}
+	return gs
+}
+
+// A socket can be in as many groups as it likes, whatever the system's limit is.
+func TestAThousandGroups(t *testing.T) {
+	netns.Run(t, func() {
+		for _, f := range families {
+			t.Run(f.network, func(t *testing.T) {
+				here := lan(t)
+				const n = 1000
+				groups := manyGroups(f.one.Is6(), n)
+				fds := openFiles(t)
+				receiver := joinIn(t, here, udp.Config{}, f.network, ":0", groups...)
+				// These joins run on any thread: the namespace is the socket's all the same.
+				require.NoError(t, receiver.Join(f.one))
+				t.Log("files for 1,001 groups:", openFiles(t)-fds)
+				require.Len(t, receiver.Memberships(), n+1)
+				sender := joinIn(t, here, udp.Config{}, f.network, ":0", f.one) // f.one only
+				eth := here.Interface("eth")
+				joined := kernelGroups(t, here, f.one.Is6())
+				for i, group := range groups {
+					require.Equal(t, map[string]int{"eth": 1}, joined[group])
+					_, err := sender.SendGroup([]byte{byte(i >> 8), byte(i)}, group, receiver.port(), eth)
+					require.NoError(t, err)
+					d := next(t, receiver.queue.Datagrams())
+					require.Equal(t, []byte{byte(i >> 8), byte(i)}, d.Data)
+					require.Equal(t, group, d.To)
+				}
+
+				// Strangers' groups still don't come in.
+				here.Do(func() { strangerJoins(t, f.network, f.other) })
+				_, err := sender.SendGroup([]byte("stranger"), f.other, receiver.port(), here.Interface("eth"))
+				require.NoError(t, err)
+				_, err = sender.SendGroup([]byte("last"), f.one, receiver.port())
+				require.NoError(t, err)
+				require.Equal(t, "last", string(next(t, receiver.queue.Datagrams()).Data))
+				if f.one.Is4() {
+					require.EqualValues(t, 1, receiver.Stats().Dropped.Stranger)
+					require.False(t, receiver.Info().MulticastFilter)
+				}
+
+				for _, group := range groups {
+					require.NoError(t, receiver.Leave(group))
+				}
+				joined = kernelGroups(t, here, f.one.Is6())
+				for _, group := range groups {
+					require.Empty(t, joined[group])
+				}
+			})
+		}
+	})
+}
+
+func openFiles(t testing.TB) int {
+	t.Helper()
+	es, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(es)
+}
+
+// Memberships over the limit follow their interfaces like others.
+func TestMembershipsOverTheLimitOutliveTheirInterface(t *testing.T) {
+	netns.Run(t, func() {
+		here, there := netns.New(t), netns.New(t)
+		cable(t, here, there)
+		groups := manyGroups(false, 50)
+		receiver := joinIn(t, here, udp.Config{}, "udp4", ":0", groups...)
+		sender := joinIn(t, there, udp.Config{}, "udp4", ":0")
+		for range 3 {
+			here.IP("link del eth")
+			cable(t, here, there)
+			for range groups {
+				receiver.settled(t, "joined again", heldOn("eth"))
+			}
+			joined := kernelGroups(t, here, false)
+			for _, group := range groups {
+				require.Equal(t, map[string]int{"eth": 1}, joined[group])
+				hears(t, receiver, sender, group, "eth")
+			}
+		}
+	})
+}
+
+// One socket can't be a member for more sources of one group than the system
+// lets it: that is an error which says what to do.
+func TestTooManySources(t *testing.T) {
+	netns.Run(t, func() {
+		here := lan(t)
+		group := netip.MustParseAddr("232.1.2.3")
+		receiver := joinIn(t, here, udp.Config{}, "udp4", ":0")
+		source := netip.MustParseAddr("192.0.2.100")
+		for range 10 {
+			require.NoError(t, receiver.JoinSource(group, source))
+			source = source.Next()
+		}
+		err := receiver.JoinSource(group, source)
+		requireOpError(t, err, "join")
+		require.ErrorIs(t, err, syscall.ENOBUFS)
+		require.True(t, strings.Contains(err.Error(), "net.ipv4.igmp_max_msf"), err)
+		require.Len(t, receiver.Memberships(), 10)
+	})
+}
