@@ -15,7 +15,7 @@ import (
 	"github.com/udpkit/udp/internal/netns"
 )
 
-var families = []struct {
+var ipFamilies = []struct {
 	network    string
 	loopback   string
 	one, other netip.Addr
@@ -30,7 +30,7 @@ var families = []struct {
 // own group, shows that none was before it.
 func TestGroupsOnOnePortNeverMix(t *testing.T) {
 	netns.Run(t, func() {
-		for _, f := range families {
+		for _, f := range ipFamilies {
 			t.Run(f.network, func(t *testing.T) {
 				here := lan(t)
 				cfg := udp.Config{ReuseAddr: true}
@@ -95,7 +95,7 @@ func strangerJoins(t *testing.T, network string, groups ...netip.Addr) {
 // What the kernel had queued for a group before it was left is not handed over.
 func TestADatagramOfAGroupThatWasLeftIsAStranger(t *testing.T) {
 	netns.Run(t, func() {
-		for _, f := range families {
+		for _, f := range ipFamilies {
 			here := lan(t)
 			sender := joinIn(t, here, udp.Config{}, f.network, ":0")
 			h := newRecorder()
@@ -134,10 +134,10 @@ func TestASocketBoundToAGroup(t *testing.T) {
 			group, other            netip.Addr
 			address                 string // that it reports
 		}{
-			{"IPv4", "udp4", "127.0.0.1", families[0].one, families[0].other, "239.1.2.3"},
-			{"IPv4, by the network of either", "udp", "127.0.0.1", families[0].one, families[0].other, "239.1.2.3"},
-			{"IPv6", "udp6", "::1", families[1].one, families[1].other, "ff15::1234"},
-			{"IPv6 of link scope, which can't be bound", "udp6", "::1", linkLocal, families[1].other, "::"},
+			{"IPv4", "udp4", "127.0.0.1", ipFamilies[0].one, ipFamilies[0].other, "239.1.2.3"},
+			{"IPv4, by the network of either", "udp", "127.0.0.1", ipFamilies[0].one, ipFamilies[0].other, "239.1.2.3"},
+			{"IPv6", "udp6", "::1", ipFamilies[1].one, ipFamilies[1].other, "ff15::1234"},
+			{"IPv6 of link scope, which can't be bound", "udp6", "::1", linkLocal, ipFamilies[1].other, "::"},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				here := lan(t)
@@ -175,7 +175,7 @@ func TestASocketBoundToAGroup(t *testing.T) {
 // other groups.
 func TestSocketsBoundToGroupsShareAPort(t *testing.T) {
 	netns.Run(t, func() {
-		for _, f := range families {
+		for _, f := range ipFamilies {
 			here := lan(t)
 			one := joinIn(t, here, udp.Config{}, f.network, netip.AddrPortFrom(f.one, 0).String())
 			other := joinIn(t, here, udp.Config{}, f.network, netip.AddrPortFrom(f.other, one.port()).String())

@@ -28,7 +28,7 @@ func manyGroups(v6 bool, n int) []netip.Addr {
 // A socket can be in as many groups as it likes, whatever the system's limit is.
 func TestAThousandGroups(t *testing.T) {
 	netns.Run(t, func() {
-		for _, f := range families {
+		for _, f := range ipFamilies {
 			t.Run(f.network, func(t *testing.T) {
 				here := lan(t)
 				const n = 1000

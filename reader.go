@@ -177,7 +177,7 @@ func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) reason {
 		return dropTruncated
 	case peer != nil && *peer != p.From:
 		return dropStranger
-	case r.checkGroups && p.To.IsMulticast() && !r.groups.wants(p.To, p.From.Addr(), p.IfIndex):
+	case r.checkGroups && !r.groups.wants(p.To, p.From.Addr(), p.IfIndex):
 		return dropStranger
 	}
 	return wanted
