@@ -93,10 +93,14 @@ func (q *Queue) finished() bool {
 	return q.ended
 }
 
-// Started implements [Handler].
+// Started implements [Handler]. It closes c when the Queue has ended meanwhile.
 func (q *Queue) Started(c *Conn) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.ended {
+		c.stop()
+		return
+	}
 	q.sockets++
 }
 
@@ -123,6 +127,9 @@ func (q *Queue) Refused(_ *Conn, r *Refusal) {
 func (q *Queue) Stopped(_ *Conn, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.ended {
+		return
+	}
 	if q.err == nil {
 		q.err = err
 	}
