@@ -78,7 +78,7 @@ func opError(op, network string, addr net.Addr, err error) error {
 // A ShutdownError says that [Conn.Shutdown] could not finish. It wraps what
 // ended ctx.
 type ShutdownError struct {
-	Left  int   // datagrams read or queued in the kernel that were not handled, or are being handled still
+	Left  int   // datagrams read or queued in the kernel that were not handled; a train that is being handled counts whole
 	Cause error // of the context
 }
 

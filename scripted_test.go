@@ -25,6 +25,8 @@ type scripted struct {
 	wake   chan struct{}
 	gone   chan struct{}
 
+	forever []socket.Packet // of a benchmark: what every read after a Wake brings
+
 	mu     sync.Mutex
 	stuck  error                        // every read brings it
 	send   func(m socket.Message) error // nil: the system takes everything
@@ -130,6 +132,12 @@ func (s *scripted) Serve(sink socket.Sink) error {
 			switch sink.Woken() {
 			case socket.Stop:
 				return nil
+			case socket.Continue:
+				for s.forever != nil && sink.Packets(s.forever) {
+					if len(s.wake) > 0 {
+						break
+					}
+				}
 			case socket.Drain:
 				draining = true
 			case socket.Soon:

@@ -249,8 +249,8 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 	return c.opError("shutdown", netip.AddrPort{}, &ShutdownError{Left: left, Cause: context.Cause(ctx)})
 }
 
-// left counts what was not handled when the socket was stopped. It is exact also
-// while a callback goes on for ever.
+// left counts what was not handled when the socket was stopped, also while a
+// callback goes on for ever. (Of a train Handled is counted at its end.)
 func (c *Conn) left() int {
 	for wait := time.Microsecond; !c.settled.Load(); wait = min(2*wait, time.Millisecond) {
 		select {

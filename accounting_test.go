@@ -1,0 +1,258 @@
+package udp_test
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// flood is how many datagrams the tests of the books send.
+func flood(testing.TB) int {
+	switch {
+	case testing.Short():
+		return 20_000
+	case !thorough:
+		return 200_000
+	}
+	return 2_000_000
+}
+
+// sendAll sends n datagrams to the peer as fast as it can.
+func sendAll(t testing.TB, c *udp.ConnectedConn, n int) {
+	t.Helper()
+	ms := make([]udp.Message, 100)
+	for i := range ms {
+		ms[i].Data = make([]byte, 1+i/10) // some of one length side by side, for trains
+	}
+	for n > 0 {
+		sent, err := c.SendBatch(ms[:min(n, len(ms))])
+		require.NoError(t, err)
+		n -= sent
+	}
+}
+
+// Between two sockets on loopback each datagram is handled or dropped by name,
+// however fast they come and however slow the consumer is.
+func TestEveryDatagramOfAFloodIsAccountedFor(t *testing.T) {
+	for _, overflow := range []udp.Overflow{udp.Block, udp.DropNewest, udp.DropOldest} {
+		for _, workers := range []bool{false, true} {
+			name := overflow.String()
+			if workers {
+				name += ", Workers"
+			}
+			t.Run(name, func(t *testing.T) {
+				n := flood(t)
+				var handled atomic.Uint64
+				slow := func() {
+					if handled.Add(1)%500 == 0 {
+						time.Sleep(time.Millisecond)
+					}
+				}
+				q := udp.NewQueue(500, overflow)
+				var consumer sync.WaitGroup
+				var h udp.Handler = q
+				if workers {
+					w := udp.NewWorkers(2, func(d udp.Datagram) uint64 { return uint64(len(d.Data)) },
+						udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { slow() }))
+					w.Overflow = overflow
+					h = w
+				} else {
+					consumer.Go(func() {
+						for d := range q.Datagrams() {
+							slow()
+							d.Release()
+						}
+					})
+				}
+				// Without trains, of which the kernel counts a lost one as one.
+				c := listen(t, udp.Config{NoOffload: true, ReadBuffer: 4 << 20}, "udp4", h)
+				sender := dial(t, c.LocalAddrPort(), udp.BaseHandler{})
+				sendAll(t, sender, n)
+				require.NoError(t, c.Shutdown(t.Context()))
+				consumer.Wait()
+				s := c.Stats()
+				t.Logf("%+v", s)
+				require.EqualValues(t, n, sender.Stats().Sent)
+				require.Equal(t, s.Handled, handled.Load())
+				require.Equal(t, s.Received, s.Handled+s.Dropped.Total())
+				require.Equal(t, udp.Drops{Queue: s.Dropped.Queue}, s.Dropped)
+				if overflow == udp.Block {
+					require.Zero(t, s.Dropped.Queue)
+				}
+				if s.KernelDrops >= 0 {
+					require.EqualValues(t, n, s.Received+uint64(s.KernelDrops))
+				}
+			})
+		}
+	}
+}
+
+// What is missing after a firewall took some is exactly what it counted.
+func TestWhatAFirewallDropsIsAllThatIsMissing(t *testing.T) {
+	netns.Run(t, func() {
+		n := flood(t) / 10
+		ns := netns.New(t)
+		var c *udp.Conn
+		var sender *udp.ConnectedConn
+		var err error
+		h, wait := consumers[1].make(func(udp.Datagram) {})
+		ns.Do(func() { c, err = udp.Config{}.Listen(t.Context(), "udp4", "127.0.0.1:0", h) })
+		require.NoError(t, err)
+		books(t, c)
+		ns.Command("nft", "add table inet lossy")
+		ns.Command("nft", "add chain inet lossy in { type filter hook input priority 0; }")
+		ns.Command("nft", fmt.Sprintf("add rule inet lossy in udp dport %d numgen random mod 10 < 3 counter drop",
+			c.LocalAddrPort().Port()))
+		ns.Do(func() { sender, err = udp.Dial(t.Context(), "udp4", c.LocalAddrPort().String(), udp.BaseHandler{}) })
+		require.NoError(t, err)
+		books(t, sender)
+		for range n {
+			require.NoError(t, sender.Send([]byte("x"))) // no trains: nft would count one as one packet
+		}
+		require.NoError(t, c.Shutdown(t.Context()))
+		wait()
+		rules := ns.Command("nft", "list ruleset")
+		found := regexp.MustCompile(`counter packets (\d+)`).FindStringSubmatch(rules)
+		require.NotNil(t, found, rules)
+		dropped, err := strconv.Atoi(found[1])
+		require.NoError(t, err)
+		require.InDelta(t, 0.3*float64(n), dropped, 0.1*float64(n), "the firewall did take some")
+		s := c.Stats()
+		require.EqualValues(t, n, s.Received+uint64(s.KernelDrops)+uint64(dropped), "%+v", s)
+		require.Equal(t, s.Received, s.Handled)
+	})
+}
+
+// The kernel's counter has 32 bits and begins again.
+func TestKernelDropsGoOnBeyond32Bits(t *testing.T) {
+	s := newScripted()
+	c := s.listen(t, udp.Config{}, udp.BaseHandler{})
+	want := int64(0)
+	for _, raw := range []uint32{5, 1 << 31, 1<<32 - 1, 3, 3, 1<<32 - 1, 0} {
+		step := int64(raw - uint32(want))
+		want += step
+		s.drops.Store(int64(raw))
+		require.Equal(t, want, c.Stats().KernelDrops)
+	}
+	require.EqualValues(t, 2<<32, want)
+	s.drops.Store(7)
+	require.NoError(t, c.Close())
+	s.drops.Store(9)
+	require.EqualValues(t, 2<<32+7, c.Stats().KernelDrops, "the last value before the socket closed")
+}
+
+func TestStatsSayHowDatagramsCame(t *testing.T) {
+	s := newScripted()
+	q := udp.NewQueue(10, udp.DropNewest)
+	c := s.listen(t, udp.Config{}, q)
+	s.arrive("1", "22", "")
+	s.arrive("4444")
+	for range 4 {
+		<-q.Datagrams()
+	}
+	require.NoError(t, c.Close())
+	st := c.Stats()
+	require.EqualValues(t, 2, st.Reads)
+	require.EqualValues(t, 4, st.Received)
+	require.EqualValues(t, 3, st.LargestRead)
+	require.EqualValues(t, 7, st.ReceivedBytes)
+	require.Positive(t, st.QueuePeak)
+}
+
+// Stats may be polled at any time, also inside Stopped and after it, and no poll
+// shows more handled or dropped than received.
+func TestStatsCanBePolledAtAnyTime(t *testing.T) {
+	var inStopped udp.Stats
+	r := &recorder{events: make(chan event, 1<<17), stopped: func(c *udp.Conn, _ error) { inStopped = c.Stats() }}
+	q := udp.NewQueue(10, udp.DropOldest)
+	c := listen(t, udp.Config{NoOffload: true}, "udp4", both{q, r})
+	stop := make(chan struct{})
+	var pollers sync.WaitGroup
+	for range 2 {
+		pollers.Go(func() {
+			var last udp.Stats
+			for {
+				s := c.Stats()
+				if s.Received < last.Received || s.Sent < last.Sent || s.KernelDrops < last.KernelDrops {
+					t.Errorf("counters went back: %+v, %+v", last, s)
+					return
+				}
+				if s.Handled+s.Dropped.Total() > s.Received {
+					t.Errorf("more is done than was received: %+v", s)
+					return
+				}
+				last = s
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	sendAll(t, dial(t, c.LocalAddrPort(), udp.BaseHandler{}), 20_000)
+	require.NoError(t, c.Shutdown(t.Context()))
+	close(stop)
+	pollers.Wait()
+	require.Equal(t, inStopped, c.Stats())
+	require.EqualValues(t, 20_000, c.Stats().Received+uint64(max(0, c.Stats().KernelDrops)))
+}
+
+// both is a Queue of which a recorder hears when it stops.
+type both struct {
+	*udp.Queue
+	r *recorder
+}
+
+func (b both) Stopped(c *udp.Conn, err error) {
+	b.Queue.Stopped(c, err)
+	b.r.Stopped(c, err)
+}
+
+// BenchmarkCounting is all that happens between a read and a handler that does
+// nothing, the counters included, for reads of different sizes.
+func BenchmarkCounting(b *testing.B) {
+	for _, perRead := range []int{1, 64, 1024} {
+		b.Run(fmt.Sprintf("%d a read", perRead), func(b *testing.B) {
+			s := newScripted()
+			done := make(chan struct{})
+			n := 0
+			c := s.listen(b, udp.Config{}, udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
+				if n++; n == b.N {
+					close(done)
+				}
+			}))
+			data := make([]byte, 32*min(perRead, 64))
+			p := make([]socket.Packet, max(1, perRead/64))
+			for i := range p {
+				p[i] = socket.Packet{Data: data, Segment: 32, From: netip.AddrPortFrom(there.Addr(), 1)}
+			}
+			s.forever = p
+			b.ReportAllocs()
+			b.ResetTimer()
+			s.Wake()
+			<-done
+			b.StopTimer()
+			c.Close()
+		})
+	}
+}
+
+func BenchmarkStats(b *testing.B) {
+	c := listen(b, udp.Config{}, "udp4", udp.BaseHandler{})
+	b.ReportAllocs()
+	for b.Loop() {
+		c.Stats()
+	}
+}
