@@ -19,11 +19,12 @@
 //
 // What the faults of a link do to a datagram depends on [Config.Seed], the link,
 // the sending socket and how many datagrams that socket has sent before, and on
-// nothing else; datagrams that arrive at the same instant are handed on in the
-// order of their senders. So, in a bubble, a run repeats exactly, however its
-// goroutines are scheduled, as long as the programs in it do not race with
-// themselves: a socket that several goroutines send by, or a timer that fires at
-// the very instant a datagram arrives, can make a difference. Faults that
+// nothing else; datagrams that arrive at the same instant are handed on by sender,
+// and those of one sender in the order of sending. So, in a bubble, a run repeats
+// exactly, however its goroutines are scheduled, as long as the programs in it do
+// not race with themselves: two goroutines of a host that send at the same
+// instant, or a timer that fires at the very instant a datagram arrives, can make
+// a difference. Faults that
 // remember what has passed before (bursts, exact loss, rates, scripts) also depend
 // on the order in which a link is entered.
 //

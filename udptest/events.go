@@ -5,7 +5,7 @@ import "time"
 // events are the packets on their way, a heap by time and key.
 type events struct {
 	net     *Net
-	heap    []event
+	heap    []due
 	timer   *time.Timer
 	armed   time.Duration // when the timer fires; meaningless while none is set
 	set     bool
@@ -13,12 +13,12 @@ type events struct {
 	spare   *packet
 }
 
-type event struct {
+type due struct {
 	at time.Duration
 	p  *packet
 }
 
-func (a event) before(b event) bool {
+func (a due) before(b due) bool {
 	if a.at != b.at {
 		return a.at < b.at
 	}
@@ -32,13 +32,13 @@ func (n *Net) schedule(p *packet, now, d time.Duration) {
 	if tick := n.cfg.Tick; tick > 0 {
 		at = (at + tick - 1) / tick * tick
 	}
-	e.push(event{at, p})
+	e.push(due{at, p})
 	if !e.running {
 		e.arm()
 	}
 }
 
-// arm sets the timer for the first event.
+// arm sets the timer for the first due.
 func (e *events) arm() {
 	if len(e.heap) == 0 || e.set && e.armed <= e.heap[0].at {
 		return
@@ -68,7 +68,7 @@ func (n *Net) run() {
 }
 
 // The heap has four children a node: fewer cache misses than two.
-func (e *events) push(ev event) {
+func (e *events) push(ev due) {
 	e.heap = append(e.heap, ev)
 	h, i := e.heap, len(e.heap)-1
 	for i > 0 {
@@ -82,10 +82,10 @@ func (e *events) push(ev event) {
 	h[i] = ev
 }
 
-func (e *events) pop() event {
+func (e *events) pop() due {
 	h := e.heap
 	first, last := h[0], h[len(h)-1]
-	h[len(h)-1] = event{}
+	h[len(h)-1] = due{}
 	h = h[:len(h)-1]
 	e.heap = h
 	if len(h) == 0 {

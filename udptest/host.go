@@ -14,16 +14,16 @@ import (
 
 // A Host has interfaces with addresses, and sockets.
 type Host struct {
-	net              *Net
-	name             string
-	id               uint64
-	lo               *Interface
-	ifaces           []*Interface // lo first
-	gateways         []netip.Addr
-	ports            map[uint16][]*sock // in the order of binding
-	opened, attached uint64             // sockets, interfaces so far
-	watchers         []*watcher
-	down             bool // crashed
+	net                    *Net
+	name                   string
+	id                     uint64
+	lo                     *Interface
+	ifaces                 []*Interface // lo first
+	gateways               []netip.Addr
+	ports                  map[uint16][]*sock // in the order of binding
+	opened, attached, sent uint64             // sockets, interfaces, datagrams so far
+	watchers               []*watcher
+	down                   bool // crashed
 
 	forwards, multicasts bool // a router
 	nat                  *nat

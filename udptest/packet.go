@@ -44,16 +44,17 @@ const (
 	unresolved              // nobody answers for hop
 )
 
-// A key names a datagram: it decides about its fate and about its place among
-// those of the same instant.
+// A key names a datagram: it decides about its fate, and, with order, about its
+// place among those of the same instant.
 type key struct {
 	origin uint64 // the socket, of which host
 	seq    uint64 // how many that has sent before
 	copy   uint32 // of a duplicate, a copy to one member of a group, an ICMP answer
+	order  uint64 // how many its host has sent before: a link does not reorder
 }
 
 func (k key) compare(o key) int {
-	return cmp.Or(cmp.Compare(k.origin, o.origin), cmp.Compare(k.seq, o.seq), cmp.Compare(k.copy, o.copy))
+	return cmp.Or(cmp.Compare(k.origin>>32, o.origin>>32), cmp.Compare(k.order, o.order), cmp.Compare(k.copy, o.copy))
 }
 
 // Lengths of headers: IPv4 (RFC 791) and IPv6 (RFC 8200) without options, UDP.

@@ -101,8 +101,9 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 	p.src, p.dst = netip.AddrPortFrom(src, s.port), netip.AddrPortFrom(dst, to.Port())
 	p.ttl, p.ecn = defaultTTL, m.ECN&3
 	p.unit = min(size, unit)
-	p.key = key{origin: s.id, seq: s.sent}
+	p.key = key{origin: s.id, seq: s.sent, order: h.sent}
 	s.sent++
+	h.sent++
 	if r.all && !s.toAll(p, r, now) {
 		return 0, nil
 	}

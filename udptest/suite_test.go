@@ -1,0 +1,108 @@
+package udptest_test
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp/udptest"
+)
+
+func TestTheSimulationKeepsEveryPromise(t *testing.T) {
+	for _, network := range []string{"udp", "udp4", "udp6"} {
+		for _, hosts := range []int{1, 2} {
+			t.Run(fmt.Sprintf("%s on %d hosts", network, hosts), func(t *testing.T) {
+				udptest.TestNetwork(t, func(t *testing.T) udptest.Suite {
+					n := udptest.NewNet(udptest.Config{T: t})
+					a := n.Host("a", "10.0.0.1/24", "fd00::1/64")
+					b := a
+					s := udptest.Suite{Network: network, Interface: a.Interface("eth0").Interface()}
+					s.Settle = func() { time.Sleep(time.Millisecond); synctest.Wait() }
+					if hosts == 2 {
+						b = n.Host("b", "10.0.0.2/24", "fd00::2/64")
+					}
+					s.A.Config, s.B.Config = on(a), on(b)
+					index := 0
+					if network == "udp6" {
+						index = 1
+						s.Group, s.Other = netip.MustParseAddr("ff02::1:1"), netip.MustParseAddr("fd00::9")
+					} else {
+						s.Group, s.Other = netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("10.0.0.9")
+						s.Broadcast = netip.MustParseAddr("10.0.0.255")
+					}
+					addr := func(h *udptest.Host) netip.Addr {
+						ifs, err := h.Network().Interfaces()
+						require.NoError(t, err)
+						return ifs[1].Addrs[index].Addr()
+					}
+					s.A.Addr, s.B.Addr = addr(a), addr(b)
+					return s
+				}, synctest.Test)
+			})
+		}
+	}
+}
+
+func TestTheKernelKeepsEveryPromise(t *testing.T) {
+	lo := loopback(t)
+	for _, network := range []string{"udp", "udp4", "udp6"} {
+		for _, adopted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, adopted %v", network, adopted), func(t *testing.T) {
+				// Loopback interfaces have no route for IPv6's groups of themselves: see
+				// suite_linux_test.go.
+				overKernel(t, network, adopted, lo, network != "udp6")
+			})
+		}
+	}
+}
+
+// overKernel runs the suite over the kernel's loopback interface.
+func overKernel(t *testing.T, network string, adopted bool, lo *net.Interface, groups bool) {
+	if network == "udp6" {
+		c, err := net.ListenPacket("udp6", "[::1]:0")
+		if err != nil {
+			t.Skip("no IPv6 here: ", err)
+		}
+		c.Close()
+	}
+	udptest.TestNetwork(t, func(t *testing.T) udptest.Suite {
+		s := udptest.Suite{Network: network, Interface: lo}
+		s.A.Addr, s.Broadcast = netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.255.255.255")
+		s.Group, s.Other = netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("127.0.0.2")
+		if network == "udp6" {
+			s.A.Addr, s.Broadcast = netip.IPv6Loopback(), netip.Addr{}
+			s.Group, s.Other = netip.MustParseAddr("ff01::1:1"), netip.MustParseAddr("fd00::9")
+		}
+		if !groups {
+			s.Group = netip.Addr{}
+		}
+		if adopted {
+			s.A.Make = func(network, address string) (*net.UDPConn, error) {
+				c, err := net.ListenPacket(network, address)
+				if err != nil {
+					return nil, err
+				}
+				return c.(*net.UDPConn), nil
+			}
+		}
+		s.B = s.A
+		return s
+	})
+}
+
+func loopback(t *testing.T) *net.Interface {
+	ifs, err := net.Interfaces()
+	require.NoError(t, err)
+	for _, i := range ifs {
+		if i.Flags&net.FlagLoopback != 0 {
+			return &i
+		}
+	}
+	t.Skip("no loopback interface")
+	return nil
+}
