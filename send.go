@@ -202,6 +202,7 @@ const (
 // The datagram itself has not left when a send returns an error.
 func (c *Conn) sendAgain(m socket.Message, err error) error {
 	var stale, doubted, again, full int
+	reported := c.sock.Reported()
 	for {
 		class := sys.Classify(err)
 		switch class {
@@ -216,7 +217,9 @@ func (c *Conn) sendAgain(m socket.Message, err error) error {
 			// An older datagram's ICMP message, or this one's missing route or length.
 			// EPERM also comes from a fresh socket's first send:
 			// https://go.dev/issue/63322.
-			if doubted == maxDoubted || doubted == 1 && (class == sys.Denied || c.peer.Load() == nil) {
+			if reported && class != sys.Denied && stale < maxStale {
+				stale++ // each of those that wait may be met once
+			} else if doubted == maxDoubted || doubted == 1 && (class == sys.Denied || c.peer.Load() == nil) {
 				return c.failed(m, err)
 			}
 			doubted++
@@ -253,8 +256,8 @@ func (c *Conn) sendAgain(m socket.Message, err error) error {
 		if c.closed() {
 			return c.failed(m, net.ErrClosed)
 		}
-		last := class
-		lastErr := err
+		last, lastErr := class, err
+		reported = c.sock.Reported()
 		if err = c.sock.Send(m); err == nil {
 			if last == sys.Unreachable || last == sys.TooLarge {
 				c.reportedBySend(lastErr) // so it was an older one's

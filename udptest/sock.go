@@ -373,6 +373,9 @@ func (s *sock) SyscallConn() (syscall.RawConn, error) {
 }
 
 // Local implements socket.Socket.
+// Reported implements socket.Socket: reports are no errors of sends here.
+func (s *sock) Reported() bool { return false }
+
 func (s *sock) Local() netip.AddrPort {
 	n := s.host.net
 	n.mu.Lock()

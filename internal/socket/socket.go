@@ -129,6 +129,9 @@ type Socket interface {
 	// about the message after those.
 	SendBatch(ms []Message) (int, error)
 	SetWriteDeadline(t time.Time) error
+	// Reported says whether the error of an older datagram may still be met by a
+	// send: then an error that could be a datagram's own need not be.
+	Reported() bool
 
 	// MTU is what the path to an address, while connected to the peer, is known
 	// to carry: bytes with the IP header, 0 where unknown.

@@ -49,6 +49,21 @@ func (r *receiver) takeReports(fd int) {
 	}
 }
 
+// Reported implements socket.Socket. POLLERR says that an error is pending or that
+// the error queue is not empty; taking an entry off it makes the next one's
+// error pending again.
+func (c *Conn) Reported() (yes bool) {
+	if !c.path.reports.Load() {
+		return false
+	}
+	c.rc.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(fds, 0)
+		yes = err == nil && n > 0 && fds[0].Revents&unix.POLLERR != 0
+	})
+	return yes
+}
+
 // recvErrQueue takes one entry. The name is where the datagram was sent to, and
 // the data what came back of its payload (ip(7), IP_RECVERR).
 func recvErrQueue(fd int, p, control []byte, name *unix.RawSockaddrInet6) (n, namelen, controllen int, errno syscall.Errno) {

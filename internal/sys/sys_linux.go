@@ -141,11 +141,10 @@ func (c *Conn) Serve(sink socket.Sink) error {
 			return unwrapOp(err)
 		default:
 			// The poller refuses to wait after an event that was nothing but an error
-			// (a full send buffer and an ICMP message; runtime/netpoll.go, eventErr).
-			// Reading works all the same.
-			r.poll()
-			if !r.ended && !sink.Fault(unwrapOp(err)) {
-				return nil
+			// (a full send buffer and an ICMP message; runtime/netpoll.go, eventErr),
+			// until the next event, of which it tells nobody. Reading works all the same.
+			if r.poll(); !r.ended {
+				time.Sleep(unpollable)
 			}
 		}
 		if r.ended {
@@ -153,6 +152,9 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		}
 	}
 }
+
+// unpollable is how long a reader sleeps that the poller does not let wait.
+const unpollable = time.Millisecond
 
 // drain lets nothing in any more and takes what is queued.
 func (c *Conn) drain(r *receiver) error {

@@ -154,6 +154,9 @@ func (c *Conn) Send(m socket.Message) error {
 	return unwrapOp(err)
 }
 
+// Reported implements socket.Socket: nothing tells.
+func (c *Conn) Reported() bool { return false }
+
 // SendBatch implements socket.Socket.
 func (c *Conn) SendBatch(ms []socket.Message) (int, error) {
 	for i := range ms {
