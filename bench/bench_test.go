@@ -134,11 +134,11 @@ func TestDocument(t *testing.T) {
 		require.NoError(t, err)
 	}
 
-	first := r.Figures[0].Case
+	first := Case{Kind: receive, Source: "gso", Size: 64, Who: "asyncio"}
 	for i := range r.Figures {
 		if r.Figures[i].Case == first {
 			r.Figures[i].Void = "lost count"
 		}
 	}
-	require.Equal(t, 3, strings.Count(r.markdown(), "| void"), "and the first case's cells")
+	require.Equal(t, 3, strings.Count(r.markdown(), "| void"), "and two cells of the void case")
 }
