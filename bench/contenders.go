@@ -25,6 +25,7 @@ type contender struct {
 const (
 	ref     = "ref"
 	peer    = "peer"
+	basic   = "peer-basic" // built with -tags udpbasic
 	libuv   = "libuv"
 	asyncio = "asyncio_peer.py"
 	twisted = "twisted_peer.py"
@@ -36,6 +37,7 @@ var contenders = map[string][]contender{
 		{"udp", "udp, handler", peer, "callback"},
 		{"udp-queue", "udp, Queue and Release", peer, "queue"},
 		{"udp-queue4", "udp, Queue, 4 workers", peer, "queue4"},
+		{"udp-basic", "udp, handler, portable path", basic, "callback"},
 		{"c-gro", "C recvmmsg and UDP_GRO", ref, "gro"},
 		{"c-recvmmsg", "C recvmmsg", ref, "recvmmsg"},
 		{"c-recvfrom", "C recvfrom", ref, "recvfrom"},
@@ -52,6 +54,7 @@ var contenders = map[string][]contender{
 		{"udp-batch", "udp SendBatch", peer, "sendbatch"},
 		{"udp-sendto", "udp SendTo", peer, "sendto"},
 		{"udp-send", "udp Send, connected", peer, "send"},
+		{"udp-basic", "udp SendTo, portable path", basic, "sendto"},
 		{"c-gso", "C send and UDP_SEGMENT", ref, "gso"},
 		{"c-gso-iov", "C sendmsg and UDP_SEGMENT, a buffer each", ref, "gso-iov"},
 		{"c-sendmmsg", "C sendmmsg", ref, "sendmmsg"},
@@ -71,6 +74,7 @@ var contenders = map[string][]contender{
 var echoes = []contender{
 	{"udp", "udp, handler and Reply", peer, "callback"},
 	{"udp-queue", "udp, Queue and Reply", peer, "queue"},
+	{"udp-basic", "udp, handler and Reply, portable path", basic, "callback"},
 	{"c-gro", "C recvmmsg, sendmmsg, UDP_GRO, UDP_SEGMENT", ref, "gro"},
 	{"c-recvmmsg", "C recvmmsg, sendmmsg", ref, "recvmmsg"},
 	{"c-recvfrom", "C recvfrom, sendto", ref, "recvfrom"},
@@ -103,7 +107,7 @@ func (s *settings) command(c Case, role string) []string {
 		return []string{s.python, filepath.Join("python", k.Program), role, k.Way}
 	}
 	line := []string{filepath.Join(s.bin, k.Program), role, k.Way}
-	if k.Program == peer && s.profiles != "" {
+	if (k.Program == peer || k.Program == basic) && s.profiles != "" {
 		line = append(line, fmt.Sprintf("profile=%s/%s-%s%s-%d.prof", s.profiles, c.Kind, c.Who, c.Source, c.Size))
 	}
 	return line

@@ -59,12 +59,17 @@ func (r *record) targets() []target {
 			least("receive by handler, to WireGuard's conn"+at, fast, "wireguard", 1.5)
 			least("receive by Queue, to net ReadFrom, make, chan"+at, queue, "net-chan", 10)
 		}
+		portable := Case{Kind: receive, Source: "gso", Size: size, Who: "udp-basic"}
+		least("receive on the portable path, to net"+at, portable, "net", 0.9)
 		most("CPU a datagram from a plain sender, to net"+at, plain, "net", cpuEach, 1)
 		least("SendBatch, to C send and UDP_SEGMENT"+at, batch, "c-gso", 0.9)
 		least("SendBatch, to net WriteToUDPAddrPort"+at, batch, "net", 20)
 		least("echo under flood, to C"+at, echo, "c-gro", 0.7)
 		least("echo under flood, to net"+at, echo, "net", 30)
 		least("echo with 1 outstanding, to net"+at, trip, "net", 1)
+		trip.Who = "udp-basic"
+		least("echo with 1 outstanding on the portable path, to net"+at, trip, "net", 0.9)
+		trip.Who = "udp"
 		most("round trip p50, to net"+at, trip, "net", p50, 1.05)
 		most("round trip p99, to net"+at, trip, "net", p99, 1.05)
 	}
