@@ -1,0 +1,220 @@
+package udp_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/netns"
+)
+
+// A report is one group record of an IGMPv3 (RFC 3376, 4.2) or MLDv2 (RFC 3810,
+// 5.2) report.
+type report struct {
+	kind    string
+	group   netip.Addr
+	sources []netip.Addr
+}
+
+// Types of group records, the same in both protocols.
+var recordTypes = map[byte]string{
+	1: "is include", 2: "is exclude", 3: "to include", 4: "to exclude", 5: "allow", 6: "block",
+}
+
+// sniff sees what an interface sends and receives, from now on.
+func sniff(t testing.TB, ns *netns.NS, ifname string) (fd int) {
+	t.Helper()
+	ns.Do(func() {
+		var err error
+		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		require.NoError(t, err)
+		t.Cleanup(func() { unix.Close(fd) })
+		require.NoError(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(patience / time.Second)}))
+		all := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_ALL))
+		require.NoError(t, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: ns.Interface(ifname).Index}))
+	})
+	return fd
+}
+
+// awaitReport reads until a report has a record that says so.
+func awaitReport(t testing.TB, fd int, kind string, group netip.Addr, sources ...netip.Addr) {
+	t.Helper()
+	b := make([]byte, 1<<16)
+	var seen []report
+	for {
+		n, _, err := unix.Recvfrom(fd, b, 0)
+		if errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.EINTR) {
+			continue
+		}
+		require.NoError(t, err, "%s %v was not reported, but %v", kind, group, seen)
+		for _, r := range reports(b[:n]) {
+			if r.kind == kind && r.group == group && fmt.Sprint(r.sources) == fmt.Sprint(sources) {
+				return
+			}
+			seen = append(seen, r)
+		}
+	}
+}
+
+// reports are the records of a packet, if it is a report.
+func reports(p []byte) (rs []report) {
+	var size int // of an address
+	switch {
+	case len(p) > 20 && p[0]>>4 == 4 && p[9] == unix.IPPROTO_IGMP:
+		p, size = p[int(p[0]&15)*4:], 4
+		if len(p) < 8 || p[0] != 0x22 {
+			return nil
+		}
+	case len(p) > 48 && p[0]>>4 == 6 && p[6] == unix.IPPROTO_HOPOPTS && p[40] == unix.IPPROTO_ICMPV6:
+		p, size = p[48:], 16
+		if len(p) < 8 || p[0] != 143 {
+			return nil
+		}
+	default:
+		return nil
+	}
+	addr := func(b []byte) netip.Addr { a, _ := netip.AddrFromSlice(b[:size]); return a }
+	count := binary.BigEndian.Uint16(p[6:])
+	p = p[8:]
+	for range count {
+		r := report{kind: recordTypes[p[0]], group: addr(p[4:])}
+		n := int(binary.BigEndian.Uint16(p[2:]))
+		for p = p[4+size:]; n > 0; n-- {
+			r.sources = append(r.sources, addr(p))
+			p = p[size:]
+		}
+		rs = append(rs, r)
+	}
+	return rs
+}
+
+// What is joined, blocked and left is reported to the switches and routers.
+func TestReportsOnTheWire(t *testing.T) {
+	netns.Run(t, func() {
+		for _, f := range []struct {
+			network                 string
+			plain, specific, source netip.Addr
+		}{
+			{"udp4", netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("232.1.2.3"), netip.MustParseAddr("192.0.2.2")},
+			{"udp6", netip.MustParseAddr("ff15::1234"), netip.MustParseAddr("ff35::1234"), netip.MustParseAddr("2001:db8::2")},
+		} {
+			t.Run(f.network, func(t *testing.T) {
+				here, there := netns.New(t), netns.New(t)
+				cable(t, here, there)
+				fd := sniff(t, there, "eth")
+				m := joinIn(t, here, udp.Config{}, f.network, ":0")
+				require.NoError(t, m.Join(f.plain))
+				awaitReport(t, fd, "to exclude", f.plain)
+				require.NoError(t, m.BlockSource(f.plain, f.source))
+				awaitReport(t, fd, "block", f.plain, f.source)
+				require.NoError(t, m.UnblockSource(f.plain, f.source))
+				awaitReport(t, fd, "allow", f.plain, f.source)
+				require.NoError(t, m.JoinSource(f.specific, f.source))
+				awaitReport(t, fd, "allow", f.specific, f.source)
+				require.NoError(t, m.LeaveSource(f.specific, f.source))
+				awaitReport(t, fd, "block", f.specific, f.source)
+
+				// A cable that was out may lead to another switch when it is in again, so
+				// the membership is reported anew. By itself Linux would not do it: it waits
+				// for a query.
+				there.IP("link set eth down")
+				require.Eventually(t, func() bool {
+					return here.Interface("eth").Flags&net.FlagRunning == 0
+				}, patience, time.Millisecond)
+				netns.Veth(t, here, "other", here, "end")
+				here.Addr("other", "198.51.100.1/24")
+				here.Addr("other", "2001:db8:1::1/64")
+				m.settled(t, "joined on the other, so the monitor has seen it all", heldOn("eth", "other"))
+				there.IP("link set eth up")
+				awaitReport(t, fd, "to exclude", f.plain)
+				require.NoError(t, m.Leave(f.plain))
+				awaitReport(t, fd, "to include", f.plain)
+			})
+		}
+	})
+}
+
+// Three hosts on a switch that listens to reports: a datagram to a group reaches
+// the cable of its member, and not the third host's.
+func TestASwitchThatSnoops(t *testing.T) {
+	netns.Run(t, func() {
+		sw := netns.New(t)
+		// The switch asks by itself, and heeds answers after a tenth of a second.
+		sw.IP("link add name sw type bridge mcast_snooping 1 mcast_querier 1 mcast_igmp_version 3 " +
+			"mcast_mld_version 2 mcast_query_response_interval 10")
+		sw.IP("link set sw up")
+		var hosts [3]*netns.NS
+		for i := range hosts {
+			hosts[i] = netns.New(t)
+			port := fmt.Sprintf("port%d", i)
+			netns.Veth(t, hosts[i], "eth", sw, port)
+			sw.IP("link set " + port + " master sw")
+			address(hosts[i], i+1)
+		}
+		for _, f := range ipFamilies {
+			t.Run(f.network, func(t *testing.T) {
+				sender := joinIn(t, hosts[0], udp.Config{}, f.network, ":0")
+				receiver := joinIn(t, hosts[1], udp.Config{}, f.network, ":0", f.one)
+				third := joinIn(t, hosts[2], udp.Config{}, f.network, ":0", f.other)
+				registered := func(port string, group netip.Addr) bool {
+					out := sw.Command("bridge", "mdb", "show", "dev", "sw")
+					return strings.Contains(out, fmt.Sprintf("port %s grp %v ", port, group))
+				}
+				await := func(is bool, port string, group netip.Addr) {
+					t.Helper()
+					require.Eventually(t, func() bool { return registered(port, group) == is }, patience, 5*time.Millisecond)
+				}
+				await(true, "port1", f.one)
+				await(true, "port2", f.other)
+
+				fd := sniff(t, hosts[2], "eth")
+				// Sent until the switch keeps them from the third host, which it does once its
+				// first query is old enough.
+				for quiet := false; !quiet; {
+					hears(t, receiver, sender, f.one, "eth")
+					_, err := sender.SendGroup([]byte("end"), f.other, third.port())
+					require.NoError(t, err)
+					next(t, third.queue.Datagrams())
+					quiet = !sawBefore(t, fd, f.one, f.other)
+				}
+				require.NoError(t, receiver.Leave(f.one))
+				await(false, "port1", f.one)
+				require.NoError(t, receiver.Join(f.one))
+				await(true, "port1", f.one)
+				hears(t, receiver, sender, f.one, "eth")
+			})
+		}
+	})
+}
+
+// sawBefore says whether UDP to a group was seen before UDP to another.
+func sawBefore(t testing.TB, fd int, group, end netip.Addr) (seen bool) {
+	t.Helper()
+	b := make([]byte, 1<<16)
+	for {
+		n, _, err := unix.Recvfrom(fd, b, 0)
+		require.NoError(t, err)
+		var to netip.Addr
+		switch p := b[:n]; {
+		case n > 28 && p[0]>>4 == 4 && p[9] == unix.IPPROTO_UDP:
+			to = netip.AddrFrom4([4]byte(p[16:20]))
+		case n > 48 && p[0]>>4 == 6 && p[6] == unix.IPPROTO_UDP:
+			to = netip.AddrFrom16([16]byte(p[24:40]))
+		}
+		switch to {
+		case group:
+			seen = true
+		case end:
+			return seen
+		}
+	}
+}
