@@ -1,0 +1,265 @@
+package udp_test
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/netns"
+)
+
+// Two hundred times the interface goes down and up, or is deleted and created
+// anew, while datagrams come in. Each time they come in again, and at the end the
+// group is joined once.
+func TestFlapsUnderTraffic(t *testing.T) {
+	netns.Run(t, func() {
+		here, there := netns.New(t), netns.New(t)
+		cable(t, here, there)
+		group := netip.MustParseAddr("239.1.2.3")
+		receiver := joinIn(t, here, udp.Config{}, "udp4", ":0", group)
+		sender := joinIn(t, there, udp.Config{}, "udp4", ":0")
+		n := 200
+		if testing.Short() {
+			n = 20
+		}
+		var worst time.Duration
+		for i := range n {
+			start := time.Now()
+			switch {
+			case i%10 == 9:
+				here.IP("link del eth")
+				netns.Veth(t, here, "eth", there, "eth")
+				here.Addr("eth", "192.0.2.1/24")
+				there.Addr("eth", "192.0.2.2/24")
+			case i%2 == 0: // shorter than the monitor looks
+				here.Command("sh", "-c", "ip link set eth down; ip link set eth up")
+			default:
+				here.IP("link set eth down")
+				receiver.settled(t, "down", heldOn("lo"))
+				here.IP("link set eth up")
+				start = time.Now()
+			}
+			hears(t, receiver, sender, group, "eth")
+			worst = max(worst, time.Since(start))
+		}
+		t.Log(n, "flaps, the longest silence", worst)
+		require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
+		require.NoError(t, receiver.Close())
+		require.Empty(t, kernelHas(t, here, group))
+	})
+}
+
+// Sockets of one process in several namespaces each follow their own, whatever
+// thread does it; what watches them is gone with the last.
+func TestEachNamespaceIsWatchedOnItsOwn(t *testing.T) {
+	netns.Run(t, func() {
+		files := netlinkSockets(t)
+		group := netip.MustParseAddr("239.1.2.3")
+		one, two := netns.New(t), netns.New(t)
+		cable(t, one, two)
+		inOne := joinIn(t, one, udp.Config{}, "udp4", ":0", group)
+		alone := netlinkSockets(t)
+		require.Equal(t, files+2, alone)
+		alsoInOne := joinIn(t, one, udp.Config{}, "udp4", ":0", group)
+		require.Equal(t, alone, netlinkSockets(t), "one monitor for a namespace")
+		inTwo := joinIn(t, two, udp.Config{}, "udp4", ":0", group)
+		require.Equal(t, files+4, netlinkSockets(t))
+
+		one.IP("link set eth name other")
+		inOne.settled(t, "renamed", heldOn("other"))
+		alsoInOne.settled(t, "renamed", heldOn("other"))
+		require.True(t, heldOn("eth")(inTwo.Memberships()[0]))
+		two.IP("link set eth name third")
+		inTwo.settled(t, "renamed", heldOn("third"))
+		require.Empty(t, inOne.changes, "what happens elsewhere is not its business")
+
+		require.NoError(t, inOne.Close())
+		require.Equal(t, files+4, netlinkSockets(t), "there is another one")
+		require.NoError(t, alsoInOne.Close())
+		require.NoError(t, inTwo.Close())
+		require.Equal(t, files, netlinkSockets(t))
+	})
+}
+
+// netlinkSockets counts those of this process, in any namespace.
+func netlinkSockets(t testing.TB) (n int) {
+	t.Helper()
+	es, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	for _, e := range es {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.HasPrefix(to, "socket:") {
+			if family, err := socketFamily(e.Name()); err == nil && family == syscall.AF_NETLINK {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// A wish outlives a change of the peer, and what the interface does meanwhile.
+// While it has a peer only a socket that is bound to the group hears the group:
+// connect(2) gives any other the one address that it hears.
+func TestMembershipOutlivesAReconnect(t *testing.T) {
+	netns.Run(t, func() {
+		for _, bound := range []bool{true, false} {
+			here, there := netns.New(t), netns.New(t)
+			cable(t, here, there)
+			there.Addr("eth", "192.0.2.3/24")
+			group, address := netip.MustParseAddr("239.1.2.3"), ":0"
+			if bound {
+				address = "239.1.2.3:0"
+			}
+			receiver := joinIn(t, here, udp.Config{}, "udp4", address, group)
+			first := joinIn(t, there, udp.Config{}, "udp4", "192.0.2.2:0")
+			second := joinIn(t, there, udp.Config{}, "udp4", "192.0.2.3:0")
+			c, err := receiver.Connect(first.LocalAddrPort())
+			require.NoError(t, err)
+			if bound {
+				hears(t, receiver, first, group, "eth")
+			}
+			require.NoError(t, c.Reconnect(second.LocalAddrPort()))
+			here.IP("link set eth down")
+			receiver.settled(t, "down", heldOn("lo"))
+			here.IP("link set eth up")
+			receiver.settled(t, "up", heldOn("eth"))
+			if bound {
+				hears(t, receiver, second, group, "eth")
+			}
+			_, err = c.Disconnect()
+			require.NoError(t, err)
+			hears(t, receiver, first, group, "eth")
+			require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
+		}
+	})
+}
+
+// The interface that was chosen for sending is chosen again when it is back.
+func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
+	netns.Run(t, func() {
+		for _, f := range ipFamilies {
+			here, there := netns.New(t), netns.New(t)
+			cable(t, here, there)
+			netns.Veth(t, here, "other", here, "end")
+			here.Addr("other", "198.51.100.1/24")
+			here.Addr("other", "2001:db8:1::1/64")
+			receiver := joinIn(t, there, udp.Config{}, f.network, ":0", f.one)
+			sender := joinIn(t, here, udp.Config{}, f.network, ":0", f.other) // to see the changes
+			require.NoError(t, sender.SetInterface(here.Interface("eth")))
+			to := netip.AddrPortFrom(f.one, receiver.port())
+			require.NoError(t, sender.SendTo([]byte("before"), to))
+			require.Equal(t, "before", string(next(t, receiver.queue.Datagrams()).Data))
+
+			here.IP("link del eth")
+			sender.settled(t, "gone", heldOn("other"))
+			_, err := sender.Interface()
+			require.ErrorIs(t, err, syscall.ENODEV)
+			require.Error(t, sender.SendTo([]byte("nowhere"), to), "not by another one")
+
+			cable(t, here, there)
+			sender.settled(t, "back", func(m udp.Membership) bool { return len(m.On) == 2 })
+			receiver.settled(t, "back", heldOn("eth"))
+			ifi, err := sender.Interface()
+			require.NoError(t, err)
+			require.Equal(t, here.Interface("eth").Index, ifi.Index)
+			require.NoError(t, sender.SendTo([]byte("after"), to))
+			require.Equal(t, "after", string(next(t, receiver.queue.Datagrams()).Data))
+		}
+	})
+}
+
+// With a filter, all interfaces are those that it lets through.
+func TestInterfaceFilter(t *testing.T) {
+	netns.Run(t, func() {
+		here := lan(t)
+		cfg := udp.Config{InterfaceFilter: func(ifi *net.Interface) bool { return !strings.HasPrefix(ifi.Name, "docker") }}
+		group := netip.MustParseAddr("239.1.2.3")
+		m := joinIn(t, here, cfg, "udp4", ":0", group)
+		require.True(t, heldOn("eth")(m.Memberships()[0]))
+		for i, name := range []string{"docker0", "wlan"} {
+			netns.Veth(t, here, name, here, name+"end")
+			here.Addr(name, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 1}), 24).String())
+		}
+		m.settled(t, "joined on one of them", heldOn("eth", "wlan"))
+		require.Equal(t, map[string]int{"eth": 1, "wlan": 1}, kernelHas(t, here, group))
+		// Those that are named are not asked about.
+		require.NoError(t, m.Join(group.Next(), here.Interface("docker0")))
+		require.Equal(t, map[string]int{"docker0": 1}, kernelHas(t, here, group.Next()))
+		// Without one left, except it, there is nothing to join.
+		here.IP("link set eth down")
+		here.IP("link set wlan down")
+		m.settled(t, "on loopback", heldOn("lo"))
+	})
+}
+
+// SendGroup sends on every interface, and says what became of it on each.
+func TestSendGroup(t *testing.T) {
+	netns.Run(t, func() {
+		for _, f := range ipFamilies {
+			here, left, right := netns.New(t), netns.New(t), netns.New(t)
+			netns.Veth(t, here, "left", left, "eth")
+			netns.Veth(t, here, "right", right, "eth")
+			here.Addr("left", "192.0.2.1/24")
+			here.Addr("left", "fe80::1/64")
+			here.Addr("right", "198.51.100.1/24")
+			here.Addr("right", "fe80::1/64")
+			address(left, 2)
+			address(right, 2)
+			l := joinIn(t, left, udp.Config{ReuseAddr: true}, f.network, ":0", f.one)
+			r := joinIn(t, right, udp.Config{}, f.network, ":"+strconv.Itoa(int(l.port())), f.one)
+			m := joinIn(t, here, udp.Config{}, f.network, ":0", f.one)
+			require.NoError(t, m.SetLoopback(false))
+			sent, err := m.SendGroup([]byte("both"), f.one, l.port())
+			require.NoError(t, err)
+			require.Equal(t, []udp.GroupSend{
+				{Name: "left", Index: here.Interface("left").Index}, {Name: "right", Index: here.Interface("right").Index},
+			}, sent)
+			for _, q := range []*member{l, r} {
+				d := next(t, q.queue.Datagrams())
+				require.Equal(t, "both", string(d.Data))
+				if f.one.Is6() {
+					require.Equal(t, "fe80::1", d.From.Addr().WithZone("").String())
+				}
+			}
+
+			// One that can't is told beside one that can.
+			here.IP("link set right down")
+			m.settled(t, "down", heldOn("left"))
+			gone := here.Interface("right")
+			sent, err = m.SendGroup([]byte("one"), f.one, l.port(), here.Interface("left"), gone)
+			require.NoError(t, err)
+			require.NoError(t, sent[0].Err)
+			require.ErrorIs(t, sent[1].Err, syscall.ENETDOWN)
+			require.Equal(t, "one", string(next(t, l.queue.Datagrams()).Data))
+			_, err = m.SendGroup([]byte("none"), f.one, l.port(), gone)
+			requireOpError(t, err, "send")
+			require.ErrorIs(t, err, syscall.ENETDOWN)
+
+			// Without a membership it goes where Join would join.
+			require.NoError(t, m.Leave(f.one))
+			sent, err = m.SendGroup([]byte("unjoined"), f.one, l.port())
+			require.NoError(t, err)
+			require.Len(t, sent, 1)
+			require.Equal(t, "unjoined", string(next(t, l.queue.Datagrams()).Data))
+			_, err = m.SendGroup(nil, netip.MustParseAddr("192.0.2.9"), 1)
+			requireOpError(t, err, "send")
+		}
+	})
+}
+
+// socketFamily is the family of one of this process's sockets.
+func socketFamily(fd string) (int, error) {
+	n, err := strconv.Atoi(fd)
+	if err != nil {
+		return 0, err
+	}
+	return unix.GetsockoptInt(n, unix.SOL_SOCKET, unix.SO_DOMAIN)
+}
