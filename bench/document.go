@@ -36,6 +36,9 @@ func (r *record) markdown() string {
 
 	m := r.Machine
 	p("## The run\n")
+	if !r.complete() {
+		p("This was not a whole run: its figures are rough.\n")
+	}
 	p("| | |\n| --- | --- |")
 	p("| command | `%s` |", strings.TrimSpace(r.Command))
 	p("| when | %s, for %s |", r.Began.UTC().Format("2 January 2006"), r.Took.Round(time.Minute))
@@ -69,9 +72,7 @@ func (r *record) markdown() string {
 	p("Rates are datagrams a second: the median, then its ratios to the best of C (for round trips, to C")
 	p("recvfrom, sendto) and to a net.UDPConn loop, each the median of the rounds' ratios. Where the kernel")
 	p("dropped nothing (✓) the receiver kept up, and the rate is its sender's.\n")
-	for _, set := range []struct{ kind, source string }{
-		{receive, "gso"}, {receive, "plain"}, {send, ""}, {flood, ""}, {ping, ""}, {idle, ""},
-	} {
+	for _, set := range sets {
 		r.tables(p, set.kind, set.source)
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
@@ -91,6 +92,11 @@ func (r *record) procs() int {
 	return n
 }
 
+// sets are what has a heading of its own.
+var sets = []struct{ kind, source string }{
+	{receive, "gso"}, {receive, "plain"}, {send, ""}, {flood, ""}, {ping, ""}, {idle, ""},
+}
+
 var headings = map[string]string{
 	receive + "gso":   "Receiving, from a sender with UDP_SEGMENT",
 	receive + "plain": "Receiving, from a plain sender",
@@ -100,14 +106,19 @@ var headings = map[string]string{
 	idle:              "Memory of sockets that have received one datagram and wait",
 }
 
-// tables writes what there is of a kind, with a column for each size.
-func (r *record) tables(p func(string, ...any), kind, source string) {
-	var sizes []int
+// sizes are those that a kind was measured with.
+func (r *record) sizes(kind, source string) (sizes []int) {
 	for _, f := range r.Figures {
 		if f.Kind == kind && f.Source == source && !slices.Contains(sizes, f.Size) {
 			sizes = append(sizes, f.Size)
 		}
 	}
+	return sizes
+}
+
+// tables writes what there is of a kind, with a column for each size.
+func (r *record) tables(p func(string, ...any), kind, source string) {
+	sizes := r.sizes(kind, source)
 	if len(sizes) == 0 {
 		return
 	}
@@ -180,23 +191,33 @@ func (r *record) tables(p func(string, ...any), kind, source string) {
 }
 
 // noFaster lists where package udp gains less than a tenth on a net.UDPConn
-// loop, or costs more.
-func (r *record) noFaster() (lines []string) {
-	for _, g := range r.groups() {
-		for _, c := range g {
-			if !c.find().ours() || c.Kind == idle {
+// loop, with what it costs there.
+func (r *record) noFaster() []string {
+	var lines []string
+	for _, set := range sets {
+		for _, k := range contenders[set.kind] {
+			var cells []string
+			if !k.ours() || set.kind == idle {
 				continue
 			}
-			base := c
-			base.Who = "net"
-			if v := r.ratio(c, base, rate); v > 0 && v < 1.1 {
-				lines = append(lines, fmt.Sprintf("- %s: %s has %s times the rate of net, at %s times its CPU time a datagram.",
-					title(c), c.find().Label, ratio(v), ratio(r.ratio(c, base, cpuEach))))
+			for _, size := range r.sizes(set.kind, set.source) {
+				c := Case{Kind: set.kind, Source: set.source, Size: size, Who: k.Name}
+				base := c
+				base.Who = "net"
+				if v := r.ratio(c, base, rate); v > 0 && v < 1.1 {
+					cells = append(cells, fmt.Sprintf("%d: %s (%s)", size, ratio(v), ratio(r.ratio(c, base, cpuEach))))
+				}
+			}
+			if len(cells) > 0 {
+				lines = append(lines, fmt.Sprintf("| %s | %s | %s |", headings[set.kind+set.source], k.Label, strings.Join(cells, ", ")))
 			}
 		}
 	}
 	if len(lines) == 0 {
-		lines = []string{"Nothing: each way of using package udp has at least 1.1 times the rate of a net.UDPConn loop."}
+		return []string{"Nothing: each way of using package udp has at least 1.1 times the rate of a net.UDPConn loop."}
 	}
-	return lines
+	return append([]string{
+		"Where package udp has less than 1.1 times the rate of a net.UDPConn loop, and in parentheses the CPU time of",
+		"a datagram beside that loop's:", "",
+		"| | | bytes: rate (CPU) |", "| --- | --- | --- |"}, lines...)
 }
