@@ -9,7 +9,7 @@ import (
 
 // receive takes a packet that has arrived at an interface.
 func (h *Host) receive(p *packet, now time.Duration) {
-	n, i, dst := h.net, p.iface, p.dst.Addr()
+	n, i := h.net, p.iface
 	if h.down || i.down || i.seg == nil && i != h.lo {
 		n.note(now, i.in.name, "nobody there", p)
 		n.free(p)
@@ -20,7 +20,7 @@ func (h *Host) receive(p *packet, now time.Duration) {
 		n.free(p)
 		return
 	}
-	dst = p.dst.Addr()
+	dst := p.dst.Addr()
 	switch {
 	case dst.IsMulticast(), h.isBroadcast(dst):
 		if h.multicasts && dst.IsMulticast() {

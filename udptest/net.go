@@ -50,7 +50,6 @@ type Net struct {
 	parts    map[*Host]int // which side of a partition; empty: none
 	events   events
 	trace    trace
-	ids      uint64 // of pipes
 }
 
 // A Segment is what hosts are attached to: like an Ethernet, it carries

@@ -94,7 +94,7 @@ const maxBatch = 64
 func (s *sock) Serve(sink socket.Sink) error {
 	draining, soon, left := false, false, 0
 	for {
-		batch, reports, fault, woken, closed := s.next(draining, soon, left)
+		batch, reports, woken, closed, fault := s.next(draining, soon, left)
 		soon = false
 		switch {
 		case closed:
@@ -163,32 +163,32 @@ func (s *sock) settle() {
 
 // next waits for what Serve does next; when draining it does not wait. With soon
 // a Wake comes after the datagrams.
-func (s *sock) next(draining, soon bool, left int) (batch []socket.Packet, rs []socket.Report, fault error, woken, closed bool) {
+func (s *sock) next(draining, soon bool, left int) (batch []socket.Packet, rs []socket.Report, woken, closed bool, fault error) {
 	for {
 		s.mu.Lock()
 		switch {
 		case s.closed, s.fatal != nil:
 			s.mu.Unlock()
-			return nil, nil, nil, false, true
+			return nil, nil, false, true, nil
 		case s.woken && !(soon && len(s.queue)+len(s.reports) > 0):
 			s.woken, s.busy = false, true
 			s.mu.Unlock()
-			return nil, nil, nil, true, false
+			return nil, nil, true, false, nil
 		case len(s.reports) > 0:
 			rs, s.reports, s.busy = s.reports, nil, true
 			s.mu.Unlock()
-			return nil, rs, nil, false, false
+			return nil, rs, false, false, nil
 		case len(s.queue) > 0 && (!draining || left > 0):
 			s.busy = true
 			s.mu.Unlock()
 			if err := s.host.inject(opRead, s.port); err != nil {
-				return nil, nil, err, false, false
+				return nil, nil, false, false, err
 			}
-			return s.take(draining, left), nil, nil, false, false
+			return s.take(draining, left), nil, false, false, nil
 		}
 		s.mu.Unlock()
 		if draining {
-			return nil, nil, nil, false, false
+			return nil, nil, false, false, nil
 		}
 		<-s.readable
 	}
