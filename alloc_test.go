@@ -42,6 +42,37 @@ func TestNothingIsAllocatedWithZones(t *testing.T) {
 	})
 }
 
+// Peers on several links cost no more than one: an interface's name is looked up
+// once, not each time that the link changes.
+func TestNothingIsAllocatedWithSeveralZones(t *testing.T) {
+	netns.Isolated(t, func() {
+		ns := netns.Self(t)
+		netns.Veth(t, ns, "left", ns, "right")
+		ns.Addr("left", "fe80::1/64")
+		ns.Addr("right", "fe80::2/64")
+		g := newGauge()
+		server, err := udp.Listen(t.Context(), "udp6", "[::]:0", g)
+		require.NoError(t, err)
+		books(t, server)
+		c, err := udp.Listen(t.Context(), "udp6", "[::]:0", udp.BaseHandler{})
+		require.NoError(t, err)
+		books(t, c)
+		payload, port := make([]byte, 100), server.LocalAddrPort().Port()
+		peers := [2]netip.AddrPort{
+			netip.AddrPortFrom(netip.MustParseAddr("fe80::1%left"), port),
+			netip.AddrPortFrom(netip.MustParseAddr("fe80::2%right"), port),
+		}
+		noAllocs(t, g.full, func() error {
+			for i := range burst {
+				if err := c.SendTo(payload, peers[i%2]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
 // allocateNothing runs each way to send and to receive between two sockets.
 func allocateNothing(t *testing.T, network, address string, target netip.Addr) {
 	open := func(t *testing.T, h udp.Handler) (*udp.Conn, netip.AddrPort) {

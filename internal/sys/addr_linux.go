@@ -14,9 +14,16 @@ import (
 // zoneTTL is how long an interface's name is believed, as in package net.
 const zoneTTL = time.Minute
 
-// zoneCache makes netip values of socket addresses, and remembers the name of
-// the last link-local sender's interface. It belongs to one goroutine.
+// zoneCache makes netip values of socket addresses, and remembers the names of
+// the interfaces that link-local peers were lately on. It belongs to one
+// goroutine.
 type zoneCache struct {
+	zones [4]zone
+	next  int // the oldest
+}
+
+// zone is an interface, while it is believed to have that name.
+type zone struct {
 	index uint32
 	name  string
 	until time.Time
@@ -31,28 +38,41 @@ func (z *zoneCache) addrPort(sa *unix.RawSockaddrInet6, n int) netip.AddrPort {
 	case sa.Family == unix.AF_INET6 && n >= unix.SizeofSockaddrInet6:
 		a := netip.AddrFrom16(sa.Addr).Unmap()
 		if sa.Scope_id != 0 && a.Is6() {
-			a = a.WithZone(z.zone(sa.Scope_id))
+			a = a.WithZone(z.nameOf(sa.Scope_id))
 		}
 		return netip.AddrPortFrom(a, ntohs(sa.Port))
 	}
 	return netip.AddrPort{}
 }
 
-func (z *zoneCache) zone(index uint32) string {
+func (z *zoneCache) nameOf(index uint32) string {
 	now := time.Now()
-	if index != z.index || now.After(z.until) {
-		z.index, z.name, z.until = index, zoneName(index), now.Add(zoneTTL)
+	for i := range z.zones {
+		if known := &z.zones[i]; known.index == index && now.Before(known.until) {
+			return known.name
+		}
 	}
-	return z.name
+	name := zoneName(index)
+	z.remember(zone{index, name, now.Add(zoneTTL)})
+	return name
 }
 
-// index is the other way round.
 func (z *zoneCache) indexOf(name string) uint32 {
 	now := time.Now()
-	if name != z.name || now.After(z.until) {
-		z.index, z.name, z.until = zoneIndex(name), name, now.Add(zoneTTL)
+	for i := range z.zones {
+		if known := &z.zones[i]; known.name == name && now.Before(known.until) {
+			return known.index
+		}
 	}
-	return z.index
+	index := zoneIndex(name)
+	z.remember(zone{index, name, now.Add(zoneTTL)})
+	return index
+}
+
+// remember forgets the oldest for it.
+func (z *zoneCache) remember(known zone) {
+	z.zones[z.next] = known
+	z.next = (z.next + 1) % len(z.zones)
 }
 
 // put writes a socket address for a socket of AF_INET6 or AF_INET and returns
