@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"syscall"
 	"unsafe"
 
@@ -117,4 +118,16 @@ func refuseAll(fd int) error {
 	program := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 		&unix.SockFprog{Len: 1, Filter: &program[0]})
+}
+
+// handBack undoes what others who have a descriptor of the same socket would not
+// expect: the filter that drops everything, trains of datagrams, error queues.
+func handBack(rc syscall.RawConn) {
+	_ = onFD(rc, func(fd int) error {
+		return errors.Join(
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0),
+			unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 0),
+			unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 0),
+			unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 0))
+	})
 }

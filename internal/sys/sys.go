@@ -37,8 +37,9 @@ type Conn struct {
 	info socket.Info
 	path packetPath // what the packet path of this system keeps
 
-	bound netip.AddrPort // what bind was asked for, with the port it got
-	only  netip.Addr     // the one address that datagrams come for, if it is one
+	adopted bool           // others may have descriptors of the same socket
+	bound   netip.AddrPort // what bind was asked for, with the port it got
+	only    netip.Addr     // the one address that datagrams come for, if it is one
 
 	changing sync.Mutex // one change of the peer at a time
 	out      outgoing   // the interface of what goes to groups
@@ -89,7 +90,11 @@ func Adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
 	if uc.RemoteAddr() != nil {
 		uc = anew(uc)
 	}
-	return adopt(uc, o)
+	c, err := adopt(uc, o)
+	if err == nil {
+		c.adopted = true
+	}
+	return c, err
 }
 
 // anew makes another net.UDPConn of a socket that net has connected itself: such
@@ -182,6 +187,9 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.rc, nil }
 // Close implements socket.Socket.
 func (c *Conn) Close() error {
 	c.spill.close()
+	if c.adopted {
+		handBack(c.rc)
+	}
 	return unwrapOp(c.uc.Close())
 }
 

@@ -1,0 +1,180 @@
+package udp_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+)
+
+const twistedPage = "docs/from-twisted.md"
+
+// checklist has how many rows of each letter Twisted's behaviours have.
+var checklist = []struct {
+	letter string
+	rows   int
+}{{"L", 8}, {"P", 9}, {"S", 5}, {"W", 8}, {"C", 8}, {"R", 4}, {"M", 8}, {"B", 2}, {"A", 3}, {"N", 3}, {"V", 3}}
+
+// twistedTests are Twisted's test cases of UDP, by file and class.
+var twistedTests = map[string]string{
+	"UDPTests.":                        "test_oldAddress test_startStop test_rebind test_bindError test_sendPackets test_connectionRefused test_serverReadFailure test_badConnect test_datagramReceivedError test_NoWarningOnBroadcast",
+	"ReactorShutdownInteractionTests.": "testShutdownFromDatagramReceived",
+	"MulticastTests.":                  "testTTL test_loopback test_interface test_joinLeave test_joinFailure test_multicast test_multiListen",
+	"DatagramTransportTestsMixin.":     "test_startedListeningLogMessage test_connectionLostLogMessage test_stopProtocolScheduling",
+	"UDPPortTestsMixin.":               "test_interface test_getHost test_getHostIPv6 test_invalidInterface test_logPrefix test_writeSequence test_str test_repr test_writeToIPv6Interface test_connectedWriteToIPv6Interface test_writingToHostnameRaisesInvalidAddressError test_writingToIPv6OnIPv4RaisesInvalidAddressError test_writingToIPv4OnIPv6RaisesInvalidAddressError test_connectingToHostnameRaisesInvalidAddressError test_allowBroadcast",
+	"test_udp_internals.":              "test_socketReadNormal test_readImmediateError test_connectedReadImmediateError test_readUnknownError",
+	"AdoptDatagramPortErrors.":         "test_invalidDescriptor test_invalidAddressFamily test_stopOnlyCloses",
+	"test_resolver: ":                  "resolveOneHost resolveOneIPv6Host gaierror resolveOnlyIPv4 resolveOnlyIPv6 resolveBoth transportSemanticsToSocketType socketTypeToAddressType success failure error simplifier portNumber installingOldStyleResolver defaultToGAIResolver logErrorsInThreads",
+}
+
+// Every behaviour and every test of Twisted's is on the page, once, with tests
+// that exist or with the reason why it has none.
+func TestTwistedPage(t *testing.T) {
+	page, err := os.ReadFile(twistedPage)
+	require.NoError(t, err)
+	known := map[string]bool{}
+	testsIn(t, ".", "", known)
+	testsIn(t, "udptest", "udptest.", known)
+
+	want := map[string]bool{}
+	for _, c := range checklist {
+		for n := range c.rows {
+			want[fmt.Sprint(c.letter, n+1)] = true
+		}
+	}
+	for class, names := range twistedTests {
+		for _, name := range strings.Fields(names) {
+			want[class+name] = true
+		}
+	}
+
+	proofs := regexp.MustCompile("`((?:udptest\\.)?Test[A-Za-z]+)`")
+	row := regexp.MustCompile(`^\| (?:([A-Z][0-9]) \||((?:[A-Za-z_]+\.|test_resolver: )[^|]+) \| )`)
+	for line := range strings.Lines(string(page)) {
+		m := row.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		names := []string{m[1]}
+		if m[1] == "" {
+			class, list, _ := strings.Cut(m[2], ".")
+			sep := "."
+			if strings.HasPrefix(m[2], "test_resolver: ") {
+				class, list, sep = "test_resolver", strings.TrimPrefix(m[2], "test_resolver: "), ": "
+			}
+			names = nil
+			for name := range strings.SplitSeq(list, ", ") {
+				names = append(names, class+sep+name)
+			}
+		}
+		for _, name := range names {
+			require.True(t, want[name], "%s is no row of Twisted's, or is there twice", name)
+			delete(want, name)
+		}
+		tests := proofs.FindAllStringSubmatch(line, -1)
+		if len(tests) == 0 {
+			require.Regexp(t, `(no meaning: |no name of its own: )[^|]+\|$`, strings.TrimSpace(line), "no test and no reason")
+		}
+		for _, test := range tests {
+			require.True(t, known[test[1]], "%s proves %v, but there is no such test", test[1], names)
+		}
+	}
+	require.Empty(t, want, "rows that the page does not have")
+}
+
+// testsIn finds the tests of a package.
+func testsIn(t *testing.T, dir, prefix string, known map[string]bool) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	require.NoError(t, err)
+	for _, file := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, "Test") {
+				known[prefix+fn.Name.Name] = true
+			}
+		}
+	}
+}
+
+// The programs on the page compile, and pass vet.
+func TestTwistedProgramsCompile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the go command")
+	}
+	goCommand, err := exec.LookPath("go")
+	if err != nil {
+		t.Skip(err)
+	}
+	page, err := os.ReadFile(twistedPage)
+	require.NoError(t, err)
+	programs := regexp.MustCompile("(?s)### ([^\n]*)\n.*?```go\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	require.Len(t, programs, strings.Count(string(page), "```go"))
+	require.Len(t, programs, 5)
+	for _, p := range programs {
+		t.Run(p[1], func(t *testing.T) {
+			require.Contains(t, p[2], "package main")
+			file := filepath.Join(t.TempDir(), "main.go")
+			require.NoError(t, os.WriteFile(file, []byte(p[2]), 0o600))
+			out, err := exec.CommandContext(t.Context(), goCommand, "vet", file).CombinedOutput()
+			require.NoError(t, err, "%s", out)
+			gofmt, err := exec.CommandContext(t.Context(), goCommand, "fmt", "-n", file).CombinedOutput()
+			require.NoError(t, err, "%s", gofmt)
+		})
+	}
+}
+
+// A descriptor is adopted through package net, which copies it: stopping leaves
+// the original alone.
+func TestAdoptedDescriptor(t *testing.T) {
+	original := raw(t, "udp4")
+	f, err := original.File() // what adoptDatagramPort is given
+	require.NoError(t, err)
+	pc, err := net.FilePacketConn(f)
+	require.NoError(t, err)
+	require.NoError(t, f.Close(), "may be closed at once")
+	h := newRecorder()
+	c, err := udp.Config{}.Adopt(pc.(*net.UDPConn), h)
+	require.NoError(t, err)
+	require.Equal(t, addrPort(original), c.LocalAddrPort())
+	h.next(t, "Started")
+	require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
+	h.next(t, "Received")
+	require.NoError(t, c.Close())
+	balanced(t, c.Stats())
+
+	sender := raw(t, "udp4")
+	_, err = sender.WriteToUDPAddrPort([]byte("still here"), addrPort(original))
+	require.NoError(t, err)
+	data, _ := read(t, original)
+	require.Equal(t, "still here", data)
+
+	bad := os.NewFile(1<<20, "no descriptor")
+	_, err = net.FilePacketConn(bad)
+	require.ErrorIs(t, err, syscall.EBADF)
+
+	unix, err := net.ListenPacket("unixgram", filepath.Join(t.TempDir(), "s"))
+	require.NoError(t, err)
+	defer unix.Close()
+	uf, err := unix.(*net.UnixConn).File()
+	require.NoError(t, err)
+	defer uf.Close()
+	other, err := net.FilePacketConn(uf)
+	require.NoError(t, err)
+	defer other.Close()
+	_, ok := other.(*net.UDPConn)
+	require.False(t, ok, "Adopt takes UDP only: the compiler sees to it")
+}
