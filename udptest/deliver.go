@@ -21,15 +21,16 @@ func (h *Host) receive(p *packet, now time.Duration) {
 		return
 	}
 	dst := p.dst.Addr()
+	own := dst == p.hop && h.nat == nil // found by it, so it is the interface's
 	switch {
-	case dst.IsMulticast(), h.isBroadcast(dst):
+	case !own && (dst.IsMulticast() || h.isBroadcast(dst)):
 		if h.multicasts && dst.IsMulticast() {
 			h.forwardToGroups(p, now)
 		}
 		if h.accepts(p, now) {
 			h.deliverToAll(p, now)
 		}
-	case h.owns(dst):
+	case own, h.owns(dst):
 		switch {
 		case p.refusal != nil:
 			h.refused(p, now)

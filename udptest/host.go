@@ -278,18 +278,26 @@ func (i *Interface) Interface() *net.Interface {
 }
 
 func (i *Interface) info() socket.Interface {
-	flags, mtu := net.FlagMulticast|net.FlagBroadcast, 1500
+	flags := net.FlagMulticast | net.FlagBroadcast
 	if i == i.host.lo {
-		flags, mtu = net.FlagLoopback, 65536
+		flags = net.FlagLoopback
 	}
 	if !i.down {
 		flags |= net.FlagUp | net.FlagRunning
 	}
 	return socket.Interface{
-		Interface:  net.Interface{Index: i.index, MTU: mtu, Name: i.name, Flags: flags},
+		Interface:  net.Interface{Index: i.index, MTU: i.mtu(), Name: i.name, Flags: flags},
 		Addrs:      slices.Clone(i.addrs),
 		Generation: i.generation,
 	}
+}
+
+// mtu is that of Linux's loopback interface, and of Ethernet.
+func (i *Interface) mtu() int {
+	if i == i.host.lo {
+		return 65536
+	}
+	return 1500
 }
 
 func (i *Interface) describe() string {

@@ -125,10 +125,12 @@ const mtuExpires = 10 * time.Minute
 
 // pathMTU is what a host knows about the way to an address.
 func (h *Host) pathMTU(i *Interface, to netip.Addr, now time.Duration) int {
-	if l, ok := h.mtus[to]; ok && now < l.until {
-		return l.mtu
+	if len(h.mtus) > 0 {
+		if l, ok := h.mtus[to]; ok && now < l.until {
+			return l.mtu
+		}
 	}
-	return i.info().MTU
+	return i.mtu()
 }
 
 func (h *Host) learnMTU(to netip.Addr, mtu int, now time.Duration) {
@@ -303,16 +305,18 @@ func (n *Net) cross(p *packet, now time.Duration) {
 // enter lets a packet into the path between two hosts and the link to the second.
 func (n *Net) enter(p *packet, from, to *Interface, now time.Duration) {
 	p.iface = to
-	if n.parts[from.host] != n.parts[to.host] {
+	if len(n.parts) > 0 && n.parts[from.host] != n.parts[to.host] {
 		to.in.stats.Entered++
 		to.in.stats.Blocked++
 		n.note(now, to.in.name, "partition", p)
 		n.free(p)
 		return
 	}
-	if path := n.paths[[2]*Host{from.host, to.host}]; path != nil {
-		n.through(path, p, now, atLink, 0)
-		return
+	if len(n.paths) > 0 {
+		if path := n.paths[[2]*Host{from.host, to.host}]; path != nil {
+			n.through(path, p, now, atLink, 0)
+			return
+		}
 	}
 	n.through(&to.in, p, now, atHost, 0)
 }

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/udpkit/udp"
+)
+
+// settings are what the flags say.
+type settings struct {
+	nodes  int
+	length time.Duration
+	period time.Duration
+	loss   float64
+	seed   uint64
+	svg    string
+	real   bool
+}
+
+// A group is the nodes of a run, and what it observes: how a crash and a new
+// member become known.
+type group struct {
+	settings
+	open func(i int) (*node, error) // opens the socket of the node with this number
+	kill func(i int)                // takes its host away; nil: closes the socket
+
+	nodes []*node
+	crash *spread
+	join  *spread
+
+	mu        sync.Mutex
+	suspicion int // false ones: of nodes that live
+	buried    int // nodes that live and were thought dead
+}
+
+func newGroup(s settings) *group {
+	return &group{settings: s, crash: newSpread("a crash is suspected"), join: newSpread("a new member is known")}
+}
+
+// A spread is how many have heard of something, and when.
+type spread struct {
+	name string
+
+	mu      sync.Mutex
+	began   time.Time
+	about   netip.AddrPort
+	state   state          // or a worse one
+	besides netip.AddrPort // does not count: it was not there, or is not any more
+	heard   map[*node]bool
+	after   []time.Duration // in order
+}
+
+func newSpread(name string) *spread { return &spread{name: name, heard: make(map[*node]bool)} }
+
+func (s *spread) note(n *node, u update) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.began.IsZero() && n.self != s.besides && u.member == s.about && u.state >= s.state && !s.heard[n] {
+		s.heard[n] = true
+		s.after = append(s.after, time.Since(s.began))
+	}
+}
+
+func (s *spread) begin(about netip.AddrPort, st state) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.about, s.state, s.began = about, st, time.Now()
+}
+
+func (s *spread) isAbout(m netip.AddrPort) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.about == m
+}
+
+func (s *spread) leaveOut(m netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.besides = m
+}
+
+// reached is how long it took until this share of so many had heard.
+func (s *spread) reached(share float64, of int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := int(share*float64(of)+0.5) - 1
+	if i >= len(s.after) || len(s.after) == 0 {
+		return "never"
+	}
+	return s.after[max(i, 0)].Round(time.Millisecond).String()
+}
+
+// run lets the group live: at a quarter of the time one node crashes, and at the
+// half another joins.
+func (g *group) run(stdout io.Writer) error {
+	defer func() {
+		for _, n := range g.nodes {
+			n.stop()
+		}
+	}()
+	for i := range g.settings.nodes {
+		if _, err := g.add(i); err != nil {
+			return err
+		}
+	}
+	all := newRoster(g.nodes)
+	for _, n := range g.nodes {
+		n.start(all, false)
+	}
+	time.Sleep(g.length / 4)
+
+	victim := len(g.nodes) / 2
+	g.crash.begin(g.nodes[victim].self, suspect)
+	if g.kill != nil {
+		g.kill(victim)
+	}
+	g.nodes[victim].stop()
+	time.Sleep(g.length / 4)
+
+	late, err := g.add(g.settings.nodes)
+	if err != nil {
+		return err
+	}
+	g.join.begin(late.self, alive)
+	g.crash.leaveOut(late.self)
+	late.start(all, true)
+	time.Sleep(g.length / 2)
+	return g.report(stdout)
+}
+
+// add opens a node that tells the group what it hears.
+func (g *group) add(i int) (*node, error) {
+	n, err := g.open(i)
+	if err != nil {
+		return nil, fmt.Errorf("node %d: %w", i, err)
+	}
+	n.told = g.told
+	g.nodes = append(g.nodes, n)
+	return n, nil
+}
+
+func (g *group) told(n *node, u update, _ state) {
+	g.crash.note(n, u)
+	g.join.note(n, u)
+	if u.state == alive || g.crash.isAbout(u.member) {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if u.state == suspect {
+		g.suspicion++
+	} else {
+		g.buried++
+	}
+}
+
+// report says how the news spread.
+func (g *group) report(stdout io.Writer) error {
+	others := g.settings.nodes - 1
+	var sum udp.Stats
+	for _, n := range g.nodes {
+		s := n.conn.Stats()
+		sum.Sent += s.Sent
+		sum.SentBytes += s.SentBytes
+		sum.Received += s.Received
+	}
+	fmt.Fprintf(stdout, "%d nodes, %v, %d datagrams sent (%d bytes), %d received\n",
+		len(g.nodes), g.length, sum.Sent, sum.SentBytes, sum.Received)
+	for _, s := range []*spread{g.crash, g.join} {
+		fmt.Fprintf(stdout, "%s: known to %d of %d; the first after %s, half %s, 99%% %s, all %s\n", s.name,
+			len(s.after), others, s.reached(0, others), s.reached(0.5, others), s.reached(0.99, others), s.reached(1, others))
+	}
+	fmt.Fprintf(stdout, "suspicions of living nodes: %.1f a node; believed dead: %d times\n",
+		float64(g.suspicion)/float64(len(g.nodes)), g.buried)
+	if g.svg == "" {
+		return nil
+	}
+	return writePlot(g.svg, others, g.crash, g.join)
+}
+
+// curve is the share that has heard, as points of time and share.
+func (s *spread) curve(of int) (points [][2]float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	slices.Sort(s.after)
+	for i, at := range s.after {
+		points = append(points, [2]float64{at.Seconds(), float64(i+1) / float64(of)})
+	}
+	return points
+}

@@ -1,0 +1,113 @@
+// Gossip is a group of processes that watch over one another with SWIM, and a
+// simulation of ten thousand of them: one crashes, one joins, and a plot shows
+// how the news spreads.
+//
+//	gossip [-nodes n] [-for duration] [-loss share] [-svg file]
+//	gossip -real [-nodes n] [-for duration] [-period duration]
+//
+// Without -real time is virtual and the network is package udptest's; with it the
+// same nodes gossip over sockets of the loopback interface.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/udptest"
+)
+
+func main() {
+	s, err := parse(os.Args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return
+	case err == nil && s.real:
+		err = run(s, os.Stdout)
+	case err == nil:
+		simulateAsTest(s)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gossip:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (s settings, err error) {
+	flags := flag.NewFlagSet("gossip", flag.ContinueOnError)
+	flags.IntVar(&s.nodes, "nodes", 10000, "`number` of nodes")
+	flags.DurationVar(&s.length, "for", 10*time.Minute, "how long they gossip")
+	flags.DurationVar(&s.period, "period", 2*time.Second, "how often each node probes another")
+	flags.Float64Var(&s.loss, "loss", 0.1, "`share` of datagrams that the simulated network loses")
+	flags.Uint64Var(&s.seed, "seed", 1, "what chance begins with")
+	flags.StringVar(&s.svg, "svg", "", "`file` for a plot of the spread")
+	flags.BoolVar(&s.real, "real", false, "gossip over real sockets")
+	if err := flags.Parse(args); err != nil {
+		return s, err
+	}
+	switch {
+	case flags.NArg() > 0:
+		return s, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case s.nodes < 2 || s.nodes > 1<<20:
+		return s, fmt.Errorf("%d nodes: there must be 2 at least, and 2^20 at most", s.nodes)
+	case s.length <= 0 || s.period <= 0:
+		return s, errors.New("a time that is not positive")
+	}
+	return s, s.faults().Validate()
+}
+
+// faults are those of what each node sends.
+func (s settings) faults() udptest.Faults {
+	return udptest.Faults{Loss: s.loss, Latency: 5 * time.Millisecond, Jitter: 45 * time.Millisecond}
+}
+
+// run lets the nodes gossip over real sockets.
+func run(s settings, stdout io.Writer) error {
+	g := newGroup(s)
+	g.open = func(i int) (*node, error) {
+		return newNode(udp.Config{}, "127.0.0.1:0", s.period, s.seed<<32+uint64(i))
+	}
+	return g.run(stdout)
+}
+
+// simulate lets them gossip over a simulated network, in virtual time when it is
+// called in a bubble of package synctest.
+func simulate(s settings, stdout io.Writer) error {
+	// The heap is large and mostly at rest: collect it before it has doubled.
+	defer debug.SetGCPercent(debug.SetGCPercent(50))
+	g := newGroup(s)
+	n := udptest.NewNet(udptest.Config{Seed: s.seed, Tick: time.Millisecond})
+	var hosts []*udptest.Host
+	g.open = func(i int) (*node, error) {
+		addr := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		hosts = append(hosts, n.Host(fmt.Sprintf("node%d", i), addr.String()))
+		hosts[i].Out().Set(s.faults())
+		cfg := udp.Config{Network: hosts[i].Network()}
+		return newNode(cfg, netip.AddrPortFrom(addr, 7946).String(), s.period, s.seed<<32+uint64(i))
+	}
+	g.kill = func(i int) { hosts[i].Crash() }
+	return g.run(stdout)
+}
+
+// simulateAsTest simulates in virtual time, and exits. Only tests have bubbles, so
+// this is one, with all that a test prints.
+func simulateAsTest(s settings) {
+	testing.Init()
+	_ = flag.CommandLine.Parse(nil) // the arguments are ours
+	match := func(string, string) (bool, error) { return true, nil }
+	testing.Main(match, []testing.InternalTest{{Name: "gossip", F: func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			if err := simulate(s, os.Stdout); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}}}, nil, nil)
+}

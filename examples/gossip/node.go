@@ -1,0 +1,373 @@
+package main
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/udpkit/udp"
+)
+
+// A node is a member of a group that watches over itself: SWIM (Das, Gupta,
+// Motivala: "SWIM: Scalable Weakly-consistent Infection-style Process Group
+// Membership Protocol", 2002), with suspicion. Each period a node probes one
+// other; who does not answer, nor others who probe it in the node's place, is
+// suspected, and dead when it does not contradict in time. The news of that
+// ride on the probes and their answers.
+type node struct {
+	udp.BaseHandler
+	conn   *udp.Conn
+	self   netip.AddrPort
+	period time.Duration
+	roster *roster
+	told   func(n *node, u update, old state) // called with the lock held, for each piece of news; or nil
+
+	mu      sync.Mutex
+	rand    *rand.Rand
+	timer   *time.Timer
+	stopped bool
+	quit    chan struct{}
+	done    chan struct{}
+	buf     []byte
+
+	incarnation uint32
+	changed     map[netip.AddrPort]status // members about whom there has been news
+	joined      []netip.AddrPort          // members not in the roster
+	suspects    []suspicion
+	rumors      []rumor
+	at, step    int // the walk through the members
+
+	probe   probe
+	number  uint32
+	relayed []relay
+}
+
+// A probe is of this period.
+type probe struct {
+	target netip.AddrPort
+	number uint32
+	stage  int
+	acked  bool
+	began  time.Time
+}
+
+// A relay is a probe for somebody else.
+type relay struct {
+	number, theirs uint32
+	to             netip.AddrPort
+}
+
+// A roster is who is there from the beginning. Nodes only read it, so those of
+// one process share it.
+type roster struct {
+	list []netip.AddrPort
+	has  map[netip.AddrPort]bool
+}
+
+func newRoster(nodes []*node) *roster {
+	r := &roster{has: make(map[netip.AddrPort]bool, len(nodes))}
+	for _, n := range nodes {
+		r.list = append(r.list, n.self)
+		r.has[n.self] = true
+	}
+	return r
+}
+
+// A status is what is known about one.
+type status struct {
+	incarnation uint32
+	state       state
+}
+
+type suspicion struct {
+	of       update
+	deadline time.Time
+}
+
+type rumor struct {
+	update
+	times int // sent
+}
+
+// Of a period: a probe is repeated at the first two fifths, others are asked at
+// the third, and its end decides.
+var stages = [...]float64{0.2, 0.4, 0.6, 1}
+
+const (
+	helpers  = 4  // others that are asked
+	maxRelay = 64 // probes for others that are remembered
+)
+
+// newNode opens a node's socket. It takes part from start on.
+func newNode(cfg udp.Config, address string, period time.Duration, seed uint64) (*node, error) {
+	n := &node{period: period, rand: rand.New(rand.NewPCG(seed, 1)), changed: make(map[netip.AddrPort]status)}
+	c, err := cfg.Listen(context.Background(), "udp", address, n)
+	if err != nil {
+		return nil, err
+	}
+	n.conn, n.self = c, c.LocalAddrPort()
+	return n, nil
+}
+
+// start takes part, with the members that are known from the beginning. One who
+// is not among them joins by saying so.
+func (n *node) start(r *roster, join bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.roster = r
+	if join {
+		n.incarnation = 1
+		n.spread(update{n.self, n.incarnation, alive})
+	}
+	// Not all at once: somewhere in the first period.
+	n.timer = time.NewTimer(time.Duration(n.rand.Int64N(int64(n.period))))
+	n.quit, n.done = make(chan struct{}), make(chan struct{})
+	go n.live(n.timer)
+}
+
+func (n *node) live(timer *time.Timer) {
+	defer close(n.done)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			n.tick()
+		case <-n.quit:
+			return
+		}
+	}
+}
+
+// stop ends the node without a word, as a crash would.
+func (n *node) stop() {
+	n.mu.Lock()
+	if !n.stopped && n.quit != nil {
+		close(n.quit)
+	}
+	n.stopped = true
+	done := n.done
+	n.mu.Unlock()
+	if done != nil {
+		<-done
+	}
+	n.conn.Close()
+}
+
+// tick is called when the timer fires: a stage of the probe is over.
+func (n *node) tick() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stopped {
+		return
+	}
+	p := &n.probe
+	switch {
+	case p.target.IsValid() && p.acked, p.stage >= len(stages)-1, !p.target.IsValid():
+		n.endPeriod()
+		n.beginPeriod()
+	case p.stage < len(stages)-2:
+		n.send(ping, p.number, p.target, netip.AddrPort{})
+		p.stage++
+	default:
+		for range helpers {
+			if h := n.member(n.rand.IntN(n.members())); h != n.self && h != p.target && n.state(h) == alive {
+				n.send(request, p.number, h, p.target)
+			}
+		}
+		p.stage++
+	}
+	n.timer.Reset(time.Until(p.began.Add(time.Duration(stages[p.stage] * float64(n.period)))))
+}
+
+func (n *node) endPeriod() {
+	if p := n.probe; p.target.IsValid() && !p.acked && n.state(p.target) == alive {
+		n.hear(update{p.target, n.changed[p.target].incarnation, suspect})
+	}
+	now := time.Now()
+	keep := n.suspects[:0]
+	for _, s := range n.suspects {
+		switch {
+		case n.changed[s.of.member] != status{s.of.incarnation, suspect}: // contradicted
+		case now.Before(s.deadline):
+			keep = append(keep, s)
+		default:
+			n.hear(update{s.of.member, s.of.incarnation, dead})
+		}
+	}
+	n.suspects = keep
+}
+
+func (n *node) beginPeriod() {
+	n.number++
+	n.probe = probe{target: n.next(), number: n.number, began: time.Now()}
+	if n.probe.target.IsValid() {
+		n.send(ping, n.number, n.probe.target, netip.AddrPort{})
+	} else {
+		n.probe.stage = len(stages) - 1
+	}
+}
+
+// members counts those there have been.
+func (n *node) members() int { return len(n.roster.list) + len(n.joined) }
+
+func (n *node) member(i int) netip.AddrPort {
+	if i < len(n.roster.list) {
+		return n.roster.list[i]
+	}
+	return n.joined[i-len(n.roster.list)]
+}
+
+func (n *node) state(m netip.AddrPort) state { return n.changed[m].state }
+
+// next walks through the members: every one is met once before any is met again
+// (SWIM, section 4.3), in an order that a random step makes.
+func (n *node) next() netip.AddrPort {
+	count := n.members()
+	for range 10 {
+		if n.step == 0 || count <= n.step {
+			n.at = n.rand.IntN(count)
+			for n.step = 1 + n.rand.IntN(count); gcd(n.step, count) != 1; n.step = 1 + n.rand.IntN(count) {
+			}
+		}
+		n.at = (n.at + n.step) % count
+		if m := n.member(n.at); m != n.self && n.state(m) != dead {
+			return m
+		}
+	}
+	return netip.AddrPort{}
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// send sends a message with the news that have been sent least.
+func (n *node) send(k kind, number uint32, to, about netip.AddrPort) {
+	n.buf = appendHeader(n.buf[:0], k, number)
+	if k == request {
+		n.buf = appendAddr(n.buf, about)
+	}
+	if st := n.changed[to]; k == ping && st.state == suspect {
+		n.buf = appendUpdate(n.buf, update{to, st.incarnation, suspect}) // it should know first
+	}
+	count := min(len(n.rumors), maxUpdates)
+	limit := int(3 * math.Log10(float64(n.members()+9))) // 3 for one member, 12 for 10,000
+	sent := n.rumors[:count]
+	rest := n.rumors[count:]
+	again := make([]rumor, 0, maxUpdates)
+	for _, r := range sent {
+		n.buf = appendUpdate(n.buf, r.update)
+		if r.times++; r.times < limit {
+			again = append(again, r)
+		}
+	}
+	n.rumors = append(append(n.rumors[:0], rest...), again...)
+	// What is lost is probed again; the socket counts what it could not send.
+	_ = n.conn.SendTo(n.buf, to)
+}
+
+// Received is a message.
+func (n *node) Received(_ *udp.Conn, d udp.Datagram) {
+	k, number, target, rest, err := cutHeader(d.Data)
+	if err != nil {
+		return // somebody else's
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stopped || n.roster == nil {
+		return
+	}
+	for len(rest) > 0 {
+		var u update
+		if u, rest, err = cutUpdate(rest); err != nil {
+			return
+		}
+		n.hear(u)
+	}
+	switch k {
+	case ping:
+		n.send(ack, number, d.From, netip.AddrPort{})
+	case request:
+		n.number++
+		n.relayed = append(n.relayed, relay{n.number, number, d.From})
+		if len(n.relayed) > maxRelay {
+			n.relayed = append(n.relayed[:0], n.relayed[1:]...)
+		}
+		n.send(ping, n.number, target, netip.AddrPort{})
+	case ack:
+		if number == n.probe.number {
+			n.acked()
+			return
+		}
+		for i, r := range n.relayed {
+			if r.number == number {
+				n.relayed = append(n.relayed[:i], n.relayed[i+1:]...)
+				n.send(ack, r.theirs, r.to, netip.AddrPort{})
+				return
+			}
+		}
+	}
+}
+
+// acked ends the probe; the timer needs not fire before the period is over.
+func (n *node) acked() {
+	p := &n.probe
+	if p.acked {
+		return
+	}
+	p.acked, p.stage = true, len(stages)-1
+	n.timer.Reset(time.Until(p.began.Add(n.period)))
+}
+
+// hear takes a piece of news, from others or from the node itself.
+func (n *node) hear(u update) {
+	if u.member == n.self {
+		if u.state != alive && u.incarnation >= n.incarnation {
+			n.incarnation = u.incarnation + 1
+			n.spread(update{n.self, n.incarnation, alive})
+		}
+		return
+	}
+	was, known := n.changed[u.member]
+	old := update{u.member, was.incarnation, was.state}
+	if !u.news(old) {
+		return
+	}
+	if !known && !n.roster.has[u.member] {
+		n.joined = append(n.joined, u.member)
+	}
+	n.changed[u.member] = status{u.incarnation, u.state}
+	n.spread(u)
+	if u.state == suspect {
+		n.suspects = append(n.suspects, suspicion{u, time.Now().Add(n.suspicionTimeout())})
+	}
+	if n.told != nil {
+		n.told(n, u, old.state)
+	}
+}
+
+// suspicionTimeout gives the news of a suspicion time to reach whom it is about,
+// and the contradiction time to come back: it grows with the logarithm of the
+// members.
+func (n *node) suspicionTimeout() time.Duration {
+	return time.Duration(6 * math.Max(1, math.Log10(float64(n.members()))) * float64(n.period))
+}
+
+// spread puts news before all others, and forgets what they replace.
+func (n *node) spread(u update) {
+	for i, r := range n.rumors {
+		if r.member == u.member {
+			n.rumors = append(n.rumors[:i], n.rumors[i+1:]...)
+			break
+		}
+	}
+	n.rumors = append(n.rumors, rumor{})
+	copy(n.rumors[1:], n.rumors)
+	n.rumors[0] = rumor{update: u}
+}

@@ -1,0 +1,89 @@
+package pcap_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/udptest"
+	"github.com/udpkit/udp/udptest/pcap"
+)
+
+// record writes a question, its answer, a refusal and a loss in both families.
+func record(t *testing.T, path string, tap func(*pcap.Writer, *udptest.Pipe) func()) {
+	synctest.Test(t, func(t *testing.T) {
+		f, err := os.Create(path)
+		require.NoError(t, err)
+		defer f.Close()
+		w, err := pcap.NewWriter(f)
+		require.NoError(t, err)
+		n := udptest.NewNet(udptest.Config{T: t, Faults: udptest.Faults{Latency: 10 * time.Millisecond}})
+		a, b := n.Host("a", "10.0.0.1", "fd00::1"), n.Host("b", "10.0.0.2", "fd00::2")
+		tap(w, a.Out())
+		tap(w, a.In())
+		ctx := context.Background()
+		server, err := udp.Config{Network: b.Network()}.Listen(ctx, "udp", ":7", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			_ = d.Reply([]byte("answer"))
+		}))
+		require.NoError(t, err)
+		defer server.Close()
+		for _, address := range []string{"10.0.0.2:7", "[fd00::2]:7", "10.0.0.2:9", "[fd00::2]:9"} {
+			q := udp.NewQueue(10, udp.Block)
+			c, err := udp.Config{Network: a.Network()}.Dial(ctx, "udp", address, q)
+			require.NoError(t, err)
+			require.NoError(t, c.Send([]byte("question")))
+			time.Sleep(time.Second)
+			require.NoError(t, c.Close())
+		}
+		a.Out().Set(udptest.Faults{Loss: 1})
+		c, err := udp.Config{Network: a.Network()}.Dial(ctx, "udp", "10.0.0.2:7", udp.BaseHandler{})
+		require.NoError(t, err)
+		require.NoError(t, c.Send([]byte("lost")))
+		require.NoError(t, c.Close())
+		require.NoError(t, w.Flush())
+	})
+}
+
+func tshark(t *testing.T, path string) []string {
+	if _, err := exec.LookPath("tshark"); err != nil {
+		t.Skip("tshark is not installed")
+	}
+	out, err := exec.Command("tshark", "-r", path, "-o", "udp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE",
+		"-T", "fields", "-E", "separator= ",
+		"-e", "frame.time_relative", "-e", "_ws.col.Source", "-e", "_ws.col.Protocol", "-e", "udp.dstport",
+		"-e", "udp.checksum.status", "-e", "icmp.code", "-e", "icmpv6.code", "-e", "icmp.checksum.status",
+		"-e", "icmpv6.checksum.status").Output()
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		t.Fatalf("%v: %s", err, exit.Stderr)
+	}
+	require.NoError(t, err)
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}
+
+func TestTsharkReadsWhatPassed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "all.pcapng")
+	record(t, path, (*pcap.Writer).Tap)
+	lines := tshark(t, path)
+	require.Len(t, lines, 9)
+	for i, want := range []string{
+		"10.0.0.1 ECHO 7 1", "10.0.0.2 ECHO", "fd00::1 ECHO 7 1", "fd00::2 ECHO",
+		"10.0.0.1 UDP 9 1", "10.0.0.2 ICMP 9", "fd00::1 UDP 9 1", "fd00::2 ICMPv6 9", "10.0.0.1 ECHO 7 1",
+	} {
+		require.Contains(t, lines[i], want)
+		require.NotRegexp(t, ` 0( |$)`, lines[i], "a checksum is wrong")
+	}
+	require.True(t, strings.HasPrefix(lines[1], "0.030000000 "), lines[1])
+
+	path = filepath.Join(t.TempDir(), "arrived.pcapng")
+	record(t, path, (*pcap.Writer).TapArrivals)
+	require.Len(t, tshark(t, path), 8, "not the lost one")
+}
