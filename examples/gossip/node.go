@@ -257,7 +257,7 @@ func (n *node) send(k kind, number uint32, to, about netip.AddrPort) {
 		n.buf = appendUpdate(n.buf, update{to, st.incarnation, suspect}) // it should know first
 	}
 	count := min(len(n.rumors), maxUpdates)
-	limit := int(3 * math.Log10(float64(n.members()+9))) // 3 for one member, 12 for 10,000
+	limit := int(5 + 2*math.Log10(float64(n.members()))) // 5 among few, 13 among 10,000
 	sent := n.rumors[:count]
 	rest := n.rumors[count:]
 	again := make([]rumor, 0, maxUpdates)
