@@ -181,6 +181,10 @@ func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {
 
 // Disconnect takes the peer away: the socket sends to and receives from
 // everybody again. It keeps its port and its Handler.
+//
+// Linux (6.18 still) forgets the peer's port only, on sockets of IPv6 and of both
+// families: over IPv6 they go on to hear the last peer's address and no other,
+// until they are connected again. Listen anew where that matters.
 func (c *ConnectedConn) Disconnect() (*Conn, error) {
 	c.connecting.Lock()
 	defer c.connecting.Unlock()
