@@ -27,16 +27,17 @@ type scripted struct {
 
 	forever []socket.Packet // of a benchmark: what every read after a Wake brings
 
-	mu     sync.Mutex
-	stuck  error                        // every read brings it
-	send   func(m socket.Message) error // nil: the system takes everything
-	sent   []string                     // what was taken
-	mtu    int                          // of every path
-	peer   netip.AddrPort
-	drops  atomic.Int64
-	reads  atomic.Int64 // how many reads there were
-	sends  atomic.Int64
-	closes atomic.Int64
+	mu       sync.Mutex
+	stuck    error                        // every read brings it
+	send     func(m socket.Message) error // nil: the system takes everything
+	sent     []string                     // what was taken
+	reported bool                         // an ICMP message always waits
+	mtu      int                          // of every path
+	peer     netip.AddrPort
+	drops    atomic.Int64
+	reads    atomic.Int64 // how many reads there were
+	sends    atomic.Int64
+	closes   atomic.Int64
 }
 
 var (
@@ -221,7 +222,7 @@ func (s *scripted) Close() error {
 }
 func (s *scripted) SetWriteDeadline(time.Time) error { return nil }
 func (s *scripted) MTU(netip.AddrPort) int           { return s.mtu }
-func (s *scripted) Reported() bool                   { return false }
+func (s *scripted) Reported() bool                   { return s.reported }
 func (s *scripted) Local() netip.AddrPort            { return here }
 func (s *scripted) Drops() int64                     { return s.drops.Load() }
 func (s *scripted) Info() socket.Info {

@@ -221,8 +221,9 @@ func (c *Conn) sendAgain(m socket.Message, err error) error {
 				stale++ // each of those that wait may be met once
 			} else if doubted == maxDoubted || doubted == 1 && (class == sys.Denied || c.peer.Load() == nil) {
 				return c.failed(m, err)
+			} else {
+				doubted++
 			}
-			doubted++
 			c.stats.retried.Add(1)
 		case sys.NoPeer:
 			// A Reconnect has taken the old peer away and not set the new one yet.

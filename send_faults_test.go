@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -128,11 +129,14 @@ func TestSendsThatCannotSucceedFailAndAreCountedByTheReason(t *testing.T) {
 		{"nothing known", false, syscall.EINVAL, syscall.EINVAL, udp.SendFailures{Other: 1}, 0},
 		{"the descriptor is gone", false, syscall.EBADF, syscall.EBADF, udp.SendFailures{Closed: 1}, 0},
 		{"refused without end", true, syscall.ECONNREFUSED, syscall.ECONNREFUSED, udp.SendFailures{Unreachable: 1}, 0},
+		{"too long, while ICMP messages wait", true, syscall.EMSGSIZE, udp.ErrTooLarge, udp.SendFailures{TooLarge: 1}, 0},
+		{"no route, while ICMP messages wait", false, syscall.ENETUNREACH, syscall.ENETUNREACH, udp.SendFailures{Unreachable: 1}, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newScripted()
 				s.mtu = 1280
+				s.reported = strings.HasSuffix(test.name, "messages wait")
 				var c *udp.Conn
 				if test.connected {
 					c = s.dial(t, udp.Config{}, udp.BaseHandler{}).Conn

@@ -118,6 +118,9 @@ func (r *receiver) step(fd uintptr) bool {
 			}
 		}
 		n, errno := r.read(fd)
+		for tries := 1; tries < maxErrors && r.reported(errno); tries++ {
+			n, errno = r.read(fd) // the error is gone with that call
+		}
 		switch errno {
 		case 0:
 		case unix.EAGAIN:
@@ -196,18 +199,29 @@ func (r *receiver) dispatch(n int) bool {
 	return more
 }
 
-// fault sorts an error of reading. An ICMP message shows here first, then it is
-// in the error queue with all it says.
-func (r *receiver) fault(errno syscall.Errno) {
-	err := sysErr("recvmmsg", errno)
-	if r.conn.path.reports.Load() {
-		switch Classify(err) {
-		case Report, Unreachable, TooLarge:
-			r.reports = true
-			return
-		}
+// maxErrors is how often one round reads after ICMP messages. More than one is
+// needed, or a handler that sends from inside Refused to a dead peer, which has
+// made the next message by the time that it returns, would keep datagrams out for
+// ever.
+const maxErrors = 4
+
+// reported says whether a read has only met an ICMP message, which is in the
+// error queue with all it says.
+func (r *receiver) reported(errno syscall.Errno) bool {
+	if errno == 0 || !r.conn.path.reports.Load() {
+		return false
 	}
-	if !r.sink.Fault(err) {
+	switch Classify(errno) {
+	case Report, Unreachable, TooLarge:
+		r.reports = true
+		return true
+	}
+	return false
+}
+
+// fault tells the Sink of an error of reading.
+func (r *receiver) fault(errno syscall.Errno) {
+	if !r.reported(errno) && !r.sink.Fault(sysErr("recvmmsg", errno)) {
 		r.ended = true
 	}
 }
