@@ -159,3 +159,22 @@ func suffix() string {
 	}
 	return ""
 }
+
+// link matches the target of a link in Markdown.
+var link = regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
+
+func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
+	documents := strings.Fields(run(t, root(t), nil, "git", "ls-files", "*.md"))
+	require.Contains(t, documents, "README.md")
+	for _, document := range documents {
+		text, err := os.ReadFile(filepath.Join(root(t), document))
+		require.NoError(t, err)
+		for _, target := range link.FindAllStringSubmatch(string(text), -1) {
+			if strings.Contains(target[1], "://") {
+				continue
+			}
+			_, err := os.Stat(filepath.Join(root(t), filepath.Dir(document), target[1]))
+			require.NoError(t, err, "%s: %s", document, target[0])
+		}
+	}
+}
