@@ -157,3 +157,8 @@ func TestErrorsAreTheKernels(t *testing.T) {
 		require.ErrorContains(t, err, "no such host")
 	})
 }
+
+// listenerOf is the address of a port of a host.
+func listenerOf(h *udptest.Host, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(h.Addr(), port)
+}

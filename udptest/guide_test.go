@@ -1,0 +1,248 @@
+package udptest_test
+
+// The functions of this file are the snippets of docs/testing.md, which
+// TestTheGuideShowsWhatIsCompiled compares with it.
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/udptest"
+)
+
+// greet is the handler under test: it greets whoever tells a name.
+func greet(_ *udp.Conn, d udp.Datagram) {
+	_ = d.Reply(append([]byte("hello "), d.Data...))
+}
+
+func TestGreet(t *testing.T) {
+	r := udptest.NewRecorder()
+	defer r.Start(udp.HandlerFunc(greet)).Close()
+	r.Receive(udp.Datagram{Data: []byte("Anne")})
+	require.Equal(t, "hello Anne", string(r.Sent()[0].Data))
+}
+
+func TestGreetAnswersTheAsker(t *testing.T) {
+	r := udptest.NewRecorder()
+	defer r.Start(udp.HandlerFunc(greet)).Close()
+	anne := netip.MustParseAddrPort("198.51.100.7:4000")
+	r.Receive(udp.Datagram{From: anne, To: netip.MustParseAddr("192.0.2.1"), Data: []byte("Anne")})
+	m := r.Sent()[0]
+	require.Equal(t, anne, m.To)
+	require.Equal(t, "192.0.2.1", m.From.String())
+}
+
+// pinger hears when its peer can't be reached.
+type pinger struct {
+	udp.BaseHandler
+	gone error
+}
+
+func (p *pinger) Refused(_ *udp.Conn, r *udp.Refusal) { p.gone = r }
+
+func TestPingerHearsOfRefusals(t *testing.T) {
+	r, p := udptest.NewRecorder(), new(pinger)
+	c, err := udp.Config{Network: r.Network()}.Dial(t.Context(), "udp", "198.51.100.7:7", p)
+	require.NoError(t, err)
+	defer c.Close()
+	r.Refuse(&udp.Refusal{Err: syscall.ECONNREFUSED})
+	require.ErrorIs(t, p.gone, udp.ErrRefused)
+}
+
+// ask sends a question until it is answered, once a second.
+func ask(ctx context.Context, cfg udp.Config, server, question string) (string, error) {
+	q := udp.NewQueue(1, udp.DropNewest)
+	c, err := cfg.Dial(ctx, "udp", server, q)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	again := time.NewTicker(time.Second)
+	defer again.Stop()
+	for {
+		if err := c.Send([]byte(question)); err != nil {
+			return "", err
+		}
+		select {
+		case d := <-q.Datagrams():
+			return string(d.Data), nil
+		case r := <-q.Refusals():
+			return "", r
+		case <-again.C:
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	}
+}
+
+func TestAskOverANetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t})
+		client, server := n.Host("client", "10.0.0.1"), n.Host("server", "10.0.0.2")
+		client.Out().Set(udptest.Faults{Latency: 40 * time.Millisecond})
+
+		s, err := udp.Config{Network: server.Network()}.Listen(t.Context(), "udp", ":7", udp.HandlerFunc(greet))
+		require.NoError(t, err)
+		defer s.Close()
+
+		began := time.Now()
+		answer, err := ask(t.Context(), udp.Config{Network: client.Network()}, "server:7", "Anne")
+		require.NoError(t, err)
+		require.Equal(t, "hello Anne", answer)
+		require.Equal(t, 40*time.Millisecond+time.Microsecond, time.Since(began))
+	})
+}
+
+// network is a client and a server that greets.
+func network(t *testing.T) (n *udptest.Net, client, server *udptest.Host) {
+	n = udptest.NewNet(udptest.Config{T: t, Seed: 1})
+	client, server = n.Host("client", "10.0.0.1"), n.Host("server", "10.0.0.2")
+	s, err := udp.Config{Network: server.Network()}.Listen(t.Context(), "udp", ":7", udp.HandlerFunc(greet))
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	return n, client, server
+}
+
+func TestAskRepeatsWhatWasLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, client, _ := network(t)
+		client.Out().Set(udptest.Faults{Script: udptest.DropNth(1, 2)})
+		began := time.Now()
+		_, err := ask(t.Context(), udp.Config{Network: client.Network()}, "server:7", "Anne")
+		require.NoError(t, err)
+		require.Equal(t, 2, int(time.Since(began)/time.Second), "seconds")
+		require.Equal(t, uint64(3), client.Out().Stats().Entered)
+	})
+}
+
+func TestAskOverABadLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, client, server := network(t)
+		client.Out().Set(udptest.Faults{
+			Loss: 0.3, Duplicate: 0.05, Latency: 80 * time.Millisecond, Jitter: 40 * time.Millisecond,
+		})
+		server.Out().Set(udptest.Faults{Burst: udptest.Burst{Begin: 0.05, End: 0.2, Bad: 1}})
+		for range 1000 {
+			_, err := ask(t.Context(), udp.Config{Network: client.Network()}, "server:7", "Anne")
+			require.NoError(t, err)
+		}
+	})
+}
+
+func TestAskWhenTheServerIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, client, server := network(t)
+		cfg := udp.Config{Network: client.Network()}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+
+		_, err := ask(ctx, cfg, "server:8", "Anne") // nobody listens there
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+
+		n.Partition([]*udptest.Host{client}, []*udptest.Host{server})
+		time.AfterFunc(10*time.Minute, n.Heal)
+		began := time.Now()
+		_, err = ask(ctx, cfg, "server:7", "Anne")
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, time.Since(began), 10*time.Minute)
+
+		server.Crash()
+		_, err = ask(ctx, cfg, "server:7", "Anne")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
+
+func TestAskSurvivesTheKernel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, client, server := network(t)
+		server.FailRead(7, 1, syscall.ENOMEM)
+		client.FailSend(0, 1, syscall.ENOBUFS)
+		answer, err := ask(t.Context(), udp.Config{Network: client.Network()}, "server:7", "Anne")
+		require.NoError(t, err)
+		require.Equal(t, "hello Anne", answer)
+	})
+}
+
+func TestGroupsAndInterfaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t})
+		a, b := n.Host("a", "10.0.0.1/24"), n.Host("b", "10.0.0.2/24")
+		wifi := b.Attach(n.Segment("wifi"), "wlan0", "10.9.0.2/24")
+
+		group := netip.MustParseAddr("239.1.2.3")
+		q := udp.NewQueue(1, udp.Block)
+		m, err := udp.Config{Network: b.Network()}.ListenMulticast(t.Context(), "udp4", ":5000", q, group)
+		require.NoError(t, err)
+		defer m.Close()
+
+		c, err := udp.Config{Network: a.Network()}.Listen(t.Context(), "udp4", ":0", udp.BaseHandler{})
+		require.NoError(t, err)
+		defer c.Close()
+		require.NoError(t, c.SendTo([]byte("everybody"), netip.AddrPortFrom(group, 5000)))
+		require.Equal(t, group, (<-q.Datagrams()).To)
+
+		require.NoError(t, m.Memberships()[0].On[1].Err, "wlan0")
+		wifi.Remove()
+		time.Sleep(time.Minute) // for the socket to notice
+		for _, on := range m.Memberships()[0].On {
+			require.Equal(t, on.Name == "eth0", on.Err == nil, "it holds on eth0 only")
+		}
+	})
+}
+
+func TestAskFromBehindANAT(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t})
+		home, internet := n.Segment("home"), n.Segment("internet")
+		router := n.Router("router")
+		router.Attach(home, "eth0", "192.168.0.254/24")
+		outside := router.Attach(internet, "eth1", "203.0.113.9")
+		router.NAT(outside, udptest.NATConfig{
+			Mapping: udptest.EndpointIndependent, Filtering: udptest.AddressDependent, Timeout: 30 * time.Second,
+		})
+		phone, server := home.Host("phone", "192.168.0.1/24"), internet.Host("server", "198.51.100.7")
+		phone.Gateway("192.168.0.254")
+
+		s, err := udp.Config{Network: server.Network()}.Listen(t.Context(), "udp", ":7",
+			udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { _ = d.Reply([]byte(d.From.Addr().String())) }))
+		require.NoError(t, err)
+		defer s.Close()
+		answer, err := ask(t.Context(), udp.Config{Network: phone.Network()}, "server:7", "who am I?")
+		require.NoError(t, err)
+		require.Equal(t, "203.0.113.9", answer)
+	})
+}
+
+func Example_drawing() {
+	n := udptest.NewNet(udptest.Config{})
+	a := n.Host("a", "10.0.0.1/24")
+	n.Host("b", "10.0.0.2/24", "fd00::2/64")
+	a.Out().Set(udptest.Faults{Loss: 0.1, Latency: 30 * time.Millisecond})
+	fmt.Print(n)
+	// Output:
+	// lan
+	// ├─ a eth0 10.0.0.1/24
+	// │     eth0 out: loss 10%, latency 30ms
+	// └─ b eth0 10.0.0.2/24 fd00::2/64
+}
+
+func TestSimulatedSocketsKeepThePromises(t *testing.T) {
+	udptest.TestNetwork(t, func(t *testing.T) udptest.Suite {
+		n := udptest.NewNet(udptest.Config{T: t})
+		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
+		return udptest.Suite{
+			Network: "udp4",
+			A:       udptest.Side{Config: udp.Config{Network: a.Network()}, Addr: a.Addr()},
+			B:       udptest.Side{Config: udp.Config{Network: b.Network()}, Addr: b.Addr()},
+			Settle:  func() { time.Sleep(time.Second) },
+		}
+	}, synctest.Test)
+}
