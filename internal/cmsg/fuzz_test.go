@@ -1,0 +1,47 @@
+//go:build unix && !aix && !solaris
+
+package cmsg
+
+import (
+	"net/netip"
+	"testing"
+)
+
+// FuzzParse: whatever bytes come, Parse neither panics nor reads beyond them, and
+// says nothing that can't be.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(AppendSource(nil, netip.MustParseAddr("192.0.2.1")))
+	f.Add(AppendSource(nil, netip.MustParseAddr("2001:db8::1")))
+	f.Add(AppendECN(AppendECN(nil, 3, false), 1, true))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		exact := make([]byte, len(b), len(b)) // so that a read beyond it panics
+		copy(exact, b)
+		var r Received
+		Parse(exact, &r)
+		if r.To.Is4In6() {
+			t.Errorf("4-in-6 address %v", r.To)
+		}
+		if r.ECN > 3 {
+			t.Errorf("ECN %d", r.ECN)
+		}
+		if r.Segment < 0 || r.Own && r.To.IsMulticast() && r.To.Is6() {
+			t.Errorf("impossible: %+v", r)
+		}
+		var again Received
+		if Parse(exact, &again); again != r {
+			t.Errorf("%+v, then %+v", r, again)
+		}
+	})
+}
+
+func TestParseReadsWhatAppendWrote(t *testing.T) {
+	for _, ecn := range []uint8{0, 1, 2, 3} {
+		for _, v6 := range []bool{false, true} {
+			var r Received
+			if !Parse(AppendECN(nil, ecn, v6), &r) || r.ECN != ecn {
+				t.Errorf("ECN %d, v6 %v: %+v", ecn, v6, r)
+			}
+		}
+	}
+}
