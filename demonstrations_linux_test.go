@@ -1,0 +1,250 @@
+package udp_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/netns"
+)
+
+// Six things that go wrong with net.UDPConn and a loop around it. Each test
+// first shows that they do.
+
+// A datagram is refused, and the next one to somebody who listens again fails
+// with the error of the first.
+func TestDemoRefusedThenSend(t *testing.T) {
+	// The naive one.
+	dead := raw(t, "udp4")
+	peer := addrPort(dead)
+	require.NoError(t, dead.Close())
+	naive, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(peer))
+	require.NoError(t, err)
+	defer naive.Close()
+	_, err = naive.Write([]byte("into the void"))
+	require.NoError(t, err)
+	revived, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(peer))
+	if err != nil {
+		t.Skip("another program has taken the port:", err)
+	}
+	_, err = naive.Write([]byte("charged with it"))
+	require.ErrorIs(t, err, syscall.ECONNREFUSED, "the naive send pays for an older one")
+	require.NoError(t, revived.Close())
+
+	q := udp.NewQueue(1, udp.Block)
+	c := dial(t, peer, q)
+	require.NoError(t, c.Send([]byte("into the void")))
+	revived, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(peer))
+	if err != nil {
+		t.Skip("another program has taken the port:", err)
+	}
+	defer revived.Close()
+	require.NoError(t, c.Send([]byte("arrives")))
+	require.NoError(t, revived.SetReadDeadline(time.Now().Add(patience)))
+	data, _ := read(t, revived)
+	require.Equal(t, "arrives", data)
+	require.ErrorIs(t, next(t, q.Refusals()), syscall.ECONNREFUSED)
+}
+
+// Two groups on one port: a socket that has joined one gets the other's too.
+func TestDemoTwoGroupsOnOnePort(t *testing.T) {
+	netns.Isolated(t, func() {
+		ns := netns.Self(t)
+		ns.IP("link set lo multicast on")
+		ns.IP("route add 239.0.0.0/8 dev lo")
+		lo := ns.Interface("lo")
+		mine, theirs := netip.MustParseAddr("239.1.1.1"), netip.MustParseAddr("239.1.1.2")
+		sender := raw(t, "udp4")
+
+		naive, err := net.ListenUDP("udp4", &net.UDPAddr{})
+		require.NoError(t, err)
+		defer naive.Close()
+		rc, err := naive.SyscallConn()
+		require.NoError(t, err)
+		join := func(group netip.Addr, rc syscall.RawConn) {
+			var serr error
+			require.NoError(t, rc.Control(func(fd uintptr) {
+				serr = syscall.SetsockoptIPMreqn(int(fd), syscall.IPPROTO_IP, syscall.IP_ADD_MEMBERSHIP,
+					&syscall.IPMreqn{Multiaddr: group.As4(), Ifindex: int32(lo.Index)})
+			}))
+			require.NoError(t, serr)
+		}
+		join(mine, rc)
+		other := raw(t, "udp4")
+		orc, err := other.SyscallConn()
+		require.NoError(t, err)
+		join(theirs, orc) // by anybody on this host
+		send := func(to netip.AddrPort) {
+			_, err := sender.WriteToUDPAddrPort([]byte(to.Addr().String()), to)
+			require.NoError(t, err)
+		}
+		send(netip.AddrPortFrom(theirs, addrPort(naive).Port()))
+		require.NoError(t, naive.SetReadDeadline(time.Now().Add(patience)))
+		data, _ := read(t, naive)
+		require.Equal(t, theirs.String(), data, "the naive socket gets a group that it has not joined")
+
+		q := udp.NewQueue(10, udp.Block)
+		m, err := udp.ListenMulticast(context.Background(), "udp4", ":0", q)
+		require.NoError(t, err)
+		books(t, m)
+		require.NoError(t, m.Join(mine, lo))
+		port := m.LocalAddrPort().Port()
+		send(netip.AddrPortFrom(theirs, port))
+		send(netip.AddrPortFrom(mine, port))
+		require.Equal(t, mine.String(), string(next(t, q.Datagrams()).Data))
+	})
+}
+
+// A host with two addresses answers from the wrong one.
+func TestDemoReplyFromTheAddressThatWasAsked(t *testing.T) {
+	netns.Run(t, func() {
+		here, there := netns.New(t), netns.New(t)
+		netns.Veth(t, here, "left0", there, "right0")
+		here.Addr("left0", "192.0.2.1/24")
+		there.Addr("right0", "192.0.2.2/24")
+		there.Addr("right0", "192.0.2.3/24") // the alias
+		var naive, client *net.UDPConn
+		var server *udp.Conn
+		var err error
+		there.Do(func() { naive, err = net.ListenUDP("udp4", nil) })
+		require.NoError(t, err)
+		defer naive.Close()
+		here.Do(func() { client, err = net.ListenUDP("udp4", nil) })
+		require.NoError(t, err)
+		defer client.Close()
+		require.NoError(t, client.SetReadDeadline(time.Now().Add(patience)))
+		alias := netip.MustParseAddr("192.0.2.3")
+
+		ask := func(port uint16) {
+			_, err := client.WriteToUDPAddrPort([]byte("?"), netip.AddrPortFrom(alias, port))
+			require.NoError(t, err)
+		}
+		ask(addrPort(naive).Port())
+		_, from := read(t, naive)
+		_, err = naive.WriteToUDPAddrPort([]byte("!"), from)
+		require.NoError(t, err)
+		_, from = read(t, client)
+		require.Equal(t, "192.0.2.2", from.Addr().String(), "the naive answer comes from another address")
+
+		there.Do(func() {
+			server, err = udp.Listen(context.Background(), "udp4", ":0",
+				udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { d.Reply([]byte("!")) }))
+		})
+		require.NoError(t, err)
+		books(t, server)
+		ask(server.LocalAddrPort().Port())
+		_, from = read(t, client)
+		require.Equal(t, alias, from.Addr())
+	})
+}
+
+// A flood: the naive loop can't say how many datagrams it has lost.
+func TestDemoFloodAccounting(t *testing.T) {
+	const sent = 5000
+	naive, sender := raw(t, "udp4"), raw(t, "udp4")
+	require.NoError(t, naive.SetReadBuffer(4096))
+	flood := func(to netip.AddrPort) {
+		for range sent {
+			_, err := sender.WriteToUDPAddrPort([]byte("x"), to)
+			require.NoError(t, err)
+		}
+	}
+	flood(addrPort(naive))
+	got, b := 0, make([]byte, 10)
+	// What is there is read, so the deadline is no limit to it but the end of it.
+	for require.NoError(t, naive.SetReadDeadline(time.Now().Add(100*time.Millisecond))); ; got++ {
+		if _, err := naive.Read(b); err != nil {
+			break // and this is all that it is told
+		}
+	}
+	require.Less(t, got, sent)
+
+	gate := make(chan struct{})
+	c := listen(t, udp.Config{ReadBuffer: 4096}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { <-gate }))
+	flood(c.LocalAddrPort())
+	close(gate)
+	require.NoError(t, c.Shutdown(t.Context()))
+	s := c.Stats()
+	require.Positive(t, s.KernelDrops)
+	require.EqualValues(t, sent, s.Handled+s.Dropped.Total()+uint64(s.KernelDrops))
+}
+
+// An interface goes down and comes back: the naive loop has ended meanwhile, as
+// loops do that return at the first error.
+func TestDemoInterfaceBounce(t *testing.T) {
+	netns.Run(t, func() {
+		here, there := netns.New(t), netns.New(t)
+		netns.Veth(t, here, "left0", there, "right0")
+		here.Addr("left0", "192.0.2.1/24")
+		there.Addr("right0", "192.0.2.2/24")
+		q := udp.NewQueue(10, udp.Block)
+		var naive, echo *net.UDPConn
+		var c *udp.ConnectedConn
+		var err error
+		there.Do(func() { echo, err = net.ListenUDP("udp4", nil) })
+		require.NoError(t, err)
+		defer echo.Close()
+		require.NoError(t, echo.SetReadDeadline(time.Now().Add(patience)))
+		peer := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.2"), addrPort(echo).Port())
+		here.Do(func() {
+			naive, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(peer))
+			if err == nil {
+				c, err = udp.Dial(context.Background(), "udp4", peer.String(), q)
+			}
+		})
+		require.NoError(t, err)
+		defer naive.Close()
+		books(t, c)
+
+		here.IP("link set left0 down")
+		_, err = naive.Write([]byte("x"))
+		require.Error(t, err, "the naive loop ends here")
+		err = c.Send([]byte("x"))
+		require.Error(t, err)
+		require.False(t, errors.Is(err, net.ErrClosed))
+		require.EqualValues(t, 1, c.Stats().SendFailed.Unreachable, "%v", err)
+
+		here.IP("link set left0 up")
+		here.AwaitRunning("left0")
+		require.NoError(t, c.Send([]byte("again")))
+		data, from := read(t, echo)
+		require.Equal(t, "again", data)
+		_, err = echo.WriteToUDPAddrPort([]byte("and back"), from)
+		require.NoError(t, err)
+		require.Equal(t, "and back", string(next(t, q.Datagrams()).Data))
+	})
+}
+
+// The naive end is Close, which throws away what waits.
+func TestDemoShutdownDrains(t *testing.T) {
+	const sent = 100
+	naive, sender := raw(t, "udp4"), raw(t, "udp4")
+	for range sent {
+		_, err := sender.WriteToUDPAddrPort([]byte("x"), addrPort(naive))
+		require.NoError(t, err)
+	}
+	require.NoError(t, naive.Close())
+	_, err := naive.Read(make([]byte, 1))
+	require.ErrorIs(t, err, net.ErrClosed, "100 datagrams are gone, and nobody knows")
+
+	var handled atomic.Int64
+	gate := make(chan struct{})
+	c := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { <-gate; handled.Add(1) }))
+	for range sent {
+		_, err := sender.WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort())
+		require.NoError(t, err)
+	}
+	result := make(chan error)
+	go func() { result <- c.Shutdown(context.Background()) }()
+	close(gate)
+	require.NoError(t, next(t, result))
+	require.EqualValues(t, sent, handled.Load())
+}
