@@ -97,8 +97,15 @@ func (h *Host) push(s *sock, p *packet, now time.Duration) {
 // fits best, by peer, then by address, then IPv4 before both families. Among
 // equals the last one bound gets it, or, with ReusePort, they share the flows.
 func (h *Host) lookup(dst, src netip.AddrPort) (best *sock) {
+	socks := h.ports[dst.Port()]
+	if len(socks) == 1 { // as it mostly is
+		if socks[0].fits(dst.Addr(), src) < 0 {
+			return nil
+		}
+		return socks[0]
+	}
 	top, equal := -1, 0
-	for _, s := range h.ports[dst.Port()] {
+	for _, s := range socks {
 		score := s.fits(dst.Addr(), src)
 		switch {
 		case score < 0 || score < top:
@@ -113,7 +120,7 @@ func (h *Host) lookup(dst, src netip.AddrPort) (best *sock) {
 		return best
 	}
 	at := flow(dst, src) % uint64(equal)
-	for _, s := range h.ports[dst.Port()] {
+	for _, s := range socks {
 		if s.fits(dst.Addr(), src) == top {
 			if at == 0 {
 				return s

@@ -3,7 +3,6 @@ package udptest
 import (
 	"context"
 	"net/netip"
-	"syscall"
 
 	"github.com/udpkit/udp"
 )
@@ -91,9 +90,9 @@ var connectedPromises = []promise{
 		cc := t.dial(c, udp.BaseHandler{})
 		t.ok(cc.Send([]byte("one")))
 		t.ok(cc.SendTo([]byte("two"), t.at(c)))
-		t.is(cc.SendTo(nil, netip.AddrPortFrom(t.B.Addr, 9)), syscall.EISCONN)
+		t.is(cc.SendTo(nil, netip.AddrPortFrom(t.B.Addr, 9)), eISCONN)
 		_, err := cc.Connect(t.at(c))
-		t.is(err, syscall.EISCONN)
+		t.is(err, eISCONN)
 		w.receives("one", "two")
 	}},
 	{"Reconnect changes the peer and nothing else", func(t *trial) {
@@ -124,10 +123,10 @@ var connectedPromises = []promise{
 		stranger := t.on(t.B, t.Network, t.B.Addr.String(), udp.BaseHandler{})
 		t.send(stranger, local, "hello")
 		w.receives("hello")
-		t.is(cc.Send(nil), syscall.ENOTCONN)
+		t.is(cc.Send(nil), eNOTCONN)
 		_, err = cc.Disconnect()
-		t.is(err, syscall.ENOTCONN)
-		t.is(cc.Reconnect(t.at(c)), syscall.ENOTCONN)
+		t.is(err, eNOTCONN)
+		t.is(cc.Reconnect(t.at(c)), eNOTCONN)
 		equal(t, "peer", cc.RemoteAddrPort(), netip.AddrPort{})
 		if _, connected := open.Connected(); connected {
 			t.Fatal("Connected does not know it")
@@ -152,5 +151,5 @@ var connectedPromises = []promise{
 }
 
 func isRefusal(r *udp.Refusal) bool {
-	return r.Is(udp.ErrRefused) && r.Err == error(syscall.ECONNREFUSED)
+	return r.Is(udp.ErrRefused) && r.Err == error(eCONNREFUSED)
 }

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/udpkit/udp"
@@ -95,7 +94,7 @@ var datagramPromises = []promise{
 		w.receives(text, "short")
 		err := a.SendTo(make([]byte, longest+1), t.at(c))
 		t.is(err, udp.ErrTooLarge)
-		t.is(err, syscall.EMSGSIZE)
+		t.is(err, eMSGSIZE)
 		equal(t, "too large", a.Stats().SendFailed.TooLarge, 1)
 	}},
 	{"a datagram over MaxDatagram is dropped whole, and counted", func(t *trial) {
@@ -202,7 +201,7 @@ var datagramPromises = []promise{
 		c := t.listen(udp.BaseHandler{})
 		address := c.LocalAddrPort().String()
 		_, err := t.B.Config.Listen(context.Background(), t.Network, address, udp.BaseHandler{})
-		t.is(err, syscall.EADDRINUSE)
+		t.is(err, eADDRINUSE)
 		share := func(cfg *udp.Config) { cfg.ReuseAddr = true }
 		first := t.listen(udp.BaseHandler{}, share)
 		cfg := t.B.Config
@@ -218,7 +217,7 @@ var datagramPromises = []promise{
 		w := t.witness()
 		c := t.listen(w)
 		to := netip.AddrPortFrom(t.Broadcast, c.LocalAddrPort().Port())
-		t.is(t.on(t.A, t.Network, "", udp.BaseHandler{}).SendTo(nil, to), syscall.EACCES)
+		t.is(t.on(t.A, t.Network, "", udp.BaseHandler{}).SendTo(nil, to), eACCES)
 		a := t.on(t.A, t.Network, "", udp.BaseHandler{}, func(cfg *udp.Config) { cfg.Broadcast = true })
 		t.send(a, to, "everybody")
 		w.receives("everybody")

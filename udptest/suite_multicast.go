@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"syscall"
 
 	"github.com/udpkit/udp"
 )
@@ -109,7 +108,7 @@ var multicastPromises = []promise{
 		t.settle()
 		deaf.quiet()
 		t.ok(m.LeaveSource(t.Group, t.A.Addr, t.interfaces()...))
-		t.is(m.LeaveSource(t.Group, t.A.Addr, t.interfaces()...), syscall.EADDRNOTAVAIL)
+		t.is(m.LeaveSource(t.Group, t.A.Addr, t.interfaces()...), eADDRNOTAVAIL)
 	}},
 	{"what was left does not arrive any more", func(t *trial) {
 		w := t.witness()
@@ -119,7 +118,7 @@ var multicastPromises = []promise{
 		t.send(s.Conn, to, "one")
 		w.receives("one")
 		t.ok(m.Leave(t.Group, t.interfaces()...))
-		t.is(m.Leave(t.Group, t.interfaces()...), syscall.EADDRNOTAVAIL)
+		t.is(m.Leave(t.Group, t.interfaces()...), eADDRNOTAVAIL)
 		t.send(s.Conn, to, "two")
 		t.send(s.Conn, t.at(m.Conn), "end")
 		w.receives("end")
@@ -137,8 +136,8 @@ var multicastPromises = []promise{
 		ttl, err = m.TTL()
 		t.ok(err)
 		equal(t, "TTL", ttl, 7)
-		t.is(m.SetTTL(256), syscall.EINVAL)
-		t.is(m.SetTTL(-1), syscall.EINVAL)
+		t.is(m.SetTTL(256), eINVAL)
+		t.is(m.SetTTL(-1), eINVAL)
 		loop, err := m.Loopback()
 		t.ok(err)
 		equal(t, "loopback", loop, true)
@@ -146,6 +145,6 @@ var multicastPromises = []promise{
 		loop, err = m.Loopback()
 		t.ok(err)
 		equal(t, "loopback", loop, false)
-		t.is(m.Join(t.A.Addr), syscall.EINVAL)
+		t.is(m.Join(t.A.Addr), eINVAL)
 	}},
 }

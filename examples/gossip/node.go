@@ -122,8 +122,10 @@ func (n *node) start(r *roster, join bool) {
 		n.incarnation = 1
 		n.spread(update{n.self, n.incarnation, alive})
 	}
-	// Not all at once: somewhere in the first period.
-	n.timer = time.NewTimer(time.Duration(n.rand.Int64N(int64(n.period))))
+	// Not all at once, but on half milliseconds: the simulation has datagrams arrive
+	// on whole ones, so that what happens first does not depend on the scheduler,
+	// and runs many nodes at each instant, which keeps every core busy.
+	n.timer = time.NewTimer(time.Duration(n.rand.Int64N(int64(n.period))).Truncate(time.Millisecond) + time.Millisecond/2)
 	n.quit, n.done = make(chan struct{}), make(chan struct{})
 	go n.live(n.timer)
 }
