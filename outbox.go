@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"net"
 	"sync"
 
 	"github.com/udpkit/udp/internal/buffer"
@@ -11,16 +12,22 @@ import (
 // An outbox gathers what a Handler sends while more datagrams of the same read
 // wait to be handled, so that the answers to one read leave together. It belongs
 // to the socket's goroutine, which has one only while there is something in it.
+//
+// Payloads are copied, since callers may use theirs again, and lie side by side:
+// neighbours of one destination become one message, a train, at once.
 type outbox struct {
 	messages []socket.Message
-	copies   []*buffer.Buffer // of the payloads: callers may use theirs again
+	count    int              // datagrams in them
+	trains   bool             // the socket takes them
+	ended    bool             // a shorter datagram has ended the last train
+	copies   []*buffer.Buffer // of the payloads
 	used     int              // bytes of the last copy
 }
 
 // What an outbox holds at the most.
 const (
-	maxGathered = 512 // messages
-	maxCopies   = 4   // buffers
+	maxGathered = 1024 // datagrams
+	maxCopies   = 4    // buffers
 )
 
 var outboxes = sync.Pool{New: func() any { return new(outbox) }}
@@ -44,9 +51,26 @@ func (r *reader) gather(m socket.Message) error {
 	}
 	if o == nil {
 		o = outboxes.Get().(*outbox)
+		o.trains = r.sock.Info().Segments > 1
 		r.outbox = o
 	}
-	o.add(m)
+	if !o.extend(&m) {
+		o.add(m)
+	}
+	return r.flushLast()
+}
+
+// gatherMore is gather for what is so like the message before that nothing needs
+// to be checked again. It returns false when it is not.
+func (r *reader) gatherMore(m *socket.Message) (bool, error) {
+	if o := r.outbox; o == nil || r.closed() || !o.fits(len(m.Data)) || !o.extend(m) {
+		return false, nil
+	}
+	return true, r.flushLast()
+}
+
+// flushLast sends all when no other datagram of the read comes.
+func (r *reader) flushLast() error {
 	if r.at == len(r.packets) {
 		return r.flush()
 	}
@@ -54,7 +78,29 @@ func (r *reader) gather(m socket.Message) error {
 }
 
 func (o *outbox) fits(n int) bool {
-	return len(o.messages) < maxGathered && (len(o.copies) < maxCopies || o.used+n <= buffer.Size)
+	return o.count < maxGathered && (len(o.copies) < maxCopies || o.used+n <= buffer.Size)
+}
+
+// extend makes m a part of the last message, if it can be.
+func (o *outbox) extend(m *socket.Message) bool {
+	if !o.trains || o.ended || len(o.messages) == 0 {
+		return false
+	}
+	last, n := &o.messages[len(o.messages)-1], len(m.Data)
+	size := last.Segment
+	if size == 0 {
+		size = len(last.Data)
+	}
+	if n == 0 || n > size || n > cap(last.Data)-len(last.Data) ||
+		m.To != last.To || m.From != last.From || m.ECN != last.ECN || m.IfIndex != last.IfIndex {
+		return false
+	}
+	last.Segment = size
+	last.Data = append(last.Data, m.Data...) // there is room
+	o.used += n
+	o.count++
+	o.ended = n < size
+	return true
 }
 
 func (o *outbox) add(m socket.Message) {
@@ -64,9 +110,11 @@ func (o *outbox) add(m socket.Message) {
 	}
 	space := o.copies[len(o.copies)-1].B[o.used:]
 	n := copy(space, m.Data)
-	m.Data = space[:n:n]
+	m.Data = space[:n] // with room for more
 	o.used += n
 	o.messages = append(o.messages, m)
+	o.count++
+	o.ended = false
 }
 
 // flush sends what was gathered. One that fails does not stop those after it;
@@ -78,24 +126,62 @@ func (r *reader) flush() (first error) {
 	}
 	r.outbox = nil
 	for ms := o.messages; len(ms) > 0; {
-		n, err := r.sendAll(ms)
-		if err != nil {
-			n++
-			if first == nil {
-				first = err
-			}
+		n, err := 0, error(net.ErrClosed)
+		if !r.closed() {
+			n, err = r.sock.SendBatch(ms)
 		}
-		ms = ms[min(n, len(ms)):]
+		ms = r.skip(ms, n, true)
+		if err == nil {
+			continue
+		}
+		one := ms[0]
+		if one.Segment > 0 {
+			one.Data, one.Segment = one.Data[:min(one.Segment, len(one.Data))], 0
+		}
+		if err = r.sendAgain(one, err); err != nil && first == nil {
+			first = err
+		}
+		ms = r.skip(ms, 1, false)
 	}
+	o.giveBack()
+	return first
+}
+
+// skip takes n datagrams off the front of ms, and counts them if they were sent.
+func (r *reader) skip(ms []socket.Message, n int, sent bool) []socket.Message {
+	bytes := 0
+	for left := n; left > 0; {
+		m := &ms[0]
+		size := max(m.Segment, 1)
+		all := 1
+		if m.Segment > 0 {
+			all = (len(m.Data) + size - 1) / size
+		}
+		if left < all {
+			bytes += left * size
+			m.Data = m.Data[left*size:]
+			break
+		}
+		left -= all
+		bytes += len(m.Data)
+		ms = ms[1:]
+	}
+	if sent {
+		r.stats.sent.Add(uint64(n))
+		r.stats.sentBytes.Add(uint64(bytes))
+	}
+	return ms
+}
+
+func (o *outbox) giveBack() {
 	clear(o.messages)
-	o.messages = o.messages[:0]
+	o.messages, o.count = o.messages[:0], 0
 	for i, b := range o.copies {
 		b.Release(1)
 		o.copies[i] = nil
 	}
 	o.copies, o.used = o.copies[:0], 0
 	outboxes.Put(o)
-	return first
 }
 
 // flushOwn sends what the caller, if it is a callback, has gathered.

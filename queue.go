@@ -37,8 +37,9 @@ func (o Overflow) String() string {
 //
 // A datagram out of the channel belongs to who received it: see
 // [Datagram.Release]. While more than 64 wait, those of up to 16 KiB are moved
-// into short buffers of 2 or 16 KiB, so that a full Queue holds little more
-// memory than its datagrams are long.
+// into short buffers of 2 or 16 KiB, unless they fill much of the buffer that
+// they share: a full Queue holds a few times as much memory as its datagrams
+// are long, and 4 MiB.
 type Queue struct {
 	line     line
 	refusals chan *Refusal

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/goid"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
@@ -23,6 +24,10 @@ type reader struct {
 	handled int             // of the packet, not yet in the counters
 	outbox  *outbox         // nil: nothing gathered
 	taken   bool            // a Queue or Workers answer for the datagram in the counters
+	shared  *buffer.Buffer  // that the last datagram taken lies in
+	kept    int             // datagrams of it that a Queue or Workers took
+	bytes   int             // in them
+	full    bool            // the one before was well used
 	faults  int             // failed reads since the last good one
 	fatal   error           // the read error that ends it
 	err     error           // what ended it
@@ -220,12 +225,26 @@ func (r *reader) dropRest() {
 
 // take makes the caller, which has been given a datagram, answer for it in the
 // counters, where otherwise it would be Handled once Received returns.
-func (c *Conn) take() {
-	if c.inCallback() {
-		c.reader.taken = true
-	} else {
+//
+// It also says whether d may be kept as it lies: when the buffer before was well
+// used, as those of trains are. Then it holds no more memory for a datagram than
+// a short buffer would.
+func (c *Conn) take(d Datagram, keeps bool) (asItLies bool) {
+	if !c.inCallback() {
 		c.stats.handled.Add(-1) // Received was not called by the reader
+		return false
 	}
+	r := &c.reader
+	r.taken = true
+	if d.buf != r.shared {
+		r.full = r.kept >= buffer.Size/buffer.Short || r.bytes >= buffer.Size/2
+		r.shared, r.kept, r.bytes = d.buf, 0, 0
+	}
+	if keeps {
+		r.kept++
+		r.bytes += len(d.Data)
+	}
+	return r.full
 }
 
 // Reports implements socket.Sink.

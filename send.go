@@ -26,11 +26,16 @@ func (c *Conn) SendTo(b []byte, to netip.AddrPort) error {
 
 func (c *Conn) sendFrom(b []byte, to netip.AddrPort, from netip.Addr, ecn ECN) error {
 	m := socket.Message{Data: b, To: to, From: from, ECN: uint8(ecn)}
-	err := c.address(&m)
-	if err == nil {
-		err = c.send(m)
-	} else {
-		c.countFailure(err)
+	more, err := false, error(nil)
+	if c.gathers() {
+		more, err = c.reader.gatherMore(&m)
+	}
+	if !more {
+		if err = c.address(&m); err == nil {
+			err = c.send(m)
+		} else {
+			c.countFailure(err)
+		}
 	}
 	if err != nil {
 		return c.opError("send", to, err)

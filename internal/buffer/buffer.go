@@ -24,12 +24,11 @@ var (
 	live                atomic.Int64
 )
 
-// smallSize fits what most datagrams are, no longer than an Ethernet frame;
+// Short fits what most datagrams are, no longer than an Ethernet frame.
+const Short = 2 << 10
+
 // mediumSize fits jumbo frames.
-const (
-	smallSize  = 2 << 10
-	mediumSize = 16 << 10
-)
+const mediumSize = 16 << 10
 
 // Get returns a buffer with one reference. Its bytes are not zeroed.
 func Get() *Buffer { return get(&pool, Size) }
@@ -38,8 +37,8 @@ func Get() *Buffer { return get(&pool, Size) }
 // for those who know the length before: many datagrams at rest then don't take
 // Size bytes each.
 func Of(n int) *Buffer {
-	if n <= smallSize {
-		return get(&small, smallSize)
+	if n <= Short {
+		return get(&small, Short)
 	}
 	if n <= mediumSize {
 		return get(&medium, mediumSize)

@@ -86,6 +86,10 @@ type Message struct {
 	From    netip.Addr // source address; invalid: the system chooses
 	ECN     uint8
 	IfIndex int // interface to leave by; 0: the system chooses
+	// Segment is set when Data is a train: datagrams of Segment bytes side by
+	// side, of which the last may be shorter. Only SendBatch takes one, and only
+	// where Info.Segments is more than 1.
+	Segment int
 }
 
 // Action is what a Sink wants of a reader that was woken.
@@ -125,8 +129,8 @@ type Socket interface {
 
 	// Send sends one datagram. It waits for room until the write deadline.
 	Send(m Message) error
-	// SendBatch sends in order and returns how many the system took; err is
-	// about the message after those.
+	// SendBatch sends in order and returns how many datagrams the system took; err
+	// is about the one after those.
 	SendBatch(ms []Message) (int, error)
 	SetWriteDeadline(t time.Time) error
 	// Reported says whether the error of an older datagram may still be met by a

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -152,9 +153,74 @@ func TestABatchLongerThanOneCallAndOneTrainIsSentWhole(t *testing.T) {
 	}
 }
 
+// segments is how many datagrams UDP_SEGMENT makes of a message.
+func segments(h *mmsghdr) int {
+	if h.hdr.Controllen == 0 {
+		return 1
+	}
+	total := 0
+	for _, iov := range unsafe.Slice(h.hdr.Iov, h.hdr.Iovlen) {
+		total += int(iov.Len)
+	}
+	cms, err := unix.ParseSocketControlMessage(unsafe.Slice(h.hdr.Control, h.hdr.Controllen))
+	if err != nil {
+		panic(err)
+	}
+	for _, cm := range cms {
+		if cm.Header.Level == unix.SOL_UDP && cm.Header.Type == unix.UDP_SEGMENT {
+			size := int(binary.NativeEndian.Uint16(cm.Data))
+			return (total + size - 1) / size
+		}
+	}
+	return 1
+}
+
+func TestTrainsThatCameAsOneAndLongDatagramsArriveWholeAndInOrder(t *testing.T) {
+	r, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	defer r.Close()
+	require.NoError(t, r.SetReadBuffer(4<<20))
+	to := r.LocalAddr().(*net.UDPAddr).AddrPort()
+	for name, limit := range map[string]int32{"with trains": firstSegments, "with short ones": 3, "without": 1} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, "udp4", "127.0.0.1:0", socket.Options{})
+			s.path.segments.Store(limit)
+			var want []socket.Message // a datagram each
+			joined := func(sizes ...int) socket.Message {
+				ms := messages(to, sizes...)
+				want = append(want, ms...)
+				all := socket.Message{To: to, Segment: sizes[0]}
+				for _, m := range ms {
+					all.Data = append(all.Data, m.Data...)
+				}
+				return all
+			}
+			single := func(size int) socket.Message {
+				m := messages(to, size)[0]
+				want = append(want, m)
+				return m
+			}
+			ms := []socket.Message{
+				single(10), joined(7, 7, 7, 7, 7, 7, 7, 2), single(0), joined(9), single(9),
+				joined(30000, 30000, 30000), single(5000), single(5000), single(4000), single(4000), single(100), single(100),
+			}
+			n, err := s.SendBatch(ms)
+			require.NoError(t, err)
+			require.Equal(t, len(want), n)
+			arrive(t, r, want)
+		})
+	}
+}
+
+func TestNeighboursInMemoryAreNotCopied(t *testing.T) {
+	all := payload(0, 300)
+	side := []socket.Message{{Data: all[:100]}, {Data: all[100:200]}, {Data: all[200:300]}}
+	require.True(t, adjacent(side))
+	side[1], side[2] = side[2], side[1]
+	require.False(t, adjacent(side))
+}
+
 func TestARefusedTrainLeavesAsDatagrams(t *testing.T) {
-	// segmented says whether a message carries UDP_SEGMENT.
-	segmented := func(h *mmsghdr) bool { return h.hdr.Iovlen > 1 }
 	for name, c := range map[string]struct {
 		errno        syscall.Errno
 		refuse       func(count int) bool
@@ -173,7 +239,7 @@ func TestARefusedTrainLeavesAsDatagrams(t *testing.T) {
 			refused := 0
 			s.path.sendmmsg = func(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
 				for i := range hs {
-					if segmented(&hs[i]) && c.refuse(int(hs[i].hdr.Iovlen)) {
+					if n := segments(&hs[i]); n > 1 && c.refuse(n) {
 						if i > 0 {
 							return sendmmsg(fd, hs[:i]) // as the kernel does: what comes before leaves
 						}
