@@ -68,6 +68,7 @@ func TestASocketWhoseSendBufferIsFullHearsOfErrorsAndGoesOn(t *testing.T) {
 			require.Equal(t, []byte{byte(round)}, d.Data)
 			d.Release()
 		}
+		require.NoError(t, c.Close())
 		require.EqualValues(t, rounds, c.Stats().Handled)
 		require.Zero(t, c.Stats().ReadErrors, "waiting that the poller refused is no failed read")
 	})
