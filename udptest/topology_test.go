@@ -87,6 +87,7 @@ func TestMulticastSourcesLoopbackAndTTL(t *testing.T) {
 		send(m2.Conn, "from b")
 		require.Equal(t, []string{"from b"}, texts(here))
 		require.Empty(t, texts(there), "not its source")
+		require.Equal(t, uint64(1), m2.Stats().Received, "and it did not even reach the socket")
 		require.NoError(t, m.SetLoopback(false))
 		send(m.Conn, "quiet")
 		require.Empty(t, texts(here))

@@ -1,0 +1,148 @@
+package udptest
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+)
+
+// Local implements socket.Socket.
+// Reported implements socket.Socket: reports are no errors of sends here.
+func (s *sock) Reported() bool { return false }
+
+func (s *sock) Local() netip.AddrPort {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return netip.AddrPortFrom(s.local, s.port)
+}
+
+// Connect implements socket.Socket.
+func (s *sock) Connect(peer netip.AddrPort) error {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.isClosed() {
+		return net.ErrClosed
+	}
+	to := peer.Addr()
+	if to.IsUnspecified() {
+		to = loopback(to.Is4())
+	}
+	r, e := s.host.route(to, s.outFor(to), s.bound)
+	if e != none {
+		return sysErr("connect", e)
+	}
+	if (r.all || s.host.isBroadcast(to)) && !to.IsMulticast() && !s.opts.Broadcast {
+		return sysErr("connect", eACCES)
+	}
+	s.peer = netip.AddrPortFrom(to, peer.Port())
+	if s.bound.IsUnspecified() {
+		s.local = r.src
+		if to.Is6() && to.Zone() != "" && r.src.IsLinkLocalUnicast() {
+			s.local = r.src.WithZone(to.Zone())
+		}
+	}
+	return nil
+}
+
+// Disconnect implements socket.Socket.
+func (s *sock) Disconnect() error {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.isClosed() {
+		return net.ErrClosed
+	}
+	s.peer = netip.AddrPort{}
+	if s.bound.IsUnspecified() {
+		s.local = s.bound
+	}
+	return nil
+}
+
+func (s *sock) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// bind takes an address and a port. It needs the network's lock.
+func (s *sock) bind(addr netip.Addr, port uint16) error {
+	h := s.host
+	bare := addr.WithZone("")
+	if !addr.IsUnspecified() && !addr.IsMulticast() && !h.isBroadcast(bare) && !h.owns(bare) {
+		return sysErr("bind", eADDRNOTAVAIL)
+	}
+	if addr.IsLinkLocalUnicast() && addr.Is6() && addr.Zone() == "" {
+		return sysErr("bind", eINVAL)
+	}
+	s.bound, s.local = bare, addr
+	if port == 0 {
+		if port = h.freePort(s); port == 0 {
+			return sysErr("bind", eADDRINUSE)
+		}
+	}
+	for _, o := range h.ports[port] {
+		if s.conflicts(o) {
+			return sysErr("bind", eADDRINUSE)
+		}
+	}
+	s.port = port
+	h.ports[port] = append(h.ports[port], s)
+	return nil
+}
+
+// conflicts says whether s can't be bound beside o.
+func (s *sock) conflicts(o *sock) bool {
+	switch {
+	case s.family&o.family == 0:
+		return false
+	case s.bound != o.bound && !s.bound.IsUnspecified() && !o.bound.IsUnspecified():
+		return false
+	}
+	return !(s.opts.ReuseAddr && o.opts.ReuseAddr || s.opts.ReusePort && o.opts.ReusePort)
+}
+
+// release gives the port back. It needs the network's lock.
+func (s *sock) release() {
+	if s.released {
+		return
+	}
+	s.released = true
+	h := s.host
+	socks := slices.DeleteFunc(h.ports[s.port], func(o *sock) bool { return o == s })
+	if h.ports[s.port] = socks; len(socks) == 0 {
+		delete(h.ports, s.port)
+	}
+}
+
+// The ports that Linux gives to those who ask for none
+// (net.ipv4.ip_local_port_range).
+const (
+	firstPort = 32768
+	lastPort  = 60999
+)
+
+// freePort finds a port nobody has, beginning at a place of the host's own.
+func (h *Host) freePort(s *sock) uint16 {
+	const ports = lastPort - firstPort + 1
+	at := mix(mix(h.net.cfg.Seed, h.id), s.id+drawPort)
+	for i := range uint64(ports) {
+		port := uint16(firstPort + (at+i)%ports)
+		if len(h.ports[port]) == 0 {
+			return port
+		}
+	}
+	return 0
+}
+
+func sysErr(call string, e errno) error { return os.NewSyscallError(call, e) }
+
+func loopback(v4 bool) netip.Addr {
+	if v4 {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return netip.IPv6Loopback()
+}
