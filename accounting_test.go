@@ -167,7 +167,6 @@ func TestStatsSayHowDatagramsCame(t *testing.T) {
 	require.EqualValues(t, 4, st.Received)
 	require.EqualValues(t, 3, st.LargestRead)
 	require.EqualValues(t, 7, st.ReceivedBytes)
-	require.Positive(t, st.QueuePeak)
 }
 
 // Stats may be polled at any time, also inside Stopped and after it, and no poll
