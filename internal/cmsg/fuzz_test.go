@@ -15,7 +15,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(AppendSource(nil, netip.MustParseAddr("2001:db8::1")))
 	f.Add(AppendECN(AppendECN(nil, 3, false), 1, true))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		exact := make([]byte, len(b), len(b)) // so that a read beyond it panics
+		exact := make([]byte, len(b)) // so that a read beyond it panics
 		copy(exact, b)
 		var r Received
 		Parse(exact, &r)
