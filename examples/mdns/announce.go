@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/udpkit/udp"
+)
+
+// A responder answers questions about a service, for one family.
+type responder struct {
+	udp.BaseHandler
+	service service
+	group   netip.Addr
+	fail    context.CancelCauseFunc
+	out     io.Writer
+}
+
+func announce(ctx context.Context, s settings, stdout io.Writer) error {
+	v, err := newService(s)
+	if err != nil {
+		return err
+	}
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	cfg := udp.Config{OnMembership: func(m *udp.MulticastConn, changed udp.Membership) {
+		// An interface has come, maybe: those behind it haven't heard of the service.
+		tell(m, changed, v.records, stdout)
+	}}
+	all, err := open(ctx, cfg, s, true, func(group netip.Addr) udp.Handler {
+		return &responder{service: v, group: group, fail: fail, out: stdout}
+	})
+	if err != nil {
+		return err
+	}
+	defer all.close()
+	for _, l := range all {
+		for _, on := range l.Memberships()[0].On {
+			if on.Err != nil {
+				fmt.Fprintf(stdout, "can't join on %s: %v\n", on.Name, on.Err)
+				continue
+			}
+			fmt.Fprintf(stdout, "joined %v on %s\n", l.group, on.Name)
+		}
+	}
+	all.tell(v.records, stdout)
+	fmt.Fprintf(stdout, "announcing %v on port %d\n", v.instance, all[0].port)
+	// Once more, since datagrams get lost (RFC 6762, section 8.3).
+	select {
+	case <-time.After(time.Second):
+		all.tell(v.records, stdout)
+		fmt.Fprintln(stdout, "announced again")
+		<-ctx.Done()
+	case <-ctx.Done():
+	}
+	all.tell(func([]netip.Addr) []dnsmessage.Resource { return v.goodbye() }, stdout)
+	if err := context.Cause(ctx); err != context.Canceled {
+		return err
+	}
+	return nil
+}
+
+// tell sends records unasked, on each interface those that hold there.
+func (all links) tell(records func([]netip.Addr) []dnsmessage.Resource, out io.Writer) {
+	for _, l := range all {
+		for _, joined := range l.Memberships() {
+			tell(l.MulticastConn, joined, records, out)
+		}
+	}
+}
+
+func tell(m *udp.MulticastConn, joined udp.Membership, records func([]netip.Addr) []dnsmessage.Resource, out io.Writer) {
+	for _, on := range joined.On {
+		if on.Err != nil {
+			continue
+		}
+		b, err := response(records(addresses(on.Index))).Pack()
+		if err == nil {
+			_, err = m.SendGroup(b, joined.Group, m.LocalAddrPort().Port(), &net.Interface{Index: on.Index, Name: on.Name})
+		}
+		if err != nil {
+			fmt.Fprintln(out, err)
+		}
+	}
+}
+
+// addresses returns those of an interface, or, where it isn't known (0), of all.
+func addresses(index int) (all []netip.Addr) {
+	ifi, err := net.InterfaceByIndex(index)
+	addrs := []net.Addr(nil)
+	if err == nil {
+		addrs, _ = ifi.Addrs()
+	} else if index == 0 {
+		addrs, _ = net.InterfaceAddrs()
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			all = append(all, p.Addr().Unmap())
+		}
+	}
+	return all
+}
+
+func (r *responder) Received(c *udp.Conn, d udp.Datagram) {
+	// What is sent to this host alone may come from anywhere.
+	if d.To.IsValid() && d.To != r.group {
+		return
+	}
+	var query dnsmessage.Message
+	if query.Unpack(d.Data) != nil || query.Response || query.OpCode != 0 || len(query.Questions) == 0 {
+		return
+	}
+	answer, ok := r.service.answer(&query, addresses(d.IfIndex))
+	if !ok {
+		return
+	}
+	m, _ := c.Multicast()
+	port := m.LocalAddrPort().Port()
+	ordinary := d.From.Port() != port
+	if ordinary {
+		forOrdinary(answer, &query)
+	}
+	b, err := answer.Pack()
+	switch {
+	case err != nil:
+	case ordinary || query.Questions[0].Class&topBit != 0:
+		err = d.Reply(b)
+	default:
+		var by []*net.Interface
+		for _, on := range m.Memberships()[0].On {
+			if on.Index == d.IfIndex && on.Err == nil {
+				by = append(by, &net.Interface{Index: on.Index, Name: on.Name})
+			}
+		}
+		_, err = m.SendGroup(b, r.group, port, by...)
+	}
+	if err != nil {
+		fmt.Fprintln(r.out, err)
+		return
+	}
+	fmt.Fprintf(r.out, "%v asked for %v\n", d.From, query.Questions[0].Name)
+}
+
+func (r *responder) Stopped(_ *udp.Conn, err error) {
+	if err != nil {
+		r.fail(err)
+	}
+}

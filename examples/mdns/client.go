@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/udpkit/udp"
+)
+
+// types are the names of those that query knows.
+var types = map[string]dnsmessage.Type{
+	"A": dnsmessage.TypeA, "AAAA": dnsmessage.TypeAAAA, "PTR": dnsmessage.TypePTR,
+	"SRV": dnsmessage.TypeSRV, "TXT": dnsmessage.TypeTXT, "ANY": dnsmessage.TypeALL,
+}
+
+// query asks as a client of ordinary DNS does, so that it needs no group: the
+// answers come to its own port (RFC 6762, section 5.1).
+func query(ctx context.Context, s settings, stdout io.Writer) error {
+	name, err := local(s.rest[0])
+	if err != nil {
+		return err
+	}
+	kinds := []dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA}
+	if s.kind != "" {
+		kind, ok := types[strings.ToUpper(s.kind)]
+		if !ok {
+			return fmt.Errorf("unknown type %q", s.kind)
+		}
+		kinds = []dnsmessage.Type{kind}
+	}
+	ask := dnsmessage.Message{Header: dnsmessage.Header{ID: uint16(rand.Uint32())}, Questions: questions(name, kinds...)}
+	b, err := ask.Pack()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.waiting(ctx)
+	defer cancel()
+	answers := udp.NewQueue(64, udp.DropNewest)
+	all, err := open(ctx, udp.Config{}, s, false, func(netip.Addr) udp.Handler { return answers })
+	if err != nil {
+		return err
+	}
+	defer all.close()
+
+	seen := map[string]bool{}
+	again := newPause()
+	defer again.Stop()
+	for s.count == 0 || len(seen) < s.count {
+		select {
+		case <-again.C:
+			again.next()
+			if err := all.send(b, s.ifs); err != nil {
+				return err
+			}
+		case d := <-answers.Datagrams():
+			var m dnsmessage.Message
+			if err := m.Unpack(d.Data); err == nil && m.Response && m.ID == ask.ID {
+				for _, r := range m.Answers {
+					if !slices.ContainsFunc(ask.Questions, func(q dnsmessage.Question) bool { return asks(q, r.Header) }) {
+						continue
+					}
+					if line := show(r); !seen[line] {
+						seen[line] = true
+						fmt.Fprintf(stdout, "%s, says %v\n", line, d.From)
+					}
+				}
+			}
+			d.Release()
+		case <-ctx.Done():
+			if len(seen) == 0 || s.count > 0 {
+				return fmt.Errorf("%d answers in %v", len(seen), s.wait)
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+func questions(name dnsmessage.Name, kinds ...dnsmessage.Type) (all []dnsmessage.Question) {
+	for _, kind := range kinds {
+		all = append(all, dnsmessage.Question{Name: name, Type: kind, Class: dnsmessage.ClassINET})
+	}
+	return all
+}
+
+// show returns a record as a line.
+func show(r dnsmessage.Resource) string {
+	value := ""
+	switch body := r.Body.(type) {
+	case *dnsmessage.AResource:
+		value = netip.AddrFrom4(body.A).String()
+	case *dnsmessage.AAAAResource:
+		value = netip.AddrFrom16(body.AAAA).String()
+	case *dnsmessage.PTRResource:
+		value = body.PTR.String()
+	case *dnsmessage.SRVResource:
+		value = fmt.Sprintf("%v:%d", body.Target, body.Port)
+	case *dnsmessage.TXTResource:
+		value = fmt.Sprintf("%q", body.TXT)
+	}
+	return fmt.Sprintf("%v %s %s", r.Header.Name, strings.TrimPrefix(r.Header.Type.String(), "Type"), value)
+}
+
+// A pause tells when to ask: at once, after a second, and then each time after
+// twice as long, up to an hour (section 5.2).
+type pause struct {
+	*time.Timer
+	after time.Duration
+}
+
+func newPause() *pause { return &pause{time.NewTimer(0), time.Second} }
+
+func (p *pause) next() {
+	p.Reset(p.after)
+	p.after = min(2*p.after, time.Hour)
+}

@@ -1,0 +1,110 @@
+// Mdns announces and finds services in the local network by multicast DNS
+// (RFC 6762) and DNS-based service discovery (RFC 6763).
+//
+//	mdns announce [-name text] [-host name] type port [key=value ...]
+//	mdns browse   [-count n] [-wait duration] type
+//	mdns query    [-type A] [-count n] [-wait duration] name
+//
+// All take -interface name and -port n, too. A type is such as _http._tcp, a name
+// such as host.local:
+//
+//	mdns announce _http._tcp 8080 path=/index.html
+//	mdns browse _http._tcp
+//	mdns query printer.local
+//
+// Each uses IPv4 and IPv6, as far as this host has them, on every interface, also
+// on those that come later.
+//
+// It is small: announce does not probe whether its names are taken (RFC 6762,
+// section 8.1), nor wait for others before it answers (section 6), and names
+// whose labels contain dots, which golang.org/x/net/dns/dnsmessage does not know,
+// are left out.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "mdns:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are the arguments.
+type settings struct {
+	port  uint16
+	ifs   []*net.Interface // empty: all of them
+	name  string
+	host  string
+	kind  string // of records, "" is addresses
+	count int
+	wait  time.Duration
+	rest  []string
+}
+
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	if len(args) == 0 {
+		return errors.New("needs announce, browse or query")
+	}
+	var s settings
+	flags := flag.NewFlagSet("mdns "+args[0], flag.ContinueOnError)
+	port := flags.Uint("port", 5353, "port; 0 lets announce choose a free one, for tests")
+	name := flags.String("interface", "", "network interface; none is all")
+	command, least, most := announce, 2, 1000
+	switch args[0] {
+	case "announce":
+		hostname, _ := os.Hostname()
+		flags.StringVar(&s.name, "name", "", "name of the service; none is the host's")
+		flags.StringVar(&s.host, "host", hostname, "name of this host in the domain local")
+	case "browse":
+		command, least, most = browse, 1, 1
+		flags.IntVar(&s.count, "count", 0, "end after so many services; 0 is never")
+		flags.DurationVar(&s.wait, "wait", 5*time.Second, "how long to look; 0 is until interrupted")
+	case "query":
+		command, least, most = query, 1, 1
+		flags.StringVar(&s.kind, "type", "", "A, AAAA, PTR, SRV, TXT or ANY; none is A and AAAA")
+		flags.IntVar(&s.count, "count", 0, "end after so many answers; 0 is never")
+		flags.DurationVar(&s.wait, "wait", time.Second, "how long to wait for answers; 0 is until interrupted")
+	default:
+		return fmt.Errorf("unknown command %q: needs announce, browse or query", args[0])
+	}
+	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	if s.rest = flags.Args(); len(s.rest) < least || len(s.rest) > most {
+		return fmt.Errorf("unexpected number of arguments: %q", s.rest)
+	}
+	if *port > 65535 || *port == 0 && args[0] != "announce" {
+		return fmt.Errorf("no port: %d", *port)
+	}
+	s.port = uint16(*port)
+	if *name != "" {
+		ifi, err := net.InterfaceByName(*name)
+		if err != nil {
+			return err
+		}
+		s.ifs = append(s.ifs, ifi)
+	}
+	return command(ctx, s, stdout)
+}
+
+// waiting bounds a context by s.wait.
+func (s settings) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.wait == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, s.wait)
+}
