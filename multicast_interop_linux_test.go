@@ -48,11 +48,7 @@ func TestAvahiAnswers(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
 		cable(t, here, there)
-		conf := filepath.Join(t.TempDir(), "avahi.conf")
-		require.NoError(t, os.WriteFile(conf, []byte("[server]\nhost-name=answerer\nenable-dbus=no\n"), 0o644))
-		// Its own /run, since it keeps a file there that says that it runs.
-		runIn(t, there, "unshare", "-m", "sh", "-c",
-			"mount -t tmpfs tmpfs /run && exec avahi-daemon --no-drop-root --no-chroot --no-rlimits -f "+conf)
+		runIn(t, there, "unshare", "-m", "sh", "examples/mdns/testdata/avahi.sh", t.TempDir(), "enable-dbus=no")
 
 		name := dnsmessage.MustNewName("answerer.local.")
 		for _, f := range []struct {
