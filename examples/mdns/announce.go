@@ -30,7 +30,8 @@ func announce(ctx context.Context, s settings, stdout io.Writer) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	cfg := udp.Config{OnMembership: func(m *udp.MulticastConn, changed udp.Membership) {
-		// An interface has come, maybe: those behind it haven't heard of the service.
+		// An interface has come, maybe: those behind it haven't heard of the service,
+		// and the others may hear of it again.
 		tell(m, changed, v.records, stdout)
 	}}
 	all, err := open(ctx, cfg, s, true, func(group netip.Addr) udp.Handler {
@@ -144,7 +145,7 @@ func (r *responder) Received(c *udp.Conn, d udp.Datagram) {
 		fmt.Fprintln(r.out, err)
 		return
 	}
-	fmt.Fprintf(r.out, "%v asked for %v\n", d.From, query.Questions[0].Name)
+	fmt.Fprintf(r.out, "%v asked for %v\n", d.From, clean(query.Questions[0].Name.String()))
 }
 
 func (r *responder) Stopped(_ *udp.Conn, err error) {

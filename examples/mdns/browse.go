@@ -142,7 +142,7 @@ func (b *browser) takeInstance(name dnsmessage.Name, ttl uint32) {
 	switch {
 	case ttl == 0 && i != nil:
 		if i.shown != "" {
-			fmt.Fprintln(b.out, "-", i.name)
+			fmt.Fprintln(b.out, "-", clean(i.name.String()))
 		}
 		delete(b.instances, fold(name))
 	case ttl != 0 && i == nil && len(b.instances) < mostInstances:
@@ -170,7 +170,7 @@ func (b *browser) show() {
 		if h == nil || len(h.addrs) == 0 {
 			continue
 		}
-		line := fmt.Sprintf("+ %v at %v:%d %v %q", i.name, i.where.Target, i.where.Port, h.addrs, i.text)
+		line := clean(fmt.Sprintf("+ %v at %v:%d %v %q", i.name, i.where.Target, i.where.Port, h.addrs, i.text))
 		if line == i.shown {
 			continue
 		}

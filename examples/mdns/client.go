@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/net/dns/dnsmessage"
 
@@ -91,6 +92,16 @@ func questions(name dnsmessage.Name, kinds ...dnsmessage.Type) (all []dnsmessage
 	return all
 }
 
+// clean makes what a stranger has sent fit for a terminal.
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
 // show returns a record as a line.
 func show(r dnsmessage.Resource) string {
 	value := ""
@@ -106,7 +117,7 @@ func show(r dnsmessage.Resource) string {
 	case *dnsmessage.TXTResource:
 		value = fmt.Sprintf("%q", body.TXT)
 	}
-	return fmt.Sprintf("%v %s %s", r.Header.Name, strings.TrimPrefix(r.Header.Type.String(), "Type"), value)
+	return clean(fmt.Sprintf("%v %s %s", r.Header.Name, strings.TrimPrefix(r.Header.Type.String(), "Type"), value))
 }
 
 // A pause tells when to ask: at once, after a second, and then each time after

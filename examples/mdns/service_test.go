@@ -130,6 +130,12 @@ func TestBrowserPutsTogetherWhatComesApart(t *testing.T) {
 	require.Equal(t, first+second+"- Web._http._tcp.local.\n", out.String())
 }
 
+func TestNothingFromTheNetworkControlsTheTerminal(t *testing.T) {
+	evil := dnsmessage.MustNewName("\x1b[2J\n\xff._http._tcp.local.")
+	line := show(dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: evil, Type: dnsmessage.TypePTR}, Body: &dnsmessage.PTRResource{PTR: evil}})
+	require.Equal(t, "?[2J?\uFFFD._http._tcp.local. PTR ?[2J?\uFFFD._http._tcp.local.", line)
+}
+
 func FuzzMessages(f *testing.F) {
 	v := web(f)
 	for _, m := range []*dnsmessage.Message{

@@ -1,6 +1,7 @@
 # avahi.sh DIR [SETTING]: runs avahi-daemon, in a mount namespace of its own, with
-# its own /run, for it keeps a file there that says that it runs, and with a user avahi that may be anybody, root of a user
-# namespace too, for that directory must be avahi's.
+# its own /run, for it keeps a file there that says that it runs, and with a user
+# avahi that may be anybody, root of a user namespace too, for that directory must
+# be avahi's.
 set -e
 mount -t tmpfs tmpfs /run
 for file in passwd group; do

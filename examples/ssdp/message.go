@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"net/http"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// message returns a message of a first line and headers, name and value by turns.
+func message(first string, headers ...string) []byte {
+	var b bytes.Buffer
+	b.WriteString(first + "\r\n")
+	for i := 0; i < len(headers); i += 2 {
+		b.WriteString(headers[i] + ": " + headers[i+1] + "\r\n")
+	}
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
+
+// parseSearch returns what an M-SEARCH is for, and after how many seconds the
+// answer may come at the latest (section 1.3.2).
+func parseSearch(b []byte) (target string, wait int, ok bool) {
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b)))
+	if err != nil || r.Method != "M-SEARCH" || r.RequestURI != "*" || r.Header.Get("MAN") != `"ssdp:discover"` {
+		return "", 0, false
+	}
+	wait, err = strconv.Atoi(r.Header.Get("MX"))
+	target = r.Header.Get("ST")
+	return target, wait, err == nil && wait >= 1 && target != ""
+}
+
+// parseAnswer returns the headers of an answer to an M-SEARCH.
+func parseAnswer(b []byte) (http.Header, bool) {
+	r, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(b)), nil)
+	if err != nil || r.StatusCode != http.StatusOK || r.Header.Get("USN") == "" {
+		return nil, false
+	}
+	r.Body.Close()
+	return r.Header, true
+}
+
+// matches says whether what has this name is meant by a search target. A device or
+// service is also one of each version before its own, and then answers as that one.
+func matches(name, target string) (as string, ok bool) {
+	if target == "ssdp:all" || target == name {
+		return name, true
+	}
+	kind, version, ok := cutVersion(name)
+	targetKind, targetVersion, targetOK := cutVersion(target)
+	if ok && targetOK && kind == targetKind && targetVersion < version {
+		return target, true
+	}
+	return "", false
+}
+
+// cutVersion splits urn:schemas-upnp-org:device:Basic:1 before its version.
+func cutVersion(urn string) (kind string, version int, ok bool) {
+	i := strings.LastIndexByte(urn, ':')
+	if i < 0 || !strings.HasPrefix(urn, "urn:") {
+		return "", 0, false
+	}
+	version, err := strconv.Atoi(urn[i+1:])
+	return urn[:i], version, err == nil && version > 0
+}
+
+// clean makes what a stranger has sent fit for a terminal.
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}

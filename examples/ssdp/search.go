@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/udpkit/udp"
+)
+
+// search sends an M-SEARCH, every second as long as it waits, for datagrams get
+// lost, and prints each answer once.
+func search(ctx context.Context, s settings, stdout io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, s.wait)
+	defer cancel()
+	// It joins no group: answers come to its own address.
+	answers := udp.NewQueue(256, udp.DropNewest)
+	m, err := udp.ListenMulticast(ctx, s.network(), ":0", answers)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if err := m.SetTTL(2); err != nil {
+		return err
+	}
+	mx := min(max(int(s.wait.Seconds())-1, 1), 5)
+	b := message("M-SEARCH * HTTP/1.1", "HOST", s.group.String(), "MAN", `"ssdp:discover"`,
+		"MX", strconv.Itoa(mx), "ST", s.rest[0], "USER-AGENT", product)
+	seen := map[string]bool{}
+	again := time.NewTimer(0)
+	defer again.Stop()
+	for s.count == 0 || len(seen) < s.count {
+		select {
+		case <-again.C:
+			// Out of each interface; it is enough that one works.
+			if _, err := m.SendGroup(b, s.group.Addr(), s.group.Port(), s.ifs...); err != nil {
+				return err
+			}
+			again.Reset(time.Second)
+		case d := <-answers.Datagrams():
+			if h, ok := parseAnswer(d.Data); ok {
+				line := clean(fmt.Sprintf("%s at %s, a %s", h.Get("USN"), h.Get("LOCATION"), h.Get("ST")))
+				if !seen[line] && len(seen) < 10_000 {
+					seen[line] = true
+					fmt.Fprintf(stdout, "%s, says %v\n", line, d.From)
+				}
+			}
+			d.Release()
+		case <-ctx.Done():
+			if len(seen) == 0 || s.count > 0 {
+				return fmt.Errorf("%d answers in %v", len(seen), s.wait)
+			}
+			return nil
+		}
+	}
+	return nil
+}
