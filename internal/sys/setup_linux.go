@@ -57,10 +57,6 @@ func (c *Conn) setup(o socket.Options) error {
 				c.info.PacketInfo = on(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO)
 			}
 		}
-		on(unix.IPPROTO_IP, unix.IP_RECVTOS)
-		if v6 {
-			on(unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS)
-		}
 		if o.Timestamps {
 			c.info.Timestamps = on(unix.SOL_SOCKET, int(timestampOption))
 		}

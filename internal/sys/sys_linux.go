@@ -41,7 +41,10 @@ const firstSegments = 128
 func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info) error {
 	p.inet6, p.family, p.peerErrors = v6, info.Family, o.PeerErrors
 	p.sendmmsg = sendmmsg
-	info.ECN = true
+	info.ECN = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1) == nil
+	if v6 {
+		info.ECN = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1) == nil
+	}
 	p.segments.Store(1)
 	p.longest.Store(math.MaxInt32)
 	if !o.NoOffload {

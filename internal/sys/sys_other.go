@@ -41,6 +41,17 @@ const drainWait = 20 * time.Millisecond
 // minSkb is less than any system takes of a receive buffer beside the payload.
 const minSkb = 64
 
+// read takes one datagram, by the cheaper of two calls where nothing has been
+// asked for that comes beside it: recvfrom instead of recvmsg.
+func (c *Conn) read(p, oob []byte) (n, oobn int, from netip.AddrPort, err error) {
+	if !c.info.PacketInfo && !c.info.Timestamps {
+		n, from, err = c.uc.ReadFromUDPAddrPort(p)
+		return n, 0, from, err
+	}
+	n, oobn, _, from, err = c.uc.ReadMsgUDPAddrPort(p, oob)
+	return n, oobn, from, err
+}
+
 // soon lets a read take what is there before the Sink is asked again.
 const soon = time.Millisecond
 
@@ -49,9 +60,15 @@ func (c *Conn) Serve(sink socket.Sink) error {
 	var (
 		oob      = make([]byte, cmsg.Space)
 		ps       = make([]socket.Packet, 1)
+		b        *buffer.Buffer // kept while nobody else does
 		draining bool
 		budget   = 1 // bytes that may have been queued when draining began
 	)
+	defer func() {
+		if b != nil {
+			b.Release(1)
+		}
+	}()
 	for budget > 0 {
 		if draining {
 			switch waits, known := queued(c.rc); {
@@ -61,10 +78,11 @@ func (c *Conn) Serve(sink socket.Sink) error {
 				return nil
 			}
 		}
-		b := buffer.Get()
-		n, oobn, _, from, err := c.uc.ReadMsgUDPAddrPort(b.B, oob)
+		if b == nil {
+			b = buffer.Get()
+		}
+		n, oobn, from, err := c.read(b.B, oob)
 		if err != nil {
-			b.Release(1)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				if _, known := queued(c.rc); draining && !known {
 					return nil
@@ -100,7 +118,10 @@ func (c *Conn) Serve(sink socket.Sink) error {
 			To: m.To, Own: m.Own, IfIndex: m.IfIndex, ECN: m.ECN, Time: m.Time,
 		}
 		more := sink.Packets(ps)
-		b.Release(1)
+		if !b.Recycle() {
+			b.Release(1)
+			b = nil
+		}
 		if !more {
 			return nil
 		}
