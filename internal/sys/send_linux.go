@@ -65,15 +65,16 @@ func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {
 	)
 	for next.message < n {
 		s.pack(ms, next)
-		if err := c.rc.Write(s.step); err != nil {
-			return sent, err
-		}
+		werr := c.rc.Write(s.step)
 		done := 0
 		for i := range s.sent {
 			done += s.count[i]
 		}
 		sent += done
 		next.advance(ms, done)
+		if werr != nil {
+			return sent, werr
+		}
 		if s.errno == 0 {
 			continue
 		}

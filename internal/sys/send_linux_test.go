@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -210,6 +212,21 @@ func TestTrainsThatCameAsOneAndLongDatagramsArriveWholeAndInOrder(t *testing.T) 
 			arrive(t, r, want)
 		})
 	}
+}
+
+func TestWhatHasLeftBeforeTheDeadlineIsCounted(t *testing.T) {
+	s := open(t, "udp4", "127.0.0.1:0", socket.Options{})
+	calls := 0
+	s.path.sendmmsg = func(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
+		if calls++; calls == 1 {
+			return 2, 0 // of three trains
+		}
+		return 0, unix.EAGAIN
+	}
+	require.NoError(t, s.SetWriteDeadline(time.Now().Add(10*time.Millisecond)))
+	n, err := s.SendBatch(messages(s.Local(), 10, 10, 20, 20, 20, 30))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.Equal(t, 5, n)
 }
 
 func TestNeighboursInMemoryAreNotCopied(t *testing.T) {
