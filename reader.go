@@ -3,8 +3,6 @@ package udp
 import (
 	"errors"
 	"net"
-	"net/netip"
-	"runtime/debug"
 	"time"
 
 	"github.com/udpkit/udp/internal/buffer"
@@ -110,143 +108,6 @@ func (r *reader) Packets(ps []socket.Packet) bool {
 // starts again after 4 billion.
 const kernelDropsEvery = 1 << 16
 
-// datagrams counts those in p.
-func datagrams(p *socket.Packet) int {
-	if p.Segment == 0 || len(p.Data) == 0 {
-		return 1
-	}
-	return (len(p.Data) + p.Segment - 1) / p.Segment
-}
-
-// dispatch hands the datagrams on. It returns false when a panic broke it off;
-// the position has moved on by then, so it can be called again.
-//
-// Half of what a datagram costs here is copying its 136 bytes for the call, so
-// it is built once for a train, and a HandlerFunc is called without the detour
-// over the interface.
-func (r *reader) dispatch() (all bool) {
-	defer r.contain(&all)
-	for r.at < len(r.packets) {
-		p := &r.packets[r.at]
-		d := Datagram{
-			From: p.From, To: p.To, IfIndex: p.IfIndex, ECN: ECN(p.ECN), Time: p.Time,
-			own: p.Own, conn: r.Conn, buf: p.Buf,
-		}
-		peer := r.peer.Load()
-		why := r.unwanted(p, peer)
-		for more := true; more; {
-			start, end := r.off, len(p.Data)
-			if more = p.Segment > 0 && end-start > p.Segment; more {
-				end = start + p.Segment
-				r.off = end
-			} else {
-				r.at, r.off = r.at+1, 0
-			}
-			if now := r.peer.Load(); now != peer { // a callback has changed it
-				peer, why = now, r.unwanted(p, now)
-			}
-			switch {
-			case r.closed():
-				r.stats.dropped[dropClosed].Add(1)
-				continue
-			case end-start > r.cfg.MaxDatagram:
-				r.stats.dropped[dropTruncated].Add(1)
-				continue
-			case why != wanted:
-				r.stats.dropped[why].Add(1)
-				continue
-			}
-			d.Data = p.Data[start:end:end]
-			r.taken = false
-			if r.function != nil {
-				r.function(r.Conn, d)
-			} else {
-				r.handler.Received(r.Conn, d)
-			}
-			if !r.taken {
-				r.handled++
-			}
-		}
-		r.countHandled()
-	}
-	return true
-}
-
-// wanted is no reason to drop a datagram.
-const wanted reason = -1
-
-// unwanted says why a packet is not for the Handler, given the peer.
-func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) reason {
-	switch {
-	case p.Truncated:
-		return dropTruncated
-	case peer != nil && *peer != p.From:
-		return dropStranger
-	case r.checkGroups && !r.groups.wants(p.To, p.From.Addr(), p.IfIndex):
-		return dropStranger
-	}
-	return wanted
-}
-
-// countHandled is called for each packet, not for each datagram of a train.
-func (r *reader) countHandled() {
-	if r.handled > 0 {
-		r.stats.handled.Add(int64(r.handled))
-		r.handled = 0
-	}
-}
-
-// contain counts a datagram whose Received did not return, and logs its panic.
-// Without one it was runtime.Goexit.
-func (r *reader) contain(all *bool) {
-	v := recover()
-	r.countHandled()
-	if *all {
-		return
-	}
-	if !r.taken {
-		r.stats.dropped[dropPanicked].Add(1)
-	}
-	if v != nil {
-		r.panicked("Received", v)
-	}
-}
-
-// dropRest counts what was read and will not be handled any more.
-func (r *reader) dropRest() {
-	for ; r.at < len(r.packets); r.at++ {
-		p := r.packets[r.at]
-		p.Data = p.Data[r.off:]
-		r.off = 0
-		r.stats.dropped[dropClosed].Add(uint64(datagrams(&p)))
-	}
-	r.packets = nil
-}
-
-// take makes the caller, which has been given a datagram, answer for it in the
-// counters, where otherwise it would be Handled once Received returns.
-//
-// It also says whether d may be kept as it lies: when the buffer before was well
-// used, as those of trains are. Then it holds no more memory for a datagram than
-// a short buffer would.
-func (c *Conn) take(d Datagram, keeps bool) (asItLies bool) {
-	if !c.inCallback() {
-		c.stats.handled.Add(-1) // Received was not called by the reader
-		return false
-	}
-	r := &c.reader
-	r.taken = true
-	if d.buf != r.shared {
-		r.full = r.kept >= buffer.Size/buffer.Short || r.bytes >= buffer.Size/2
-		r.shared, r.kept, r.bytes = d.buf, 0, 0
-	}
-	if keeps {
-		r.kept++
-		r.bytes += len(d.Data)
-	}
-	return r.full
-}
-
 // Reports implements socket.Sink.
 func (r *reader) Reports(rs []socket.Report) bool {
 	r.settled.Store(true)
@@ -349,19 +210,4 @@ func (r *reader) Woken() socket.Action {
 		return socket.Soon
 	}
 	return socket.Continue
-}
-
-// guard calls f, a callback, and survives its panic.
-func (c *Conn) guard(name string, f func()) {
-	defer func() {
-		if v := recover(); v != nil {
-			c.panicked(name, v)
-		}
-	}()
-	f()
-}
-
-func (c *Conn) panicked(callback string, v any) {
-	c.stats.panics.Add(1)
-	c.log.panicked(c, callback, v, debug.Stack())
 }

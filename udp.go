@@ -279,23 +279,3 @@ func (c *Conn) discard() {
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
 func (c *Conn) closed() bool { return c.phase.Load() == stopping }
-
-// inside says whether the caller runs inside a callback, on the socket's
-// goroutine or in Workers.
-func (c *Conn) inside() bool {
-	id := goid.ID()
-	return c.callback.Load() == id || c.work.has(id)
-}
-
-// inCallback says whether the caller runs inside a callback on the socket's
-// goroutine.
-func (c *Conn) inCallback() bool { return c.callback.Load() == goid.ID() }
-
-// post runs f on the socket's goroutine, where callbacks run; never, when the
-// socket has stopped.
-func (c *Conn) post(f func()) {
-	c.mu.Lock()
-	c.events = append(c.events, f)
-	c.mu.Unlock()
-	c.sock.Wake()
-}
