@@ -85,6 +85,7 @@ func (cfg Config) dial(ctx context.Context, peer netip.AddrPort, h Handler) (*Co
 // of others that wait in the kernel are dropped. When it fails the socket is as
 // it was. A socket that has a peer says EISCONN: see [ConnectedConn.Reconnect].
 func (c *Conn) Connect(peer netip.AddrPort) (*ConnectedConn, error) {
+	c.flushFirst() // sending may need the lock
 	c.connecting.Lock()
 	defer c.connecting.Unlock()
 	if c.peer.Load() != nil {
@@ -118,7 +119,8 @@ func (c *Conn) connect(peer netip.AddrPort) error {
 	case !c.family.Has(a):
 		return ErrFamily
 	}
-	c.flushFirst()
+	c.next.Store(&peer)
+	defer c.next.Store(nil)
 	if err := c.sock.Connect(peer); err != nil {
 		return err
 	}
@@ -171,6 +173,7 @@ func (c *ConnectedConn) RemoteAddrPort() netip.AddrPort {
 // the old peer stays. Datagrams of the old peer that wait in the kernel are
 // dropped as strangers'.
 func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {
+	c.flushFirst() // sending may need the lock
 	c.connecting.Lock()
 	defer c.connecting.Unlock()
 	if c.peer.Load() == nil {
@@ -186,6 +189,7 @@ func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {
 // families: over IPv6 they go on to hear the last peer's address and no other,
 // until they are connected again. Listen anew where that matters.
 func (c *ConnectedConn) Disconnect() (*Conn, error) {
+	c.flushFirst() // sending may need the lock
 	c.connecting.Lock()
 	defer c.connecting.Unlock()
 	var err error
@@ -195,7 +199,6 @@ func (c *ConnectedConn) Disconnect() (*Conn, error) {
 	case c.peer.Load() == nil:
 		err = os.NewSyscallError("connect", sys.ENOTCONN)
 	default:
-		c.flushFirst()
 		err = c.sock.Disconnect()
 	}
 	if err != nil {

@@ -63,6 +63,7 @@ func (r *reader) dispatch() (all bool) {
 			if !r.taken {
 				r.handled++
 			}
+			r.taken = true // who puts d into a Queue now does it a second time
 		}
 		r.countHandled()
 	}
@@ -77,12 +78,19 @@ func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) reason {
 	switch {
 	case p.Truncated:
 		return dropTruncated
-	case peer != nil && *peer != p.From:
+	case peer != nil && *peer != p.From && !r.nextPeer(p.From):
 		return dropStranger
 	case r.checkGroups && !r.groups.wants(p.To, p.From.Addr(), p.IfIndex):
 		return dropStranger
 	}
 	return wanted
+}
+
+// nextPeer says whether the socket is being connected to the sender: the kernel
+// lets it in before Reconnect has returned.
+func (r *reader) nextPeer(from netip.AddrPort) bool {
+	next := r.next.Load()
+	return next != nil && *next == from
 }
 
 // countHandled is called for each packet, not for each datagram of a train.
@@ -127,11 +135,11 @@ func (r *reader) dropRest() {
 // used, as those of trains are. Then it holds no more memory for a datagram than
 // a short buffer would.
 func (c *Conn) take(d Datagram, keeps bool) (asItLies bool) {
-	if !c.inCallback() {
-		c.stats.handled.Add(-1) // Received was not called by the reader
+	r := &c.reader
+	if !c.inCallback() || r.taken {
+		c.stats.handled.Add(-1) // it is counted already
 		return false
 	}
-	r := &c.reader
 	r.taken = true
 	if d.buf != r.shared {
 		r.full = r.kept >= buffer.Size/buffer.Short || r.bytes >= buffer.Size/2

@@ -21,7 +21,8 @@ type Handler interface {
 	// Refused is called once for each ICMP message that says that a datagram sent
 	// earlier was not delivered: on connected sockets, and with
 	// [Config.PeerErrors] on others. It says nothing about datagrams sent later.
-	// r is the Handler's to keep.
+	// r is the Handler's to keep. Messages that nobody has read yet wait in the
+	// socket's receive buffer; the kernel drops those for which it has no room.
 	//
 	// ICMP is not authenticated: anybody may have sent it.
 	Refused(c *Conn, r *Refusal)

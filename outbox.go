@@ -49,6 +49,11 @@ func (r *reader) gather(m socket.Message) error {
 		r.tellFlush(r.flush())
 		o = nil
 	}
+	if !m.To.IsValid() { // the peer of now, whoever it is when this leaves
+		if peer := r.peer.Load(); peer != nil {
+			m.To = *peer
+		}
+	}
 	if o == nil {
 		o = outboxes.Get().(*outbox)
 		o.trains = r.sock.Info().Segments > 1
@@ -63,7 +68,11 @@ func (r *reader) gather(m socket.Message) error {
 // gatherMore is gather for what is so like the message before that nothing needs
 // to be checked again. It returns false when it is not.
 func (r *reader) gatherMore(m *socket.Message) (bool, error) {
-	if o := r.outbox; o == nil || r.closed() || !o.fits(len(m.Data)) || !o.extend(m) {
+	like := *m
+	if peer := r.peer.Load(); peer != nil && !m.To.IsValid() {
+		like.To = *peer
+	}
+	if o := r.outbox; o == nil || r.closed() || !o.fits(len(m.Data)) || !o.extend(&like) {
 		return false, nil
 	}
 	return true, r.flushLast()

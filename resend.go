@@ -12,6 +12,7 @@ import (
 // Bounds of repeating a send. Other goroutines' datagrams may be refused between
 // two tries, so one repetition would not always do.
 const (
+	maxPauses  = 16 // of a millisecond, while the reader takes older ones
 	maxStale   = 64 // after errors that are never this datagram's own
 	maxDoubted = 8  // after errors that may be
 	maxNoBuffs = 6  // 1, 2, 4, 8, 16, 32 ms
@@ -27,8 +28,15 @@ func (c *Conn) sendAgain(m socket.Message, err error) error {
 		class := sys.Classify(err)
 		switch class {
 		case sys.Report:
-			if stale == maxStale {
+			if stale == maxPauses*maxStale {
 				return c.failed(m, err)
+			}
+			if stale > 0 && stale%maxStale == 0 {
+				// The reader is taking reports off a long queue, and each that it takes makes
+				// the next one's error pending. It gets time to finish.
+				if werr := c.pause(time.Millisecond); werr != nil {
+					return c.failed(m, werr)
+				}
 			}
 			stale++
 			c.stats.retried.Add(1)
@@ -90,12 +98,21 @@ func (c *Conn) sendAgain(m socket.Message, err error) error {
 	}
 }
 
+// maxEvents is how many refusals wait for a callback at most.
+const maxEvents = 4096
+
 // reportedBySend tells the Handler of an ICMP message that a send has met,
 // where no error queue does.
 func (c *Conn) reportedBySend(err error) {
 	peer := c.peer.Load()
 	if peer == nil || c.sock.Info().ErrorQueue {
 		return
+	}
+	c.mu.Lock()
+	waiting := len(c.events)
+	c.mu.Unlock()
+	if waiting >= maxEvents {
+		return // a callback that blocks must not cost memory for each send
 	}
 	f := c.refusal(socket.Report{Peer: *peer, Err: errnoOf(err)})
 	c.post(func() { c.reader.refuse(f) })

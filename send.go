@@ -79,7 +79,7 @@ var batches = sync.Pool{New: func() any { return new([]socket.Message) }}
 // Flush sends at once what the calling callback has gathered. While other
 // datagrams of the same read wait to be handled, what Received sends with SendTo,
 // Send and Reply is copied and leaves, in order, when all of them have been
-// handled or 512 messages have come together; Flush is for callbacks that
+// handled or 1,024 datagrams have come together; Flush is for callbacks that
 // run long after they have sent. Its error is of the first datagram that
 // failed; without Flush that error goes to [Config.Logger], and it is counted in
 // any case. From outside callbacks nothing is ever gathered, and Flush does

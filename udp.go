@@ -31,6 +31,7 @@ type Conn struct {
 	callback atomic.Uintptr                 // goid of the goroutine that runs callbacks
 	phase    atomic.Int32                   // running … stopping
 	peer     atomic.Pointer[netip.AddrPort] // nil: unconnected
+	next     atomic.Pointer[netip.AddrPort] // the peer to be, while connecting
 	local    atomic.Pointer[netip.AddrPort]
 	deadline atomic.Pointer[time.Time] // of writes
 
@@ -146,6 +147,7 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 		closing: make(chan struct{}), done: make(chan struct{}),
 	}
 	c.function, _ = h.(HandlerFunc)
+	c.reader.taken = true
 	c.connected.Conn, c.multicast.Conn, c.reader.Conn = c, c, c
 	c.checkGroups = !sock.Info().MulticastFilter
 	c.learnLocal()

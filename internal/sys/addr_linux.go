@@ -65,7 +65,9 @@ func (z *zoneCache) indexOf(name string) uint32 {
 		}
 	}
 	index := zoneIndex(name)
-	z.remember(zone{index, name, now.Add(zoneTTL)})
+	if index != 0 { // one that is missing may come any time
+		z.remember(zone{index, name, now.Add(zoneTTL)})
+	}
 	return index
 }
 

@@ -110,3 +110,9 @@ func FuzzSockaddr(f *testing.F) {
 		}
 	})
 }
+
+func TestAMissingInterfaceIsAskedForAgain(t *testing.T) {
+	var z zoneCache
+	require.Zero(t, z.indexOf("nosuch9"))
+	require.NotEqual(t, "nosuch9", z.zones[0].name)
+}

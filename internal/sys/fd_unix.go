@@ -189,14 +189,20 @@ func discard(fd int) (total int) {
 		oob  [cmsg.Space]byte
 		none [1]byte
 	)
-	for total < 1<<18 {
+	for errs := 0; total < 1<<18 && errs < 1<<10; {
 		n, oobn, _, _, err := unix.RecvmsgBuffers(fd, [][]byte{none[:]}, oob[:], unix.MSG_TRUNC)
-		switch err {
-		case nil:
-		case unix.EINTR, unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH:
-			continue // an ICMP message's, gone with this call
-		default:
-			return total
+		if err != nil {
+			switch Classify(err) {
+			case Report, Unreachable, TooLarge:
+				errs++ // an ICMP message's, gone with this call
+			case Again:
+				if err == unix.EAGAIN {
+					return total
+				}
+			default:
+				return total
+			}
+			continue
 		}
 		var m cmsg.Received
 		cmsg.Parse(oob[:oobn], &m)

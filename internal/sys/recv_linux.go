@@ -106,6 +106,7 @@ func (r *receiver) poll() {
 // step reads and dispatches until nothing is left. It returns true to leave
 // RawConn.Read, and false to wait for more.
 func (r *receiver) step(fd uintptr) bool {
+	rounds := 0
 	for first := true; ; first = false {
 		// At least one read each time, or wake-ups would starve reading.
 		if !first && !r.draining && r.conn.path.woken.Load() {
@@ -117,6 +118,7 @@ func (r *receiver) step(fd uintptr) bool {
 				return true
 			}
 		}
+		queue := r.conn.path.reports.Load()
 		n, errno := r.read(fd)
 		for tries := 1; tries < maxErrors && r.reported(errno); tries++ {
 			n, errno = r.read(fd) // the error is gone with that call
@@ -124,7 +126,8 @@ func (r *receiver) step(fd uintptr) bool {
 		switch errno {
 		case 0:
 		case unix.EAGAIN:
-			if r.reports {
+			// While draining, what a Handler sends from Refused may make reports for ever.
+			if rounds++; r.reports && (!r.draining || rounds < maxErrors) {
 				continue
 			}
 			r.adapt(0)
@@ -145,7 +148,7 @@ func (r *receiver) step(fd uintptr) bool {
 		// Fewer than asked for: the queue was empty. A datagram that came since has
 		// made an edge. With the error queue on it may also mean that an error
 		// stopped recvmmsg, which the next call tells; it makes no new edge.
-		if n < r.slots && !r.conn.path.reports.Load() && !r.reports {
+		if n < r.slots && !queue && !r.reports {
 			r.adapt(n)
 			r.giveBack()
 			return false

@@ -47,11 +47,18 @@ func (c *Conn) sendErr(err error) error {
 	if c.path.reports.Load() {
 		switch Classify(err) {
 		case Report, Unreachable, TooLarge:
-			c.path.reported.Store(true)
-			c.Wake()
+			c.errorTaken()
 		}
 	}
 	return err
+}
+
+// errorTaken makes the reader look into the error queue.
+func (c *Conn) errorTaken() {
+	if c.path.reports.Load() {
+		c.path.reported.Store(true)
+		c.Wake()
+	}
 }
 
 func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {
@@ -60,8 +67,9 @@ func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {
 	s.conn = c
 	defer s.giveBack()
 	var (
-		next   position
-		before *limits // of trains, when a train was refused
+		next    position
+		before  *limits // of trains, when a train was refused
+		doubted bool
 	)
 	for next.message < n {
 		s.pack(ms, next)
@@ -76,6 +84,11 @@ func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {
 			return sent, werr
 		}
 		if s.errno == 0 {
+			continue
+		}
+		if s.errno == unix.EMSGSIZE && !doubted && c.path.reports.Load() {
+			doubted = true // an older datagram's "packet too big", perhaps
+			c.errorTaken()
 			continue
 		}
 		if s.count[s.sent] > 1 {

@@ -25,6 +25,7 @@ type packetPath struct {
 	inet6      bool
 	peerErrors bool        // the error queue is on while unconnected too
 	reports    atomic.Bool // the error queue is on
+	unwanted   atomic.Bool // it is to be switched off once it is empty
 	reported   atomic.Bool // a send has met an error: entries wait in the queue
 	woken      atomic.Bool // a Wake that no Woken has answered
 
@@ -52,11 +53,11 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 	}
 	// Tried now, so that Info can tell, and left off until there is a peer.
 	info.ErrorQueue = p.setReports(fd, true) == nil
-	if !o.PeerErrors {
-		return p.setReports(fd, false)
-	}
-	if !info.ErrorQueue {
+	switch {
+	case o.PeerErrors && !info.ErrorQueue:
 		return errors.ErrUnsupported
+	case !o.PeerErrors && info.ErrorQueue:
+		return p.setReports(fd, false)
 	}
 	return nil
 }
@@ -89,10 +90,24 @@ func (p *packetPath) wake() { p.woken.Store(true) }
 func (c *Conn) peerChanged(peer netip.AddrPort) error {
 	c.path.peer4.Store(peer.Addr().Is4())
 	on := peer.IsValid() || c.path.peerErrors
+	c.path.unwanted.Store(!on)
 	if on == c.path.reports.Load() || !c.info.ErrorQueue {
 		return nil
 	}
-	return onFD(c.rc, func(fd int) error { return c.path.setReports(fd, on) })
+	if !on {
+		c.errorTaken() // switching it off empties the queue: the reader has it first
+		return nil
+	}
+	return onFD(c.rc, func(fd int) error { return c.path.setReports(fd, true) })
+}
+
+// endReports switches the error queue off that nobody wants any more.
+func (c *Conn) endReports() {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	if c.path.unwanted.Swap(false) && c.path.reports.Load() {
+		onFD(c.rc, func(fd int) error { return c.path.setReports(fd, false) })
+	}
 }
 
 func (c *Conn) currentInfo() socket.Info {
@@ -138,6 +153,9 @@ func (c *Conn) Serve(sink socket.Sink) error {
 			default:
 				if r.reports {
 					r.poll()
+				}
+				if !r.reports && c.path.unwanted.Load() {
+					c.endReports()
 				}
 			}
 		case Classify(err) == Closed:

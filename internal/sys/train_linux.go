@@ -257,7 +257,11 @@ func (s *sender) send(fd uintptr) bool {
 		n, errno := s.conn.path.sendmmsg(fd, s.hdrs[s.sent:s.trains])
 		switch errno {
 		case 0:
-			s.sent += n
+			// What stopped it is gone with this call when it was an ICMP message's error,
+			// and so is the edge that would have woken the reader.
+			if s.sent += n; s.sent < s.trains {
+				s.conn.errorTaken()
+			}
 		case unix.EINTR:
 		case unix.EAGAIN:
 			return false
