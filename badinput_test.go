@@ -1,6 +1,7 @@
 package udp_test
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"os"
@@ -218,4 +219,31 @@ func TestErrorsReadWell(t *testing.T) {
 	require.True(t, strings.HasSuffix(r.Error(), "(ICMP type 3 code 1 from 192.0.2.254)"))
 	se := &udp.SizeError{Size: 2000, MTU: 1500}
 	require.Equal(t, "2000 bytes: message too long, path MTU 1500", se.Error())
+}
+
+// A zero Queue or Workers would wait for ever, or panic for each datagram.
+func TestHandlersThatWereNotMadeAreRefused(t *testing.T) {
+	for _, h := range []udp.Handler{new(udp.Queue), new(udp.Workers)} {
+		_, err := udp.Listen(t.Context(), "udp4", "127.0.0.1:0", h)
+		require.ErrorIs(t, err, os.ErrInvalid, "%T", h)
+	}
+}
+
+func TestAContextThatHasEndedBindsNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := udp.Listen(ctx, "udp4", "127.0.0.1:0", udp.BaseHandler{})
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = udp.Dial(ctx, "udp4", "127.0.0.1:9", udp.BaseHandler{})
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// As in package net.
+func TestDialWithoutAHostMeansThisOne(t *testing.T) {
+	for network, want := range map[string]string{"udp": "127.0.0.1:9", "udp4": "127.0.0.1:9"} {
+		c, err := udp.Dial(t.Context(), network, ":9", udp.BaseHandler{})
+		require.NoError(t, err)
+		require.Equal(t, want, c.RemoteAddrPort().String())
+		require.NoError(t, c.Close())
+	}
 }

@@ -107,7 +107,14 @@ func (cfg *Config) check(h Handler) error {
 	if cfg.MaxDatagram == 0 || cfg.MaxDatagram > maxPayload {
 		cfg.MaxDatagram = maxPayload
 	}
-	if q, ok := h.(*Queue); ok && q.finished() {
+	if w, ok := h.(*Workers); ok && w.handler == nil {
+		return fmt.Errorf("Workers that NewWorkers has not made: %w", os.ErrInvalid)
+	}
+	q, ok := h.(*Queue)
+	if ok && q.done == nil {
+		return fmt.Errorf("a Queue that NewQueue has not made: %w", os.ErrInvalid)
+	}
+	if ok && q.finished() {
 		return fmt.Errorf("the Queue's last socket has stopped: %w", net.ErrClosed)
 	}
 	return nil

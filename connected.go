@@ -41,6 +41,9 @@ func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) 
 	if err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, opError("dial", network, nil, err)
+	}
 	var first error
 	for _, peer := range peers {
 		c, err := cfg.dial(ctx, peer, h)
@@ -58,7 +61,9 @@ func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) 
 
 func (cfg Config) dial(ctx context.Context, peer netip.AddrPort, h Handler) (*Conn, error) {
 	// An empty host means this one, as in package net.
-	if a := peer.Addr(); a.IsUnspecified() {
+	if a := peer.Addr(); !a.IsValid() {
+		peer = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), peer.Port())
+	} else if a.IsUnspecified() {
 		loopback := netip.IPv6Loopback()
 		if a.Is4() {
 			loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})

@@ -71,7 +71,7 @@
 // What happens while reading is sorted: only a closed socket ends the goroutine.
 // What belongs to one datagram is told to the Handler. Anything else is counted,
 // logged to [Config.Logger], and reading goes on after a pause that grows. A panic
-// in a callback is recovered, counted and logged with its stack.
+// in a callback is recovered, counted and, if Config.Logger is set, logged with its stack.
 //
 // # Accounting
 //

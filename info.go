@@ -3,7 +3,7 @@ package udp
 // Info is what a socket was granted and what its system can do for it.
 type Info struct {
 	ReadBuffer, WriteBuffer int  // kernel buffers granted, bytes, as asked for (Linux reports double)
-	PacketInfo              bool // Datagram.To and IfIndex are filled, replies leave from To
+	PacketInfo              bool // Datagram.To and IfIndex are filled, replies leave from To; where it is false and the socket is bound to one address, To is that one
 	ECN                     bool // Datagram.ECN is filled, Message.ECN is obeyed
 	ErrorQueue              bool // Refusals come with all their fields
 	MulticastFilter         bool // the kernel keeps groups away that others have joined

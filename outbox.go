@@ -46,7 +46,7 @@ func (c *Conn) gathers() bool {
 func (r *reader) gather(m socket.Message) error {
 	o := r.outbox
 	if o != nil && !o.fits(len(m.Data)) {
-		r.tellFlush(r.flush())
+		r.flush()
 		o = nil
 	}
 	if !m.To.IsValid() { // the peer of now, whoever it is when this leaves
@@ -78,12 +78,20 @@ func (r *reader) gatherMore(m *socket.Message) (bool, error) {
 	return true, r.flushLast()
 }
 
-// flushLast sends all when no other datagram of the read comes.
+// flushLast sends all when no other datagram of the read comes. The error is that
+// of the datagram gathered last, which is the caller's.
 func (r *reader) flushLast() error {
-	if r.at == len(r.packets) {
-		return r.flush()
+	if r.at < len(r.packets) {
+		return nil
 	}
-	return nil
+	_, last := r.flushAll()
+	return last
+}
+
+// flush sends what was gathered, by sends that have returned long since.
+func (r *reader) flush() {
+	_, last := r.flushAll()
+	r.tell(last)
 }
 
 func (o *outbox) fits(n int) bool {
@@ -126,12 +134,13 @@ func (o *outbox) add(m socket.Message) {
 	o.ended = false
 }
 
-// flush sends what was gathered. One that fails does not stop those after it;
-// the error is of the first.
-func (r *reader) flush() (first error) {
+// flushAll sends what was gathered. One that fails does not stop those after it.
+// It returns the first error, and that of the last datagram, which is the only
+// one that it has not told to the Logger.
+func (r *reader) flushAll() (first, last error) {
 	o := r.outbox
 	if o == nil {
-		return nil
+		return nil, nil
 	}
 	r.outbox = nil
 	for ms := o.messages; len(ms) > 0; {
@@ -147,13 +156,18 @@ func (r *reader) flush() (first error) {
 		if one.Segment > 0 {
 			one.Data, one.Segment = one.Data[:min(one.Segment, len(one.Data))], 0
 		}
-		if err = r.sendAgain(one, err); err != nil && first == nil {
+		err = r.sendAgain(one, err)
+		if first == nil {
 			first = err
 		}
-		ms = r.skip(ms, 1, false)
+		if ms = r.skip(ms, 1, false); len(ms) == 0 {
+			last = err
+		} else {
+			r.tell(err)
+		}
 	}
 	o.giveBack()
-	return first
+	return first, last
 }
 
 // skip takes n datagrams off the front of ms, and counts them if they were sent.
@@ -193,20 +207,16 @@ func (o *outbox) giveBack() {
 	outboxes.Put(o)
 }
 
-// flushOwn sends what the caller, if it is a callback, has gathered.
-func (c *Conn) flushOwn() error {
+// flushFirst sends what the caller, if it is a callback, has gathered: it is for
+// calls that must not overtake that.
+func (c *Conn) flushFirst() {
 	if c.inCallback() {
-		return c.reader.flush()
+		c.reader.flush()
 	}
-	return nil
 }
 
-// flushFirst is for calls that must not overtake what the caller has sent
-// before.
-func (c *Conn) flushFirst() { c.tellFlush(c.flushOwn()) }
-
-// tellFlush logs the error of datagrams whose sends had returned already.
-func (c *Conn) tellFlush(err error) {
+// tell logs the error of a datagram whose send has returned already.
+func (c *Conn) tell(err error) {
 	if err != nil {
 		c.log.warn(c, "udp: send failed", err)
 	}

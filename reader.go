@@ -51,7 +51,7 @@ var errGoexit = errors.New("udp: a callback ended its goroutine with runtime.Goe
 
 // finish closes everything, in any case.
 func (r *reader) finish() {
-	r.tellFlush(r.flush()) // Goexit in Received left it
+	r.flush() // Goexit in Received left it
 	defer close(r.done)
 	if r.phase.Load() == draining && r.err == nil {
 		r.work.wait(r.closing) // Close, and the end of Shutdown's context, cut it short
@@ -98,7 +98,7 @@ func (r *reader) Packets(ps []socket.Packet) bool {
 	r.packets, r.at, r.off = ps, 0, 0
 	for !r.dispatch() {
 	}
-	r.tellFlush(r.flush())
+	r.flush()
 	r.packets = nil
 	r.settled.Store(false)
 	return !r.closed()

@@ -27,7 +27,12 @@ func Resolve(ctx context.Context, network, address string) ([]netip.AddrPort, er
 // Errors are [*net.OpError]s, around a [*net.DNSError] when the name is the
 // cause.
 func (cfg Config) Resolve(ctx context.Context, network, address string) ([]netip.AddrPort, error) {
-	return cfg.resolve(ctx, "resolve", network, address)
+	addrs, err := cfg.resolve(ctx, "resolve", network, address)
+	if err == nil && !addrs[0].Addr().IsValid() { // an empty host, of both families
+		port := addrs[0].Port()
+		addrs = []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Unspecified(), port), netip.AddrPortFrom(netip.IPv4Unspecified(), port)}
+	}
+	return addrs, err
 }
 
 // ResolveAsync is Config{}.ResolveAsync.

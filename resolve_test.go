@@ -124,10 +124,10 @@ func TestResolve(t *testing.T) {
 			require.ElementsMatch(t, got, r.Addrs)
 		})
 	}
-	t.Run("no host of either family has no address yet", func(t *testing.T) {
+	t.Run("no host is the unspecified address of both families", func(t *testing.T) {
 		got, err := udp.Resolve(t.Context(), "udp", ":9")
 		require.NoError(t, err)
-		require.Equal(t, []netip.AddrPort{netip.AddrPortFrom(netip.Addr{}, 9)}, got)
+		require.Equal(t, []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Unspecified(), 9), netip.AddrPortFrom(netip.IPv4Unspecified(), 9)}, got)
 	})
 }
 

@@ -81,12 +81,19 @@ var batches = sync.Pool{New: func() any { return new([]socket.Message) }}
 // Send and Reply is copied and leaves, in order, when all of them have been
 // handled or 1,024 datagrams have come together; Flush is for callbacks that
 // run long after they have sent. Its error is of the first datagram that
-// failed; without Flush that error goes to [Config.Logger], and it is counted in
-// any case. From outside callbacks nothing is ever gathered, and Flush does
+// failed. Without Flush the error of a datagram that had to wait goes to
+// [Config.Logger] only, and it is counted in any case. From outside callbacks nothing is ever gathered, and Flush does
 // nothing.
 func (c *Conn) Flush() error {
-	if err := c.flushOwn(); err != nil {
-		return c.opError("send", netip.AddrPort{}, err)
+	if !c.inCallback() {
+		return nil
+	}
+	first, last := c.reader.flushAll()
+	if last != first {
+		c.tell(last)
+	}
+	if first != nil {
+		return c.opError("send", netip.AddrPort{}, first)
 	}
 	return nil
 }

@@ -126,6 +126,9 @@ func (cfg Config) open(ctx context.Context, network, address string, h Handler) 
 	if err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, opError("listen", network, nil, err)
+	}
 	var first error
 	for _, local := range locals {
 		sock, err := cfg.source().Open(ctx, network, local, cfg.options())

@@ -39,7 +39,7 @@ func NewRecorder() *Recorder {
 }
 
 // Network makes sockets that are recorded, for a udp.Config: with it a handler
-// is tested on a socket that is connected, or in groups. Receive, Refuse and Stop
+// is tested on a socket that is connected, or in groups. Receive, Refuse and Fail
 // are about the one that was made last.
 func (r *Recorder) Network() udp.Network { return r.host.Network() }
 

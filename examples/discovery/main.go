@@ -60,6 +60,9 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		command = find
 		flags.IntVar(&s.count, "count", 0, "end after so many answers; 0 is never")
 		flags.DurationVar(&s.wait, "wait", time.Second, "how long to wait for answers")
+	case "-h", "-help", "--help":
+		fmt.Fprintln(stdout, "usage: discovery serve [flags]\n       discovery find [flags]\nWith -h after serve or find: their flags.")
+		return nil
 	default:
 		return fmt.Errorf("unknown command %q: needs serve or find", args[0])
 	}
@@ -71,7 +74,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	if s.group, err = netip.ParseAddrPort(*group); err != nil {
-		return err
+		return fmt.Errorf("-group %q: %w", *group, err)
 	}
 	if *name != "" {
 		ifi, err := net.InterfaceByName(*name)

@@ -45,6 +45,10 @@ func newService(s settings) (service, error) {
 	if err != nil {
 		return v, fmt.Errorf("no port: %w", err)
 	}
+	if kind := strings.TrimSuffix(s.rest[0], "."); !strings.HasPrefix(kind, "_") ||
+		!strings.HasSuffix(kind, "._udp") && !strings.HasSuffix(kind, "._tcp") {
+		return v, fmt.Errorf("%q is no service type: it looks like _http._tcp", s.rest[0])
+	}
 	if strings.Contains(name, ".") {
 		return v, fmt.Errorf("the name %q has a dot", name)
 	}
