@@ -33,6 +33,9 @@ func (c *Conn) currentInfo() socket.Info {
 	return info
 }
 
+// drainErrors is how many errors of reads are met while draining, at most.
+const drainErrors = 64
+
 // drainWait bounds the wait for a datagram that the kernel had queued already,
 // where it can't be asked whether there is one: net.UDPConn can't read without
 // waiting at all.
@@ -108,6 +111,9 @@ func (c *Conn) Serve(sink socket.Sink) error {
 			}
 			if !sink.Fault(unwrapOp(err)) {
 				return nil
+			}
+			if draining {
+				budget -= c.info.ReadBuffer / drainErrors // a Handler may make one of each by answering it
 			}
 			continue
 		}
