@@ -255,3 +255,31 @@ func BenchmarkStats(b *testing.B) {
 		c.Stats()
 	}
 }
+
+// Each poll of Stats is taken once, whatever senders do meanwhile.
+func TestSendErrorsAreTheSumOfTheirReasons(t *testing.T) {
+	c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = c.SendTo(nil, netip.MustParseAddrPort("[::1]:9")) // ErrFamily
+			}
+		}
+	}()
+	for range 20_000 {
+		s := c.Stats()
+		f := s.SendFailed
+		sum := f.TooLarge + f.Family + f.NoBuffers + f.Unreachable + f.Denied + f.Deadline + f.Closed + f.Other
+		if s.SendErrors != sum {
+			t.Errorf("%d errors, %+v", s.SendErrors, f)
+			break
+		}
+	}
+	close(stop)
+	<-ended
+}
