@@ -3,9 +3,7 @@
 package sys
 
 import (
-	"net"
 	"net/netip"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -151,24 +149,6 @@ func toSockaddr(a netip.AddrPort, v6 bool) unix.Sockaddr {
 		return &unix.SockaddrInet6{Port: int(a.Port())} // net listens to both families for it
 	}
 	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: zoneIndex(a.Addr().Zone())}
-}
-
-func zoneName(index uint32) string {
-	if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
-		return ifi.Name
-	}
-	return strconv.FormatUint(uint64(index), 10)
-}
-
-func zoneIndex(zone string) uint32 {
-	if zone == "" {
-		return 0
-	}
-	if ifi, err := net.InterfaceByName(zone); err == nil {
-		return uint32(ifi.Index)
-	}
-	n, _ := strconv.ParseUint(zone, 10, 32)
-	return uint32(n)
 }
 
 // Discard implements socket.Socket.

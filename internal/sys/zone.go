@@ -1,0 +1,27 @@
+package sys
+
+import (
+	"net"
+	"strconv"
+)
+
+// zoneName and zoneIndex turn the zone of an IPv6 address (RFC 4007) between the
+// index that the system has and the name that netip has. An interface that there
+// is not keeps its number.
+func zoneName(index uint32) string {
+	if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
+		return ifi.Name
+	}
+	return strconv.FormatUint(uint64(index), 10)
+}
+
+func zoneIndex(zone string) uint32 {
+	if zone == "" {
+		return 0
+	}
+	if ifi, err := net.InterfaceByName(zone); err == nil {
+		return uint32(ifi.Index)
+	}
+	n, _ := strconv.ParseUint(zone, 10, 32)
+	return uint32(n)
+}
