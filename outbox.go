@@ -9,9 +9,9 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// An outbox gathers what a Handler sends while more datagrams of the same read
-// wait to be handled, so that the answers to one read leave together. It belongs
-// to the socket's goroutine, which has one only while there is something in it.
+// An outbox gathers datagrams that leave together: those of a SendBatch, and what
+// a Handler sends while more datagrams of the same read wait to be handled. That
+// one belongs to the socket's goroutine, and is there only while it holds any.
 //
 // Payloads are copied, since callers may use theirs again, and lie side by side:
 // neighbours of one destination become one message, a train, at once.
@@ -31,6 +31,12 @@ const (
 )
 
 var outboxes = sync.Pool{New: func() any { return new(outbox) }}
+
+func (c *Conn) newOutbox() *outbox {
+	o := outboxes.Get().(*outbox)
+	o.trains = c.sock.Info().Segments > 1
+	return o
+}
 
 // gathers says whether what the caller sends can wait: it runs in Received, and
 // other datagrams of the read come after this one, or others wait already.
@@ -55,8 +61,7 @@ func (r *reader) gather(m socket.Message) error {
 		}
 	}
 	if o == nil {
-		o = outboxes.Get().(*outbox)
-		o.trains = r.sock.Info().Segments > 1
+		o = r.newOutbox()
 		r.outbox = o
 	}
 	if !o.extend(&m) {
@@ -137,7 +142,7 @@ func (o *outbox) add(m socket.Message) {
 // flushAll sends what was gathered. One that fails does not stop those after it.
 // It returns the first error, and that of the last datagram, which is the only
 // one that it has not told to the Logger.
-func (r *reader) flushAll() (first, last error) {
+func (r *reader) flushAll() (head, last error) {
 	o := r.outbox
 	if o == nil {
 		return nil, nil
@@ -152,13 +157,9 @@ func (r *reader) flushAll() (first, last error) {
 		if err == nil {
 			continue
 		}
-		one := ms[0]
-		if one.Segment > 0 {
-			one.Data, one.Segment = one.Data[:min(one.Segment, len(one.Data))], 0
-		}
-		err = r.sendAgain(one, err)
-		if first == nil {
-			first = err
+		err = r.sendAgain(first(ms), err)
+		if head == nil {
+			head = err
 		}
 		if ms = r.skip(ms, 1, false); len(ms) == 0 {
 			last = err
@@ -167,11 +168,11 @@ func (r *reader) flushAll() (first, last error) {
 		}
 	}
 	o.giveBack()
-	return first, last
+	return head, last
 }
 
 // skip takes n datagrams off the front of ms, and counts them if they were sent.
-func (r *reader) skip(ms []socket.Message, n int, sent bool) []socket.Message {
+func (c *Conn) skip(ms []socket.Message, n int, sent bool) []socket.Message {
 	bytes := 0
 	for left := n; left > 0; {
 		m := &ms[0]
@@ -190,13 +191,28 @@ func (r *reader) skip(ms []socket.Message, n int, sent bool) []socket.Message {
 		ms = ms[1:]
 	}
 	if sent {
-		r.stats.sent.Add(uint64(n))
-		r.stats.sentBytes.Add(uint64(bytes))
+		c.stats.sent.Add(uint64(n))
+		c.stats.sentBytes.Add(uint64(bytes))
 	}
 	return ms
 }
 
+// first is the first datagram of ms by itself.
+func first(ms []socket.Message) socket.Message {
+	one := ms[0]
+	if one.Segment > 0 {
+		one.Data, one.Segment = one.Data[:min(one.Segment, len(one.Data))], 0
+	}
+	return one
+}
+
 func (o *outbox) giveBack() {
+	o.reset()
+	outboxes.Put(o)
+}
+
+// reset empties o.
+func (o *outbox) reset() {
 	clear(o.messages)
 	o.messages, o.count = o.messages[:0], 0
 	for i, b := range o.copies {
@@ -204,7 +220,6 @@ func (o *outbox) giveBack() {
 		o.copies[i] = nil
 	}
 	o.copies, o.used = o.copies[:0], 0
-	outboxes.Put(o)
 }
 
 // flushFirst sends what the caller, if it is a callback, has gathered: it is for

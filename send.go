@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/udpkit/udp/internal/socket"
@@ -49,32 +48,66 @@ func (c *Conn) sendFrom(b []byte, to netip.AddrPort, from netip.Addr, ecn ECN) e
 // it is as [Conn.SendTo].
 func (c *Conn) SendBatch(ms []Message) (int, error) {
 	c.flushFirst()
-	batch := batches.Get().(*[]socket.Message)
-	defer func() {
-		clear(*batch)
-		*batch = (*batch)[:0]
-		batches.Put(batch)
-	}()
-	var bad error
-	for i := range ms {
-		m := socket.Message{Data: ms[i].Data, To: ms[i].To, From: ms[i].From, ECN: uint8(ms[i].ECN & 3)}
-		if bad = c.address(&m); bad != nil {
-			break
+	o := c.newOutbox()
+	defer o.giveBack()
+	sent := 0
+	for sent < len(ms) {
+		_, bad := c.fill(o, ms[sent:])
+		n, err := c.sendOut(o)
+		if sent += n; err == nil && bad != nil {
+			err = bad
+			c.countFailure(err)
 		}
-		*batch = append(*batch, m)
+		if err != nil {
+			return sent, c.opError("send", ms[sent].To, err)
+		}
 	}
-	n, err := c.sendAll(*batch)
-	if err == nil && bad != nil {
-		err = bad
-		c.countFailure(err)
-	}
-	if err != nil {
-		return n, c.opError("send", ms[n].To, err)
-	}
-	return n, nil
+	return sent, nil
 }
 
-var batches = sync.Pool{New: func() any { return new([]socket.Message) }}
+// fill gathers as many of ms as there is room for, or up to one that can't be
+// sent. What is like the message before it needs no second look.
+func (c *Conn) fill(o *outbox, ms []Message) (n int, bad error) {
+	for i := range ms {
+		m := socket.Message{Data: ms[i].Data, To: ms[i].To, From: ms[i].From, ECN: uint8(ms[i].ECN & 3)}
+		if !o.fits(len(m.Data)) {
+			return i, nil
+		}
+		if o.extend(&m) {
+			continue
+		}
+		if err := c.address(&m); err != nil {
+			return i, err
+		}
+		if !o.extend(&m) {
+			o.add(m)
+		}
+	}
+	return len(ms), nil
+}
+
+// sendOut sends what o holds, up to one that fails.
+func (c *Conn) sendOut(o *outbox) (sent int, err error) {
+	for ms := o.messages; len(ms) > 0; {
+		if c.closed() {
+			c.countFailure(net.ErrClosed)
+			return sent, net.ErrClosed
+		}
+		n, err := c.sock.SendBatch(ms)
+		sent += n
+		if ms = c.skip(ms, n, true); err == nil {
+			continue
+		}
+		// The one that failed goes the way of a single one, with its repetitions.
+		if err = c.sendAgain(first(ms), err); err != nil {
+			return sent, err
+		}
+		sent++
+		ms = c.skip(ms, 1, false)
+	}
+	o.reset()
+	return sent, nil
+}
 
 // Flush sends at once what the calling callback has gathered. While other
 // datagrams of the same read wait to be handled, what Received sends with SendTo,
@@ -159,31 +192,6 @@ func checkSize(n int, to netip.Addr) error {
 	return nil
 }
 
-// sendAll sends a batch, going on after errors that are not the batch's own.
-func (c *Conn) sendAll(ms []socket.Message) (sent int, err error) {
-	for sent < len(ms) {
-		if c.closed() {
-			err = net.ErrClosed
-			break
-		}
-		n, berr := c.sock.SendBatch(ms[sent:])
-		c.count(ms[sent : sent+n])
-		sent += n
-		if berr == nil {
-			continue
-		}
-		// The one that failed goes the way of a single one, with its repetitions.
-		if err = c.sendAgain(ms[sent], berr); err != nil {
-			return sent, err
-		}
-		sent++
-	}
-	if err != nil {
-		c.countFailure(err)
-	}
-	return sent, err
-}
-
 // send sends one message.
 func (c *Conn) send(m socket.Message) error {
 	if c.closed() {
@@ -256,15 +264,6 @@ func (c *Conn) countFailure(err error) {
 		f = failClosed
 	}
 	c.stats.failed[f].Add(1)
-}
-
-func (c *Conn) count(ms []socket.Message) {
-	bytes := 0
-	for i := range ms {
-		bytes += len(ms[i].Data)
-	}
-	c.stats.sent.Add(uint64(len(ms)))
-	c.stats.sentBytes.Add(uint64(bytes))
 }
 
 func isAddrError(err error) bool {
