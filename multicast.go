@@ -117,7 +117,7 @@ func (m *MulticastConn) Join(group netip.Addr, ifs ...*net.Interface) error {
 
 // JoinSource joins a group for datagrams of one source only (source-specific
 // multicast, RFC 4607). It can be called for several sources. It fails with
-// [errors.ErrUnsupported] where the system can't do it: Windows, NetBSD, OpenBSD.
+// [errors.ErrUnsupported] where the system can't do it: Windows, AIX and the BSDs other than FreeBSD.
 // Otherwise it is as [MulticastConn.Join].
 func (m *MulticastConn) JoinSource(group, source netip.Addr, ifs ...*net.Interface) error {
 	if !source.IsValid() {

@@ -17,7 +17,7 @@ import (
 // on their way.
 type Stats struct {
 	Received      uint64 // datagrams read from the system
-	ReceivedBytes uint64 // their payloads
+	ReceivedBytes uint64 // payloads of those, but for what Close found waiting in the kernel
 	Handled       uint64 // Received returned, and no Queue or Workers dropped it after
 	Dropped       Drops  // each by why it was not handled
 	Reads         uint64 // reads that brought datagrams: Received / Reads is how well they batch
