@@ -135,8 +135,6 @@ func (s *server) Received(_ *udp.Conn, d udp.Datagram) {
 }
 
 func find(ctx context.Context, s settings, stdout io.Writer) error {
-	ctx, cancel := context.WithTimeout(ctx, s.wait)
-	defer cancel()
 	// It joins no group: answers come to its own address.
 	answers := udp.NewQueue(64, udp.DropNewest)
 	local := netip.AddrPortFrom(unspecified(s.group), 0)
@@ -145,6 +143,8 @@ func find(ctx context.Context, s settings, stdout io.Writer) error {
 		return err
 	}
 	defer m.Close()
+	ctx, cancel := context.WithTimeout(ctx, s.wait)
+	defer cancel()
 	// Out of each interface; it is enough that one works.
 	if _, err := m.SendGroup([]byte(s.id), s.group.Addr(), s.group.Port(), s.ifs...); err != nil {
 		return err

@@ -114,7 +114,7 @@ func TestServerAnswersNobodyWithAnotherID(t *testing.T) {
 }
 
 func TestFindWithNoAnswer(t *testing.T) {
-	err := run(t.Context(), []string{"find", "-interface", loopback(t).Name, "-wait", "1ms", "-group", "239.255.80.6:9"}, io.Discard)
+	err := run(t.Context(), []string{"find", "-interface", loopback(t).Name, "-wait", "1ns", "-group", "239.255.80.6:9"}, io.Discard)
 	require.ErrorContains(t, err, "0 answers")
 }
 

@@ -52,14 +52,14 @@ func browse(ctx context.Context, s settings, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.waiting(ctx)
-	defer cancel()
 	heard := udp.NewQueue(256, udp.DropNewest)
 	all, err := open(ctx, udp.Config{}, s, true, func(netip.Addr) udp.Handler { return heard })
 	if err != nil {
 		return err
 	}
 	defer all.close()
+	ctx, cancel := s.waiting(ctx)
+	defer cancel()
 
 	b := newBrowser(kind, stdout)
 	again := newPause()

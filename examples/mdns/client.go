@@ -42,14 +42,14 @@ func query(ctx context.Context, s settings, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.waiting(ctx)
-	defer cancel()
 	answers := udp.NewQueue(64, udp.DropNewest)
 	all, err := open(ctx, udp.Config{}, s, false, func(netip.Addr) udp.Handler { return answers })
 	if err != nil {
 		return err
 	}
 	defer all.close()
+	ctx, cancel := s.waiting(ctx)
+	defer cancel()
 
 	seen := map[string]bool{}
 	again := newPause()

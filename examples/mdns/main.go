@@ -101,7 +101,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	return command(ctx, s, stdout)
 }
 
-// waiting bounds a context by s.wait.
+// waiting bounds a context by s.wait, from when the question can be asked: how
+// long it takes to open sockets is not the user's waiting.
 func (s settings) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
 	if s.wait == 0 {
 		return context.WithCancel(ctx)

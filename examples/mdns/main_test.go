@@ -77,7 +77,7 @@ func TestQueryAsksForEachType(t *testing.T) {
 }
 
 func TestQueryThatNobodyAnswers(t *testing.T) {
-	err := run(t.Context(), []string{"query", "-interface", loopback(t).Name, "-port", "9", "-wait", "1ms", "box"}, io.Discard)
+	err := run(t.Context(), []string{"query", "-interface", loopback(t).Name, "-port", "9", "-wait", "1ns", "box"}, io.Discard)
 	require.ErrorContains(t, err, "0 answers")
 }
 

@@ -161,7 +161,7 @@ func TestDeviceDoesNotAnswer(t *testing.T) {
 }
 
 func TestSearchWithNoAnswer(t *testing.T) {
-	err := run(t.Context(), []string{"search", "-interface", loopback(t).Name, "-group", "239.255.255.250:9", "-wait", "1ms", "ssdp:all"}, io.Discard)
+	err := run(t.Context(), []string{"search", "-interface", loopback(t).Name, "-group", "239.255.255.250:9", "-wait", "1ns", "ssdp:all"}, io.Discard)
 	require.ErrorContains(t, err, "0 answers")
 }
 

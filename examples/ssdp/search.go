@@ -13,8 +13,6 @@ import (
 // search sends an M-SEARCH, every second as long as it waits, for datagrams get
 // lost, and prints each answer once.
 func search(ctx context.Context, s settings, stdout io.Writer) error {
-	ctx, cancel := context.WithTimeout(ctx, s.wait)
-	defer cancel()
 	// It joins no group: answers come to its own address.
 	answers := udp.NewQueue(256, udp.DropNewest)
 	m, err := udp.ListenMulticast(ctx, s.network(), ":0", answers)
@@ -22,6 +20,8 @@ func search(ctx context.Context, s settings, stdout io.Writer) error {
 		return err
 	}
 	defer m.Close()
+	ctx, cancel := context.WithTimeout(ctx, s.wait)
+	defer cancel()
 	if err := m.SetTTL(2); err != nil {
 		return err
 	}
