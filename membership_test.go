@@ -216,12 +216,17 @@ func TestMembershipSettlesABurstOnce(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte(batch.String()), 0o600))
 		start := time.Now()
 		here.IP("-batch " + file)
-		made := time.Since(start)
-		all := receiver.settled(t, "joined everywhere", func(m udp.Membership) bool { return len(m.On) == n })
+		made, told := time.Since(start), 0
+		all := receiver.settled(t, "joined everywhere", func(m udp.Membership) bool {
+			told++
+			return len(m.On) == n
+		})
 		require.True(t, all.Held())
-		t.Log("a hundred interfaces were made in", made, "and joined after", time.Since(start))
-		// A burst that lasts is settled in the meantime too, but not at each change.
-		require.Less(t, len(receiver.changes), n/2)
+		took := time.Since(start)
+		t.Logf("a hundred interfaces were made in %v, and joined after %v in %d steps", made, took, told)
+		// A burst that lasts, as on a slow machine, is settled in the meantime too, but
+		// not at each change: between two times are thirty milliseconds at least.
+		require.LessOrEqual(t, told, int(took/(30*time.Millisecond)))
 		for _, on := range all.On {
 			require.NoError(t, on.Err)
 		}
