@@ -206,7 +206,7 @@ func ExampleConn_Shutdown() {
 			log.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := c.Shutdown(ctx); err != nil {
 		log.Fatal(err)
@@ -264,8 +264,8 @@ func ExampleConn_SetWriteDeadline() {
 		log.Fatal(err)
 	}
 	defer c.Close()
-	// No send waits longer than a second from now for room in the kernel's buffer.
-	if err := c.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
+	// No send waits longer than a minute from now for room in the kernel's buffer.
+	if err := c.SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(c.SendTo([]byte("hello"), c.LocalAddrPort()))

@@ -144,7 +144,7 @@ func TestTheLastReplyOfAReadDoesNotWaitForItsHandler(t *testing.T) {
 	_, err = client.Write([]byte("now"))
 	require.NoError(t, err)
 	require.NoError(t, <-replied)
-	require.NoError(t, client.SetReadDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, client.SetReadDeadline(time.Now().Add(patience)))
 	n, err := client.Read(make([]byte, 10))
 	require.NoError(t, err, "the reply must have left although the handler still runs")
 	require.Equal(t, 3, n)

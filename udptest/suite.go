@@ -81,7 +81,7 @@ type trial struct {
 }
 
 // patience is how long a trial waits for what must come.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func (t *trial) settle() {
 	if t.Settle != nil {

@@ -27,7 +27,7 @@ func TestTwistedFindsOurServer(t *testing.T) {
 func TestOurClientFindsTwisted(t *testing.T) {
 	server := program.Twisted(t, "testdata/server.py", group)
 	port := server.Line(`^serving (\d+)`)[1]
-	client := start(t, "find", "-interface", loopback(t).Name, "-group", group+":"+port, "-wait", "30s", "-count", "1")
+	client := start(t, "find", "-interface", loopback(t).Name, "-group", group+":"+port, "-wait", "1m", "-count", "1")
 	client.Line(`^\S+:` + port + ` answered "data"$`)
 	client.Rest()
 	require.NoError(t, client.Err())

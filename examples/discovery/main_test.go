@@ -45,7 +45,7 @@ func TestDiscoveryOnOneInterface(t *testing.T) {
 	server.Line(`^joined 239\.255\.80\.5 on ` + lo)
 	at := server.Line(`^serving (\S+)`)[1]
 
-	client := start(t, "find", "-interface", lo, "-group", at, "-wait", "30s", "-count", "1")
+	client := start(t, "find", "-interface", lo, "-group", at, "-wait", "1m", "-count", "1")
 	client.Line(`^\S+ answered "here"`)
 	require.Empty(t, client.Rest())
 	require.NoError(t, client.Err())
@@ -69,7 +69,7 @@ func TestDiscoveryOnEveryInterface(t *testing.T) {
 			at := server.Line(`^serving (\S+)`)[1]
 			// What leaves by one end comes in by the other, and by its own: multicast
 			// is looped back.
-			client := start(t, "find", "-group", at, "-wait", "30s", "-count", "2")
+			client := start(t, "find", "-group", at, "-wait", "1m", "-count", "2")
 			client.Rest()
 			require.NoError(t, client.Err())
 		}
@@ -83,7 +83,7 @@ func TestServersShareAPort(t *testing.T) {
 	two := start(t, "serve", "-interface", lo, "-group", at, "-data", "two")
 	two.Line("^serving " + at)
 
-	client := start(t, "find", "-interface", lo, "-group", at, "-wait", "30s", "-count", "2")
+	client := start(t, "find", "-interface", lo, "-group", at, "-wait", "1m", "-count", "2")
 	lines := client.Rest()
 	require.NoError(t, client.Err())
 	require.Len(t, lines, 2)

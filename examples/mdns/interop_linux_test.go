@@ -106,7 +106,7 @@ func TestAvahiAnswersUs(t *testing.T) {
 	netns.Isolated(t, func() {
 		a := newAvahi(t)
 		a.run()
-		client := start(t, "query", "-wait", "30s", "-count", "2", "answerer.local")
+		client := start(t, "query", "-wait", "1m", "-count", "2", "answerer.local")
 		client.Line(`^answerer\.local\. (A 192\.0\.2\.2|AAAA (2001:db8::2|fe80::2)), says `)
 		client.Rest()
 		require.NoError(t, client.Err())

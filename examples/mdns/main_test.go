@@ -69,7 +69,7 @@ func TestQueryAsksForEachType(t *testing.T) {
 		{"SRV", "Our Web._http._tcp", `SRV box\.local\.:8080`},
 		{"TXT", "Our Web._http._tcp", `TXT \[""\]`},
 	} {
-		client := start(t, "query", "-interface", lo, "-port", port, "-wait", "30s", "-count", "1", "-type", test.kind, test.name)
+		client := start(t, "query", "-interface", lo, "-port", port, "-wait", "1m", "-count", "1", "-type", test.kind, test.name)
 		client.Line(test.want)
 		client.Rest()
 		require.NoError(t, client.Err())

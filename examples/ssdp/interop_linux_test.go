@@ -100,7 +100,7 @@ func TestMinissdpdAnswersUs(t *testing.T) {
 		_, err = c.Write(request)
 		require.NoError(t, err)
 
-		client := start(t, "search", "-wait", "30s", "-count", "1", "urn:x:service:y:1")
+		client := start(t, "search", "-wait", "1m", "-count", "1", "urn:x:service:y:1")
 		client.Line(`^uuid:9::urn:x:service:y:1 at http://192\.0\.2\.2:80/d\.xml, a urn:x:service:y:1, says 192\.0\.2\.2:1900$`)
 		client.Rest()
 		require.NoError(t, client.Err())
@@ -156,7 +156,7 @@ func TestDeviceAndSearchWithIPv6(t *testing.T) {
 		const group = "[ff02::c]:1900"
 		device := start(t, "device", "-group", group, "-uuid", "1-2", "-delay", "0", basic)
 		device.Line(`^uuid:1-2 is in \[ff02::c\]:1900`)
-		client := start(t, "search", "-group", group, "-wait", "30s", "-count", "1", basic)
+		client := start(t, "search", "-group", group, "-wait", "1m", "-count", "1", basic)
 		client.Line(`^uuid:1-2::` + basic + ` at http://\[fe80::1\]/description\.xml, a ` + basic + `, says \[fe80::1%eth\]:1900$`)
 		client.Rest()
 		require.NoError(t, client.Err())

@@ -67,7 +67,7 @@ func TestSearchFindsWhatItAsksFor(t *testing.T) {
 		{"ssdp:all", []string{`a upnp:rootdevice`, `a uuid:1-2`, `a ` + basic, `a urn:a:service:b:1`}},
 	} {
 		n := string(rune('0' + len(test.want)))
-		client := start(t, "search", "-interface", lo.Name, "-group", group, "-wait", "30s", "-count", n, test.target)
+		client := start(t, "search", "-interface", lo.Name, "-group", group, "-wait", "1m", "-count", n, test.target)
 		lines := client.Rest()
 		require.NoError(t, client.Err())
 		require.Len(t, lines, len(test.want))

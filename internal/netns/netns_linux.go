@@ -229,7 +229,7 @@ func (n *NS) AwaitRunning(ifname string) {
 // await tries f until it succeeds.
 func (n *NS) await(f func() error) {
 	n.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		err := f()
 		if err == nil {
 			return

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Program is one that runs: the run function of an example, or a process. What
 // it writes is kept, so it never waits for its test. It is stopped, and waited
