@@ -158,6 +158,17 @@ func TestInterfacesComeAndGo(t *testing.T) {
 		require.ErrorIs(t, err, syscall.ENETUNREACH, "no route by an interface that is down")
 		eth0.SetDown(false)
 		require.Equal(t, []string{"hello"}, send())
+
+		eth0.RemoveAddr("10.0.0.2")
+		require.Empty(t, send(), "no address of the group's family")
+		eth0.AddAddr("10.0.0.3/24")
+		require.Equal(t, []string{"hello"}, send())
+		eth0.Rename("lan0")
+		require.Equal(t, []string{"hello"}, send())
+		require.Equal(t, "lan0", m.Memberships()[0].On[0].Name)
+		as, err := udp.Config{Network: a.Network()}.Resolve(ctx, "udp", "b:9")
+		require.NoError(t, err)
+		require.Equal(t, []netip.AddrPort{netip.MustParseAddrPort("10.0.0.3:9")}, as)
 		eth0.Remove()
 		require.Empty(t, send())
 		ifs, err := b.Network().Interfaces()
@@ -334,6 +345,14 @@ func TestBuildingWronglyFailsAtOnce(t *testing.T) {
 		`udptest: a has an interface eth0 already`: func(n *udptest.Net, a *udptest.Host) {
 			a.Attach(n.Segment("x"), "eth0", "10.0.0.9")
 		},
+		`udptest: a has an interface lo already`:     func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth0").Rename("lo") },
+		`udptest: a has no address 10.0.0.2 on eth0`: func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth0").RemoveAddr("10.0.0.2") },
+		`udptest: a has the address fd00::2 already`: func(n *udptest.Net, a *udptest.Host) {
+			a.Attach(n.Segment("x"), "eth1", "fd00::2").Rename("eth2")
+			a.Interface("eth0").AddAddr("fd00::2")
+		},
+		`udptest: a: the loopback interface stays as it is`:                      func(_ *udptest.Net, a *udptest.Host) { a.Interface("lo").AddAddr("10.0.0.2") },
+		`udptest: a: eth0 was removed already`:                                   func(_ *udptest.Net, a *udptest.Host) { i := a.Interface("eth0"); i.Remove(); i.Rename("eth1") },
 		`udptest: there is a segment "lan" already`:                              func(n *udptest.Net, _ *udptest.Host) { n.Segment("lan") },
 		`udptest: a can't reach its gateway fd00::1: it is on none of its links`: func(_ *udptest.Net, a *udptest.Host) { a.Gateway("fd00::1") },
 		`udptest: a partition needs hosts of this network`: func(n *udptest.Net, _ *udptest.Host) {
