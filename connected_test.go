@@ -22,21 +22,19 @@ func TestSingleWriteToADeadPortIsRefused(t *testing.T) {
 	for _, network := range networks(t) {
 		t.Run(network, func(t *testing.T) {
 			h := newRecorder()
-			dead := deadPort(t, network)
+			dead, revive := holdPort(t, network)
 			c := dial(t, dead, h)
 			h.next(t, "Started")
 			require.NoError(t, c.Send([]byte("anybody?")))
 			r := h.next(t, "Refused").r
 			requireRefused(t, c.Conn, r, dead, "anybody?")
 
-			peer, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(dead))
-			require.NoError(t, err)
-			defer peer.Close()
+			peer := revive()
 			require.NoError(t, c.Send([]byte("now?")))
 			data, from := read(t, peer)
 			require.Equal(t, "now?", data)
 			require.Equal(t, c.LocalAddrPort(), from)
-			_, err = peer.WriteToUDPAddrPort([]byte("yes"), c.LocalAddrPort())
+			_, err := peer.WriteToUDPAddrPort([]byte("yes"), c.LocalAddrPort())
 			require.NoError(t, err)
 			require.Equal(t, "yes", h.next(t, "Received").data)
 			s := c.Stats()
@@ -117,13 +115,11 @@ func TestSendThatMeetsAnOlderErrorIsRepeated(t *testing.T) {
 				assert.EqualValues(t, n, s.Sent)
 				assert.NotZero(t, s.Retried)
 			}
-			dead := deadPort(t, network)
+			dead, revive := holdPort(t, network)
 			c := dial(t, dead, h)
 			h.next(t, "Started")
 			h.next(t, "Refused")
-			peer, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(dead))
-			require.NoError(t, err)
-			defer peer.Close()
+			peer := revive()
 			require.NoError(t, c.Send([]byte("last")))
 			data, _ := read(t, peer)
 			require.Equal(t, "last", data, "and nothing twice")
@@ -141,20 +137,18 @@ func TestSendAfterARefusalIsDelivered(t *testing.T) {
 	for _, network := range networks(t) {
 		t.Run(network, func(t *testing.T) {
 			h := newRecorder()
-			dead := deadPort(t, network)
+			dead, revive := holdPort(t, network)
 			var peer *net.UDPConn
 			h.started = func(c *udp.Conn) {
 				cc, _ := c.Connected()
 				assert.NoError(t, cc.Send([]byte("too early")))
-				var err error
-				peer, err = net.ListenUDP(network, net.UDPAddrFromAddrPort(dead))
-				assert.NoError(t, err)
+				peer = revive()
 				assert.NoError(t, cc.Send([]byte("in time")))
 				assert.NoError(t, c.Flush())
 			}
 			c := dial(t, dead, h)
 			h.next(t, "Started")
-			defer peer.Close()
+			require.NotNil(t, peer)
 			data, _ := read(t, peer)
 			require.Equal(t, "in time", data)
 			requireRefused(t, c.Conn, h.next(t, "Refused").r, dead, "too early")

@@ -23,32 +23,22 @@ import (
 // with the error of the first.
 func TestDemoRefusedThenSend(t *testing.T) {
 	// The naive one.
-	dead := raw(t, "udp4")
-	peer := addrPort(dead)
-	require.NoError(t, dead.Close())
+	peer, revive := holdPort(t, "udp4")
 	naive, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(peer))
 	require.NoError(t, err)
 	defer naive.Close()
 	_, err = naive.Write([]byte("into the void"))
 	require.NoError(t, err)
-	revived, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(peer))
-	if err != nil {
-		t.Skip("another program has taken the port:", err)
-	}
+	revive()
 	_, err = naive.Write([]byte("charged with it"))
 	require.ErrorIs(t, err, syscall.ECONNREFUSED, "the naive send pays for an older one")
-	require.NoError(t, revived.Close())
 
+	peer, revive = holdPort(t, "udp4")
 	q := udp.NewQueue(1, udp.Block)
 	c := dial(t, peer, q)
 	require.NoError(t, c.Send([]byte("into the void")))
-	revived, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(peer))
-	if err != nil {
-		t.Skip("another program has taken the port:", err)
-	}
-	defer revived.Close()
+	revived := revive()
 	require.NoError(t, c.Send([]byte("arrives")))
-	require.NoError(t, revived.SetReadDeadline(time.Now().Add(patience)))
 	data, _ := read(t, revived)
 	require.Equal(t, "arrives", data)
 	require.ErrorIs(t, next(t, q.Refusals()), syscall.ECONNREFUSED)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -174,14 +175,35 @@ func networks(t testing.TB) []string {
 	return []string{"udp4", "udp6"}
 }
 
-// deadPort is an address of loopback on which nobody listens. It stays so until
-// the test calls revive, as long as other programs choose among free ports.
+// deadPort is an address of loopback on which nobody listens, as long as the
+// test runs: see holdPort.
 func deadPort(t testing.TB, network string) netip.AddrPort {
 	t.Helper()
-	c, err := udp.Listen(t.Context(), network, loopback(network)+":0", udp.BaseHandler{})
+	at, _ := holdPort(t, network)
+	return at
+}
+
+// holdPort is an address of loopback on which nobody listens until revive is
+// called. A socket with a peer has the port: it is deaf to everybody else, and
+// neither another program nor a socket of the test can be given it meanwhile.
+func holdPort(t testing.TB, network string) (at netip.AddrPort, revive func() *net.UDPConn) {
+	t.Helper()
+	ip := netip.MustParseAddr(strings.Trim(loopback(network), "[]"))
+	holder, err := net.DialUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, 0)),
+		net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, 9)))
 	require.NoError(t, err)
-	defer c.Close()
-	return c.LocalAddrPort()
+	t.Cleanup(func() { holder.Close() })
+	at = addrPort(holder)
+	return at, func() *net.UDPConn {
+		// Not required: Started calls it on a goroutine of its own too.
+		assert.NoError(t, holder.Close())
+		listener, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(at))
+		if assert.NoError(t, err) {
+			t.Cleanup(func() { listener.Close() })
+			assert.NoError(t, listener.SetReadDeadline(time.Now().Add(patience)))
+		}
+		return listener
+	}
 }
 
 // raw is a socket of package net on loopback, to look from outside.

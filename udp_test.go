@@ -2,9 +2,7 @@ package udp_test
 
 import (
 	"context"
-	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -39,10 +37,7 @@ func TestEcho(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	ctx := context.Background()
-	probe, err := udp.Listen(ctx, "udp4", "127.0.0.1:0", udp.BaseHandler{})
-	require.NoError(t, err)
-	dead := probe.LocalAddrPort()
-	probe.Close()
+	dead := deadPort(t, "udp4")
 	q := udp.NewQueue(10, udp.Block)
 	client, err := udp.Dial(ctx, "udp", dead.String(), q)
 	require.NoError(t, err)
@@ -57,6 +52,4 @@ func TestRefused(t *testing.T) {
 	require.Equal(t, port, c.LocalAddrPort().Port())
 	t.Log(c)
 	require.NoError(t, c.Close())
-	_ = time.Now
-	_ = netip.Addr{}
 }
