@@ -24,9 +24,9 @@ func TestSocketBuffers(t *testing.T) {
 		require.Positive(t, i.WriteBuffer)
 	})
 	t.Run("what is asked for is granted", func(t *testing.T) {
-		i := info(t, udp.Config{ReadBuffer: 100_000, WriteBuffer: 50_000})
-		require.Equal(t, 100_000, i.ReadBuffer)
-		require.Equal(t, 50_000, i.WriteBuffer)
+		i := info(t, udp.Config{ReadBuffer: 20_000, WriteBuffer: 10_000}) // below every limit
+		require.Equal(t, 20_000, i.ReadBuffer)
+		require.Equal(t, 10_000, i.WriteBuffer)
 	})
 	t.Run("too little becomes the least", func(t *testing.T) {
 		i := info(t, udp.Config{ReadBuffer: 1, WriteBuffer: 1})
@@ -65,6 +65,9 @@ func limitOf(t *testing.T, name string) int {
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	require.NoError(t, err)
+	if n > 1<<28 {
+		t.Skipf("a limit of %d bytes is nearly none", n)
+	}
 	return n
 }
 

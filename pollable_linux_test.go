@@ -25,7 +25,10 @@ func TestASocketWhoseSendBufferIsFullHearsOfErrorsAndGoesOn(t *testing.T) {
 		there.Addr("right", "192.0.2.2/24")
 		// The neighbour is given up after one try of 20 ms.
 		for key, value := range map[string]int{"retrans_time_ms": 20, "mcast_solicit": 1} {
-			here.Command("sh", "-c", fmt.Sprintf("echo %d >/proc/sys/net/ipv4/neigh/left/%s", value, key))
+			out, err := here.Try("sh", "-c", fmt.Sprintf("echo %d >/proc/sys/net/ipv4/neigh/left/%s", value, key))
+			if err != nil {
+				t.Skipf("%s can't be set: %v %s", key, err, out)
+			}
 		}
 		var (
 			c   *udp.Conn

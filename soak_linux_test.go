@@ -58,6 +58,8 @@ func TestSoak(t *testing.T) {
 		case <-end:
 		}
 		<-end
+		// On a slow machine two seconds may be too short for anything to happen.
+		require.Eventually(t, func() bool { return s.handled.Load() > 0 && s.sockets.Load() > 0 }, patience, time.Millisecond)
 		late := heap()
 		close(s.stop)
 		all.Wait()
@@ -65,8 +67,6 @@ func TestSoak(t *testing.T) {
 		require.Equal(t, fds, descriptors(t), "no socket is left")
 		require.Equal(t, buffers, buffer.Live(), "no buffer is left")
 		goleak.VerifyNone(t, goroutines)
-		require.Positive(t, s.handled.Load())
-		require.Positive(t, s.sockets.Load())
 		t.Logf("%d sockets, %d datagrams handled, %d refused, %d flaps",
 			s.sockets.Load(), s.handled.Load(), s.refused.Load(), s.flaps.Load())
 	})

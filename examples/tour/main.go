@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	if len(args) > 0 {
 		return errors.New("takes no arguments")
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 
 	t := &tour{out: stdout}
