@@ -13,13 +13,17 @@ import (
 // a Handler sends while more datagrams of the same read wait to be handled. That
 // one belongs to the socket's goroutine, and is there only while it holds any.
 //
-// Payloads are copied, since callers may use theirs again, and lie side by side:
-// neighbours of one destination become one message, a train, at once.
+// Neighbours of one destination become one message, a train, at once. Its bytes
+// lie side by side, since the kernel takes a piece of memory for each datagram
+// more slowly than short ones are copied. What a Handler sends is copied in any
+// case: it may use its memory again. SendBatch waits, so there the first datagram
+// of a train stays where its caller has it, and so do those that lie behind it.
 type outbox struct {
 	messages []socket.Message
 	count    int              // datagrams in them
 	trains   bool             // the socket takes them
-	ended    bool             // a shorter datagram has ended the last train
+	ended    bool             // nothing can be added to the last train
+	lent     bool             // the last message lies in the caller's memory
 	copies   []*buffer.Buffer // of the payloads
 	used     int              // bytes of the last copy
 }
@@ -29,6 +33,10 @@ const (
 	maxGathered = 1024 // datagrams
 	maxCopies   = 4    // buffers
 )
+
+// copyUpTo is how long datagrams are, at most, that are copied to make a train;
+// package sys makes trains of longer ones, with a piece of memory for each.
+const copyUpTo = 4096
 
 var outboxes = sync.Pool{New: func() any { return new(outbox) }}
 
@@ -65,7 +73,7 @@ func (r *reader) gather(m socket.Message) error {
 		r.outbox = o
 	}
 	if !o.extend(&m) {
-		o.add(m)
+		o.add(m, false)
 	}
 	return r.flushLast()
 }
@@ -99,44 +107,100 @@ func (r *reader) flush() {
 	r.tell(last)
 }
 
+// fits says whether there is room for one more datagram of n bytes.
 func (o *outbox) fits(n int) bool {
 	return o.count < maxGathered && (len(o.copies) < maxCopies || o.used+n <= buffer.Size)
 }
 
 // extend makes m a part of the last message, if it can be.
 func (o *outbox) extend(m *socket.Message) bool {
-	if !o.trains || o.ended || len(o.messages) == 0 {
+	if o.ended || len(o.messages) == 0 {
 		return false
 	}
-	last, n := &o.messages[len(o.messages)-1], len(m.Data)
-	size := last.Segment
+	last := &o.messages[len(o.messages)-1]
+	return m.To == last.To && m.From == last.From && m.ECN == last.ECN && m.IfIndex == last.IfIndex && o.append(last, m.Data)
+}
+
+// extendBy makes messages parts of the last one, up to one that can't be. What is
+// like the message before it needs no second look.
+func (o *outbox) extendBy(like *Message, ms []Message) (n int) {
+	last := &o.messages[len(o.messages)-1]
+	to, from, ecn := like.To, like.From, like.ECN
+	for ; n < len(ms) && !o.ended; n++ {
+		m := &ms[n]
+		if m.To != to || m.From != from || m.ECN != ecn || !o.append(last, m.Data) {
+			break
+		}
+	}
+	return n
+}
+
+// append makes data a part of the last message, if there is room.
+func (o *outbox) append(last *socket.Message, data []byte) bool {
+	n, size := len(data), last.Segment
 	if size == 0 {
 		size = len(last.Data)
 	}
-	if n == 0 || n > size || n > cap(last.Data)-len(last.Data) ||
-		m.To != last.To || m.From != last.From || m.ECN != last.ECN || m.IfIndex != last.IfIndex {
+	if n == 0 || n > size || o.count == maxGathered {
 		return false
 	}
+	room := last.Data[len(last.Data):cap(last.Data)]
+	switch {
+	case !o.lent:
+		if n > len(room) {
+			return false
+		}
+		copy(room, data)
+		o.used += n
+	case n <= len(room) && &room[0] == &data[0]: // it lies there
+	case size > copyUpTo || !o.own(last, n):
+		return false
+	default:
+		return o.append(last, data)
+	}
 	last.Segment = size
-	last.Data = append(last.Data, m.Data...) // there is room
-	o.used += n
+	last.Data = last.Data[:len(last.Data)+n]
 	o.count++
 	o.ended = n < size
 	return true
 }
 
-func (o *outbox) add(m socket.Message) {
-	if len(o.copies) == 0 || o.used+len(m.Data) > buffer.Size {
+// own copies the last message, to make it longer by n bytes, if there is room.
+func (o *outbox) own(last *socket.Message, n int) bool {
+	space := o.space(len(last.Data) + n)
+	if space == nil {
+		return false
+	}
+	last.Data = space[:copy(space, last.Data)]
+	o.used += len(last.Data)
+	o.lent = false
+	return true
+}
+
+// space is where n bytes can be copied to, and all behind it; nil if there is
+// none.
+func (o *outbox) space(n int) []byte {
+	if len(o.copies) == 0 || o.used+n > buffer.Size {
+		if len(o.copies) == maxCopies {
+			return nil
+		}
 		o.copies = append(o.copies, buffer.Get())
 		o.used = 0
 	}
-	space := o.copies[len(o.copies)-1].B[o.used:]
-	n := copy(space, m.Data)
-	m.Data = space[:n] // with room for more
-	o.used += n
+	return o.copies[len(o.copies)-1].B[o.used:]
+}
+
+// add takes a message that is a datagram, which fits. With lend its payload stays
+// where it is.
+func (o *outbox) add(m socket.Message, lend bool) {
+	if o.lent = lend; !lend {
+		space := o.space(len(m.Data))
+		m.Data = space[:copy(space, m.Data)] // with room for more
+		o.used += len(m.Data)
+	}
 	o.messages = append(o.messages, m)
 	o.count++
-	o.ended = false
+	o.ended = !o.trains || len(m.Data) == 0
 }
 
 // flushAll sends what was gathered. One that fails does not stop those after it.

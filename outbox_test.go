@@ -15,6 +15,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/goid"
+	"github.com/udpkit/udp/internal/socket"
 )
 
 // held is a server whose handler waits at the first datagram until go is
@@ -229,4 +230,110 @@ func TestAGatheredDatagramsErrorIsNeverAnothers(t *testing.T) {
 
 func netipAddrPort(addr string, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr(addr), port)
+}
+
+// Whatever lies where, what leaves is what was given, in order.
+func TestABatchOfAnyLayoutArrivesWholeAndInOrder(t *testing.T) {
+	q := udp.NewQueue(4096, udp.Block)
+	r, err := udp.Config{ReadBuffer: 8 << 20}.Listen(t.Context(), "udp4", "127.0.0.1:0", q)
+	require.NoError(t, err)
+	defer r.Close()
+	s, err := udp.Config{WriteBuffer: 8 << 20}.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
+	require.NoError(t, err)
+	defer s.Close()
+	var number uint32
+	for name, sizes := range map[string][]int{
+		"short":          {40},
+		"of a frame":     {1200},
+		"long":           {5000},
+		"last shorter":   {1200, 1200, 1200, 7},
+		"every size":     {4, 5000, 5000, 1200, 1200, 40, 40, 40, 39, 40, 4096, 4096, 4097, 4097, 0, 0, 8},
+		"one buffer out": {4000},
+	} {
+		for layout, place := range map[string]func(all []byte, i, at, n int) []byte{
+			"side by side":          func(all []byte, _, at, n int) []byte { return all[at : at+n] },
+			"side by side, bounded": func(all []byte, _, at, n int) []byte { return all[at : at+n : at+n] },
+			"a buffer each":         func(_ []byte, _, _, n int) []byte { return make([]byte, n) },
+			"in pairs": func(all []byte, i, at, n int) []byte {
+				if i%4 < 2 {
+					return all[at : at+n]
+				}
+				return make([]byte, n)
+			},
+			"apart after some": func(all []byte, i, at, n int) []byte {
+				if i%9 < 8 {
+					return all[at : at+n]
+				}
+				return make([]byte, n, n+100)
+			},
+		} {
+			t.Run(name+", "+layout, func(t *testing.T) {
+				all, at := make([]byte, 1<<20), 0
+				ms := make([]udp.Message, 100)
+				var want [][]byte
+				for i := range ms {
+					n := sizes[i%len(sizes)]
+					b := place(all, i, at, n)
+					at += n
+					for j := range b {
+						b[j] = byte(int(number) + j)
+					}
+					if n >= 4 {
+						number++
+						binary.BigEndian.PutUint32(b, number)
+					}
+					ms[i] = udp.Message{Data: b, To: r.LocalAddrPort()}
+					want = append(want, bytes.Clone(b))
+				}
+				sent, err := s.SendBatch(ms)
+				require.NoError(t, err)
+				require.Equal(t, len(ms), sent)
+				for i := range want {
+					d := <-q.Datagrams()
+					require.True(t, bytes.Equal(want[i], d.Data), "datagram %d: %d bytes of %d", i, len(d.Data), len(want[i]))
+					d.Release()
+				}
+			})
+		}
+	}
+}
+
+func TestABatchIsCopiedOnlyToMakeATrainOfShortDatagrams(t *testing.T) {
+	all, apart := make([]byte, 30_000), make([]byte, 30_000)
+	for name, test := range map[string]struct {
+		data   [][]byte
+		copied []bool // of the messages that leave
+		trains []int  // their datagrams' length, 0 if one alone
+	}{
+		"one":                      {[][]byte{all[:10]}, []bool{false}, []int{0}},
+		"side by side":             {[][]byte{all[:10], all[10:20], all[20:25]}, []bool{false}, []int{10}},
+		"long ones side by side":   {[][]byte{all[:9000], all[9000:18000]}, []bool{false}, []int{9000}},
+		"apart":                    {[][]byte{all[:10], apart[:10]}, []bool{true}, []int{10}},
+		"long ones apart":          {[][]byte{all[:9000], apart[:9000]}, []bool{false, false}, []int{0, 0}},
+		"the second half apart":    {[][]byte{all[:10], all[10:20], apart[:10]}, []bool{true}, []int{10}},
+		"different lengths, apart": {[][]byte{all[:10], apart[:20]}, []bool{false, false}, []int{0, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScripted()
+			s.segments = 64
+			var copied []bool
+			var trains []int
+			s.send = func(m socket.Message) error {
+				copied = append(copied, &m.Data[0] != &all[0] && &m.Data[0] != &apart[0])
+				trains = append(trains, m.Segment)
+				return nil
+			}
+			c := s.listen(t, udp.Config{}, udp.BaseHandler{})
+			defer c.Close()
+			ms := make([]udp.Message, len(test.data))
+			for i, b := range test.data {
+				ms[i] = udp.Message{Data: b, To: there}
+			}
+			n, err := c.SendBatch(ms)
+			require.NoError(t, err)
+			require.Equal(t, len(ms), n)
+			require.Equal(t, test.copied, copied)
+			require.Equal(t, test.trains, trains)
+		})
+	}
 }

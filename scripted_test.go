@@ -33,6 +33,7 @@ type scripted struct {
 	sent     []string                     // what was taken
 	reported bool                         // an ICMP message always waits
 	mtu      int                          // of every path
+	segments int                          // that a train may have
 	peer     netip.AddrPort
 	drops    atomic.Int64
 	reads    atomic.Int64 // how many reads there were
@@ -204,12 +205,17 @@ func (s *scripted) Send(m socket.Message) error {
 }
 
 func (s *scripted) SendBatch(ms []socket.Message) (int, error) {
-	for i := range ms {
-		if err := s.Send(ms[i]); err != nil {
-			return i, err
+	taken := 0
+	for _, m := range ms {
+		if err := s.Send(m); err != nil {
+			return taken, err
+		}
+		taken++
+		if m.Segment > 0 {
+			taken += (len(m.Data) - 1) / m.Segment
 		}
 	}
-	return len(ms), nil
+	return taken, nil
 }
 
 func (s *scripted) Connect(peer netip.AddrPort) error { s.peer = peer; return nil }
@@ -226,7 +232,7 @@ func (s *scripted) Reported() bool                   { return s.reported }
 func (s *scripted) Local() netip.AddrPort            { return here }
 func (s *scripted) Drops() int64                     { return s.drops.Load() }
 func (s *scripted) Info() socket.Info {
-	return socket.Info{Family: socket.IPv4, MulticastFilter: true, Batch: 1}
+	return socket.Info{Family: socket.IPv4, MulticastFilter: true, Batch: 1, Segments: s.segments}
 }
 func (s *scripted) SyscallConn() (syscall.RawConn, error) { return nil, errors.ErrUnsupported }
 

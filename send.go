@@ -66,24 +66,20 @@ func (c *Conn) SendBatch(ms []Message) (int, error) {
 }
 
 // fill gathers as many of ms as there is room for, or up to one that can't be
-// sent. What is like the message before it needs no second look.
+// sent.
 func (c *Conn) fill(o *outbox, ms []Message) (n int, bad error) {
-	for i := range ms {
-		m := socket.Message{Data: ms[i].Data, To: ms[i].To, From: ms[i].From, ECN: uint8(ms[i].ECN & 3)}
-		if !o.fits(len(m.Data)) {
-			return i, nil
-		}
-		if o.extend(&m) {
-			continue
-		}
+	for n < len(ms) && o.count < maxGathered {
+		m := socket.Message{Data: ms[n].Data, To: ms[n].To, From: ms[n].From, ECN: uint8(ms[n].ECN & 3)}
 		if err := c.address(&m); err != nil {
-			return i, err
+			return n, err
 		}
 		if !o.extend(&m) {
-			o.add(m)
+			o.add(m, true)
 		}
+		n++
+		n += o.extendBy(&ms[n-1], ms[n:])
 	}
-	return len(ms), nil
+	return n, nil
 }
 
 // sendOut sends what o holds, up to one that fails.

@@ -112,11 +112,17 @@ type position struct{ message, offset int }
 
 // advance goes n datagrams on.
 func (p *position) advance(ms []socket.Message, n int) {
-	for ; n > 0; n-- {
-		m := &ms[p.message]
-		if p.offset += m.Segment; m.Segment == 0 || p.offset >= len(m.Data) {
-			p.message, p.offset = p.message+1, 0
+	for n > 0 {
+		m, left := &ms[p.message], 1
+		if m.Segment > 0 {
+			left = (len(m.Data) - p.offset + m.Segment - 1) / m.Segment
 		}
+		if n < left {
+			p.offset += n * m.Segment
+			return
+		}
+		n -= left
+		p.message, p.offset = p.message+1, 0
 	}
 }
 

@@ -243,12 +243,25 @@ func TestWhatHasLeftBeforeTheDeadlineIsCounted(t *testing.T) {
 	require.Equal(t, 5, n)
 }
 
-func TestNeighboursInMemoryAreNotCopied(t *testing.T) {
+func TestNeighboursInMemoryAreOnePiece(t *testing.T) {
 	all := payload(0, 300)
-	side := []socket.Message{{Data: all[:100]}, {Data: all[100:200]}, {Data: all[200:300]}}
-	require.True(t, adjacent(side))
-	side[1], side[2] = side[2], side[1]
-	require.False(t, adjacent(side))
+	for name, test := range map[string]struct{ order, pieces []int }{
+		"one behind the other": {[]int{0, 100, 200}, []int{1}},
+		"two of them":          {[]int{100, 200, 0}, []int{2}},
+		"the other way round":  {[]int{200, 100, 0}, []int{3}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := senderPool.Get().(*sender)
+			defer s.giveBack()
+			s.conn = open(t, "udp4", "127.0.0.1:0", socket.Options{})
+			var ms []socket.Message
+			for _, at := range test.order {
+				ms = append(ms, socket.Message{Data: all[at : at+100], To: s.conn.Local()})
+			}
+			s.pack(ms, position{})
+			require.Equal(t, test.pieces, s.pieces[:s.trains])
+		})
+	}
 }
 
 func TestARefusedTrainLeavesAsDatagrams(t *testing.T) {

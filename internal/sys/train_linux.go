@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/cmsg"
 	"github.com/udpkit/udp/internal/socket"
 )
@@ -17,18 +16,10 @@ import (
 // How much one sendmmsg takes.
 const (
 	maxTrains   = 64
-	maxCopied   = 256 << 10 // bytes
 	maxTrain4   = 65535 - 20 - 8
 	maxTrain6   = 65535 - 40 - 8
 	controlSize = 96
 )
-
-// copyUpTo is how long datagrams are, at most, that are copied to lie side by
-// side instead of being gathered by iovecs. The kernel takes an iovec for each
-// datagram more slowly than memory is copied: 64 datagrams of 64, 512 and 1,200
-// bytes cost 73, 190 and 360 ns each by iovec, and 43, 76 and 176 ns copied; at
-// 8,192 bytes both cost the same (Linux 6.18).
-const copyUpTo = 4096
 
 // sender is what one sendmmsg needs: messages to the kernel, each a datagram or
 // a train of them that UDP_SEGMENT cuts apart again.
@@ -42,9 +33,7 @@ type sender struct {
 	size    [maxTrains]int // of its first
 	pieces  [maxTrains]int // iovecs of each
 	iovs    []unix.Iovec
-	used    int              // of iovs, at most, since it came from the pool
-	copies  []*buffer.Buffer // what was copied lies in
-	full    int              // bytes of the last copy
+	used    int // of iovs, at most, since it came from the pool
 	zones   zoneCache
 	trains  int // that are set up
 	sent    int // that the kernel took
@@ -66,8 +55,7 @@ func (s *sender) pack(ms []socket.Message, next position) {
 		longest  = int(p.longest.Load())
 	)
 	s.trains, s.sent, s.errno, s.iovs = 0, 0, 0, s.iovs[:0]
-	s.dropCopies()
-	for next.message < len(ms) && s.trains < maxTrains && s.copied() < maxCopied {
+	for next.message < len(ms) && s.trains < maxTrains {
 		m := &ms[next.message]
 		n := 1
 		if m.Segment > 0 {
@@ -129,13 +117,8 @@ func train(ms []socket.Message, segments, longest int) int {
 func (s *sender) addAll(ms []socket.Message) {
 	start := len(s.iovs)
 	size := len(ms[0].Data)
-	if len(ms) > 1 && size <= copyUpTo && !adjacent(ms) {
-		s.iovs = append(s.iovs, unix.Iovec{})
-		setIovec(&s.iovs[start], s.copy(ms))
-	} else {
-		for i := range ms {
-			s.append(ms[i].Data, start)
-		}
+	for i := range ms {
+		s.append(ms[i].Data, start)
 	}
 	s.add(&ms[0], len(ms), size, start)
 }
@@ -214,43 +197,6 @@ func setIovec(iov *unix.Iovec, data []byte) {
 	}
 }
 
-// adjacent says whether the payloads lie side by side in memory, in order.
-func adjacent(ms []socket.Message) bool {
-	for i := range ms[1:] {
-		a, b := ms[i].Data, ms[i+1].Data
-		if uintptr(unsafe.Pointer(&a[0]))+uintptr(len(a)) != uintptr(unsafe.Pointer(&b[0])) {
-			return false
-		}
-	}
-	return true
-}
-
-// copy brings the payloads of a train side by side.
-func (s *sender) copy(ms []socket.Message) []byte {
-	n := len(ms[0].Data)*(len(ms)-1) + len(ms[len(ms)-1].Data)
-	if len(s.copies) == 0 || s.full+n > buffer.Size {
-		s.copies = append(s.copies, buffer.Get())
-		s.full = 0
-	}
-	all := s.copies[len(s.copies)-1].B[s.full:][:n:n]
-	s.full += n
-	at := 0
-	for i := range ms {
-		at += copy(all[at:], ms[i].Data)
-	}
-	return all
-}
-
-func (s *sender) copied() int { return len(s.copies) * buffer.Size }
-
-func (s *sender) dropCopies() {
-	for i, b := range s.copies {
-		b.Release(1)
-		s.copies[i] = nil
-	}
-	s.copies, s.full = s.copies[:0], 0
-}
-
 // send is called by RawConn.Write while the socket is writable.
 func (s *sender) send(fd uintptr) bool {
 	for s.sent < s.trains {
@@ -275,7 +221,6 @@ func (s *sender) send(fd uintptr) bool {
 
 func (s *sender) giveBack() {
 	clear(s.iovs[:s.used])
-	s.dropCopies()
 	s.conn, s.used = nil, 0
 	senderPool.Put(s)
 }
