@@ -192,12 +192,21 @@ type mmsghdr struct {
 }
 
 // recvmmsg and sendmmsg return how many messages the kernel took, or an errno.
-func recvmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
-	return int(n), errno
-}
+func recvmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) { return mmsg(unix.SYS_RECVMMSG, fd, hs) }
+func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) { return mmsg(unix.SYS_SENDMMSG, fd, hs) }
 
-func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
-	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
+// maxRaw is how many messages are read or sent without telling the scheduler. None
+// of these calls waits, and so few are a matter of microseconds: to let another
+// thread have the processor meanwhile costs more than the call. Where there is
+// only one processor (GOMAXPROCS is 1) the runtime even takes it away from a
+// program that makes many short calls, again and again.
+const maxRaw = 8
+
+func mmsg(call, fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
+	do := unix.Syscall6
+	if len(hs) <= maxRaw {
+		do = unix.RawSyscall6
+	}
+	n, _, errno := do(call, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
 	return int(n), errno
 }
