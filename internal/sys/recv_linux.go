@@ -34,6 +34,7 @@ type receiver struct {
 	// draining: a Wake is no reason to leave what is queued.
 	draining bool
 	ended    bool // the Sink has said no
+	busy     busyPoll
 }
 
 // batch is what one recvmmsg needs.
@@ -130,6 +131,9 @@ func (r *receiver) step(fd uintptr) bool {
 			if rounds++; r.reports && (!r.draining || rounds < maxErrors) {
 				continue
 			}
+			if !r.draining && r.busy.again() {
+				continue
+			}
 			r.adapt(0)
 			r.giveBack()
 			return false
@@ -141,6 +145,7 @@ func (r *receiver) step(fd uintptr) bool {
 			}
 			continue
 		}
+		r.busy.found()
 		if !r.dispatch(n) {
 			r.ended = true
 			return true
@@ -149,6 +154,9 @@ func (r *receiver) step(fd uintptr) bool {
 		// made an edge. With the error queue on it may also mean that an error
 		// stopped recvmmsg, which the next call tells; it makes no new edge.
 		if n < r.slots && !queue && !r.reports {
+			if r.busy.again() {
+				continue
+			}
 			r.adapt(n)
 			r.giveBack()
 			return false
