@@ -120,7 +120,7 @@ func (s *settings) receive(ctx context.Context, c Case) (f Figure, used uint64, 
 
 // send measures what a sender gives to the kernel, with a receiver in C.
 func (s *settings) send(ctx context.Context, c Case) (f Figure, used uint64, err error) {
-	p, err := s.start(ctx, s.receiver, []string{s.bin + "/ref", "receive", "gro"}, "size", c.Size)
+	p, err := s.start(ctx, s.receiver, []string{s.bin + "/ref", "receive", "spin"}, "size", c.Size)
 	if err != nil {
 		return f, 0, err
 	}

@@ -51,6 +51,8 @@ func (r *record) targets() []target {
 		echo := Case{Kind: flood, Size: size, Who: "udp"}
 		trip := Case{Kind: ping, Size: size, Who: "udp"}
 		batch := Case{Kind: send, Size: size, Who: "udp-batch"}
+		conn, flat := batch, batch
+		conn.Who, flat.Who = "udp-batch-conn", "udp-batch-flat"
 		least("receive by handler, to C recvmmsg and UDP_GRO"+at, fast, "c-gro", 0.9)
 		if size == 64 {
 			queue := fast
@@ -62,7 +64,9 @@ func (r *record) targets() []target {
 		portable := Case{Kind: receive, Source: "gso", Size: size, Who: "udp-basic"}
 		least("receive on the portable path, to net"+at, portable, "net", 0.9)
 		most("CPU a datagram from a plain sender, to net"+at, plain, "net", cpuEach, 1)
-		least("SendBatch, to C send and UDP_SEGMENT"+at, batch, "c-gso", 0.9)
+		least("SendBatch, to C sendmsg and UDP_SEGMENT, a buffer each"+at, batch, "c-gso-to", 0.9)
+		least("SendBatch, to C sendmsg and UDP_SEGMENT, connected, a buffer each"+at, conn, "c-gso-iov", 0.9)
+		least("SendBatch, to C send and UDP_SEGMENT, connected, side by side"+at, flat, "c-gso", 0.9)
 		least("SendBatch, to net WriteToUDPAddrPort"+at, batch, "net", 20)
 		least("echo under flood, to C"+at, echo, "c-gro", 0.7)
 		least("echo under flood, to net"+at, echo, "net", 30)

@@ -50,7 +50,7 @@ static struct in *new_in(int n, int room) {
 	return in;
 }
 
-static int read_in(int fd, struct in *in, int control) {
+static int read_in(int fd, struct in *in, int control, int flags) {
 	for (int i = 0; i < in->n; i++) {
 		struct msghdr *h = &in->m[i].msg_hdr;
 		in->v[i].iov_len = in->room;
@@ -58,7 +58,7 @@ static int read_in(int fd, struct in *in, int control) {
 		h->msg_control = control ? in->control[i] : NULL;
 		h->msg_controllen = control ? sizeof in->control[i] : 0;
 	}
-	return recvmmsg(fd, in->m, in->n, MSG_WAITFORONE, NULL);
+	return recvmmsg(fd, in->m, in->n, flags, NULL);
 }
 
 // segment_of returns the length of a train's segments; of a single datagram its own.
@@ -92,7 +92,8 @@ static void wake_often(int fd) {
 
 static int receive(const char *way) {
 	struct check c = {0};
-	int fd = listener(), gro = !strcmp(way, "gro");
+	// Who spins never sleeps, so that a sender has nobody to wake.
+	int fd = listener(), spin = !strcmp(way, "spin"), gro = spin || !strcmp(way, "gro");
 	if (gro) use_gro(fd);
 	wake_often(fd);
 	ready(port_of(fd));
@@ -107,7 +108,7 @@ static int receive(const char *way) {
 	} else if (gro || !strcmp(way, "recvmmsg")) {
 		struct in *in = gro ? new_in(TRAINS, TRAIN_BYTES) : new_in(BATCH, size + 1);
 		while (!stopped) {
-			int n = read_in(fd, in, gro);
+			int n = read_in(fd, in, gro, spin ? MSG_DONTWAIT : MSG_WAITFORONE);
 			for (int i = 0; i < n; i++) {
 				if (gro) check_train(&c, &in->m[i]);
 				else check_one(&c, in->v[i].iov_base, in->m[i].msg_len);
@@ -156,7 +157,7 @@ static int echo(const char *way) {
 	} else if (gro || !strcmp(way, "recvmmsg")) {
 		struct in *in = gro ? new_in(TRAINS, TRAIN_BYTES) : new_in(BATCH, size + 1);
 		while (!stopped) {
-			int n = read_in(fd, in, gro);
+			int n = read_in(fd, in, gro, MSG_WAITFORONE);
 			if (n <= 0) continue;
 			uint64_t datagrams = 0, failed = errors;
 			for (int i = 0; i < n; i++) {
@@ -214,9 +215,10 @@ static uint8_t *new_payloads(int n) {
 
 static int do_send(const char *way) {
 	uint64_t sent = 0, errors = 0, start, end;
-	int apart = !strcmp(way, "gso-iov"), gso = apart || !strcmp(way, "gso"), one = !strcmp(way, "sendto");
+	int named = !strcmp(way, "gso-to"), apart = named || !strcmp(way, "gso-iov");
+	int gso = apart || !strcmp(way, "gso"), one = !strcmp(way, "sendto");
 	if (!gso && !one && strcmp(way, "sendmmsg")) return 2;
-	int fd = one ? listener() : connected();
+	int fd = one || named ? listener() : connected();
 	if (gso) use_gso(fd);
 	int n = gso ? segments : one ? 1 : BATCH;
 	uint8_t *b = new_payloads(n);
@@ -230,6 +232,7 @@ static int do_send(const char *way) {
 		m[i].msg_hdr.msg_iovlen = 1;
 	}
 	struct msghdr train = {.msg_iov = v, .msg_iovlen = n};
+	if (named) train.msg_name = &to, train.msg_namelen = sizeof to;
 	cpu_at_start = cpu_ns();
 	start = end = now_ns();
 	uint64_t until = start + (uint64_t)((seconds + warm) * 1e9);
@@ -280,7 +283,7 @@ static int flood(void) {
 			else if (++errors > 1000) die("send");
 		}
 		if (sent == c.received && !sending) break;
-		int r = read_in(fd, in, 1);
+		int r = read_in(fd, in, 1, MSG_WAITFORONE);
 		if (r < 0 && errno == EAGAIN) { // what is outstanding was lost, or is very late
 			timeouts++;
 			given_up = sent - c.received;

@@ -87,7 +87,7 @@ var programs = map[string]map[string]program{
 		"net": echoNet, "xnet": echoXNet, "wireguard": echoWireGuard,
 	},
 	"send": {
-		"sendto": sendTo, "send": sendConnected, "sendbatch": sendBatch,
+		"sendto": sendTo, "send": sendConnected, "sendbatch": sendBatch, "sendbatchconn": sendBatchConnected, "sendbatchflat": sendBatchFlat,
 		"net": sendNet, "xnet": sendXNet, "wireguard": sendWireGuard,
 	},
 	"idle": {"callback": idleCallback, "net": idleNet},

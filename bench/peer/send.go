@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net"
+	"net/netip"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -75,18 +76,46 @@ func sendConnected(ctx context.Context, a args, _ func(int)) (result, error) {
 	return flood(ctx, a, 1, bs, func() (int, error) { return took(c.Send(bs[0])) })
 }
 
-func sendBatch(ctx context.Context, a args, _ func(int)) (result, error) {
-	c, err := config(a).Listen(ctx, "udp4", localhost, udp.BaseHandler{})
-	if err != nil {
-		return result{}, err
-	}
+// batched sends as many datagrams at a time as the train of the C reference has.
+func batched(ctx context.Context, a args, c *udp.Conn, to netip.AddrPort, payloads func(n, size int) [][]byte) (result, error) {
 	defer c.Close()
-	to, bs := loopback(a.port), newPayloads(a.batch, a.size)
+	bs := payloads(min(128, 65507/a.size), a.size)
 	ms := make([]udp.Message, len(bs))
 	for i := range ms {
 		ms[i] = udp.Message{Data: bs[i], To: to}
 	}
 	return flood(ctx, a, len(ms), bs, func() (int, error) { return c.SendBatch(ms) })
+}
+
+func sendBatch(ctx context.Context, a args, _ func(int)) (result, error) {
+	c, err := config(a).Listen(ctx, "udp4", localhost, udp.BaseHandler{})
+	if err != nil {
+		return result{}, err
+	}
+	return batched(ctx, a, c, loopback(a.port), newPayloads)
+}
+
+func sendBatchConnected(ctx context.Context, a args, _ func(int)) (result, error) {
+	c, err := config(a).Dial(ctx, "udp4", loopback(a.port).String(), udp.BaseHandler{})
+	if err != nil {
+		return result{}, err
+	}
+	return batched(ctx, a, c.Conn, netip.AddrPort{}, newPayloads)
+}
+
+func sendBatchFlat(ctx context.Context, a args, _ func(int)) (result, error) {
+	c, err := config(a).Dial(ctx, "udp4", loopback(a.port).String(), udp.BaseHandler{})
+	if err != nil {
+		return result{}, err
+	}
+	return batched(ctx, a, c.Conn, netip.AddrPort{}, func(n, size int) [][]byte {
+		all, bs := make([]byte, 0, n*size), make([][]byte, n)
+		for i := range bs {
+			all = append(all, newPayload(size)...)
+			bs[i] = all[i*size:]
+		}
+		return bs
+	})
 }
 
 func sendNet(ctx context.Context, a args, _ func(int)) (result, error) {
