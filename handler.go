@@ -22,8 +22,14 @@ type Handler interface {
 	// Refused is called once for each ICMP message that says that a datagram sent
 	// earlier was not delivered: on connected sockets, and with
 	// [Config.PeerErrors] on others. It says nothing about datagrams sent later.
-	// r is the Handler's to keep. Messages that nobody has read yet wait in the
-	// socket's receive buffer; the kernel drops those for which it has no room.
+	// r is the Handler's to keep.
+	//
+	// Messages wait while a callback runs: those that a send has met (as every one
+	// is that this host itself refuses) until they take 16 MiB, after which
+	// they are counted in [Stats]; the others in the socket's receive buffer beside
+	// its datagrams, and Linux drops, without counting, those for which there is no
+	// room. A train of datagrams (see [Config.NoOffload]) that this host refuses
+	// is refused with one message.
 	//
 	// ICMP is not authenticated: anybody may have sent it.
 	Refused(c *Conn, r *Refusal)

@@ -109,8 +109,9 @@ func (q *Queue) Started(c *Conn) {
 // that a Handler which passes d on from its own Received need not.
 func (q *Queue) Received(c *Conn, d Datagram) { q.line.put(c, d) }
 
-// Refused implements [Handler].
-func (q *Queue) Refused(_ *Conn, r *Refusal) {
+// Refused implements [Handler]. When nobody takes refusals the oldest is dropped
+// for r, and counted in c's Stats.RefusalsLost.
+func (q *Queue) Refused(c *Conn, r *Refusal) {
 	for {
 		select {
 		case q.refusals <- r:
@@ -119,6 +120,9 @@ func (q *Queue) Refused(_ *Conn, r *Refusal) {
 		}
 		select {
 		case <-q.refusals:
+			if c != nil {
+				c.stats.refusalsLost.Add(1)
+			}
 		default:
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -115,6 +116,14 @@ func TestQueueKeepsTheNewestRefusals(t *testing.T) {
 	c := dial(t, dead, q)
 	require.NoError(t, c.Send([]byte("x")))
 	requireRefused(t, c.Conn, next(t, q.Refusals()), dead, "x")
+	require.Zero(t, c.Stats().RefusalsLost)
+
+	// Those that are dropped are counted.
+	for range 5 {
+		require.NoError(t, c.Send([]byte("x")))
+	}
+	require.Eventually(t, func() bool { return c.Stats().RefusalsLost == 3 }, patience, time.Millisecond)
+	require.Len(t, q.Refusals(), 2)
 }
 
 func TestNewQueue(t *testing.T) {

@@ -58,6 +58,7 @@ func (r *reader) finish() {
 	}
 	r.stop()
 	r.dropRest()
+	r.dropMet()
 	r.discard()
 	r.stats.kernel.sample(r.sock, true)
 	if r.groups != nil {
@@ -114,6 +115,7 @@ func (r *reader) Reports(rs []socket.Report) bool {
 	defer r.settled.Store(false)
 	for i := range rs {
 		if r.closed() {
+			r.stats.refusalsLost.Add(uint64(len(rs) - i))
 			return false
 		}
 		r.refuse(r.refusal(rs[i]))

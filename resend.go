@@ -98,8 +98,8 @@ func (c *Conn) sendAgain(m socket.Message, err error) error {
 	}
 }
 
-// maxEvents is how many refusals wait for a callback at most.
-const maxEvents = 4096
+// maxMet is how many refusals that sends have met wait for a callback at most.
+const maxMet = 1 << 14
 
 // reportedBySend tells the Handler of an ICMP message that a send has met,
 // where no error queue does.
@@ -108,14 +108,30 @@ func (c *Conn) reportedBySend(err error) {
 	if peer == nil || c.sock.Info().ErrorQueue {
 		return
 	}
-	c.mu.Lock()
-	waiting := len(c.events)
-	c.mu.Unlock()
-	if waiting >= maxEvents {
-		return // a callback that blocks must not cost memory for each send
-	}
 	f := c.refusal(socket.Report{Peer: *peer, Err: errnoOf(err)})
-	c.post(func() { c.reader.refuse(f) })
+	c.mu.Lock()
+	if c.closed() || c.met == maxMet { // a callback that blocks must not cost memory for each send
+		c.mu.Unlock()
+		c.stats.refusalsLost.Add(1)
+		return
+	}
+	c.met++
+	c.events = append(c.events, func() {
+		c.mu.Lock()
+		c.met--
+		c.mu.Unlock()
+		c.reader.refuse(f)
+	})
+	c.mu.Unlock()
+	c.sock.Wake()
+}
+
+// dropMet counts the refusals that nobody is told of, since the socket stops.
+func (c *Conn) dropMet() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stats.refusalsLost.Add(uint64(c.met))
+	c.met = 0
 }
 
 // pause waits before a send is repeated, but not past the write deadline or a

@@ -38,7 +38,12 @@ type Stats struct {
 	SendFailed SendFailures
 	Retried    uint64 // sends repeated, since they only met an older datagram's error
 	Refused    uint64 // ICMP messages told to Handler.Refused
-	Panics     uint64 // panics in callbacks; those in Received are in Dropped.Panicked too
+	// RefusalsLost are ICMP messages that Handler.Refused was not called for, since
+	// more than 10,000 waited for it or the socket was closed, and those that a
+	// Queue had no room for. Those that the kernel drops while the receive buffer is
+	// full, which it counts nowhere, are not in it.
+	RefusalsLost uint64
+	Panics       uint64 // panics in callbacks; those in Received are in Dropped.Panicked too
 }
 
 // Drops counts datagrams that were read and not handled, by the reason.
@@ -74,7 +79,7 @@ type counters struct {
 	largest, peak                              atomic.Uint64 // maxima
 	handled                                    atomic.Int64  // may be taken back, so it is signed
 	dropped                                    [reasons]atomic.Uint64
-	refused, panics                            atomic.Uint64
+	refused, panics, refusalsLost              atomic.Uint64
 
 	_ [64]byte
 
@@ -174,7 +179,8 @@ func (c *Conn) Stats() Stats {
 			Denied: k.failed[failDenied].Load(), Deadline: k.failed[failDeadline].Load(),
 			Closed: k.failed[failClosed].Load(), Other: k.failed[failOther].Load(),
 		},
-		KernelDrops: k.kernel.sample(c.sock, false),
+		KernelDrops:  k.kernel.sample(c.sock, false),
+		RefusalsLost: k.refusalsLost.Load() + c.sock.LostReports(),
 	}
 	// Of what was read, not read again: senders go on meanwhile.
 	f := &s.SendFailed

@@ -40,8 +40,9 @@ type Conn struct {
 	end     sync.Once     // guards closing
 
 	connecting sync.Mutex // one change of the peer at a time
-	mu         sync.Mutex // guards events
+	mu         sync.Mutex // guards what follows
 	events     []func()   // to run on the socket's goroutine
+	met        int        // of events: refusals that sends have met
 
 	connected ConnectedConn // what Connected and Multicast return
 	multicast MulticastConn

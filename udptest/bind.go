@@ -7,10 +7,18 @@ import (
 	"slices"
 )
 
-// Local implements socket.Socket.
 // Reported implements socket.Socket: reports are no errors of sends here.
 func (s *sock) Reported() bool { return false }
 
+// LostReports implements socket.Socket.
+func (s *sock) LostReports() uint64 {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return s.lostReports
+}
+
+// Local implements socket.Socket.
 func (s *sock) Local() netip.AddrPort {
 	n := s.host.net
 	n.mu.Lock()

@@ -32,20 +32,21 @@ type sock struct {
 	leaving  []leaving
 	released bool // the port is
 
-	mu       sync.Mutex
-	queue    []socket.Packet
-	spare    []socket.Packet // memory for the next queue
-	used     int             // of the receive buffer, bytes
-	reports  []socket.Report
-	drops    int64
-	woken    bool
-	closed   bool
-	dead     bool  // the host has crashed
-	fatal    error // ends Serve
-	shut     bool  // discarded
-	busy     bool  // the Sink is at work
-	idle     sync.Cond
-	deadline time.Time
+	mu          sync.Mutex
+	queue       []socket.Packet
+	spare       []socket.Packet // memory for the next queue
+	used        int             // of the receive buffer, bytes
+	reports     []socket.Report
+	lostReports uint64 // when it was closed
+	drops       int64
+	woken       bool
+	closed      bool
+	dead        bool  // the host has crashed
+	fatal       error // ends Serve
+	shut        bool  // discarded
+	busy        bool  // the Sink is at work
+	idle        sync.Cond
+	deadline    time.Time
 
 	readable chan struct{} // something has changed for Serve
 	writable chan struct{} // closed, and replaced, when something has changed for senders that wait
@@ -298,6 +299,7 @@ func (s *sock) empty() int {
 	for _, p := range s.queue {
 		p.Buf.Release(1)
 	}
+	s.lostReports += uint64(len(s.reports))
 	s.queue, s.spare, s.reports, s.used = nil, nil, nil, 0
 	return n
 }

@@ -137,6 +137,10 @@ type Socket interface {
 	// send: then an error that could be a datagram's own need not be.
 	Reported() bool
 
+	// LostReports counts those that no Reports was called for: too many waited, or
+	// the socket was closed. It may be called after Close.
+	LostReports() uint64
+
 	// MTU is what the path to an address, while connected to the peer, is known
 	// to carry: bytes with the IP header, 0 where unknown.
 	MTU(to netip.AddrPort) int

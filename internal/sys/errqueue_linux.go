@@ -10,59 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/udpkit/udp/internal/buffer"
-	"github.com/udpkit/udp/internal/cmsg"
 	"github.com/udpkit/udp/internal/socket"
 )
-
-// reportsAtOnce bounds the entries of the error queue taken between two reads.
-const reportsAtOnce = 16
-
-// takeReports hands entries of the error queue to the Sink. r.reports stays set
-// while there may be more.
-func (r *receiver) takeReports(fd int) {
-	var (
-		name    unix.RawSockaddrInet6
-		control [cmsg.Space]byte
-		b       = buffer.Get()
-	)
-	defer b.Release(1)
-	for range reportsAtOnce {
-		n, from, oobn, errno := recvErrQueue(fd, b.B, control[:], &name)
-		if errno == unix.EINTR {
-			continue
-		}
-		if errno != 0 {
-			r.reports = false // EAGAIN; any other is the socket's, and the next read tells it
-			return
-		}
-		var rep socket.Report
-		if !parseReport(control[:oobn], &rep) {
-			continue // made by this host itself: the send has told
-		}
-		rep.Peer = r.zones.addrPort(&name, from)
-		rep.Payload = b.B[:n]
-		if !r.sink.Reports([]socket.Report{rep}) {
-			r.ended = true
-			return
-		}
-	}
-}
-
-// Reported implements socket.Socket. POLLERR says that an error is pending or that
-// the error queue is not empty; taking an entry off it makes the next one's
-// error pending again.
-func (c *Conn) Reported() (yes bool) {
-	if !c.path.reports.Load() {
-		return false
-	}
-	c.rc.Control(func(fd uintptr) {
-		fds := []unix.PollFd{{Fd: int32(fd)}}
-		n, err := unix.Poll(fds, 0)
-		yes = err == nil && n > 0 && fds[0].Revents&unix.POLLERR != 0
-	})
-	return yes
-}
 
 // recvErrQueue takes one entry. The name is where the datagram was sent to, and
 // the data what came back of its payload (ip(7), IP_RECVERR).

@@ -33,6 +33,7 @@ type receiver struct {
 	reports bool // the error queue is to be looked at
 	// draining: a Wake is no reason to leave what is queued.
 	draining bool
+	owed     int  // reports that waited when draining began
 	ended    bool // the Sink has said no
 	busy     busyPoll
 }
@@ -115,7 +116,7 @@ func (r *receiver) step(fd uintptr) bool {
 		}
 		if r.reports {
 			// One round, then datagrams: neither starves the other.
-			if r.takeReports(int(fd)); r.ended {
+			if r.tellReports(int(fd)); r.ended {
 				return true
 			}
 		}
@@ -128,7 +129,7 @@ func (r *receiver) step(fd uintptr) bool {
 		case 0:
 		case unix.EAGAIN:
 			// While draining, what a Handler sends from Refused may make reports for ever.
-			if rounds++; r.reports && (!r.draining || rounds < maxErrors) {
+			if rounds++; r.reports && (!r.draining || r.owed > 0 || rounds < maxErrors) {
 				continue
 			}
 			if !r.draining && r.busy.again() {

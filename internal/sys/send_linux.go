@@ -40,8 +40,8 @@ func (c *Conn) SendBatch(ms []socket.Message) (int, error) {
 	return n, err
 }
 
-// sendErr makes sure that the reader learns of an ICMP message whose error a
-// send has taken away, and with it the edge that would have woken the reader.
+// sendErr takes ICMP messages off the error queue when a send has met the error
+// of one.
 func (c *Conn) sendErr(err error) error {
 	err = unwrapOp(err)
 	if c.path.reports.Load() {
@@ -51,14 +51,6 @@ func (c *Conn) sendErr(err error) error {
 		}
 	}
 	return err
-}
-
-// errorTaken makes the reader look into the error queue.
-func (c *Conn) errorTaken() {
-	if c.path.reports.Load() {
-		c.path.reported.Store(true)
-		c.Wake()
-	}
 }
 
 func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {

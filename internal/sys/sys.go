@@ -187,6 +187,7 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.rc, nil }
 // Close implements socket.Socket.
 func (c *Conn) Close() error {
 	c.spill.close()
+	c.closeReports()
 	if c.adopted {
 		handBack(c.rc)
 	}

@@ -25,8 +25,9 @@ type packetPath struct {
 	inet6      bool
 	peerErrors bool        // the error queue is on while unconnected too
 	reports    atomic.Bool // the error queue is on
+	queue      reportQueue // what was taken off it
 	unwanted   atomic.Bool // it is to be switched off once it is empty
-	reported   atomic.Bool // a send has met an error: entries wait in the queue
+	reported   atomic.Bool // the reader is to look for reports
 	woken      atomic.Bool // a Wake that no Woken has answered
 
 	peer4    atomic.Bool // the peer has an IPv4 address
@@ -95,7 +96,8 @@ func (c *Conn) peerChanged(peer netip.AddrPort) error {
 		return nil
 	}
 	if !on {
-		c.errorTaken() // switching it off empties the queue: the reader has it first
+		c.errorTaken() // switching it off empties the kernel's queue
+		c.lookAtReports()
 		return nil
 	}
 	return onFD(c.rc, func(fd int) error { return c.path.setReports(fd, true) })
@@ -179,8 +181,15 @@ const unpollable = time.Millisecond
 
 // drain lets nothing in any more and takes what is queued.
 func (c *Conn) drain(r *receiver) error {
-	onFD(c.rc, refuseAll)
-	r.draining = true
+	onFD(c.rc, func(fd int) error {
+		if err := refuseAll(fd); err != nil || !c.path.reports.Load() {
+			return err
+		}
+		c.path.queue.attend(fd)
+		r.owed = c.path.queue.count()
+		return nil
+	})
+	r.draining, r.reports = true, r.reports || r.owed > 0
 	r.poll()
 	return nil
 }

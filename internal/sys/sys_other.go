@@ -184,6 +184,11 @@ func (c *Conn) Send(m socket.Message) error {
 // Reported implements socket.Socket: nothing tells.
 func (c *Conn) Reported() bool { return false }
 
+// LostReports implements socket.Socket: none are kept.
+func (c *Conn) LostReports() uint64 { return 0 }
+
+func (c *Conn) closeReports() {}
+
 // SendBatch implements socket.Socket.
 func (c *Conn) SendBatch(ms []socket.Message) (int, error) {
 	for i := range ms {

@@ -1,0 +1,226 @@
+//go:build !udpbasic
+
+package sys
+
+import (
+	"bytes"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp/internal/buffer"
+	"github.com/udpkit/udp/internal/cmsg"
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// reportQueue holds the ICMP messages that have been taken off the socket's error
+// queue and that the Sink has not been told yet, in order.
+//
+// The kernel keeps its queue within the receive buffer, drops what is over that,
+// and counts it nowhere (sock_queue_err_skb in net/core/skbuff.c of Linux 6.18).
+// A sender on this host fills it faster than a Sink can be told, so it is emptied
+// by whoever meets the error of an entry, senders too.
+type reportQueue struct {
+	taking sync.Mutex // held while the error queue is emptied, so that the order stays
+	zones  zoneCache  // of who is taking
+
+	mu       sync.Mutex // guards what follows; nobody makes a system call with it
+	waiting  []socket.Report
+	next     int  // of waiting
+	size     int  // bytes that waiting holds
+	attended bool // the reader will look without being woken
+	closed   bool
+	lost     uint64
+}
+
+const (
+	// maxReports bounds what may wait, bytes: more than 10,000 messages of the
+	// 1,184 bytes of payload that ICMPv6 gives back at most.
+	maxReports = 16 << 20
+	// reportCost is what one holds beside its payload.
+	reportCost = 128
+	// takenAtOnce bounds how long one call is kept from what it was made for.
+	takenAtOnce = 1024
+)
+
+// take empties the error queue. It returns true when the reader has to be woken
+// for what there is.
+func (q *reportQueue) take(fd int) (wake bool) {
+	q.taking.Lock()
+	defer q.taking.Unlock()
+	all := q.takeAll(fd)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !all || !q.attended && q.left() > 0
+}
+
+// attend is take for the reader, unless a sender is about that, who wakes the
+// reader for what comes after pop has found nothing: a reader that waited for
+// every datagram's sender would take turns with it, each time asleep.
+func (q *reportQueue) attend(fd int) (all bool) {
+	q.mu.Lock()
+	q.attended = true
+	q.mu.Unlock()
+	if !q.taking.TryLock() {
+		return true
+	}
+	defer q.taking.Unlock()
+	return q.takeAll(fd)
+}
+
+// takeAll needs taking.
+func (q *reportQueue) takeAll(fd int) (all bool) {
+	var (
+		name    unix.RawSockaddrInet6
+		control [cmsg.Space]byte
+		b       = buffer.Get()
+	)
+	defer b.Release(1)
+	for range takenAtOnce {
+		n, from, oobn, errno := recvErrQueue(fd, b.B, control[:], &name)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 {
+			return true // EAGAIN; any other is the socket's, and the next read tells it
+		}
+		var rep socket.Report
+		if parseReport(control[:oobn], &rep) { // else made by this host itself: the send has told
+			rep.Peer = q.zones.addrPort(&name, from)
+			q.push(rep, b.B[:n])
+		}
+	}
+	return false
+}
+
+func (q *reportQueue) push(rep socket.Report, payload []byte) {
+	rep.Payload = bytes.Clone(payload)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || q.size+len(payload)+reportCost > maxReports {
+		q.lost++
+		return
+	}
+	q.waiting = append(q.waiting, rep)
+	q.size += len(payload) + reportCost
+}
+
+// pop takes the oldest one out. When there is none the reader has to be woken for
+// the next.
+func (q *reportQueue) pop() (rep socket.Report, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.left() == 0 {
+		q.attended = false
+		return rep, false
+	}
+	rep = q.waiting[q.next]
+	q.waiting[q.next] = socket.Report{}
+	q.size -= len(rep.Payload) + reportCost
+	switch q.next++; {
+	case q.next == len(q.waiting):
+		q.waiting, q.next = q.waiting[:0], 0
+		if cap(q.waiting) > reportsAtOnce {
+			q.waiting = nil
+		}
+	case q.next >= len(q.waiting)/2 && q.next >= reportsAtOnce:
+		q.waiting = append(q.waiting[:0], q.waiting[q.next:]...)
+		q.next = 0
+	}
+	return rep, true
+}
+
+// close counts those that the Sink will not be told any more.
+func (q *reportQueue) close(fd int) {
+	q.mu.Lock()
+	q.closed = true
+	q.lost += uint64(q.left())
+	q.waiting, q.next, q.size = nil, 0, 0
+	q.mu.Unlock()
+	q.taking.Lock()
+	defer q.taking.Unlock()
+	for !q.takeAll(fd) {
+	}
+}
+
+func (q *reportQueue) left() int { return len(q.waiting) - q.next }
+
+// count is how many wait.
+func (q *reportQueue) count() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.left()
+}
+
+// LostReports implements socket.Socket.
+func (c *Conn) LostReports() uint64 {
+	q := &c.path.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.lost
+}
+
+// closeReports is for Close, while there still is a descriptor.
+func (c *Conn) closeReports() {
+	if c.info.ErrorQueue {
+		_ = onFD(c.rc, func(fd int) error { c.path.queue.close(fd); return nil })
+	}
+}
+
+// errorTaken is for senders that have met an ICMP message's error, and taken it
+// away, and with it the edge that would have woken the reader.
+func (c *Conn) errorTaken() {
+	if !c.path.reports.Load() {
+		return
+	}
+	wake := false
+	_ = onFD(c.rc, func(fd int) error { wake = c.path.queue.take(fd); return nil })
+	if wake {
+		c.lookAtReports()
+	}
+}
+
+// lookAtReports wakes the reader for them.
+func (c *Conn) lookAtReports() {
+	c.path.reported.Store(true)
+	c.Wake()
+}
+
+// reportsAtOnce bounds how many the Sink is told between two reads.
+const reportsAtOnce = 16
+
+// tellReports tells the Sink. r.reports stays set while there may be more.
+func (r *receiver) tellReports(fd int) {
+	q := &r.conn.path.queue
+	all := q.attend(fd)
+	for range reportsAtOnce {
+		rep, ok := q.pop()
+		if !ok {
+			r.reports = !all
+			return
+		}
+		r.owed--
+		if !r.sink.Reports([]socket.Report{rep}) {
+			r.ended = true
+			return
+		}
+	}
+}
+
+// Reported implements socket.Socket. POLLERR says that an error is pending or that
+// the error queue is not empty; taking an entry off it makes the next one's
+// error pending again. Those that wait for the Sink may be why a send has failed.
+func (c *Conn) Reported() (yes bool) {
+	if !c.path.reports.Load() {
+		return false
+	}
+	if c.path.queue.count() > 0 {
+		return true
+	}
+	c.rc.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(fds, 0)
+		yes = err == nil && n > 0 && fds[0].Revents&unix.POLLERR != 0
+	})
+	return yes
+}

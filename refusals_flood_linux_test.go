@@ -1,0 +1,239 @@
+package udp_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/netns"
+)
+
+// hearing are the sockets that hear of refusals.
+var hearing = []struct {
+	name      string
+	connected bool
+}{{"connected", true}, {"unconnected", false}}
+
+// listenForRefusals makes a socket that hears that nobody listens on a port; it skips the
+// test where the system can't do that.
+func listenForRefusals(t *testing.T, connected bool, network string, h udp.Handler) (c *udp.Conn, dead netip.AddrPort) {
+	t.Helper()
+	dead = deadPort(t, network)
+	c, err := udp.Config{PeerErrors: !connected}.Listen(t.Context(), network, loopback(network)+":0", h)
+	if !connected && err != nil {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	books(t, c)
+	if connected {
+		_, err = c.Connect(dead)
+		require.NoError(t, err)
+	}
+	return c, dead
+}
+
+// One goroutine sends 10,000 datagrams to a dead port as fast as it can, which
+// on loopback is refused before the next one leaves, to a handler that keeps up
+// and to one that doesn't: it is told 10,000 times, in order.
+func TestEveryRefusalOfAFloodIsTold(t *testing.T) {
+	const n = 10_000
+	for _, kind := range hearing {
+		for _, network := range networks(t) {
+			for _, slow := range []bool{false, true} {
+				name := kind.name + " " + network
+				if slow {
+					name += ", the handler is busy until all is sent"
+				}
+				t.Run(name, func(t *testing.T) {
+					gate, all, told := make(chan struct{}), make(chan struct{}), 0
+					if !slow {
+						close(gate)
+					}
+					c, dead := listenForRefusals(t, kind.connected, network, &recorderOf{refused: func(c *udp.Conn, r *udp.Refusal) {
+						<-gate
+						if c.Info().ErrorQueue && string(r.Payload) != strconv.Itoa(told) {
+							t.Errorf("the refusal of %q is number %d", r.Payload, told)
+						}
+						if told++; told == n {
+							close(all)
+						}
+					}})
+					for i := range n {
+						require.NoError(t, c.SendTo([]byte(strconv.Itoa(i)), dead))
+					}
+					if slow {
+						close(gate)
+					}
+					next(t, all)
+					require.NoError(t, c.Close())
+					s := c.Stats()
+					require.EqualValues(t, n, s.Sent)
+					require.EqualValues(t, n, s.Refused)
+					require.Zero(t, s.RefusalsLost)
+				})
+			}
+		}
+	}
+}
+
+// A handler that sends two datagrams for each refusal makes more of them than it
+// is told in any time, until it stops.
+func TestTwoSendsForEachRefusalAreBothTold(t *testing.T) {
+	const n = 10_001
+	for _, kind := range hearing {
+		t.Run(kind.name, func(t *testing.T) {
+			all, sent, told := make(chan struct{}), 1, 0
+			c, dead := listenForRefusals(t, kind.connected, "udp4", &recorderOf{refused: func(c *udp.Conn, r *udp.Refusal) {
+				for range 2 {
+					if sent < n {
+						sent++
+						if err := c.SendTo([]byte("again"), r.Peer); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+				if told++; told == n {
+					close(all)
+				}
+			}})
+			require.NoError(t, c.SendTo([]byte("first"), dead))
+			next(t, all)
+			require.NoError(t, c.Close())
+			require.EqualValues(t, n, c.Stats().Refused)
+			require.Zero(t, c.Stats().RefusalsLost)
+		})
+	}
+}
+
+// While a handler is busy, what waits for it takes a bounded space. Those over
+// that are counted, and so are those that wait when the socket is closed; Shutdown
+// has all of them told.
+func TestRefusalsThatAreNotToldAreCounted(t *testing.T) {
+	for _, test := range []struct {
+		name        string
+		n           int
+		end         func(*udp.Conn) error
+		told, never bool // all but those that had no room; none but the first
+	}{
+		{"no room, then Shutdown", 40_000, func(c *udp.Conn) error { return c.Shutdown(context.Background()) }, true, false},
+		{"Shutdown", 1000, func(c *udp.Conn) error { return c.Shutdown(context.Background()) }, true, false},
+		{"Close", 1000, func(c *udp.Conn) error { return c.Close() }, false, true},
+	} {
+		for _, kind := range hearing {
+			t.Run(test.name+", "+kind.name, func(t *testing.T) {
+				gate, busy := make(chan struct{}), make(chan struct{}, 1)
+				c, dead := listenForRefusals(t, kind.connected, "udp4", &recorderOf{refused: func(*udp.Conn, *udp.Refusal) {
+					select {
+					case busy <- struct{}{}:
+					default:
+					}
+					<-gate
+				}})
+				payload := make([]byte, 1000)
+				for i := range test.n {
+					require.NoError(t, c.SendTo(payload, dead))
+					if i == 0 {
+						next(t, busy)
+					}
+				}
+				ended := make(chan error)
+				go func() { ended <- test.end(c) }()
+				if test.never {
+					for c.SendTo(nil, dead) == nil { // until Close has begun
+						test.n++
+					}
+				}
+				close(gate)
+				require.NoError(t, next(t, ended))
+				s := c.Stats()
+				all := int(s.Refused + s.RefusalsLost)
+				if c.Info().ErrorQueue {
+					require.Equal(t, test.n, all, "%+v", s)
+				} else {
+					// An error that no call has met is gone with the socket.
+					require.InDelta(t, test.n, all, 1, "%+v", s)
+				}
+				switch {
+				case test.never:
+					require.EqualValues(t, 1, s.Refused)
+				case test.n > 20_000:
+					require.Greater(t, s.Refused, uint64(10_000))
+					require.Greater(t, s.RefusalsLost, uint64(1000))
+				default:
+					require.Zero(t, s.RefusalsLost)
+				}
+			})
+		}
+	}
+}
+
+// What leaves in trains is refused a train at a time on loopback. The kernel's own
+// counter says how often.
+func TestEveryRefusalOfABatchIsTold(t *testing.T) {
+	const n = 10_000
+	for _, kind := range hearing {
+		t.Run(kind.name, func(t *testing.T) {
+			netns.Run(t, func() {
+				ns := netns.New(t)
+				told := make(chan struct{}, n)
+				h := &recorderOf{refused: func(*udp.Conn, *udp.Refusal) { told <- struct{}{} }}
+				var c *udp.Conn
+				var dead netip.AddrPort
+				ns.Do(func() { c, dead = listenForRefusals(t, kind.connected, "udp4", h) })
+				ms := make([]udp.Message, 100)
+				for i := range ms {
+					ms[i] = udp.Message{Data: make([]byte, 10+i/10%3), To: dead}
+				}
+				for range n / len(ms) {
+					sent, err := c.SendBatch(ms)
+					require.NoError(t, err)
+					require.Equal(t, len(ms), sent)
+				}
+				messages := icmpSent(t, ns)
+				require.Positive(t, messages)
+				require.LessOrEqual(t, messages, n)
+				for range messages {
+					next(t, told)
+				}
+				require.NoError(t, c.Close())
+				require.EqualValues(t, messages, c.Stats().Refused)
+				require.Zero(t, c.Stats().RefusalsLost)
+			})
+		})
+	}
+}
+
+// icmpSent is how often a namespace has said that nobody listens.
+func icmpSent(t *testing.T, ns *netns.NS) int {
+	t.Helper()
+	var b []byte
+	var err error
+	ns.Do(func() { b, err = os.ReadFile("/proc/thread-self/net/snmp") })
+	require.NoError(t, err)
+	var names []string
+	for line := range strings.Lines(string(b)) {
+		words := strings.Fields(line)
+		switch {
+		case words[0] != "Icmp:":
+		case names == nil:
+			names = words
+		default:
+			for i, name := range names {
+				if name == "OutDestUnreachs" {
+					n, err := strconv.Atoi(words[i])
+					require.NoError(t, err)
+					return n
+				}
+			}
+		}
+	}
+	require.FailNow(t, fmt.Sprintf("no OutDestUnreachs in %s", b))
+	return 0
+}
