@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -29,6 +30,7 @@ type counted struct {
 	joined map[place]int     // what is joined now
 	twice  []place           // what was joined once more
 	refuse func(place) error // nil: joins are left to the network
+	lost   uint64            // how often the network has lost track of its interfaces
 }
 
 type place struct {
@@ -39,8 +41,13 @@ type place struct {
 func (c *counted) Interfaces() ([]socket.Interface, error) {
 	c.mu.Lock()
 	c.looks++
+	lost := c.lost
 	c.mu.Unlock()
-	return c.Network.Interfaces()
+	ifs, err := c.Network.Interfaces()
+	for i := range ifs {
+		ifs[i].Generation += lost << 32
+	}
+	return ifs, err
 }
 
 func (c *counted) Open(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (socket.Socket, error) {
@@ -345,6 +352,30 @@ func TestABurstIsSettledOnce(t *testing.T) {
 		require.LessOrEqual(t, looks, int(lasted/(300*time.Millisecond))+1)
 		require.Empty(t, l.net.twice)
 		t.Log(changes, "changes in", lasted, "were settled", looks, "times; heard after", silent)
+	})
+}
+
+// After news of the interfaces were lost any of them may be another one, though it
+// looks the same: everything is left and joined once.
+func TestAfterLostNewsEverythingIsJoinedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "udp6")
+		groups := manyGroups(true, 30)
+		for _, group := range groups {
+			require.NoError(t, l.m.Join(group))
+		}
+		l.settled()
+		l.net.mu.Lock()
+		l.net.lost++
+		before := maps.Clone(l.net.joined)
+		l.net.mu.Unlock()
+		l.eth0.AddAddr("fd00::77/64") // any news
+		l.hears(l.lan, groups[7], nil)
+		looks, joins, _ := l.settled()
+		require.Equal(t, 1, looks)
+		require.Equal(t, len(before), joins)
+		require.Equal(t, before, l.net.joined)
+		require.Empty(t, l.net.twice)
 	})
 }
 

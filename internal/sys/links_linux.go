@@ -2,12 +2,10 @@ package sys
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
 	"slices"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -15,8 +13,6 @@ import (
 )
 
 // Asking for interfaces and addresses: rtnetlink(7).
-
-var ne = binary.NativeEndian
 
 // dumpTries bounds how often a list is asked for again that has changed while
 // the kernel wrote it.
@@ -51,18 +47,20 @@ func (n *Namespace) interfaces() ([]socket.Interface, error) {
 }
 
 // dump asks for everything of one kind.
-func (n *Namespace) dump(request uint16) (ms []syscall.NetlinkMessage, err error) {
-	var whole bool
+func (n *Namespace) dump(request uint16) ([]netlinkMessage, error) {
+	var l listing
+	var err error
 	for range dumpTries {
-		if ms, whole, err = n.dumpOnce(request); err != nil || whole {
+		if l, err = n.dumpOnce(request); err != nil || !l.changed {
 			break
 		}
 	}
-	return ms, err // the last list is good for now: news of the change are on their way
+	return l.messages, err // the last list is good for now: news of the change are on their way
 }
 
-func (n *Namespace) dumpOnce(request uint16) (all []syscall.NetlinkMessage, whole bool, err error) {
+func (n *Namespace) dumpOnce(request uint16) (listing, error) {
 	n.seq++
+	l := listing{seq: n.seq}
 	// struct nlmsghdr and struct rtgenmsg, padded
 	ask := make([]byte, unix.SizeofNlMsghdr+4)
 	ne.PutUint32(ask, uint32(unix.SizeofNlMsghdr+unix.SizeofRtGenmsg))
@@ -70,68 +68,82 @@ func (n *Namespace) dumpOnce(request uint16) (all []syscall.NetlinkMessage, whol
 	ne.PutUint16(ask[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
 	ne.PutUint32(ask[8:], n.seq)
 	if err := unix.Sendto(n.fd, ask, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return nil, false, sysErr("sendto", err)
+		return l, sysErr("sendto", err)
 	}
-	whole = true
 	for b := make([]byte, 1<<16); ; {
 		size, _, err := unix.Recvfrom(n.fd, b, 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
-			return nil, false, sysErr("recvfrom", err)
+			return l, sysErr("recvfrom", err)
 		}
-		ms, err := syscall.ParseNetlinkMessage(slices.Clone(b[:size]))
-		if err != nil {
-			return nil, false, sysErr("recvfrom", err)
-		}
-		for _, m := range ms {
-			switch {
-			case m.Header.Seq != n.seq:
-				continue
-			case m.Header.Flags&unix.NLM_F_DUMP_INTR != 0:
-				whole = false
-			}
-			switch m.Header.Type {
-			case unix.NLMSG_DONE:
-				return all, whole, nil
-			case unix.NLMSG_ERROR:
-				errno := unix.EIO
-				if len(m.Data) >= 4 {
-					errno = unix.Errno(-int32(ne.Uint32(m.Data)))
-				}
-				return nil, false, sysErr("netlink", errno)
-			}
-			all = append(all, m)
+		if done, err := l.take(slices.Clone(b[:size])); done || err != nil {
+			return l, err
 		}
 	}
 }
 
+// A listing gathers the answers to one question.
+type listing struct {
+	seq      uint32
+	messages []netlinkMessage
+	changed  bool // while the kernel wrote it
+}
+
+// take reads one datagram, which it keeps. It says whether it was the last.
+func (l *listing) take(b []byte) (done bool, err error) {
+	for len(b) > 0 {
+		m, rest, ok := cutMessage(b)
+		if !ok {
+			return false, sysErr("recvfrom", unix.EINVAL)
+		}
+		b = rest
+		if m.seq != l.seq {
+			continue
+		}
+		l.changed = l.changed || m.flags&unix.NLM_F_DUMP_INTR != 0
+		switch m.kind {
+		case unix.NLMSG_DONE:
+			return true, nil
+		case unix.NLMSG_ERROR:
+			errno := unix.EIO
+			if len(m.data) >= 4 {
+				errno = unix.Errno(-int32(ne.Uint32(m.data)))
+			}
+			return false, sysErr("netlink", errno)
+		}
+		l.messages = append(l.messages, m)
+	}
+	return false, nil
+}
+
 // parseLink reads RTM_NEWLINK.
-func parseLink(m *syscall.NetlinkMessage) (ifi socket.Interface, ok bool) {
+func parseLink(m *netlinkMessage) (ifi socket.Interface, ok bool) {
 	// struct ifinfomsg {
 	//	unsigned char  ifi_family, __ifi_pad;
 	//	unsigned short ifi_type;
 	//	int            ifi_index;
 	//	unsigned       ifi_flags, ifi_change;
 	// };
-	if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < unix.SizeofIfInfomsg {
+	if m.kind != unix.RTM_NEWLINK || len(m.data) < unix.SizeofIfInfomsg {
 		return ifi, false
 	}
-	attrs, err := syscall.ParseNetlinkRouteAttr(m)
-	if err != nil {
-		return ifi, false
-	}
-	ifi.Index = int(int32(ne.Uint32(m.Data[4:])))
-	ifi.Flags = linkFlags(ne.Uint32(m.Data[8:]))
-	for _, a := range attrs {
+	ifi.Index = int(int32(ne.Uint32(m.data[4:])))
+	ifi.Flags = linkFlags(ne.Uint32(m.data[8:]))
+	for b := m.data[unix.SizeofIfInfomsg:]; len(b) > 0; {
+		kind, value, rest, ok := cutAttribute(b)
+		if !ok {
+			return ifi, false
+		}
+		b = rest
 		switch {
-		case a.Attr.Type == unix.IFLA_IFNAME && len(a.Value) > 0:
-			ifi.Name = unix.ByteSliceToString(a.Value)
-		case a.Attr.Type == unix.IFLA_MTU && len(a.Value) >= 4:
-			ifi.MTU = int(ne.Uint32(a.Value))
-		case a.Attr.Type == unix.IFLA_ADDRESS && len(a.Value) == 6:
-			ifi.HardwareAddr = a.Value
+		case kind == unix.IFLA_IFNAME && len(value) > 0:
+			ifi.Name = unix.ByteSliceToString(value)
+		case kind == unix.IFLA_MTU && len(value) >= 4:
+			ifi.MTU = int(ne.Uint32(value))
+		case kind == unix.IFLA_ADDRESS && len(value) == 6:
+			ifi.HardwareAddr = value
 		}
 	}
 	return ifi, ifi.Name != ""
@@ -153,27 +165,28 @@ func linkFlags(raw uint32) (f net.Flags) {
 }
 
 // parseAddr reads RTM_NEWADDR.
-func parseAddr(m *syscall.NetlinkMessage) (index int, p netip.Prefix, ok bool) {
+func parseAddr(m *netlinkMessage) (index int, p netip.Prefix, ok bool) {
 	// struct ifaddrmsg {
 	//	__u8  ifa_family, ifa_prefixlen, ifa_flags, ifa_scope;
 	//	__u32 ifa_index;
 	// };
-	if m.Header.Type != unix.RTM_NEWADDR || len(m.Data) < unix.SizeofIfAddrmsg {
-		return 0, p, false
-	}
-	attrs, err := syscall.ParseNetlinkRouteAttr(m)
-	if err != nil {
+	if m.kind != unix.RTM_NEWADDR || len(m.data) < unix.SizeofIfAddrmsg {
 		return 0, p, false
 	}
 	var addr netip.Addr
-	for _, a := range attrs {
+	for b := m.data[unix.SizeofIfAddrmsg:]; len(b) > 0; {
+		kind, value, rest, ok := cutAttribute(b)
+		if !ok {
+			return 0, p, false
+		}
+		b = rest
 		// Between two ends IFA_ADDRESS is the other one.
-		if a.Attr.Type == unix.IFA_LOCAL || a.Attr.Type == unix.IFA_ADDRESS && !addr.IsValid() {
-			if v, ok := netip.AddrFromSlice(a.Value); ok {
+		if kind == unix.IFA_LOCAL || kind == unix.IFA_ADDRESS && !addr.IsValid() {
+			if v, ok := netip.AddrFromSlice(value); ok {
 				addr = v
 			}
 		}
 	}
-	p = netip.PrefixFrom(addr, int(m.Data[1]))
-	return int(ne.Uint32(m.Data[4:])), p, p.IsValid()
+	p = netip.PrefixFrom(addr, int(m.data[1]))
+	return int(ne.Uint32(m.data[4:])), p, p.IsValid()
 }

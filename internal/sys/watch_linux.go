@@ -5,7 +5,7 @@ import (
 	"maps"
 	"os"
 	"sync"
-	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -88,6 +88,9 @@ func routeSocket(flags int, groups uint32) (int, error) {
 // overflows nothing goes wrong, but everything is joined anew.
 const newsBuffer = 1 << 20
 
+// newsPause is how long nothing is heard after an error that may last.
+const newsPause = 100 * time.Millisecond
+
 // Watch calls changed after the interfaces have changed, until stop. It has to
 // be called on a thread of the namespace.
 func (n *Namespace) Watch(changed func()) (stop func(), err error) {
@@ -111,6 +114,10 @@ func (n *Namespace) Watch(changed func()) (stop func(), err error) {
 				return
 			case err != nil: // ENOBUFS: some did not fit
 				n.lostNews()
+				if !errors.Is(err, unix.ENOBUFS) {
+					// The poller says it once more, until the next news; see unpollable.
+					time.Sleep(newsPause)
+				}
 			default:
 				n.hear(b[:size])
 			}
@@ -128,17 +135,18 @@ func (n *Namespace) lostNews() {
 
 // hear notes the interfaces that have gone. All else is asked for.
 func (n *Namespace) hear(b []byte) {
-	ms, err := syscall.ParseNetlinkMessage(b)
-	if err != nil {
-		n.lostNews()
-		return
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for i := range ms {
+	for len(b) > 0 {
+		m, rest, ok := cutMessage(b)
+		if !ok {
+			n.gone.all++
+			return
+		}
+		b = rest
 		// A bridge also says RTM_DELLINK of a port that leaves it, as AF_BRIDGE.
-		if m := &ms[i]; m.Header.Type == unix.RTM_DELLINK && len(m.Data) >= unix.SizeofIfInfomsg && m.Data[0] == unix.AF_UNSPEC {
-			n.gone.byIndex[int(int32(ne.Uint32(m.Data[4:])))]++
+		if m.kind == unix.RTM_DELLINK && len(m.data) >= unix.SizeofIfInfomsg && m.data[0] == unix.AF_UNSPEC {
+			n.gone.byIndex[int(int32(ne.Uint32(m.data[4:])))]++
 		}
 	}
 }

@@ -12,12 +12,12 @@ import (
 // tell of changes.
 const pollInterval = 2 * time.Second
 
-// poll calls changed whenever list gives another answer than before. An
-// interface that is replaced by another of its index between two looks, with
-// all that can be seen of it the same, goes unnoticed.
+// poll calls changed whenever list gives another answer than before; an error is
+// none. An interface that is replaced by another of its index between two looks,
+// with all that can be seen of it the same, goes unnoticed.
 func poll(list func() ([]socket.Interface, error), interval time.Duration, changed func()) (stop func()) {
 	quit, done := make(chan struct{}), make(chan struct{})
-	last := snapshot(list)
+	last, _ := snapshot(list)
 	go func() {
 		defer close(done)
 		t := time.NewTicker(interval)
@@ -27,7 +27,7 @@ func poll(list func() ([]socket.Interface, error), interval time.Duration, chang
 			case <-quit:
 				return
 			case <-t.C:
-				if now := snapshot(list); !slices.Equal(now, last) {
+				if now, err := snapshot(list); err == nil && !slices.Equal(now, last) {
 					last = now
 					changed()
 				}
@@ -38,13 +38,10 @@ func poll(list func() ([]socket.Interface, error), interval time.Duration, chang
 }
 
 // snapshot has everything about the interfaces that a membership depends on.
-func snapshot(list func() ([]socket.Interface, error)) (s []string) {
+func snapshot(list func() ([]socket.Interface, error)) (s []string, err error) {
 	ifs, err := list()
-	if err != nil {
-		return nil
-	}
 	for _, i := range ifs {
 		s = append(s, fmt.Sprint(i.Index, i.Name, i.Flags, i.Addrs))
 	}
-	return s
+	return s, err
 }
