@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -188,18 +189,14 @@ func (n *node) endPeriod() {
 	if p := n.probe; p.target.IsValid() && !p.acked && n.state(p.target) == alive {
 		n.hear(update{p.target, n.changed[p.target].incarnation, suspect})
 	}
-	now := time.Now()
-	keep := n.suspects[:0]
-	for _, s := range n.suspects {
-		switch {
-		case n.changed[s.of.member] != status{s.of.incarnation, suspect}: // contradicted
-		case now.Before(s.deadline):
-			keep = append(keep, s)
-		default:
-			n.hear(update{s.of.member, s.of.incarnation, dead})
+	// Who was suspected first is due first: the timeout never becomes shorter.
+	now, due := time.Now(), 0
+	for ; due < len(n.suspects) && !now.Before(n.suspects[due].deadline); due++ {
+		if s := n.suspects[due].of; n.changed[s.member] == (status{s.incarnation, suspect}) { // not contradicted
+			n.hear(update{s.member, s.incarnation, dead})
 		}
 	}
-	n.suspects = keep
+	n.suspects = slices.Delete(n.suspects, 0, due)
 }
 
 func (n *node) beginPeriod() {
