@@ -30,8 +30,6 @@ type node struct {
 	rand    *rand.Rand
 	timer   *time.Timer
 	stopped bool
-	quit    chan struct{}
-	done    chan struct{}
 	buf     []byte
 
 	incarnation uint32
@@ -126,36 +124,17 @@ func (n *node) start(r *roster, join bool) {
 	// Not all at once, but on half milliseconds: the simulation has datagrams arrive
 	// on whole ones, so that what happens first does not depend on the scheduler,
 	// and runs many nodes at each instant, which keeps every core busy.
-	n.timer = time.NewTimer(time.Duration(n.rand.Int64N(int64(n.period))).Truncate(time.Millisecond) + time.Millisecond/2)
-	n.quit, n.done = make(chan struct{}), make(chan struct{})
-	go n.live(n.timer)
-}
-
-func (n *node) live(timer *time.Timer) {
-	defer close(n.done)
-	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C:
-			n.tick()
-		case <-n.quit:
-			return
-		}
-	}
+	n.timer = time.AfterFunc(time.Duration(n.rand.Int64N(int64(n.period))).Truncate(time.Millisecond)+time.Millisecond/2, n.tick)
 }
 
 // stop ends the node without a word, as a crash would.
 func (n *node) stop() {
 	n.mu.Lock()
-	if !n.stopped && n.quit != nil {
-		close(n.quit)
-	}
 	n.stopped = true
-	done := n.done
-	n.mu.Unlock()
-	if done != nil {
-		<-done
+	if n.timer != nil {
+		n.timer.Stop()
 	}
+	n.mu.Unlock()
 	n.conn.Close()
 }
 
