@@ -92,13 +92,13 @@ func (s *sock) bind(addr netip.Addr, port uint16) error {
 			return sysErr("bind", eADDRINUSE)
 		}
 	}
-	for _, o := range h.ports[port] {
+	for _, o := range h.ports.of(port) {
 		if s.conflicts(o) {
 			return sysErr("bind", eADDRINUSE)
 		}
 	}
 	s.port = port
-	h.ports[port] = append(h.ports[port], s)
+	h.ports.set(port, append(h.ports.of(port), s))
 	return nil
 }
 
@@ -120,10 +120,35 @@ func (s *sock) release() {
 	}
 	s.released = true
 	h := s.host
-	socks := slices.DeleteFunc(h.ports[s.port], func(o *sock) bool { return o == s })
-	if h.ports[s.port] = socks; len(socks) == 0 {
-		delete(h.ports, s.port)
+	h.ports.set(s.port, slices.DeleteFunc(h.ports.of(s.port), func(o *sock) bool { return o == s }))
+}
+
+// ports are the sockets by port, in the order of binding. The port that was asked
+// for last, on most hosts the only one, is kept at hand.
+type ports struct {
+	all    map[uint16][]*sock
+	recent uint16
+	socks  []*sock // of recent; nil: look
+}
+
+func (p *ports) of(port uint16) []*sock {
+	if p.socks == nil || p.recent != port {
+		p.recent, p.socks = port, p.all[port]
 	}
+	return p.socks
+}
+
+func (p *ports) set(port uint16, socks []*sock) {
+	if p.socks = nil; len(socks) == 0 {
+		delete(p.all, port)
+	} else {
+		p.all[port] = socks
+	}
+}
+
+func (p *ports) clear() {
+	clear(p.all)
+	p.socks = nil
 }
 
 // The ports that Linux gives to those who ask for none
@@ -139,7 +164,7 @@ func (h *Host) freePort(s *sock) uint16 {
 	at := mix(mix(h.net.cfg.Seed, h.id), s.id+drawPort)
 	for i := range uint64(ports) {
 		port := uint16(firstPort + (at+i)%ports)
-		if len(h.ports[port]) == 0 {
+		if len(h.ports.all[port]) == 0 {
 			return port
 		}
 	}

@@ -62,7 +62,7 @@ func (h *Host) deliver(p *packet, now time.Duration) {
 // deliverToAll brings a datagram to every socket that wants it.
 func (h *Host) deliverToAll(p *packet, now time.Duration) {
 	dst := p.dst.Addr()
-	for _, s := range h.ports[p.dst.Port()] {
+	for _, s := range h.ports.of(p.dst.Port()) {
 		switch {
 		case !s.family.Has(dst), !s.bound.IsUnspecified() && s.bound != dst:
 		case s.peer.IsValid() && bare(s.peer) != p.src:
@@ -81,11 +81,12 @@ func (h *Host) push(s *sock, p *packet, now time.Duration) {
 	if a := from.Addr(); a.Is6() && a.IsLinkLocalUnicast() {
 		from = netip.AddrPortFrom(a.WithZone(p.iface.name), from.Port())
 	}
-	own := h.owns(dst)
+	own := dst == p.hop || h.owns(dst)
 	room := s.push(socket.Packet{
 		Data: p.data, Buf: p.buf, From: from, To: dst, Own: own, IfIndex: p.iface.index, ECN: p.ecn,
 	})
 	if room {
+		h.net.events.wake(s)
 		h.net.note(now, h.name, "received", p)
 	} else {
 		h.net.note(now, h.name, "buffer full", p)
@@ -97,7 +98,7 @@ func (h *Host) push(s *sock, p *packet, now time.Duration) {
 // fits best, by peer, then by address, then IPv4 before both families. Among
 // equals the last one bound gets it, or, with ReusePort, they share the flows.
 func (h *Host) lookup(dst, src netip.AddrPort) (best *sock) {
-	socks := h.ports[dst.Port()]
+	socks := h.ports.of(dst.Port())
 	if len(socks) == 1 { // as it mostly is
 		if socks[0].fits(dst.Addr(), src) < 0 {
 			return nil

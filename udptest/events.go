@@ -10,6 +10,7 @@ type events struct {
 	armed   time.Duration // when the timer fires; meaningless while none is set
 	set     bool
 	running bool
+	woken   []*sock // that have got something while running
 	spare   *packet
 }
 
@@ -55,7 +56,6 @@ func (e *events) arm() {
 // run moves everything on whose time has come.
 func (n *Net) run() {
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	e := &n.events
 	e.set, e.running = false, true
 	now := n.now()
@@ -65,6 +65,25 @@ func (n *Net) run() {
 	}
 	e.running = false
 	e.arm()
+	woken := e.woken
+	e.woken = nil
+	n.mu.Unlock()
+	for _, s := range woken {
+		signal(s.readable)
+	}
+}
+
+// wake tells a socket's Serve that there is something to read, but not before the
+// network is unlocked: handlers that answer would only wait for that.
+func (e *events) wake(s *sock) {
+	if !e.running {
+		signal(s.readable)
+		return
+	}
+	if e.woken == nil {
+		e.woken = make([]*sock, 0, 32)
+	}
+	e.woken = append(e.woken, s)
 }
 
 // The heap has four children a node: fewer cache misses than two.

@@ -127,6 +127,12 @@ func (f Faults) Validate() error {
 	return nil
 }
 
+// none says whether f lets everything pass at once.
+func (f *Faults) none() bool {
+	return !f.Down && !f.random() && f.Exact.Lost == 0 && f.Script == nil &&
+		f.Latency == 0 && f.Rate == 0 && f.MTU == 0
+}
+
 // random says whether chance decides about anything.
 func (f *Faults) random() bool {
 	return f.Loss > 0 || f.Burst != Burst{} || f.Duplicate > 0 || f.Jitter > 0 || f.Reorder > 0 || f.Corrupt > 0

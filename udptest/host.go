@@ -16,9 +16,10 @@ type Host struct {
 	id                     uint64
 	lo                     *Interface
 	ifaces                 []*Interface // lo first
+	addrs                  []ownAddr    // of all interfaces, in their order
 	gateways               []netip.Addr
-	ports                  map[uint16][]*sock // in the order of binding
-	opened, attached, sent uint64             // sockets, interfaces, datagrams so far
+	ports                  ports
+	opened, attached, sent uint64 // sockets, interfaces, datagrams so far
 	watchers               []*watcher
 	down                   bool // crashed
 
@@ -32,15 +33,33 @@ type Host struct {
 	recorder             *Recorder
 }
 
+// ownAddr is an address of a host. They lie side by side, since every datagram is
+// compared with them.
+type ownAddr struct {
+	netip.Prefix
+	iface *Interface
+}
+
 func newHost(n *Net, name string, id uint64) *Host {
-	h := &Host{net: n, name: name, id: id, ports: make(map[uint16][]*sock)}
+	h := &Host{net: n, name: name, id: id, ports: ports{all: make(map[uint16][]*sock)}}
 	h.lo = &Interface{host: h, name: "lo", index: 1, addrs: []netip.Prefix{
 		netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128"),
 	}}
 	h.lo.out = *n.pipe(name + " lo")
-	h.lo.out.faults = Faults{}
+	h.lo.out.faults, h.lo.out.perfect = Faults{}, true
 	h.ifaces = []*Interface{h.lo}
+	h.addressed()
 	return h
+}
+
+// addressed is called when interfaces have come or gone.
+func (h *Host) addressed() {
+	h.addrs = nil
+	for _, i := range h.ifaces {
+		for _, p := range i.addrs {
+			h.addrs = append(h.addrs, ownAddr{p, i})
+		}
+	}
 }
 
 // Name returns the host's name.
@@ -95,6 +114,7 @@ func (h *Host) attach(name string, s *Segment, addrs []string) (*Interface, erro
 	i.out = *h.net.pipe(h.name + " " + name + " out")
 	i.in = *h.net.pipe(h.name + " " + name + " in")
 	h.ifaces = append(h.ifaces, i)
+	h.addressed()
 	s.ifaces = append(s.ifaces, i)
 	return i, nil
 }
@@ -156,12 +176,12 @@ func (h *Host) Crash() {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	h.down = true
-	for _, socks := range h.ports {
+	for _, socks := range h.ports.all {
 		for _, s := range socks {
 			s.die()
 		}
 	}
-	clear(h.ports)
+	h.ports.clear()
 	h.nat.forget()
 }
 

@@ -54,7 +54,7 @@ func (i *Interface) Remove() {
 			i.unknown(p)
 		}
 		i.seg = nil
-		for _, socks := range h.ports {
+		for _, socks := range h.ports.all {
 			for _, s := range socks {
 				s.leaveAll(i.index)
 			}

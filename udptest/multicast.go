@@ -217,7 +217,7 @@ func (i *Interface) wants(dst netip.Addr) bool {
 	if !dst.IsMulticast() || h.multicasts {
 		return true
 	}
-	for _, socks := range h.ports {
+	for _, socks := range h.ports.all {
 		for _, s := range socks {
 			if s.find(dst, i.index) >= 0 {
 				return true

@@ -147,7 +147,7 @@ func (t *nat) expired(m *mapping, now time.Duration) bool {
 func (t *nat) port(k natKey, now time.Duration) uint16 {
 	free := func(port uint16) bool {
 		m := t.byPort[port]
-		return (m == nil || t.expired(m, now)) && len(t.host.ports[port]) == 0
+		return (m == nil || t.expired(m, now)) && len(t.host.ports.all[port]) == 0
 	}
 	if !t.NewPorts && free(k.inside.Port()) {
 		return k.inside.Port()

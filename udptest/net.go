@@ -241,7 +241,7 @@ func (n *Net) Path(from, to *Host) *Pipe {
 		key := [2]*Host{from, to}
 		if p = n.paths[key]; p == nil {
 			p = n.pipe(from.name + " -> " + to.name)
-			p.faults = Faults{} // the defaults are those of links
+			p.faults, p.perfect = Faults{}, true // the defaults are those of links
 			n.paths[key] = p
 		}
 		return nil
@@ -278,7 +278,7 @@ func (n *Net) Heal() { n.Partition() }
 func (n *Net) pipe(name string) *Pipe {
 	h := fnv.New64a()
 	h.Write([]byte(name))
-	return &Pipe{net: n, name: name, id: h.Sum64(), faults: n.cfg.Faults, free: never}
+	return &Pipe{net: n, name: name, id: h.Sum64(), perfect: n.cfg.Faults.none(), faults: n.cfg.Faults, free: never}
 }
 
 // String draws the network: its segments, hosts, interfaces and what their links

@@ -93,8 +93,10 @@ func (w network) Watch(changed func()) (stop func(), err error) {
 	}, nil
 }
 
-// changed tells the watchers. It needs the lock.
+// changed tells the watchers that an interface is not what it was. It needs the
+// lock.
 func (h *Host) changed() {
+	h.addressed()
 	for _, v := range h.watchers {
 		select {
 		case v.wake <- struct{}{}:

@@ -13,9 +13,12 @@ type Pipe struct {
 	name string
 	id   uint64
 
-	faults  Faults
+	// What every datagram looks at lies side by side.
+	perfect bool // without faults
 	stats   PipeStats
 	taps    []*tap
+
+	faults  Faults
 	number  int // of datagrams, for the script
 	bad     bool
 	free    time.Duration // when the last bit that waits will have left
@@ -50,7 +53,7 @@ func (p *Pipe) Set(f Faults) {
 	p.net.check(f.Validate())
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()
-	p.faults = f
+	p.faults, p.perfect = f, f.none()
 	p.number, p.bad, p.entered, p.losing = 0, false, 0, nil
 	p.free, p.last = never, 0
 }
@@ -71,6 +74,7 @@ func (p *Pipe) SetDown(down bool) {
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()
 	p.faults.Down = down
+	p.perfect = p.faults.none()
 }
 
 // Stats returns the counters.
@@ -125,6 +129,9 @@ func (p *Pipe) pass(q *packet, now time.Duration) fate {
 }
 
 func (p *Pipe) decide(q *packet, size int, now time.Duration) (to fate) {
+	if p.perfect {
+		return fate{}
+	}
 	f := &p.faults
 	p.number++
 	if f.Down {
@@ -185,7 +192,7 @@ func (p *Pipe) decide(q *packet, size int, now time.Duration) (to fate) {
 // state does not depend on the others.
 func (p *Pipe) loses(q *packet) (lost bool) {
 	f := &p.faults
-	if f.Script != nil && f.Script(p.number, q.public()) {
+	if f.Script != nil && p.scripted(q) {
 		lost = true
 	}
 	if f.Exact.Lost > 0 && p.losesExactly() {
@@ -212,6 +219,11 @@ func (p *Pipe) loses(q *packet) (lost bool) {
 	}
 	return lost
 }
+
+// scripted asks the script.
+//
+//go:noinline
+func (p *Pipe) scripted(q *packet) (lost bool) { return p.faults.Script(p.number, q.public()) }
 
 // losesExactly draws the places of a block's losses when the block begins.
 func (p *Pipe) losesExactly() bool {

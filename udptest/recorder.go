@@ -97,6 +97,7 @@ func (r *Recorder) Receive(d udp.Datagram) {
 	}
 	p.Data = p.Buf.B[:copy(p.Buf.B, d.Data)]
 	s.push(p)
+	signal(s.readable)
 	s.settle()
 }
 

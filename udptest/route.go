@@ -90,14 +90,12 @@ func (h *Host) onLink(to netip.Addr) *Interface { return h.onLinkBy(to, 0) }
 
 func (h *Host) onLinkBy(to netip.Addr, index int) (best *Interface) {
 	bits := -1
-	for _, i := range h.ifaces[1:] {
-		if i.down || index != 0 && i.index != index {
-			continue
-		}
-		for _, p := range i.addrs {
-			if p.Bits() > bits && p.Addr().Is4() == to.Is4() && (p.Bits() == 0 || p.Contains(to)) {
-				best, bits = i, p.Bits()
-			}
+	for i := range h.addrs {
+		switch p := &h.addrs[i]; {
+		case p.iface == h.lo, p.Bits() <= bits, p.Addr().Is4() != to.Is4(), p.Bits() != 0 && !p.Contains(to):
+		case p.iface.down, index != 0 && p.iface.index != index:
+		default:
+			best, bits = p.iface, p.Bits()
 		}
 	}
 	return best
@@ -122,11 +120,9 @@ func (i *Interface) source(to netip.Addr) (src netip.Addr) {
 
 // iface is the interface that has an address.
 func (h *Host) iface(a netip.Addr) *Interface {
-	for _, i := range h.ifaces {
-		for _, p := range i.addrs {
-			if p.Addr() == a {
-				return i
-			}
+	for i := range h.addrs {
+		if h.addrs[i].Addr() == a {
+			return h.addrs[i].iface
 		}
 	}
 	return nil

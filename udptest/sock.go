@@ -251,7 +251,8 @@ func signal(ch chan struct{}) {
 }
 
 // push queues a datagram, or drops it when there is no room, as Linux does: the
-// first always finds room.
+// first always finds room. Serve does not know of it before s.readable is
+// signalled.
 func (s *sock) push(p socket.Packet) (room bool) {
 	s.mu.Lock()
 	if s.shut || s.closed || s.dead {
@@ -272,7 +273,6 @@ func (s *sock) push(p socket.Packet) (room bool) {
 	s.used += cost
 	s.queue = append(s.queue, p)
 	s.mu.Unlock()
-	signal(s.readable)
 	return true
 }
 

@@ -160,6 +160,10 @@ func TestInterfacesComeAndGo(t *testing.T) {
 		require.Equal(t, []string{"hello"}, send())
 
 		eth0.RemoveAddr("10.0.0.2")
+		_, err = on(b).Dial(ctx, "udp", "10.0.0.1:9", q)
+		require.ErrorIs(t, err, syscall.ENETUNREACH, "no route without an address")
+		_, err = on(b).Listen(ctx, "udp4", "10.0.0.2:10", q)
+		require.ErrorIs(t, err, syscall.EADDRNOTAVAIL)
 		require.Empty(t, send(), "no address of the group's family")
 		eth0.AddAddr("10.0.0.3/24")
 		require.Equal(t, []string{"hello"}, send())

@@ -25,10 +25,16 @@ type traced struct {
 
 // note needs the lock.
 func (n *Net) note(now time.Duration, where, what string, p *packet) {
-	t := &n.trace
-	if t.size <= 0 {
-		return
+	if n.trace.size > 0 {
+		n.trace.add(now, where, what, p)
 	}
+}
+
+// add is not inlined: without it, what calls note needs less stack, of which every
+// socket's goroutine has its own.
+//
+//go:noinline
+func (t *trace) add(now time.Duration, where, what string, p *packet) {
 	e := traced{now, where, what, p.src, p.dst, len(p.data), p.refusal}
 	if len(t.events) < t.size {
 		t.events = append(t.events, e)
@@ -88,6 +94,7 @@ func (p *Pipe) Tap(f func(Frame)) (stop func()) {
 	}
 }
 
+//go:noinline
 func (t *tap) see(q *packet, now time.Duration, lost string) {
 	t.f(Frame{Time: t.pipe.net.start.Add(now), Pipe: t.pipe.name, Lost: lost, IP: q.wire()})
 }

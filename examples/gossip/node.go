@@ -236,16 +236,14 @@ func (n *node) send(k kind, number uint32, to, about netip.AddrPort) {
 	}
 	count := min(len(n.rumors), maxUpdates)
 	limit := int(5 + 2*math.Log10(float64(n.members()))) // 5 among few, 13 among 10,000
-	sent := n.rumors[:count]
-	rest := n.rumors[count:]
-	again := make([]rumor, 0, maxUpdates)
-	for _, r := range sent {
+	for i := range count {
+		r := &n.rumors[i]
 		n.buf = appendUpdate(n.buf, r.update)
 		if r.times++; r.times < limit {
-			again = append(again, r)
+			n.rumors = append(n.rumors, *r)
 		}
 	}
-	n.rumors = append(append(n.rumors[:0], rest...), again...)
+	n.rumors = slices.Delete(n.rumors, 0, count)
 	// What is lost is probed again; the socket counts what it could not send.
 	_ = n.conn.SendTo(n.buf, to)
 }
