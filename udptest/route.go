@@ -105,10 +105,10 @@ func (h *Host) onLinkBy(to netip.Addr, index int) (best *Interface) {
 // the link-local one, if there is one.
 func (i *Interface) source(to netip.Addr) (src netip.Addr) {
 	local := to.IsLinkLocalUnicast() || to.IsLinkLocalMulticast()
-	for _, p := range i.addrs {
-		a := p.Addr()
-		switch {
-		case a.Is4() != to.Is4():
+	for k := range i.host.addrs {
+		p := &i.host.addrs[k]
+		switch a := p.Addr(); {
+		case p.iface != i, a.Is4() != to.Is4():
 		case a.Is6() && local == a.IsLinkLocalUnicast():
 			return a
 		case !src.IsValid():
@@ -158,8 +158,9 @@ func (i *Interface) isBroadcast(a netip.Addr) bool {
 	if a == broadcast4 {
 		return true
 	}
-	for _, p := range i.addrs {
-		if !p.Addr().Is4() || p.Bits() > 30 || p.Bits() == 0 || !p.Contains(a) {
+	for k := range i.host.addrs {
+		p := &i.host.addrs[k]
+		if p.iface != i || !p.Addr().Is4() || p.Bits() > 30 || p.Bits() == 0 || !p.Contains(a) {
 			continue
 		}
 		b, host := a.As4(), 32-p.Bits()
