@@ -2,6 +2,7 @@ package udp
 
 import (
 	"net"
+	"net/netip"
 	"sync"
 
 	"github.com/udpkit/udp/internal/buffer"
@@ -80,15 +81,20 @@ func (r *reader) gather(m socket.Message) error {
 
 // gatherMore is gather for what is so like the message before that nothing needs
 // to be checked again. It returns false when it is not.
-func (r *reader) gatherMore(m *socket.Message) (bool, error) {
-	like := *m
-	if peer := r.peer.Load(); peer != nil && !m.To.IsValid() {
-		like.To = *peer
+func (r *reader) gatherMore(b []byte, to netip.AddrPort, from netip.Addr, ecn ECN) bool {
+	o := r.outbox
+	if o == nil || o.ended || r.closed() {
+		return false
 	}
-	if o := r.outbox; o == nil || r.closed() || !o.fits(len(m.Data)) || !o.extend(&like) {
-		return false, nil
+	last := &o.messages[len(o.messages)-1]
+	if peer := r.peer.Load(); peer != nil { // the source is the system's choice
+		if last.To != *peer || to.IsValid() && to != *peer {
+			return false
+		}
+	} else if to != last.To || from != last.From {
+		return false
 	}
-	return true, r.flushLast()
+	return uint8(ecn) == last.ECN && last.IfIndex == 0 && o.append(last, b)
 }
 
 // flushLast sends all when no other datagram of the read comes. The error is that

@@ -24,22 +24,20 @@ func (c *Conn) SendTo(b []byte, to netip.AddrPort) error {
 }
 
 func (c *Conn) sendFrom(b []byte, to netip.AddrPort, from netip.Addr, ecn ECN) error {
-	m := socket.Message{Data: b, To: to, From: from, ECN: uint8(ecn)}
-	more, err := false, error(nil)
-	if c.gathers() {
-		more, err = c.reader.gatherMore(&m)
-	}
-	if !more {
-		if err = c.address(&m); err == nil {
-			err = c.send(m)
-		} else {
-			c.countFailure(err)
+	var err error
+	if c.gathers() && c.reader.gatherMore(b, to, from, ecn) {
+		if err = c.reader.flushLast(); err == nil {
+			return nil
 		}
-	}
-	if err != nil {
 		return c.opError("send", to, err)
 	}
-	return nil
+	m := socket.Message{Data: b, To: to, From: from, ECN: uint8(ecn)}
+	if err = c.address(&m); err == nil {
+		err = c.send(m)
+	} else {
+		c.countFailure(err)
+	}
+	return c.opError("send", to, err)
 }
 
 // SendBatch sends the messages in order, with fewer system calls where the
