@@ -29,6 +29,7 @@ func (r *reader) dispatch() (all bool) {
 			From: p.From, To: p.To, IfIndex: p.IfIndex, ECN: ECN(p.ECN), Time: p.Time,
 			own: p.Own, conn: r.Conn, buf: p.Buf,
 		}
+		r.buf = p.Buf
 		peer := r.peer.Load()
 		why := r.unwanted(p, peer)
 		for more := true; more; {
@@ -66,6 +67,7 @@ func (r *reader) dispatch() (all bool) {
 			r.taken = true // who puts d into a Queue now does it a second time
 		}
 		r.countHandled()
+		r.dropSpare()
 	}
 	return true
 }
@@ -119,6 +121,7 @@ func (r *reader) contain(all *bool) {
 
 // dropRest counts what was read and will not be handled any more.
 func (r *reader) dropRest() {
+	r.dropSpare()
 	for ; r.at < len(r.packets); r.at++ {
 		p := r.packets[r.at]
 		p.Data = p.Data[r.off:]
@@ -129,16 +132,17 @@ func (r *reader) dropRest() {
 }
 
 // take makes the caller, which has been given a datagram, answer for it in the
-// counters, where otherwise it would be Handled once Received returns.
+// counters, where otherwise it would be Handled once Received returns. It is ours
+// when the caller is the socket's goroutine, which may use what belongs to it.
 //
 // It also says whether d may be kept as it lies: when the buffer before was well
 // used, as those of trains are. Then it holds no more memory for a datagram than
 // a short buffer would.
-func (c *Conn) take(d Datagram, keeps bool) (asItLies bool) {
+func (c *Conn) take(d Datagram, keeps bool) (ours, asItLies bool) {
 	r := &c.reader
 	if !c.inCallback() || r.taken {
 		c.stats.handled.Add(-1) // it is counted already
-		return false
+		return false, false
 	}
 	r.taken = true
 	if d.buf != r.shared {
@@ -149,5 +153,27 @@ func (c *Conn) take(d Datagram, keeps bool) (asItLies bool) {
 		r.kept++
 		r.bytes += len(d.Data)
 	}
-	return r.full
+	return d.conn == c && d.buf == r.buf, r.full
+}
+
+// retain is Datagram.Retain for what is ours: it takes a reference for each
+// datagram of the packet at once.
+func (r *reader) retain() {
+	if r.spare == 0 {
+		r.spare = 1
+		if r.at < len(r.packets) && r.packets[r.at].Buf == r.buf { // others follow
+			r.spare = datagrams(&r.packets[r.at])
+		}
+		r.buf.Retain(r.spare)
+	}
+	r.spare--
+}
+
+// dropSpare gives back the references that nobody wanted.
+func (r *reader) dropSpare() {
+	if r.spare > 0 {
+		r.buf.Release(r.spare)
+		r.spare = 0
+	}
+	r.buf = nil
 }

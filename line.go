@@ -21,23 +21,31 @@ const wholeBuffers = 64
 func (l *line) put(c *Conn, d Datagram) {
 	waiting := len(l.ch)
 	full := l.overflow == DropNewest && waiting == cap(l.ch)
-	asItLies := false
+	ours, asItLies := false, false
 	if c != nil {
-		asItLies = c.take(d, !full)
+		ours, asItLies = c.take(d, !full)
 	}
 	if full {
 		d.count(dropQueue)
 		return
 	}
-	d = d.keep(waiting >= l.whole && !asItLies)
+	d = d.keep(waiting >= l.whole && !asItLies, ours)
 	if l.working {
 		d.conn.work.begin() // before a worker can end it
 	}
 	select {
 	case l.ch <- d:
-		l.entered(d)
+		if ours && !l.working {
+			c.reader.handled++
+			c.stats.waited(min(waiting+1, cap(l.ch)))
+		} else {
+			l.entered(d)
+		}
 		return
 	default:
+	}
+	if ours {
+		c.reader.countHandled() // of those before: this may take long
 	}
 	switch l.overflow {
 	case Block:
@@ -105,13 +113,17 @@ func (d Datagram) count(why reason) {
 }
 
 // keep makes d valid after Received: as it lies, or in a shorter buffer.
-func (d Datagram) keep(short bool) Datagram {
+func (d Datagram) keep(short, ours bool) Datagram {
 	if short && d.buf != nil && len(d.buf.B) == buffer.Size && len(d.Data) <= buffer.Size/4 {
 		b := buffer.Of(len(d.Data))
 		n := copy(b.B, d.Data)
 		d.Data, d.buf = b.B[:n:n], b
 		return d
 	}
-	d.Retain()
+	if ours && d.buf != nil {
+		d.conn.reader.retain()
+	} else {
+		d.Retain()
+	}
 	return d
 }

@@ -22,6 +22,8 @@ type reader struct {
 	handled int             // of the packet, not yet in the counters
 	outbox  *outbox         // nil: nothing gathered
 	taken   bool            // a Queue or Workers answer for the datagram in the counters
+	buf     *buffer.Buffer  // that the packet lies in
+	spare   int             // references to it that are nobody's yet
 	shared  *buffer.Buffer  // that the last datagram taken lies in
 	kept    int             // datagrams of it that a Queue or Workers took
 	bytes   int             // in them
