@@ -123,7 +123,7 @@ func TestDocument(t *testing.T) {
 		require.NotZero(t, target.reached, target.What)
 		require.True(t, strings.Contains(text, target.What), target.What)
 	}
-	require.Len(t, r.targets(), 27)
+	require.Len(t, r.targets(), 31)
 
 	d := xml.NewDecoder(strings.NewReader(r.plot()))
 	for {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -80,24 +81,7 @@ func (s *settings) receive(ctx context.Context, c Case) (f Figure, used uint64, 
 	if !ok {
 		return f, 0, fmt.Errorf("no source %q", c.Source)
 	}
-	p, err := s.start(ctx, s.receiver, s.command(c, "receive"), "size", c.Size)
-	if err != nil {
-		return f, 0, err
-	}
-	defer p.kill()
-	at, err := p.line()
-	if err != nil {
-		return f, 0, err
-	}
-	out, err := s.client(ctx, []string{s.bin + "/ref", "send", way}, c, at.Port)
-	if err != nil {
-		return f, 0, err
-	}
-	drops, err := drained(ctx, at.Port)
-	if err != nil {
-		return f, 0, err
-	}
-	in, err := p.stop()
+	in, out, drops, err := s.pair(ctx, c, s.command(c, "receive"), []string{s.bin + "/ref", "send", way})
 	if err != nil {
 		return f, 0, err
 	}
@@ -120,24 +104,7 @@ func (s *settings) receive(ctx context.Context, c Case) (f Figure, used uint64, 
 
 // send measures what a sender gives to the kernel, with a receiver in C.
 func (s *settings) send(ctx context.Context, c Case) (f Figure, used uint64, err error) {
-	p, err := s.start(ctx, s.receiver, []string{s.bin + "/ref", "receive", "spin"}, "size", c.Size)
-	if err != nil {
-		return f, 0, err
-	}
-	defer p.kill()
-	at, err := p.line()
-	if err != nil {
-		return f, 0, err
-	}
-	out, err := s.client(ctx, s.command(c, "send"), c, at.Port)
-	if err != nil {
-		return f, 0, err
-	}
-	drops, err := drained(ctx, at.Port)
-	if err != nil {
-		return f, 0, err
-	}
-	in, err := p.stop()
+	in, out, drops, err := s.pair(ctx, c, []string{s.bin + "/ref", "receive", "spin"}, s.command(c, "send"))
 	if err != nil {
 		return f, 0, err
 	}
@@ -171,24 +138,7 @@ func account(in outcome, drops uint64, out outcome) error {
 
 // echo measures an echo server with a client in C.
 func (s *settings) echo(ctx context.Context, c Case) (f Figure, used uint64, err error) {
-	p, err := s.start(ctx, s.receiver, s.command(c, "echo"), "size", c.Size)
-	if err != nil {
-		return f, 0, err
-	}
-	defer p.kill()
-	at, err := p.line()
-	if err != nil {
-		return f, 0, err
-	}
-	out, err := s.client(ctx, []string{s.bin + "/ref", c.Kind, "-"}, c, at.Port)
-	if err != nil {
-		return f, 0, err
-	}
-	drops, err := drained(ctx, at.Port)
-	if err != nil {
-		return f, 0, err
-	}
-	server, err := p.stop()
+	server, out, drops, err := s.pair(ctx, c, s.command(c, "echo"), []string{s.bin + "/ref", c.Kind, "-"})
 	if err != nil {
 		return f, 0, err
 	}
@@ -212,11 +162,33 @@ func (s *settings) echo(ctx context.Context, c Case) (f Figure, used uint64, err
 	return f, server.CPU + out.CPU, err
 }
 
+// pair runs a server, and a client that ends by itself, and says what the kernel
+// dropped on the server's socket.
+func (s *settings) pair(ctx context.Context, c Case, server, client []string) (in, out outcome, drops uint64, err error) {
+	p, err := s.start(ctx, s.receiver, server, "size", c.Size)
+	if err != nil {
+		return in, out, 0, err
+	}
+	defer p.kill()
+	at, err := p.line()
+	if err != nil {
+		return in, out, 0, err
+	}
+	if out, err = s.client(ctx, client, c, at.Port); err != nil {
+		return in, out, 0, err
+	}
+	if drops, err = drained(ctx, at.Port); err != nil {
+		return in, out, 0, err
+	}
+	in, err = p.stop()
+	return in, out, drops, err
+}
+
 // client runs a program that ends by itself, on the senders' cores.
 func (s *settings) client(ctx context.Context, command []string, c Case, port int) (outcome, error) {
 	args := []any{"size", c.Size, "port", port, "seconds", s.seconds}
 	switch {
-	case c.Who == "c-gso", c.Who == "c-gso-iov":
+	case strings.HasPrefix(c.Who, "c-gso"):
 		args = append(args, "segments", longest) // or what the kernel takes
 	case c.Kind == flood:
 		// No more than 2 MiB, which fits into the sockets' buffers.

@@ -24,14 +24,14 @@ func main() {
 
 // args are what follows ROLE and WAY, as name=value.
 type args struct {
-	size, port, buffer, batch, sockets int
-	seconds, warm                      float64
-	profile                            string
+	size, port, buffer, sockets int
+	seconds, warm               float64
+	profile                     string
 }
 
 func parse(list []string) (args, error) {
-	a := args{size: 64, buffer: 4 << 20, batch: 128, sockets: 10000, seconds: 1, warm: 0.1}
-	ints := map[string]*int{"size": &a.size, "port": &a.port, "buffer": &a.buffer, "batch": &a.batch, "sockets": &a.sockets}
+	a := args{size: 64, buffer: 4 << 20, sockets: 10000, seconds: 1, warm: 0.1}
+	ints := map[string]*int{"size": &a.size, "port": &a.port, "buffer": &a.buffer, "sockets": &a.sockets}
 	floats := map[string]*float64{"seconds": &a.seconds, "warm": &a.warm}
 	for _, arg := range list {
 		name, value, _ := strings.Cut(arg, "=")
