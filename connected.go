@@ -2,13 +2,11 @@ package udp
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"slices"
-	"strconv"
 
-	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
 
@@ -113,7 +111,7 @@ func (c *Conn) Connected() (*ConnectedConn, bool) {
 
 // connect needs connecting, or a socket nobody else knows yet.
 func (c *Conn) connect(peer netip.AddrPort) error {
-	peer = c.named(unmap(peer))
+	peer, err := c.named(unmap(peer))
 	switch a := peer.Addr(); {
 	case c.closed():
 		return net.ErrClosed
@@ -123,6 +121,8 @@ func (c *Conn) connect(peer netip.AddrPort) error {
 		return &net.AddrError{Err: "port 0 can't be connected to", Addr: peer.String()}
 	case !c.family.Has(a):
 		return ErrFamily
+	case err != nil:
+		return err
 	}
 	c.next.Store(&peer)
 	defer c.next.Store(nil)
@@ -135,23 +135,18 @@ func (c *Conn) connect(peer netip.AddrPort) error {
 }
 
 // named gives a zone that is an interface's index the interface's name, as the
-// sender of a datagram has it: the two are compared.
-func (c *Conn) named(peer netip.AddrPort) netip.AddrPort {
-	zone := peer.Addr().Zone()
-	index, err := strconv.Atoi(zone)
-	if zone == "" || err != nil {
-		return peer
+// sender of a datagram has it: the two are compared. Without an interface of its
+// zone an address would be reached by another one.
+func (c *Conn) named(to netip.AddrPort) (netip.AddrPort, error) {
+	zone := to.Addr().Zone()
+	if zone == "" {
+		return to, nil
 	}
-	ifs, err := c.source.Interfaces()
-	if err != nil || slices.ContainsFunc(ifs, func(i socket.Interface) bool { return i.Name == zone }) {
-		return peer
+	name, ok := c.sock.Zone(zone)
+	if !ok {
+		return to, fmt.Errorf("no interface %q: %w", zone, sys.ENODEV)
 	}
-	for _, i := range ifs {
-		if i.Index == index {
-			return netip.AddrPortFrom(peer.Addr().WithZone(i.Name), peer.Port())
-		}
-	}
-	return peer
+	return netip.AddrPortFrom(to.Addr().WithZone(name), to.Port()), nil
 }
 
 // Send sends b to the peer. It is [Conn.SendTo] otherwise; a datagram that the

@@ -230,6 +230,7 @@ func (s *scripted) SetWriteDeadline(time.Time) error { return nil }
 func (s *scripted) MTU(netip.AddrPort) int           { return s.mtu }
 func (s *scripted) Reported() bool                   { return s.reported }
 func (s *scripted) LostReports() uint64              { return 0 }
+func (s *scripted) Zone(zone string) (string, bool)  { return zone, true }
 func (s *scripted) Local() netip.AddrPort            { return here }
 func (s *scripted) Drops() int64                     { return s.drops.Load() }
 func (s *scripted) Info() socket.Info {

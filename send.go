@@ -2,6 +2,7 @@ package udp
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -146,8 +147,10 @@ const (
 // be sent. Nothing here asks the system.
 func (c *Conn) address(m *socket.Message) error {
 	if peer := c.peer.Load(); peer != nil {
-		if m.To.IsValid() && m.To != *peer && unmap(m.To) != *peer {
-			return os.NewSyscallError("sendto", sys.EISCONN)
+		if m.To.IsValid() && m.To != *peer {
+			if to, err := c.named(unmap(m.To)); err != nil || to != *peer {
+				return os.NewSyscallError("sendto", sys.EISCONN)
+			}
 		}
 		m.To, m.From = netip.AddrPort{}, netip.Addr{}
 		return checkSize(len(m.Data), peer.Addr())
@@ -171,6 +174,11 @@ func (c *Conn) address(m *socket.Message) error {
 	}
 	if !c.family.Has(to) {
 		return ErrFamily
+	}
+	if zone := to.Zone(); zone != "" {
+		if _, ok := c.sock.Zone(zone); !ok {
+			return fmt.Errorf("no interface %q: %w", zone, sys.ENODEV)
+		}
 	}
 	return checkSize(len(m.Data), to)
 }

@@ -18,7 +18,6 @@ import (
 // Its methods may be called from any goroutine and from inside callbacks.
 type Conn struct {
 	sock    socket.Socket
-	source  socket.Network
 	handler Handler
 	// function is the handler when it is a HandlerFunc.
 	function HandlerFunc
@@ -145,7 +144,7 @@ func (cfg Config) open(ctx context.Context, network, address string, h Handler) 
 
 func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	c := &Conn{
-		sock: sock, source: cfg.source(), handler: h, cfg: cfg, network: network,
+		sock: sock, handler: h, cfg: cfg, network: network,
 		family:  sock.Info().Family,
 		log:     limitedLog{to: cfg.Logger},
 		closing: make(chan struct{}), done: make(chan struct{}),

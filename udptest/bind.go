@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 )
 
 // Reported implements socket.Socket: reports are no errors of sends here.
@@ -16,6 +17,23 @@ func (s *sock) LostReports() uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return s.lostReports
+}
+
+// Zone implements socket.Socket.
+func (s *sock) Zone(zone string) (string, bool) {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.host.byZone(zone) != nil {
+		return zone, true
+	}
+	index, err := strconv.Atoi(zone)
+	for _, i := range s.host.ifaces {
+		if err == nil && i.index == index {
+			return i.name, true
+		}
+	}
+	return zone, false
 }
 
 // Local implements socket.Socket.

@@ -146,6 +146,9 @@ type Socket interface {
 	MTU(to netip.AddrPort) int
 
 	Local() netip.AddrPort
+	// Zone returns the name of the interface that the zone of an IPv6 address
+	// means, which may be its index, and false when there is none.
+	Zone(zone string) (name string, ok bool)
 	// Connect sets the peer, Disconnect takes it away; both keep the port. When
 	// Connect fails the socket is as it was.
 	Connect(peer netip.AddrPort) error

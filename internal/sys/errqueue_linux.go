@@ -26,8 +26,8 @@ func recvErrQueue(fd int, p, control []byte, name *unix.RawSockaddrInet6) (n, na
 	return int(r), int(h.Namelen), int(h.Controllen), errno
 }
 
-// parseReport reads the control messages of an entry. It returns false when no
-// ICMP message made it.
+// parseReport reads the control messages of an entry; nameOf names a zone. It
+// returns false when no ICMP message made it.
 //
 //	struct sock_extended_err {
 //		__u32 ee_errno;
@@ -36,7 +36,7 @@ func recvErrQueue(fd int, p, control []byte, name *unix.RawSockaddrInet6) (n, na
 //		__u32 ee_info;   // the MTU, of "packet too big"
 //		__u32 ee_data;
 //	}; // struct sockaddr of the offender follows
-func parseReport(control []byte, rep *socket.Report) bool {
+func parseReport(control []byte, rep *socket.Report, nameOf func(uint32) string) bool {
 	for len(control) >= unix.SizeofCmsghdr {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(control)
 		if err != nil {
@@ -57,7 +57,7 @@ func parseReport(control []byte, rep *socket.Report) bool {
 		if errno == unix.EMSGSIZE {
 			rep.MTU = int(binary.NativeEndian.Uint32(data[8:]))
 		}
-		rep.Offender = offender(data[sizeofExtendedErr:])
+		rep.Offender = offender(data[sizeofExtendedErr:], nameOf)
 		return true
 	}
 	return false
@@ -65,7 +65,7 @@ func parseReport(control []byte, rep *socket.Report) bool {
 
 const sizeofExtendedErr = 16
 
-func offender(sa []byte) netip.Addr {
+func offender(sa []byte, nameOf func(uint32) string) netip.Addr {
 	if len(sa) < 2 {
 		return netip.Addr{}
 	}
@@ -75,7 +75,7 @@ func offender(sa []byte) netip.Addr {
 	case family == unix.AF_INET6 && len(sa) >= unix.SizeofSockaddrInet6:
 		a := netip.AddrFrom16([16]byte(sa[8:24])).Unmap()
 		if scope := binary.NativeEndian.Uint32(sa[24:]); scope != 0 && a.Is6() {
-			a = a.WithZone(zoneName(scope))
+			a = a.WithZone(nameOf(scope))
 		}
 		return a
 	}

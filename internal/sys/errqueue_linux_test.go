@@ -3,7 +3,9 @@
 package sys
 
 import (
+	"context"
 	"net/netip"
+	"strconv"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -65,11 +67,13 @@ func TestAnEntryOfTheErrorQueueIsRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got socket.Report
-			require.Equal(t, c.ok, parseReport(c.control, &got))
+			require.Equal(t, c.ok, parseReport(c.control, &got, number))
 			require.Equal(t, c.want, got)
 		})
 	}
 }
+
+func number(index uint32) string { return strconv.FormatUint(uint64(index), 10) }
 
 func FuzzParseReport(f *testing.F) {
 	ee := unix.SockExtendedErr{Errno: uint32(unix.EMSGSIZE), Origin: unix.SO_EE_ORIGIN_ICMP6, Type: 2, Info: 1280}
@@ -77,7 +81,7 @@ func FuzzParseReport(f *testing.F) {
 	f.Add(entry(unix.IPPROTO_IP, unix.IP_RECVERR, ee, sockaddr4("192.0.2.1")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var r socket.Report
-		if !parseReport(b, &r) {
+		if !parseReport(b, &r, number) {
 			return
 		}
 		if r.Err == nil || r.Offender.Is4In6() {
@@ -90,11 +94,14 @@ func FuzzSockaddr(f *testing.F) {
 	f.Add(sockaddr4("192.0.2.1"))
 	f.Add(sockaddr6("::ffff:192.0.2.1", 0))
 	f.Add(sockaddr6("fe80::1", 7))
+	s, err := Kernel{}.Open(context.Background(), "udp6", netip.MustParseAddrPort("[::1]:0"), socket.Options{})
+	if err != nil {
+		f.Skip(err)
+	}
+	defer s.Close()
+	z := s.(*Conn)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var (
-			sa unix.RawSockaddrInet6
-			z  zoneCache
-		)
+		var sa unix.RawSockaddrInet6
 		n := copy(unsafe.Slice((*byte)(unsafe.Pointer(&sa)), unsafe.Sizeof(sa)), b)
 		a := z.addrPort(&sa, n)
 		if !a.Addr().IsValid() {
@@ -105,14 +112,16 @@ func FuzzSockaddr(f *testing.F) {
 		}
 		// What is read can be written, and is read again as the same.
 		var again unix.RawSockaddrInet6
-		if back := z.addrPort(&again, int(z.put(&again, a, true))); a.Addr().Is6() && back != a {
+		if back := z.addrPort(&again, int(z.putAddr(&again, a, true))); a.Addr().Is6() && back != a {
 			t.Fatalf("%v was read, written and read as %v", a, back)
 		}
 	})
 }
 
 func TestAMissingInterfaceIsAskedForAgain(t *testing.T) {
-	var z zoneCache
-	require.Zero(t, z.indexOf("nosuch9"))
-	require.NotEqual(t, "nosuch9", z.zones[0].name)
+	c := open(t, "udp4", "127.0.0.1:0", socket.Options{})
+	require.Zero(t, c.indexOf("nosuch9"))
+	for i := range c.zones.known {
+		require.Nil(t, c.zones.known[i].Load())
+	}
 }

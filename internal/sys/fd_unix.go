@@ -95,7 +95,7 @@ func inet6(fd int) bool {
 func getsockname(rc syscall.RawConn) (a netip.AddrPort, err error) {
 	err = onFD(rc, func(fd int) error {
 		sa, err := unix.Getsockname(fd)
-		a = fromSockaddr(sa)
+		a = fromSockaddr(fd, sa)
 		return sysErr("getsockname", err)
 	})
 	return a, err
@@ -107,7 +107,7 @@ func getpeername(rc syscall.RawConn) (a netip.AddrPort, err error) {
 		if err != nil {
 			return sysErr("getpeername", err)
 		}
-		if a = fromSockaddr(sa); a.Port() == 0 {
+		if a = fromSockaddr(fd, sa); a.Port() == 0 {
 			a = netip.AddrPort{}
 		}
 		return nil
@@ -117,38 +117,38 @@ func getpeername(rc syscall.RawConn) (a netip.AddrPort, err error) {
 
 func connect(rc syscall.RawConn, peer netip.AddrPort, _ socket.Family) error {
 	return onFD(rc, func(fd int) error {
-		return sysErr("connect", unix.Connect(fd, toSockaddr(peer, inet6(fd))))
+		return sysErr("connect", unix.Connect(fd, toSockaddr(fd, peer, inet6(fd))))
 	})
 }
 
 func bind(rc syscall.RawConn, local netip.AddrPort, _ socket.Family) error {
 	return onFD(rc, func(fd int) error {
-		return sysErr("bind", unix.Bind(fd, toSockaddr(local, inet6(fd))))
+		return sysErr("bind", unix.Bind(fd, toSockaddr(fd, local, inet6(fd))))
 	})
 }
 
-func fromSockaddr(sa unix.Sockaddr) netip.AddrPort {
+func fromSockaddr(fd int, sa unix.Sockaddr) netip.AddrPort {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
 	case *unix.SockaddrInet6:
 		a := netip.AddrFrom16(sa.Addr)
 		if sa.ZoneId != 0 {
-			a = a.WithZone(zoneName(sa.ZoneId))
+			a = a.WithZone(zoneName(uintptr(fd), sa.ZoneId))
 		}
 		return netip.AddrPortFrom(a, uint16(sa.Port))
 	}
 	return netip.AddrPort{}
 }
 
-func toSockaddr(a netip.AddrPort, v6 bool) unix.Sockaddr {
+func toSockaddr(fd int, a netip.AddrPort, v6 bool) unix.Sockaddr {
 	if !v6 {
 		return &unix.SockaddrInet4{Addr: a.Addr().Unmap().As4(), Port: int(a.Port())}
 	}
 	if a.Addr() == netip.IPv4Unspecified() {
 		return &unix.SockaddrInet6{Port: int(a.Port())} // net listens to both families for it
 	}
-	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: zoneIndex(a.Addr().Zone())}
+	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: zoneIndex(uintptr(fd), a.Addr().Zone())}
 }
 
 // Discard implements socket.Socket.

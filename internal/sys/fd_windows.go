@@ -153,7 +153,7 @@ func fromSockaddr(sa windows.Sockaddr) netip.AddrPort {
 	case *windows.SockaddrInet6:
 		a := netip.AddrFrom16(sa.Addr)
 		if sa.ZoneId != 0 {
-			a = a.WithZone(zoneName(sa.ZoneId))
+			a = a.WithZone(zoneName(0, sa.ZoneId))
 		}
 		return netip.AddrPortFrom(a, uint16(sa.Port))
 	}
@@ -167,7 +167,7 @@ func toSockaddr(a netip.AddrPort, v6 bool) windows.Sockaddr {
 	if a.Addr() == netip.IPv4Unspecified() {
 		return &windows.SockaddrInet6{Port: int(a.Port())}
 	}
-	return &windows.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: zoneIndex(a.Addr().Zone())}
+	return &windows.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: zoneIndex(0, a.Addr().Zone())}
 }
 
 // Discard implements socket.Socket. There is no read here that does not wait.

@@ -20,28 +20,26 @@ func dontFragment(rc syscall.RawConn) error {
 }
 
 // MTU implements socket.Socket. Only a connected socket can ask (ip(7), IP_MTU),
-// so another one is connected to ask for an unconnected one.
+// so another one of the same network namespace is connected to ask for an
+// unconnected one.
 func (c *Conn) MTU(to netip.AddrPort) (mtu int) {
 	if !to.IsValid() {
 		_ = onFD(c.rc, func(fd int) error {
 			peer, err := unix.Getpeername(fd)
 			if err == nil {
-				mtu = pathMTU(fd, fromSockaddr(peer).Addr().Unmap().Is6())
+				mtu = pathMTU(fd, fromSockaddr(fd, peer).Addr().Unmap().Is6())
 			}
 			return err
 		})
 		return mtu
 	}
-	v6, family := to.Addr().Is6(), unix.AF_INET
-	if v6 {
-		family = unix.AF_INET6
-	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	v6 := to.Addr().Is6()
+	fd, err := c.beside(v6)
 	if err != nil {
 		return 0
 	}
 	defer unix.Close(fd)
-	if unix.Connect(fd, toSockaddr(to, v6)) != nil {
+	if unix.Connect(fd, toSockaddr(fd, to, v6)) != nil {
 		return 0
 	}
 	return pathMTU(fd, v6)

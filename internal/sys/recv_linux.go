@@ -29,8 +29,7 @@ type receiver struct {
 	sink    socket.Sink
 	slots   int
 	batch   *batch // nil while waiting: an idle socket holds no buffers
-	zones   zoneCache
-	reports bool // the error queue is to be looked at
+	reports bool   // the error queue is to be looked at
 	// draining: a Wake is no reason to leave what is queued.
 	draining bool
 	owed     int  // reports that waited when draining began
@@ -201,7 +200,7 @@ func (r *receiver) dispatch(n int) bool {
 		}
 		b.packets[i] = socket.Packet{
 			Data: b.bufs[i].B[:h.n], Buf: b.bufs[i], Segment: m.Segment,
-			From: r.zones.addrPort(&b.names[i], int(h.hdr.Namelen)),
+			From: r.conn.addrPort(&b.names[i], int(h.hdr.Namelen)),
 			To:   m.To, Own: m.Own, IfIndex: m.IfIndex, ECN: m.ECN, Time: m.Time,
 			Truncated: h.hdr.Flags&unix.MSG_TRUNC != 0,
 		}

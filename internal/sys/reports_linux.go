@@ -22,7 +22,6 @@ import (
 // by whoever meets the error of an entry, senders too.
 type reportQueue struct {
 	taking sync.Mutex // held while the error queue is emptied, so that the order stays
-	zones  zoneCache  // of who is taking
 
 	mu       sync.Mutex // guards what follows; nobody makes a system call with it
 	waiting  []socket.Report
@@ -45,10 +44,10 @@ const (
 
 // take empties the error queue. It returns true when the reader has to be woken
 // for what there is.
-func (q *reportQueue) take(fd int) (wake bool) {
+func (q *reportQueue) take(c *Conn, fd int) (wake bool) {
 	q.taking.Lock()
 	defer q.taking.Unlock()
-	all := q.takeAll(fd)
+	all := q.takeAll(c, fd)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return !all || !q.attended && q.left() > 0
@@ -57,7 +56,7 @@ func (q *reportQueue) take(fd int) (wake bool) {
 // attend is take for the reader, unless a sender is about that, who wakes the
 // reader for what comes after pop has found nothing: a reader that waited for
 // every datagram's sender would take turns with it, each time asleep.
-func (q *reportQueue) attend(fd int) (all bool) {
+func (q *reportQueue) attend(c *Conn, fd int) (all bool) {
 	q.mu.Lock()
 	q.attended = true
 	q.mu.Unlock()
@@ -65,11 +64,11 @@ func (q *reportQueue) attend(fd int) (all bool) {
 		return true
 	}
 	defer q.taking.Unlock()
-	return q.takeAll(fd)
+	return q.takeAll(c, fd)
 }
 
 // takeAll needs taking.
-func (q *reportQueue) takeAll(fd int) (all bool) {
+func (q *reportQueue) takeAll(c *Conn, fd int) (all bool) {
 	var (
 		name    unix.RawSockaddrInet6
 		control [cmsg.Space]byte
@@ -85,8 +84,8 @@ func (q *reportQueue) takeAll(fd int) (all bool) {
 			return true // EAGAIN; any other is the socket's, and the next read tells it
 		}
 		var rep socket.Report
-		if parseReport(control[:oobn], &rep) { // else made by this host itself: the send has told
-			rep.Peer = q.zones.addrPort(&name, from)
+		if parseReport(control[:oobn], &rep, c.nameOf) { // else made by this host itself: the send has told
+			rep.Peer = c.addrPort(&name, from)
 			q.push(rep, b.B[:n])
 		}
 	}
@@ -131,7 +130,7 @@ func (q *reportQueue) pop() (rep socket.Report, ok bool) {
 }
 
 // close counts those that the Sink will not be told any more.
-func (q *reportQueue) close(fd int) {
+func (q *reportQueue) close(c *Conn, fd int) {
 	q.mu.Lock()
 	q.closed = true
 	q.lost += uint64(q.left())
@@ -139,7 +138,7 @@ func (q *reportQueue) close(fd int) {
 	q.mu.Unlock()
 	q.taking.Lock()
 	defer q.taking.Unlock()
-	for !q.takeAll(fd) {
+	for !q.takeAll(c, fd) {
 	}
 }
 
@@ -163,7 +162,7 @@ func (c *Conn) LostReports() uint64 {
 // closeReports is for Close, while there still is a descriptor.
 func (c *Conn) closeReports() {
 	if c.info.ErrorQueue {
-		_ = onFD(c.rc, func(fd int) error { c.path.queue.close(fd); return nil })
+		_ = onFD(c.rc, func(fd int) error { c.path.queue.close(c, fd); return nil })
 	}
 }
 
@@ -174,7 +173,7 @@ func (c *Conn) errorTaken() {
 		return
 	}
 	wake := false
-	_ = onFD(c.rc, func(fd int) error { wake = c.path.queue.take(fd); return nil })
+	_ = onFD(c.rc, func(fd int) error { wake = c.path.queue.take(c, fd); return nil })
 	if wake {
 		c.lookAtReports()
 	}
@@ -192,7 +191,7 @@ const reportsAtOnce = 16
 // tellReports tells the Sink. r.reports stays set while there may be more.
 func (r *receiver) tellReports(fd int) {
 	q := &r.conn.path.queue
-	all := q.attend(fd)
+	all := q.attend(r.conn, fd)
 	for range reportsAtOnce {
 		rep, ok := q.pop()
 		if !ok {

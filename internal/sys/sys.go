@@ -44,6 +44,7 @@ type Conn struct {
 	changing sync.Mutex // one change of the peer at a time
 	out      outgoing   // the interface of what goes to groups
 	spill    spill      // memberships that the socket has no room for
+	zones    zoneCache
 
 	counting sync.Mutex // guards what follows
 	counted  uint32     // the system's drop counter when last asked
@@ -249,6 +250,7 @@ func (c *Conn) Connect(peer netip.AddrPort) error {
 		}
 		return err
 	}
+	c.connectTo(peer.Addr().Zone())
 	return c.peerChanged(peer)
 }
 
@@ -259,6 +261,7 @@ func (c *Conn) Disconnect() error {
 	if err := c.disconnect(); err != nil {
 		return err
 	}
+	c.connectTo("")
 	return c.peerChanged(netip.AddrPort{})
 }
 

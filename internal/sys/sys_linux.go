@@ -185,7 +185,7 @@ func (c *Conn) drain(r *receiver) error {
 		if err := refuseAll(fd); err != nil || !c.path.reports.Load() {
 			return err
 		}
-		c.path.queue.attend(fd)
+		c.path.queue.attend(c, fd)
 		r.owed = c.path.queue.count()
 		return nil
 	})

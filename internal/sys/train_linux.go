@@ -34,7 +34,6 @@ type sender struct {
 	pieces  [maxTrains]int // iovecs of each
 	iovs    []unix.Iovec
 	used    int // of iovs, at most, since it came from the pool
-	zones   zoneCache
 	trains  int // that are set up
 	sent    int // that the kernel took
 	errno   syscall.Errno
@@ -147,7 +146,7 @@ func (s *sender) add(m *socket.Message, n, size, start int) {
 	*h = unix.Msghdr{}
 	if m.To.IsValid() {
 		h.Name = (*byte)(unsafe.Pointer(&s.names[i]))
-		h.Namelen = s.zones.put(&s.names[i], m.To, s.conn.path.inet6)
+		h.Namelen = s.conn.putAddr(&s.names[i], m.To, s.conn.path.inet6)
 	}
 	b := s.control[i][:0]
 	if m.IfIndex != 0 {

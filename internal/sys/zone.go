@@ -1,3 +1,5 @@
+//go:build !linux
+
 package sys
 
 import (
@@ -8,14 +10,14 @@ import (
 // zoneName and zoneIndex turn the zone of an IPv6 address (RFC 4007) between the
 // index that the system has and the name that netip has. An interface that there
 // is not keeps its number.
-func zoneName(index uint32) string {
+func zoneName(_ uintptr, index uint32) string {
 	if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
 		return ifi.Name
 	}
 	return strconv.FormatUint(uint64(index), 10)
 }
 
-func zoneIndex(zone string) uint32 {
+func zoneIndex(_ uintptr, zone string) uint32 {
 	if zone == "" {
 		return 0
 	}

@@ -1,0 +1,178 @@
+package udp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/netns"
+)
+
+// namesZones says whether the socket itself names zones. The portable path has
+// package net do that, which asks the namespace of the thread that it runs on.
+func namesZones(c *udp.Conn) bool { return c.Info().Batch > 1 }
+
+// zoned is a socket in a namespace that none of the test's threads is in, with a
+// peer that answers on the other end of the cable called left.
+func zoned(t *testing.T, h udp.Handler) (here *netns.NS, c *udp.Conn, peer netip.AddrPort) {
+	t.Helper()
+	here, there := netns.New(t), netns.New(t)
+	netns.Veth(t, here, "left", there, "right")
+	here.Addr("left", "fe80::1/64")
+	there.Addr("right", "fe80::2/64")
+	var server *udp.Conn
+	var err error
+	there.Do(func() {
+		server, err = udp.Listen(t.Context(), "udp6", "[::]:0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			d.Reply(d.Data)
+		}))
+	})
+	require.NoError(t, err)
+	books(t, server)
+	here.Do(func() { c, err = udp.Config{PeerErrors: true}.Listen(context.Background(), "udp6", "[::]:0", h) })
+	if err != nil {
+		here.Do(func() { c, err = udp.Listen(context.Background(), "udp6", "[::]:0", h) })
+	}
+	require.NoError(t, err)
+	books(t, c)
+	return here, c, netip.AddrPortFrom(netip.MustParseAddr("fe80::2%left"), server.LocalAddrPort().Port())
+}
+
+// The zone of an address is an interface of the socket's network namespace,
+// whichever one the calling thread is in: there the name may be another
+// interface's, and the index may have another name.
+func TestZonesAreOfTheSocketsNamespace(t *testing.T) {
+	netns.Run(t, func() {
+		q := udp.NewQueue(10, udp.Block)
+		here, c, peer := zoned(t, q)
+		elsewhere := netns.New(t)
+		netns.Veth(t, elsewhere, "decoy", elsewhere, "end")
+		netns.Veth(t, elsewhere, "left", elsewhere, "end2")
+		index := here.Interface("left").Index
+		require.Equal(t, index, elsewhere.Interface("decoy").Index)
+		require.NotEqual(t, index, elsewhere.Interface("left").Index)
+
+		answered := func(from netip.AddrPort) {
+			t.Helper()
+			d := next(t, q.Datagrams())
+			require.Equal(t, from, d.From)
+			d.Release()
+		}
+		byIndex := netip.AddrPortFrom(peer.Addr().WithZone(fmt.Sprint(index)), peer.Port())
+		if namesZones(c) {
+			for _, to := range []netip.AddrPort{peer, byIndex} {
+				var err error
+				elsewhere.Do(func() { err = c.SendTo([]byte("one"), to) })
+				require.NoError(t, err)
+				answered(peer)
+				elsewhere.Do(func() { _, err = c.SendBatch([]udp.Message{{Data: []byte("a"), To: to}, {Data: []byte("b"), To: to}}) })
+				require.NoError(t, err)
+				answered(peer)
+				answered(peer)
+			}
+			dead := netip.AddrPortFrom(peer.Addr(), peer.Port()^1)
+			require.NoError(t, c.SendTo([]byte("x"), dead))
+			r := next(t, q.Refusals())
+			require.Equal(t, dead, r.Peer)
+			require.Equal(t, peer.Addr(), r.Offender)
+		}
+		for _, to := range []netip.AddrPort{peer, byIndex} {
+			var cc *udp.ConnectedConn
+			var err error
+			elsewhere.Do(func() { cc, err = c.Connect(to) })
+			require.NoError(t, err)
+			require.Equal(t, peer, cc.RemoteAddrPort())
+			require.Equal(t, "fe80::1%left", cc.LocalAddrPort().Addr().String())
+			require.NoError(t, cc.Send([]byte("connected")))
+			require.NoError(t, cc.SendTo([]byte("connected"), to))
+			if namesZones(c) {
+				answered(peer)
+				answered(peer)
+			}
+			_, err = cc.Disconnect()
+			require.NoError(t, err)
+		}
+	})
+}
+
+// An interface that is renamed has its new name soon, and a peer that a socket is
+// connected to does not become a stranger by that.
+func TestAnInterfaceIsRenamed(t *testing.T) {
+	netns.Run(t, func() {
+		q := udp.NewQueue(10, udp.DropOldest)
+		here, c, before := zoned(t, q)
+		if !namesZones(c) {
+			t.Skip("package net remembers names for a minute")
+		}
+		var connected *udp.ConnectedConn
+		answers := newRecorder()
+		var err error
+		here.Do(func() { connected, err = udp.Dial(context.Background(), "udp6", before.String(), answers) })
+		require.NoError(t, err)
+		books(t, connected)
+		answers.next(t, "Started")
+		require.NoError(t, connected.Send([]byte("x")))
+		require.Equal(t, before, answers.next(t, "Received").d.From)
+		require.NoError(t, c.SendTo([]byte("x"), before))
+		require.Equal(t, before, next(t, q.Datagrams()).From)
+
+		here.IP("link set left down")
+		here.IP("link set left name uplink")
+		here.IP("link set uplink up")
+		here.AwaitRunning("uplink")
+		here.Addr("uplink", "fe80::1/64")
+
+		after := netip.AddrPortFrom(before.Addr().WithZone("uplink"), before.Port())
+		require.NoError(t, c.SendTo([]byte("x"), after), "the new name is known at once")
+		require.Equal(t, after, next(t, q.Datagrams()).From)
+		require.Eventually(t, func() bool { err = c.SendTo([]byte("x"), before); return err != nil }, patience, time.Millisecond,
+			"the old name is not believed for long")
+		require.ErrorIs(t, err, syscall.ENODEV, "and nothing leaves by another interface")
+		require.Equal(t, udp.SendFailures{Unreachable: 1}, c.Stats().SendFailed)
+		_, err = c.Connect(before)
+		require.ErrorIs(t, err, syscall.ENODEV)
+		require.NoError(t, connected.Send([]byte("x")))
+		require.Equal(t, before, answers.next(t, "Received").d.From, "the peer is who it was")
+		require.Zero(t, connected.Stats().Dropped)
+	})
+}
+
+// What the path carries is asked in the socket's network namespace too.
+func TestTheMTUIsOfTheSocketsNamespace(t *testing.T) {
+	for _, connected := range []bool{true, false} {
+		name := map[bool]string{true: "connected", false: "unconnected"}[connected]
+		t.Run(name, func(t *testing.T) {
+			netns.Run(t, func() {
+				here, elsewhere := netns.New(t), netns.New(t)
+				for ns, mtu := range map[*netns.NS]string{here: "1300", elsewhere: "1400"} {
+					netns.Veth(t, ns, "left", ns, "right")
+					ns.IP("link set left mtu " + mtu)
+					ns.Addr("left", "192.0.2.1/24")
+				}
+				peer := netip.MustParseAddrPort("192.0.2.2:9")
+				var c *udp.Conn
+				var err error
+				here.Do(func() {
+					c, err = udp.Config{DontFragment: true}.Listen(context.Background(), "udp4", ":0", udp.BaseHandler{})
+				})
+				require.NoError(t, err)
+				books(t, c)
+				if connected {
+					_, err = c.Connect(peer)
+					require.NoError(t, err)
+				}
+				elsewhere.Do(func() { err = c.SendTo(make([]byte, 1350), peer) })
+				size, ok := errors.AsType[*udp.SizeError](err)
+				require.True(t, ok, "%v", err)
+				require.Equal(t, udp.SizeError{Size: 1350, Max: 1300 - 28, MTU: 1300}, *size)
+			})
+		})
+	}
+}
