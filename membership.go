@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -48,6 +49,8 @@ type registry struct {
 	mu      sync.Mutex
 	stopped bool
 	wishes  []*wish // in the order of joining
+	joined  uint64  // wishes so far
+	refused int     // wishes that an interface has refused
 	byGroup map[netip.Addr][]*wish
 	out     outgoing
 }
@@ -57,11 +60,13 @@ type membershipKey struct{ group, source netip.Addr }
 // wish is a membership that was asked for. All and named exclude each other.
 type wish struct {
 	membershipKey
+	number  uint64 // in the order of joining
 	all     bool
 	except  []string // names of interfaces left, when all
 	named   []ifRef  // when not all
 	blocked []netip.Addr
 	on      []hold
+	refused bool // by an interface at least
 }
 
 // ifRef names an interface. It is the one of the index and generation for as
@@ -104,6 +109,7 @@ func (r *registry) join(key membershipKey, zone string, ifs []*net.Interface) er
 	if err != nil {
 		return err
 	}
+	now := newCensus(known)
 	w := r.find(key)
 	fresh := w == nil
 	if fresh {
@@ -112,14 +118,14 @@ func (r *registry) join(key membershipKey, zone string, ifs []*net.Interface) er
 	}
 	before := *w
 	w.add(refs)
-	r.fulfil(w, known)
+	r.fulfil(w, now)
 	if err := w.failure(refs); err != nil {
 		// What was not wished before is not wished now.
 		w.all, w.except, w.named = before.all, before.except, before.named
 		if fresh {
 			r.remove(w)
 		} else {
-			r.fulfil(w, known)
+			r.fulfil(w, now)
 		}
 		return err
 	}
@@ -154,12 +160,13 @@ func (r *registry) leave(key membershipKey, zone string, ifs []*net.Interface) e
 	if left == 0 {
 		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
 	}
+	r.noteRefused(w, slices.ContainsFunc(w.on, hold.refused))
 	w.forget(refs)
 	if len(refs) == 0 || len(w.on) == 0 {
 		r.remove(w)
 	}
 	r.filter.update(key.group, r.byGroup[key.group])
-	r.retryRefused(known) // there is room for others now
+	r.retryRefused(newCensus(known)) // there is room for others now
 	return errors.Join(errs...)
 }
 
@@ -284,14 +291,18 @@ func (r *registry) find(key membershipKey) *wish {
 }
 
 func (r *registry) add(w *wish) {
+	r.joined++
+	w.number = r.joined
 	r.wishes = append(r.wishes, w)
 	r.byGroup[w.group] = append(r.byGroup[w.group], w)
 }
 
 func (r *registry) remove(w *wish) {
-	is := func(x *wish) bool { return x == w }
-	r.wishes = slices.DeleteFunc(r.wishes, is)
-	if r.byGroup[w.group] = slices.DeleteFunc(r.byGroup[w.group], is); len(r.byGroup[w.group]) == 0 {
+	if at, ok := slices.BinarySearchFunc(r.wishes, w.number, func(x *wish, n uint64) int { return cmp.Compare(x.number, n) }); ok {
+		r.wishes = slices.Delete(r.wishes, at, at+1)
+	}
+	r.noteRefused(w, false)
+	if r.byGroup[w.group] = slices.DeleteFunc(r.byGroup[w.group], func(x *wish) bool { return x == w }); len(r.byGroup[w.group]) == 0 {
 		delete(r.byGroup, w.group)
 	}
 }

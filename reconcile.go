@@ -8,6 +8,26 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
+// census is the interfaces there are at one time, and what follows for wishes.
+type census struct {
+	known  []socket.Interface
+	exists map[[2]uint64]bool // by index and generation
+	all    [2][]target        // of a wish for all interfaces, by family; nil: not needed yet
+}
+
+func newCensus(known []socket.Interface) *census { return &census{known: known} }
+
+// has says whether an interface is still there.
+func (c *census) has(ref ifRef) bool {
+	if c.exists == nil {
+		c.exists = make(map[[2]uint64]bool, len(c.known))
+		for i := range c.known {
+			c.exists[[2]uint64{uint64(c.known[i].Index), c.known[i].Generation}] = true
+		}
+	}
+	return c.exists[[2]uint64{uint64(ref.index), ref.generation}]
+}
+
 // settle brings everything in line with the interfaces there are now. It
 // returns false when something was refused that may be granted later.
 func (r *registry) settle(known []socket.Interface) (all bool) {
@@ -16,18 +36,17 @@ func (r *registry) settle(known []socket.Interface) (all bool) {
 	if r.stopped {
 		return true
 	}
-	all = true
+	now := newCensus(known)
 	// First of all what is over: it counts against the system's limits.
 	for _, w := range r.wishes {
-		r.dropGone(w, known)
+		r.dropGone(w, now)
 	}
 	for _, w := range r.wishes {
-		if r.fulfil(w, known) {
+		if r.fulfil(w, now) {
 			r.tell(w)
 		}
-		all = all && !slices.ContainsFunc(w.on, hold.refused)
 	}
-	return r.restoreOut(known) && all
+	return r.restoreOut(known) && r.refused == 0
 }
 
 // tell lets the user know what has become of a wish.
@@ -48,10 +67,24 @@ func (h hold) refused() bool {
 	return h.err != nil && !waits
 }
 
+// noteRefused counts the wishes with an interface that has refused.
+func (r *registry) noteRefused(w *wish, refused bool) {
+	switch {
+	case refused && !w.refused:
+		r.refused++
+	case !refused && w.refused:
+		r.refused--
+	}
+	w.refused = refused
+}
+
 // retryRefused tries again what an interface has refused.
-func (r *registry) retryRefused(known []socket.Interface) {
+func (r *registry) retryRefused(now *census) {
+	if r.refused == 0 {
+		return
+	}
 	for _, w := range r.wishes {
-		if slices.ContainsFunc(w.on, hold.refused) && r.fulfil(w, known) {
+		if w.refused && r.fulfil(w, now) {
 			r.tell(w)
 		}
 	}
@@ -66,17 +99,30 @@ type target struct {
 
 // fulfil brings what holds in line with a wish and the interfaces there are. It
 // says whether the user sees a difference.
-func (r *registry) fulfil(w *wish, known []socket.Interface) (changed bool) {
-	targets := r.targets(w, known)
+func (r *registry) fulfil(w *wish, now *census) (changed bool) {
+	targets := r.targets(w, now)
+	if w.settled(targets) {
+		return false
+	}
 	before := w.on
 	// Leaving comes first: an interface that was created anew can have the index
 	// that the old one had.
-	kept := map[ifRef]hold{}
+	kept := make([]bool, len(targets))
+	next := 0
 	for _, h := range before {
-		i := slices.IndexFunc(targets, func(t target) bool { return t.err == nil && t.same(h.ifRef) })
-		switch {
-		case i < 0:
+		// Both are in the order of the interfaces, so the next is most often the one.
+		i := slices.IndexFunc(targets[next:], func(t target) bool { return t.err == nil && t.same(h.ifRef) })
+		if i >= 0 {
+			i += next
+		} else {
+			i = slices.IndexFunc(targets[:next], func(t target) bool { return t.err == nil && t.same(h.ifRef) })
+		}
+		if i < 0 {
 			r.leaveOn(w, h)
+			continue
+		}
+		next = i + 1
+		switch {
 		case h.err != nil:
 		case targets[i].running && !h.running:
 			// The cable may lead to another switch now. Leaving and joining makes the
@@ -84,21 +130,37 @@ func (r *registry) fulfil(w *wish, known []socket.Interface) (changed bool) {
 			// learn it from its next query only (RFC 3376, 8.2: up to 125 s later).
 			r.leaveOn(w, h)
 		default:
-			kept[targets[i].ifRef] = h
+			kept[i] = true
 		}
 	}
 	w.on = make([]hold, 0, len(targets))
-	for _, t := range targets {
+	for i, t := range targets {
 		h := hold{ifRef: t.ifRef, err: t.err, running: t.running}
-		if _, ok := kept[t.ifRef]; !ok && t.err == nil {
+		if !kept[i] && t.err == nil {
 			h.err = r.joinOn(w, t.index)
 		}
 		w.on = append(w.on, h)
 	}
+	r.noteRefused(w, slices.ContainsFunc(w.on, hold.refused))
 	r.filter.update(w.group, r.byGroup[w.group])
 	return !slices.EqualFunc(before, w.on, func(a, b hold) bool {
 		return a.ifRef == b.ifRef && (a.err == nil) == (b.err == nil) && (a.err == nil || a.err.Error() == b.err.Error())
 	})
+}
+
+// settled says whether a wish holds on all its targets, and nowhere else, so that
+// nothing is to be done.
+func (w *wish) settled(targets []target) bool {
+	if len(w.on) != len(targets) {
+		return false
+	}
+	for i := range targets {
+		h, t := &w.on[i], &targets[i]
+		if h.err != nil || t.err != nil || h.ifRef != t.ifRef || t.running != h.running {
+			return false
+		}
+	}
+	return true
 }
 
 // same is is, for references that are both up to date.
@@ -107,10 +169,10 @@ func (i ifRef) same(other ifRef) bool {
 }
 
 // dropGone leaves where the interface is no longer what it was.
-func (r *registry) dropGone(w *wish, known []socket.Interface) {
+func (r *registry) dropGone(w *wish, now *census) {
 	for i := range w.on {
 		h := &w.on[i]
-		if h.err == nil && find(known, func(k *socket.Interface) bool { return h.same(refOf(k)) }) == nil {
+		if h.err == nil && !now.has(h.ifRef) {
 			r.leaveOn(w, *h)
 			h.err = errGone
 		}
@@ -136,8 +198,10 @@ func (r *registry) leaveOn(w *wish, h hold) error {
 	return r.conn.sock.Leave(w.group, w.source, h.index)
 }
 
-// targets are the interfaces that a wish is about, each once.
-func (r *registry) targets(w *wish, known []socket.Interface) (ts []target) {
+// targets are the interfaces that a wish is about, each once; they are not to be
+// changed.
+func (r *registry) targets(w *wish, now *census) (ts []target) {
+	known := now.known
 	if !w.all {
 		for i := range w.named {
 			t := resolve(&w.named[i], known)
@@ -147,6 +211,21 @@ func (r *registry) targets(w *wish, known []socket.Interface) (ts []target) {
 		}
 		return ts
 	}
+	if len(w.except) > 0 {
+		return r.fitting(w, known)
+	}
+	family := 0
+	if w.group.Is6() {
+		family = 1
+	}
+	if now.all[family] == nil {
+		now.all[family] = r.fitting(w, known)
+	}
+	return now.all[family]
+}
+
+// fitting are the interfaces of a wish for all.
+func (r *registry) fitting(w *wish, known []socket.Interface) (ts []target) {
 	fits := func(k *socket.Interface) bool {
 		if slices.Contains(w.except, k.Name) || k.Flags&net.FlagUp == 0 {
 			return false

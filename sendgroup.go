@@ -100,7 +100,7 @@ func (r *registry) outlets(group netip.Addr, zone string, ifs []*net.Interface) 
 		add(resolve(&refs[i], known))
 	}
 	if len(refs) == 0 {
-		ts = r.targets(&wish{membershipKey: membershipKey{group: group}, all: true}, known)
+		ts = r.targets(&wish{membershipKey: membershipKey{group: group}, all: true}, newCensus(known))
 	}
 	return ts, nil
 }
