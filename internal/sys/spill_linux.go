@@ -24,10 +24,11 @@ import (
 type spill struct {
 	mu      sync.Mutex
 	closed  bool
-	on      bool          // IP_MULTICAST_ALL is
-	own     map[place]int // memberships of the socket itself
-	others  map[place]int // of holders
-	holders []*holder
+	on      bool               // IP_MULTICAST_ALL is
+	own     map[place]int      // memberships of the socket itself
+	others  map[place]int      // of holders
+	holders map[member]*holder // whose they are
+	free    [2][]*holder       // by family, those that may have room
 }
 
 // place is where a group is joined, for whatever sources.
@@ -42,7 +43,8 @@ func (m member) place() place { return place{m.group, m.ifindex} }
 type holder struct {
 	fd      int
 	v6      bool
-	members []member
+	members int
+	full    bool // and not among those that may have room
 }
 
 // joinMember joins, on another socket when this one has no room.
@@ -117,54 +119,74 @@ func (s *spill) join(c *Conn, m member, full error) error {
 	if err := s.letIn(c); err != nil {
 		return errors.Join(full, err)
 	}
-	// The last one has most probably room.
-	for _, h := range slices.Backward(s.holders) {
-		if h.v6 != m.group.Is6() {
-			continue
-		}
-		switch err := h.change(m, true); {
-		case err == nil:
-			h.members = append(h.members, m)
-			count(&s.others, m.place(), 1)
+	free := s.freeOf(m.group.Is6())
+	for len(*free) > 0 {
+		last := len(*free) - 1
+		h := (*free)[last]
+		err := h.change(m, true)
+		if err == nil {
+			s.hold(h, m)
 			return nil
-		case !noRoom(err):
+		}
+		if !noRoom(err) {
 			return err
 		}
+		h.full = true
+		*free = slices.Delete(*free, last, last+1)
 	}
 	fd, err := c.beside(m.group.Is6())
 	if err != nil {
 		return errors.Join(full, fmt.Errorf("a socket for more memberships: %w", err))
 	}
-	h := &holder{fd: fd, v6: m.group.Is6(), members: []member{m}}
+	h := &holder{fd: fd, v6: m.group.Is6()}
 	if err := h.change(m, true); err != nil {
 		unix.Close(fd)
 		return errors.Join(full, err)
 	}
-	s.holders = append(s.holders, h)
-	count(&s.others, m.place(), 1)
+	*free = append(*free, h)
+	s.hold(h, m)
 	return nil
+}
+
+func (s *spill) freeOf(v6 bool) *[]*holder {
+	if v6 {
+		return &s.free[1]
+	}
+	return &s.free[0]
+}
+
+func (s *spill) hold(h *holder, m member) {
+	if s.holders == nil {
+		s.holders = map[member]*holder{}
+	}
+	s.holders[m] = h
+	h.members++
+	count(&s.others, m.place(), 1)
 }
 
 // leave makes the holder leave that has joined.
 func (s *spill) leave(m member) error {
-	for i, h := range s.holders {
-		at := slices.Index(h.members, m)
-		if at < 0 {
-			continue
-		}
-		count(&s.others, m.place(), -1)
-		h.members = slices.Delete(h.members, at, at+1)
-		if len(h.members) == 0 {
-			s.holders = slices.Delete(s.holders, i, i+1)
-			return sysErr("close", unix.Close(h.fd))
-		}
-		err := h.change(m, false)
-		if m.source.IsValid() && errors.Is(err, unix.ENODEV) {
-			err = h.change(m.allSources(), false)
-		}
-		return err
+	h := s.holders[m]
+	if h == nil {
+		return sysErr("setsockopt", unix.EADDRNOTAVAIL)
 	}
-	return sysErr("setsockopt", unix.EADDRNOTAVAIL)
+	delete(s.holders, m)
+	h.members--
+	count(&s.others, m.place(), -1)
+	free := s.freeOf(h.v6)
+	if h.members == 0 {
+		*free = slices.DeleteFunc(*free, func(other *holder) bool { return other == h })
+		return sysErr("close", unix.Close(h.fd))
+	}
+	if h.full {
+		h.full = false
+		*free = append(*free, h)
+	}
+	err := h.change(m, false)
+	if m.source.IsValid() && errors.Is(err, unix.ENODEV) {
+		err = h.change(m.allSources(), false)
+	}
+	return err
 }
 
 // active says whether the socket lets in what others have joined.
@@ -178,10 +200,14 @@ func (s *spill) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	closed := map[*holder]bool{}
 	for _, h := range s.holders {
-		unix.Close(h.fd)
+		if !closed[h] {
+			closed[h] = true
+			unix.Close(h.fd)
+		}
 	}
-	s.holders = nil
+	s.holders, s.free = nil, [2][]*holder{}
 }
 
 // letIn switches IP_MULTICAST_ALL on for both families.
