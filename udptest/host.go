@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/udpkit/udp"
 )
@@ -21,11 +22,13 @@ type Host struct {
 	ports                  ports
 	opened, attached, sent uint64 // sockets, interfaces, datagrams so far
 	watchers               []*watcher
-	down                   bool // crashed
+	down                   bool          // crashed
+	crashed                time.Duration // when it did last
 
 	forwards, multicasts bool // a router
 	nat                  *nat
 	filter               Filter
+	looking              map[netip.Addr]time.Duration // for neighbors, since when
 	mtus                 map[netip.Addr]learned
 	limits               map[netip.Addr]*limit // of ICMP messages
 	injected             []*injection
@@ -41,7 +44,7 @@ type ownAddr struct {
 }
 
 func newHost(n *Net, name string, id uint64) *Host {
-	h := &Host{net: n, name: name, id: id, ports: ports{all: make(map[uint16][]*sock)}}
+	h := &Host{net: n, name: name, id: id, ports: ports{all: make(map[uint16][]*sock)}, crashed: never}
 	h.lo = &Interface{host: h, name: "lo", index: 1, addrs: []netip.Prefix{
 		netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128"),
 	}}
@@ -183,6 +186,8 @@ func (h *Host) Crash() {
 	}
 	h.ports.clear()
 	h.nat.forget()
+	h.crashed = h.net.now()
+	h.looking, h.mtus, h.limits = nil, nil, nil
 }
 
 // Restart brings a crashed host back, without sockets.

@@ -135,12 +135,6 @@ func (n *Net) tooBig(p *packet, h *Host, mtu int, now time.Duration) {
 	h.answer(p, packetTooBig, mtu, now)
 }
 
-// unreachable says that nobody has answered for the next hop.
-func (n *Net) unreachable(p *packet, h *Host, now time.Duration) {
-	n.note(now, h.name, "no neighbour", p)
-	h.answer(p, hostUnreachable, 0, now)
-}
-
 // refused brings an ICMP message to the socket that has sent what it is about.
 func (h *Host) refused(p *packet, now time.Duration) {
 	r := p.refusal

@@ -2,6 +2,7 @@ package udptest_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"syscall"
 	"testing"
@@ -73,18 +74,19 @@ func TestRefusals(t *testing.T) {
 			want udp.Refusal
 			took time.Duration
 		}{
-			"nobody listens on the port": {"10.0.0.2:9", udp.Refusal{Offender: peer("10.0.0.2"), Type: 3, Code: 3, Err: syscall.ECONNREFUSED}, 4 * time.Microsecond},
-			"nobody listens, IPv6":       {"[fd00::2]:9", udp.Refusal{Offender: peer("fd00::2"), Type: 1, Code: 4, Err: syscall.ECONNREFUSED}, 4 * time.Microsecond},
-			"there is no such host":      {"10.0.0.3:9", udp.Refusal{Offender: peer("10.0.0.1"), Type: 3, Code: 1, Err: syscall.EHOSTUNREACH}, 3 * time.Second},
-			"no such host, IPv6":         {"[fd00::3]:9", udp.Refusal{Offender: peer("fd00::1"), Type: 1, Code: 3, Err: syscall.EHOSTUNREACH}, 3 * time.Second},
-			"a firewall says no":         {"10.0.0.2:99", udp.Refusal{Offender: peer("10.0.0.2"), Type: 3, Code: 13, Err: syscall.EHOSTUNREACH}, 0},
-			"a firewall says no, IPv6":   {"[fd00::2]:99", udp.Refusal{Offender: peer("fd00::2"), Type: 1, Code: 1, Err: syscall.EACCES}, 0},
+			"nobody listens on the port": {"10.0.0.2:9", udp.Refusal{Offender: peer("10.0.0.2"), Type: 3, Code: 3, Err: syscall.ECONNREFUSED}, 2 * time.Microsecond},
+			"nobody listens, IPv6":       {"[fd00::2]:9", udp.Refusal{Offender: peer("fd00::2"), Type: 1, Code: 4, Err: syscall.ECONNREFUSED}, 2 * time.Microsecond},
+			"there is no such host":      {"10.0.0.3:9", udp.Refusal{Offender: peer("10.0.0.1"), Type: 3, Code: 1, Err: syscall.EHOSTUNREACH}, 3*time.Second + 2*time.Microsecond},
+			"no such host, IPv6":         {"[fd00::3]:9", udp.Refusal{Offender: peer("fd00::1"), Type: 1, Code: 3, Err: syscall.EHOSTUNREACH}, 3*time.Second + 2*time.Microsecond},
+			"a firewall says no":         {"10.0.0.2:99", udp.Refusal{Offender: peer("10.0.0.2"), Type: 3, Code: 13, Err: syscall.EHOSTUNREACH}, 2 * time.Microsecond},
+			"a firewall says no, IPv6":   {"[fd00::2]:99", udp.Refusal{Offender: peer("fd00::2"), Type: 1, Code: 1, Err: syscall.EACCES}, 2 * time.Microsecond},
 		}
 		for name, tt := range tests {
 			for _, kind := range []string{"connected", "unconnected"} {
 				q := udp.NewQueue(1, udp.Block)
 				cfg := on(a)
 				to := netip.MustParseAddrPort(tt.to)
+				began := time.Now()
 				if kind == "connected" {
 					require.NoError(t, dial(t, cfg, "udp", tt.to, q).Send([]byte("sent")), name)
 				} else {
@@ -92,6 +94,7 @@ func TestRefusals(t *testing.T) {
 					require.NoError(t, listen(t, cfg, "udp", ":0", q).SendTo([]byte("sent"), to), name)
 				}
 				r := <-q.Refusals()
+				require.Equal(t, tt.took, time.Since(began), name)
 				tt.want.Peer, tt.want.Payload = to, []byte("sent")
 				require.Equal(t, &tt.want, r, "%s, %s", name, kind)
 				require.ErrorIs(t, r, udp.ErrRefused)
@@ -105,6 +108,53 @@ func TestRefusals(t *testing.T) {
 		time.Sleep(time.Second)
 		require.Empty(t, q.Refusals())
 	})
+}
+
+func TestHostsLookForNeighborsAsLinuxDoes(t *testing.T) {
+	for _, address := range []string{"10.0.0.9", "fd00::9"} {
+		synctest.Test(t, func(t *testing.T) {
+			n := udptest.NewNet(udptest.Config{T: t})
+			a := n.Host("a", "10.0.0.1/24", "fd00::1/64")
+			began := time.Now()
+			got := make(chan string, 10)
+			peer := netip.AddrPortFrom(netip.MustParseAddr(address), 7)
+			send := func(name string) {
+				q := udp.NewQueue(1, udp.Block)
+				require.NoError(t, dial(t, on(a), "udp", peer.String(), q).Send([]byte(name)))
+				go func() {
+					if r, open := <-q.Refusals(); open {
+						require.ErrorIs(t, r, syscall.EHOSTUNREACH)
+						got <- fmt.Sprintf("%s refused at %v", name, time.Since(began).Truncate(time.Millisecond))
+					}
+				}()
+			}
+			send("one")
+			time.Sleep(2 * time.Second)
+			send("two") // waits for the answer to the same question
+			require.ElementsMatch(t, []string{"one refused at 3s", "two refused at 3s"}, []string{<-got, <-got})
+			send("three") // is not refused at once: Linux looks again
+			require.Equal(t, "three refused at 6s", <-got)
+
+			send("four")
+			time.Sleep(1500 * time.Millisecond)
+			late := n.Host("late", address)
+			listen(t, on(late), "udp", ":7", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+				got <- fmt.Sprintf("%s arrived at %v", d.Data, time.Since(began).Truncate(time.Millisecond))
+			}))
+			require.Equal(t, "four arrived at 8s", <-got)
+			late.Interface("eth0").Remove()
+
+			send("five")
+			settle()
+			a.Crash() // what waits is gone with it
+			a.Restart()
+			n.Host("other", address)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			require.Empty(t, got)
+			require.Contains(t, n.Trace(), "a eth0 out       gone")
+		})
+	}
 }
 
 func TestRefusalsAreRateLimitedAsKernelsDoIt(t *testing.T) {

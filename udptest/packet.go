@@ -3,6 +3,7 @@ package udptest
 import (
 	"cmp"
 	"net/netip"
+	"time"
 
 	"github.com/udpkit/udp/internal/buffer"
 )
@@ -28,10 +29,11 @@ type packet struct {
 	unit     int // length of its longest fragment, with the header
 
 	stage stage
-	iface *Interface // it left by, or comes to: see stage
-	from  *Interface // it left by last
-	hop   netip.Addr // whom on the segment it is for; invalid: everybody
-	next  *packet    // in the list of spare ones
+	iface *Interface    // it left by, or comes to: see stage
+	from  *Interface    // it left by last
+	hop   netip.Addr    // whom on the segment it is for; invalid: everybody
+	until time.Duration // it waits for hop
+	next  *packet       // in the list of spare ones
 }
 
 // A stage says where a packet is.
@@ -41,7 +43,7 @@ const (
 	onSegment  stage = iota // it has passed the link from iface to the segment
 	atLink                  // it is before the link from the segment to iface
 	atHost                  // it has passed that one
-	unresolved              // nobody answers for hop
+	unresolved              // it waits before the segment: nobody answers for hop
 )
 
 // A key names a datagram: it decides about its fate, and, with order, about its

@@ -259,37 +259,32 @@ func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, least t
 // step moves a packet on from where it is.
 func (n *Net) step(p *packet, now time.Duration) {
 	switch p.stage {
-	case onSegment:
+	case onSegment, unresolved:
 		n.cross(p, now)
 	case atLink:
 		n.through(&p.iface.in, p, now, atHost, 0)
 	case atHost:
 		p.iface.host.receive(p, now)
-	case unresolved:
-		n.unreachable(p, p.from.host, now)
-		n.free(p)
 	}
 }
-
-// resolving is how long Linux looks for a neighbour: three times
-// net.ipv4.neigh.default.retrans_time_ms.
-const resolving = 3 * time.Second
 
 // cross brings a packet from one interface to others of the segment.
 func (n *Net) cross(p *packet, now time.Duration) {
 	from := p.iface
 	seg := from.seg
-	if seg == nil { // removed meanwhile
-		n.note(now, from.out.name, "removed", p)
+	if seg == nil || p.forgotten() { // removed meanwhile, or its host has crashed
+		n.note(now, from.out.name, "gone", p)
 		n.free(p)
 		return
 	}
 	if p.hop.IsValid() {
 		to := seg.byAddr[p.hop]
 		if to == nil {
-			p.stage = unresolved
-			n.schedule(p, now, resolving)
+			n.look(p, now)
 			return
+		}
+		if p.stage == unresolved {
+			delete(from.host.looking, p.hop)
 		}
 		n.enter(p, from, to, now)
 		return
