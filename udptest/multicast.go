@@ -109,14 +109,10 @@ func (s *sock) find(group netip.Addr, index int) int {
 	return slices.IndexFunc(s.groups, func(m membership) bool { return m.group == group && m.index == index })
 }
 
-// leaveAll forgets the memberships on an interface that is gone.
+// leaveAll forgets the memberships on an interface that is gone. As with Linux, the
+// choice of the one to send by stays: there is just none of that index.
 func (s *sock) leaveAll(index int) {
 	s.groups = slices.DeleteFunc(s.groups, func(m membership) bool { return m.index == index })
-	for f := range s.out {
-		if s.out[f] == index {
-			s.out[f] = 0
-		}
-	}
 }
 
 // member says whether the socket has joined a group for a source on an interface.

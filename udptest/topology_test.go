@@ -181,6 +181,31 @@ func TestInterfacesComeAndGo(t *testing.T) {
 	})
 }
 
+func TestMembershipsGoWithTheirInterface(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t})
+		b := n.Host("b", "10.0.0.2/24")
+		wifi := b.Attach(n.Segment("wifi"), "wlan0", "10.9.0.2/24")
+		q := udp.NewQueue(10, udp.Block)
+		m, err := on(b).ListenMulticast(ctx, "udp4", ":9", q)
+		require.NoError(t, err)
+		defer m.Close()
+		require.NoError(t, m.Join(group, wifi.Interface()))
+		require.NoError(t, m.SetInterface(wifi.Interface()))
+
+		// The next one gets the index of the one that is gone, and nothing else of it.
+		index := wifi.Interface().Index
+		wifi.Remove()
+		require.ErrorIs(t, m.SendTo(nil, netip.AddrPortFrom(group, 9)), syscall.ENODEV)
+		cable := n.Segment("cable")
+		require.Equal(t, index, b.Attach(cable, "eth1", "10.8.0.2/24").Interface().Index)
+		c := listen(t, on(cable.Host("c", "10.8.0.1/24")), "udp4", ":0", udp.BaseHandler{})
+		require.NoError(t, c.SendTo([]byte("to another group of people"), netip.AddrPortFrom(group, 9)))
+		settle()
+		require.Empty(t, texts(q))
+	})
+}
+
 func TestBroadcast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := udptest.NewNet(udptest.Config{T: t})
