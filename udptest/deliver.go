@@ -68,7 +68,7 @@ func (h *Host) deliverToAll(p *packet, now time.Duration) {
 		case s.peer.IsValid() && bare(s.peer) != p.src:
 		case dst.IsMulticast() && !s.member(dst, p.src.Addr(), p.iface.index):
 		default:
-			c := h.net.clone(p, uint32(s.id))
+			c := h.net.clone(p, s.id)
 			h.push(s, c, now)
 			h.net.free(c)
 		}

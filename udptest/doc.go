@@ -21,12 +21,21 @@
 // the sending socket and how many datagrams that socket has sent before, and on
 // nothing else; datagrams that arrive at the same instant are handed on by sender,
 // and those of one sender in the order of sending. So, in a bubble, a run repeats
-// exactly, however its goroutines are scheduled, as long as the programs in it do
-// not race with themselves: two goroutines of a host that send at the same
-// instant, or a timer that fires at the very instant a datagram arrives, can make
-// a difference. Faults that
-// remember what has passed before (bursts, exact loss, rates, scripts) also depend
-// on the order in which a link is entered.
+// byte for byte, however its goroutines are scheduled and on however many
+// processors, as long as no host races with itself. What can make a difference:
+//
+//   - Goroutines of one host that send at the same instant by one socket, or that
+//     open sockets at the same instant.
+//   - By sockets of their own they do as long as the order on their link matters:
+//     where datagrams arrive at the same instant, and to faults that remember what
+//     has passed before (bursts, exact loss, rates, scripts).
+//   - A timer of a host that fires at the very instant a datagram arrives there;
+//     with [Config.Tick], send between its multiples.
+//   - A goroutine that changes the network at an instant when something passes it.
+//
+// Goroutines of different hosts may do what they want at the same instant. Only
+// the order in which [Net.Trace], or a tap on several pipes, tells what they did
+// then is not determined.
 //
 // For a handler alone, without any network, see [Recorder]; for the promises that
 // every network keeps, the kernel's too, see [TestNetwork].

@@ -374,29 +374,6 @@ func TestReceiveBufferOverflowIsCounted(t *testing.T) {
 	})
 }
 
-func TestARunRepeatsExactlyAndTheSeedChangesIt(t *testing.T) {
-	f := udptest.Faults{
-		Loss: 0.1, Burst: udptest.Burst{Begin: 0.05, End: 0.3, Bad: 0.8}, Exact: udptest.Exact{Lost: 1, Of: 20},
-		Duplicate: 0.1, Latency: time.Millisecond, Jitter: 5 * time.Millisecond, Reorder: 0.1, ReorderBy: time.Millisecond,
-		Rate: 1e6,
-	}
-	first, _ := run(t, 7, f, 2000, 100, time.Millisecond)
-	for range 3 {
-		again, _ := run(t, 7, f, 2000, 100, time.Millisecond)
-		require.Equal(t, first, again)
-	}
-	other, _ := run(t, 8, f, 2000, 100, time.Millisecond)
-	require.NotEqual(t, first, other)
-}
-
-func TestWhatOneFaultDoesDoesNotDependOnOthers(t *testing.T) {
-	lossy, _ := run(t, 7, udptest.Faults{Loss: 0.3}, 500, 4, time.Millisecond)
-	late, _ := run(t, 7, udptest.Faults{Loss: 0.3, Jitter: time.Second}, 500, 4, time.Millisecond)
-	a, b := numbers(lossy), numbers(late)
-	slices.Sort(b)
-	require.Equal(t, a, b)
-}
-
 func TestWrongFaultsFailAtOnce(t *testing.T) {
 	n := udptest.NewNet(udptest.Config{})
 	a := n.Host("a", "10.0.0.1")

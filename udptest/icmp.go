@@ -118,7 +118,7 @@ func (h *Host) answer(p *packet, c cause, mtu int, now time.Duration) {
 	a.ttl = defaultTTL
 	a.refusal = &refusal{typ: typ, code: code, mtu: mtu, src: src, to: dst}
 	a.key = p.key
-	a.key.copy = p.key.copy*31 + 1<<20
+	a.key.copy = mix(p.key.copy, h.id)
 	n.leave(a, r, now)
 }
 
@@ -155,6 +155,7 @@ func (h *Host) refused(p *packet, now time.Duration) {
 		Peer: peer, Offender: p.src.Addr(), Type: r.typ, Code: r.code, MTU: r.mtu,
 		Payload: append([]byte(nil), p.data...), Err: errOf(r.to.Addr().Is4(), r.typ, r.code),
 	})
+	h.net.events.wake(s)
 }
 
 // sender finds the socket by which a datagram has left.

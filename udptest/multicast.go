@@ -186,8 +186,7 @@ func (s *sock) toAll(p *packet, r route, now time.Duration) bool {
 		return true
 	}
 	if !multicast || s.loop[f] {
-		c := n.clone(p, 0)
-		c.key.copy = 1 << 16
+		c := n.clone(p, s.host.lo.out.id)
 		n.loop(c, r.iface, now)
 	}
 	if p.ttl == 0 {

@@ -51,7 +51,7 @@ const (
 type key struct {
 	origin uint64 // the socket, of which host
 	seq    uint64 // how many that has sent before
-	copy   uint32 // of a duplicate, a copy to one member of a group, an ICMP answer
+	copy   uint64 // 0, or which duplicate, copy to a member of a group, or ICMP answer it is
 	order  uint64 // how many its host has sent before: a link does not reorder
 }
 
@@ -100,13 +100,14 @@ func (n *Net) newPacket(data []byte) *packet {
 	return p
 }
 
-// clone copies a packet with its data: whoever gets one may write to it.
-func (n *Net) clone(p *packet, number uint32) *packet {
+// clone copies a packet with its data: whoever gets one may write to it. The copy
+// differs from all others of the datagram by what made it: a pipe or a socket.
+func (n *Net) clone(p *packet, by uint64) *packet {
 	c := n.newPacket(p.data)
 	buf, data := c.buf, c.data
 	*c = *p
 	c.buf, c.data, c.next = buf, data, nil
-	c.key.copy = p.key.copy*31 + number
+	c.key.copy = mix(p.key.copy, by)
 	return c
 }
 

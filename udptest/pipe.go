@@ -279,7 +279,11 @@ func (p *Pipe) chance(q *packet, what uint64) float64 {
 // draw is what chance says about one datagram: a hash and not the next number of
 // a generator, so that it does not depend on what else is under way.
 func (p *Pipe) draw(k key, what uint64) uint64 {
-	return mix(mix(mix(p.net.cfg.Seed, p.id+what), k.origin), k.seq<<8+uint64(k.copy))
+	z := mix(mix(mix(p.net.cfg.Seed, p.id+what), k.origin), k.seq<<8)
+	if k.copy != 0 {
+		z = mix(z, k.copy)
+	}
+	return z
 }
 
 // mix is a step of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom

@@ -127,6 +127,7 @@ func (r *Recorder) Refuse(f *udp.Refusal) {
 		Peer: f.Peer, Offender: f.Offender, Type: f.Type, Code: f.Code, MTU: f.MTU,
 		Payload: bytes.Clone(f.Payload), Err: f.Err,
 	})
+	signal(s.readable)
 	s.settle()
 }
 

@@ -102,11 +102,11 @@ func (h *Host) forwardToGroups(p *packet, now time.Duration) {
 	if p.ttl <= 1 || dst.IsLinkLocalMulticast() || dst.IsInterfaceLocalMulticast() {
 		return
 	}
-	for k, i := range h.ifaces[1:] {
+	for _, i := range h.ifaces[1:] {
 		if i == p.iface || i.down || !i.source(dst).IsValid() {
 			continue
 		}
-		c := h.net.clone(p, uint32(k+1))
+		c := h.net.clone(p, i.out.id)
 		c.ttl--
 		h.net.leave(c, route{iface: i, all: true}, now)
 	}

@@ -243,7 +243,7 @@ func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, least t
 		return
 	}
 	if to.again {
-		c := n.clone(p, 1)
+		c := n.clone(p, q.id)
 		c.stage = next
 		n.note(now, q.name, "doubled", c)
 		n.schedule(c, now, max(to.later, least))
@@ -289,9 +289,9 @@ func (n *Net) cross(p *packet, now time.Duration) {
 		n.enter(p, from, to, now)
 		return
 	}
-	for i, to := range seg.ifaces {
+	for _, to := range seg.ifaces {
 		if to != from && to.wants(p.dst.Addr()) {
-			n.enter(n.clone(p, uint32(i+1)), from, to, now)
+			n.enter(n.clone(p, to.in.id), from, to, now)
 		}
 	}
 	n.free(p)

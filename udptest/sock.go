@@ -276,13 +276,13 @@ func (s *sock) push(p socket.Packet) (room bool) {
 	return true
 }
 
+// report queues a report, and is otherwise like push.
 func (s *sock) report(r socket.Report) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !s.closed && !s.dead {
 		s.reports = append(s.reports, r)
 	}
-	s.mu.Unlock()
-	signal(s.readable)
 }
 
 // Discard implements socket.Socket.
