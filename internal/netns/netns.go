@@ -22,14 +22,15 @@ package netns
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
 // NS is a network namespace. It lives until the test that made it ends.
 type NS struct {
 	t     testing.TB
-	fd    int // of the namespace
-	veths int // ends of cables in it
+	fd    int           // of the namespace
+	veths *atomic.Int64 // ends of cables that were put into it, by whichever NS
 }
 
 // IP runs ip(8) inside n, with the words of args, and returns what it printed.
@@ -67,10 +68,9 @@ func Veth(t testing.TB, a *NS, aName string, b *NS, bName string) {
 	// Linux puts off the news of a link for up to a second, unless the indexes of
 	// its two ends differ (linkwatch_urgent_event in net/core/link_watch.c), which
 	// in two namespaces they would not by themselves.
-	aIndex, bIndex := 1001+2*a.veths, 1002+2*b.veths
-	a.veths++
-	b.veths++
-	a.veth(aName, aIndex, b, bName, bIndex)
+	aIndex := 999 + 2*a.veths.Add(1)
+	bIndex := 1000 + 2*b.veths.Add(1)
+	a.veth(aName, int(aIndex), b, bName, int(bIndex))
 	for _, end := range []struct {
 		ns   *NS
 		name string

@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,6 +78,11 @@ func rerun(t *testing.T, f func(), how string) {
 	if testing.Short() {
 		args = append(args, "-test.short")
 	}
+	flag.Visit(func(f *flag.Flag) { // the test's own
+		if !strings.HasPrefix(f.Name, "test.") {
+			args = append(args, "-"+f.Name+"="+f.Value.String())
+		}
+	})
 	cmd := exec.CommandContext(t.Context(), unshare, append(args, inside)...)
 	// Otherwise a binary with the race detector sleeps for a second when it exits.
 	cmd.Env = append(os.Environ(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
@@ -128,8 +135,17 @@ func Self(t testing.TB) *NS {
 
 func own(t testing.TB, fd int) *NS {
 	t.Cleanup(func() { unix.Close(fd) })
-	return &NS{t: t, fd: fd}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		t.Fatal(err)
+	}
+	veths, _ := cables.LoadOrStore(st.Ino, new(atomic.Int64))
+	return &NS{t: t, fd: fd, veths: veths.(*atomic.Int64)}
 }
+
+// cables has NS.veths by the inode of the namespace. Another namespace that gets
+// the inode later goes on counting, which does no harm.
+var cables sync.Map
 
 // makeOne makes a namespace and leaves the calling thread where it was.
 func makeOne() (fd int, err error) {

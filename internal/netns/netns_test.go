@@ -3,6 +3,7 @@
 package netns_test
 
 import (
+	"flag"
 	"net"
 	"os"
 	"os/exec"
@@ -122,5 +123,23 @@ func TestAddrIsUsableAtOnce(t *testing.T) {
 				require.NoError(t, err, i)
 			})
 		}
+	})
+}
+
+var mark = flag.String("mark", "", "set by TestIsolatedKeepsFlags")
+
+func TestIsolatedKeepsFlags(t *testing.T) {
+	before := *mark // in the second process: what it was started with
+	require.NoError(t, flag.Set("mark", "kept"))
+	netns.Isolated(t, func() { require.Equal(t, "kept", before) })
+}
+
+// However often Self is called, it is one namespace with room for cables.
+func TestSelfIsOneNamespace(t *testing.T) {
+	netns.Isolated(t, func() {
+		there := netns.New(t)
+		netns.Veth(t, netns.Self(t), "left0", there, "right0")
+		netns.Veth(t, netns.Self(t), "left1", there, "right1")
+		require.Len(t, netns.Self(t).Interface("left1").Name, 5)
 	})
 }
