@@ -118,7 +118,7 @@ func New(t testing.TB) *NS {
 	if err != nil {
 		t.Skip("no network namespace:", err)
 	}
-	n := own(t, fd)
+	n := own(t, fd, true)
 	n.IP("link set lo up")
 	return n
 }
@@ -130,21 +130,24 @@ func Self(t testing.TB) *NS {
 	if err != nil {
 		t.Fatal("the thread's namespace:", err)
 	}
-	return own(t, fd)
+	return own(t, fd, false)
 }
 
-func own(t testing.TB, fd int) *NS {
+// own makes an NS, of a namespace that has just been made or of another.
+func own(t testing.TB, fd int, made bool) *NS {
 	t.Cleanup(func() { unix.Close(fd) })
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		t.Fatal(err)
 	}
+	if made {
+		cables.Delete(st.Ino) // of another that had the inode before
+	}
 	veths, _ := cables.LoadOrStore(st.Ino, new(atomic.Int64))
 	return &NS{t: t, fd: fd, veths: veths.(*atomic.Int64)}
 }
 
-// cables has NS.veths by the inode of the namespace. Another namespace that gets
-// the inode later goes on counting, which does no harm.
+// cables has NS.veths by the inode of the namespace.
 var cables sync.Map
 
 // makeOne makes a namespace and leaves the calling thread where it was.
