@@ -184,10 +184,10 @@ func (o *outbox) own(last *socket.Message, n int) bool {
 }
 
 // space is where n bytes can be copied to, and all behind it; nil if there is
-// none.
+// none, as for a message of the caller's memory that no buffer is as long as.
 func (o *outbox) space(n int) []byte {
 	if len(o.copies) == 0 || o.used+n > buffer.Size {
-		if len(o.copies) == maxCopies {
+		if len(o.copies) == maxCopies || n > buffer.Size {
 			return nil
 		}
 		o.copies = append(o.copies, buffer.Get())

@@ -260,6 +260,12 @@ func TestABatchOfAnyLayoutArrivesWholeAndInOrder(t *testing.T) {
 				}
 				return make([]byte, n)
 			},
+			"apart at the end": func(all []byte, i, at, n int) []byte {
+				if i < 99 {
+					return all[at : at+n]
+				}
+				return make([]byte, n)
+			},
 			"apart after some": func(all []byte, i, at, n int) []byte {
 				if i%9 < 8 {
 					return all[at : at+n]
@@ -299,7 +305,11 @@ func TestABatchOfAnyLayoutArrivesWholeAndInOrder(t *testing.T) {
 }
 
 func TestABatchIsCopiedOnlyToMakeATrainOfShortDatagrams(t *testing.T) {
-	all, apart := make([]byte, 30_000), make([]byte, 30_000)
+	all, apart := make([]byte, 90_000), make([]byte, 30_000)
+	var many [][]byte // more than a buffer can hold
+	for at := 0; at < len(all); at += 1000 {
+		many = append(many, all[at:at+1000])
+	}
 	for name, test := range map[string]struct {
 		data   [][]byte
 		copied []bool // of the messages that leave
@@ -311,6 +321,7 @@ func TestABatchIsCopiedOnlyToMakeATrainOfShortDatagrams(t *testing.T) {
 		"apart":                    {[][]byte{all[:10], apart[:10]}, []bool{true}, []int{10}},
 		"long ones apart":          {[][]byte{all[:9000], apart[:9000]}, []bool{false, false}, []int{0, 0}},
 		"the second half apart":    {[][]byte{all[:10], all[10:20], apart[:10]}, []bool{true}, []int{10}},
+		"very many, one apart":     {append(many, apart[:1000]), []bool{false, false}, []int{1000, 0}},
 		"different lengths, apart": {[][]byte{all[:10], apart[:20]}, []bool{false, false}, []int{0, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -318,7 +329,9 @@ func TestABatchIsCopiedOnlyToMakeATrainOfShortDatagrams(t *testing.T) {
 			s.segments = 64
 			var copied []bool
 			var trains []int
+			var bytesSent, bytesGiven int
 			s.send = func(m socket.Message) error {
+				bytesSent += len(m.Data)
 				copied = append(copied, &m.Data[0] != &all[0] && &m.Data[0] != &apart[0])
 				trains = append(trains, m.Segment)
 				return nil
@@ -328,10 +341,12 @@ func TestABatchIsCopiedOnlyToMakeATrainOfShortDatagrams(t *testing.T) {
 			ms := make([]udp.Message, len(test.data))
 			for i, b := range test.data {
 				ms[i] = udp.Message{Data: b, To: there}
+				bytesGiven += len(b)
 			}
 			n, err := c.SendBatch(ms)
 			require.NoError(t, err)
 			require.Equal(t, len(ms), n)
+			require.Equal(t, bytesGiven, bytesSent)
 			require.Equal(t, test.copied, copied)
 			require.Equal(t, test.trains, trains)
 		})
