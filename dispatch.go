@@ -113,6 +113,10 @@ func (r *reader) contain(all *bool) {
 	}
 	if !r.taken {
 		r.stats.dropped[dropPanicked].Add(1)
+		r.taken = true // who puts it into a Queue later does so after it was counted
+	}
+	if r.off == 0 { // it was the last of its packet
+		r.dropSpare()
 	}
 	if v != nil {
 		r.panicked("Received", v)

@@ -1,0 +1,69 @@
+package udp_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/buffer"
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// trains are packets of datagrams of one byte each.
+func trains(data ...string) []socket.Packet {
+	ps := packets(data...)
+	for i := range ps {
+		ps[i].Segment = 1
+	}
+	return ps
+}
+
+// A Handler may put what it likes of a train into a Queue, also twice, and panic:
+// what is in the Queue is never overwritten, and no reference to a buffer is left.
+func TestPartsOfTrainsInAQueueKeepTheirBuffersAndNoOthers(t *testing.T) {
+	for name, test := range map[string]struct {
+		reads [][]string // trains: q is put into the Queue, Q twice, p panics, P is put and panics
+		want  int
+	}{
+		"all":                        {[][]string{{"qqq", "qq"}}, 5},
+		"some":                       {[][]string{{"-q-q-", "-", "q"}}, 3},
+		"twice":                      {[][]string{{"QqQ", "-Q"}}, 7},
+		"a panic in a train":         {[][]string{{"qpq", "q"}}, 3},
+		"a panic at the end of one":  {[][]string{{"q-p", "q-q"}}, 3},
+		"a panic at the end of all":  {[][]string{{"q-p"}, {"q-q"}, {"q"}}, 4},
+		"a panic after it was put":   {[][]string{{"qPq-P", "q-P"}, {"P"}}, 7},
+		"panics and nothing but one": {[][]string{{"p", "p", "q"}, {"p"}}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := buffer.Live()
+			s := newScripted()
+			q := udp.NewQueue(100, udp.Block)
+			c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+				switch d.Data[0] {
+				case 'Q':
+					q.Received(c, d)
+					q.Received(c, d)
+				case 'q', 'P':
+					q.Received(c, d)
+				}
+				switch d.Data[0] {
+				case 'p', 'P':
+					panic("as I was told")
+				}
+			}))
+			for _, data := range test.reads {
+				s.inputs <- trains(data...)
+			}
+			require.NoError(t, c.Shutdown(t.Context()))
+			require.Len(t, q.Datagrams(), test.want)
+			for range test.want {
+				d := <-q.Datagrams()
+				require.Contains(t, "qQP", string(d.Data))
+				d.Release()
+			}
+			require.Equal(t, before, buffer.Live(), "each buffer is in the pool again")
+			balanced(t, c.Stats())
+		})
+	}
+}
