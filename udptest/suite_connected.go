@@ -2,6 +2,7 @@ package udptest
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
 	"github.com/udpkit/udp"
@@ -19,10 +20,13 @@ var connectedPromises = []promise{
 			t.settle()
 			r := w.next("Refused").refusal
 			equal(t, "peer", r.Peer, to)
-			if !isRefusal(r) {
-				t.Fatalf("%v is not ECONNREFUSED and ErrRefused", r)
+			if !errors.Is(r, udp.ErrRefused) {
+				t.Fatalf("%v is not ErrRefused", r)
 			}
-			if cc.Info().ErrorQueue {
+			if cc.Info().ErrorQueue { // elsewhere systems differ in what they call it
+				if !errors.Is(r, eCONNREFUSED) {
+					t.Fatalf("%v is not ECONNREFUSED", r)
+				}
 				equal(t, "offender", r.Offender, t.B.Addr)
 				want := [2]uint8{3, 3}
 				if to.Addr().Is6() {
@@ -148,8 +152,4 @@ var connectedPromises = []promise{
 		t.send(a, t.at(c), "still here")
 		w.receives("still here")
 	}},
-}
-
-func isRefusal(r *udp.Refusal) bool {
-	return r.Is(udp.ErrRefused) && r.Err == error(eCONNREFUSED)
 }

@@ -72,10 +72,13 @@ func overKernel(t *testing.T, network string, adopted bool, lo *net.Interface, g
 	}
 	udptest.TestNetwork(t, func(t *testing.T) udptest.Suite {
 		s := udptest.Suite{Network: network, Interface: lo}
-		s.A.Addr, s.Broadcast = netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.255.255.255")
+		s.A.Addr = netip.MustParseAddr("127.0.0.1")
+		if network != "udp6" && broadcasts(loopbackBroadcast) {
+			s.Broadcast = loopbackBroadcast
+		}
 		s.Group, s.Other = netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("127.0.0.2")
 		if network == "udp6" {
-			s.A.Addr, s.Broadcast = netip.IPv6Loopback(), netip.Addr{}
+			s.A.Addr = netip.IPv6Loopback()
 			s.Group, s.Other = netip.MustParseAddr("ff01::1:1"), netip.MustParseAddr("fd00::9")
 		}
 		if !groups {
@@ -105,4 +108,27 @@ func loopback(t *testing.T) *net.Interface {
 	}
 	t.Skip("no loopback interface")
 	return nil
+}
+
+// loopbackBroadcast is what Linux has; other systems have none.
+var loopbackBroadcast = netip.MustParseAddr("127.255.255.255")
+
+// broadcasts says whether what is sent to an address comes back. Package net's
+// sockets may broadcast.
+func broadcasts(to netip.Addr) bool {
+	c, err := net.ListenUDP("udp4", nil)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	port := uint16(c.LocalAddr().(*net.UDPAddr).Port)
+	if _, err := c.WriteToUDPAddrPort([]byte("?"), netip.AddrPortFrom(to, port)); err != nil {
+		return false
+	}
+	// It is there when the send has returned, or never.
+	if err := c.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		return false
+	}
+	_, _, err = c.ReadFromUDPAddrPort(make([]byte, 1))
+	return err == nil
 }
