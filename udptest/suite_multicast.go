@@ -127,6 +127,29 @@ var multicastPromises = []promise{
 		t.send(s.Conn, to, "three")
 		w.receives("three")
 	}},
+	{"loopback and TTL say how far a datagram goes", func(t *trial) {
+		w := t.witness()
+		m := t.join(w, 0, t.Group)
+		s := t.sender()
+		to := netip.AddrPortFrom(t.Group, m.LocalAddrPort().Port())
+		here := t.A.Addr == t.B.Addr
+		t.ok(s.SetLoopback(false))
+		t.send(s.Conn, to, "for others")
+		if !here || t.Interface != nil && t.Interface.Flags&net.FlagLoopback != 0 {
+			w.receives("for others") // what leaves by the loopback interface comes back in any case
+		}
+		t.ok(s.SetLoopback(true))
+		t.ok(s.SetTTL(0))
+		t.send(s.Conn, to, "for this host")
+		if here {
+			w.receives("for this host")
+		}
+		t.ok(s.SetTTL(1))
+		t.send(s.Conn, to, "for both")
+		w.receives("for both")
+		t.settle()
+		w.quiet()
+	}},
 	{"options of multicast are kept, and checked", func(t *trial) {
 		m := t.sender()
 		ttl, err := m.TTL()
