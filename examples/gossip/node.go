@@ -75,22 +75,6 @@ func newRoster(nodes []*node) *roster {
 	return r
 }
 
-// A status is what is known about one.
-type status struct {
-	incarnation uint32
-	state       state
-}
-
-type suspicion struct {
-	of       update
-	deadline time.Time
-}
-
-type rumor struct {
-	update
-	times int // sent
-}
-
 // Of a period: a probe is repeated at the first two fifths, others are asked at
 // the third, and its end decides.
 var stages = [...]float64{0.2, 0.4, 0.6, 1}
@@ -299,51 +283,4 @@ func (n *node) acked() {
 	}
 	p.acked, p.stage = true, len(stages)-1
 	n.timer.Reset(time.Until(p.began.Add(n.period)))
-}
-
-// hear takes a piece of news, from others or from the node itself.
-func (n *node) hear(u update) {
-	if u.member == n.self {
-		if u.state != alive && u.incarnation >= n.incarnation {
-			n.incarnation = u.incarnation + 1
-			n.spread(update{n.self, n.incarnation, alive})
-		}
-		return
-	}
-	was, known := n.changed[u.member]
-	old := update{u.member, was.incarnation, was.state}
-	if !u.news(old) {
-		return
-	}
-	if !known && !n.roster.has[u.member] {
-		n.joined = append(n.joined, u.member)
-	}
-	n.changed[u.member] = status{u.incarnation, u.state}
-	n.spread(u)
-	if u.state == suspect {
-		n.suspects = append(n.suspects, suspicion{u, time.Now().Add(n.suspicionTimeout())})
-	}
-	if n.told != nil {
-		n.told(n, u, old.state)
-	}
-}
-
-// suspicionTimeout gives the news of a suspicion time to reach whom it is about,
-// and the contradiction time to come back: it grows with the logarithm of the
-// members.
-func (n *node) suspicionTimeout() time.Duration {
-	return time.Duration(6 * math.Max(1, math.Log10(float64(n.members()))) * float64(n.period))
-}
-
-// spread puts news before all others, and forgets what they replace.
-func (n *node) spread(u update) {
-	for i, r := range n.rumors {
-		if r.member == u.member {
-			n.rumors = append(n.rumors[:i], n.rumors[i+1:]...)
-			break
-		}
-	}
-	n.rumors = append(n.rumors, rumor{})
-	copy(n.rumors[1:], n.rumors)
-	n.rumors[0] = rumor{update: u}
 }

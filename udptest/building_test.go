@@ -1,0 +1,101 @@
+package udptest_test
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp/udptest"
+)
+
+func TestBuildingWronglyFailsAtOnce(t *testing.T) {
+	for name, build := range map[string]func(n *udptest.Net, a *udptest.Host){
+		`udptest: b: 10.0.0.1 is an address of a already`: func(n *udptest.Net, _ *udptest.Host) { n.Host("b", "10.0.0.1/8") },
+		`udptest: there is a host or a name "a" already`:  func(n *udptest.Net, _ *udptest.Host) { n.Host("a", "10.0.0.2") },
+		`udptest: b: "10.0.0" is neither an address nor one with a prefix length`: func(n *udptest.Net, _ *udptest.Host) {
+			n.Host("b", "10.0.0")
+		},
+		`udptest: b: 224.0.0.1 can't be the address of an interface`: func(n *udptest.Net, _ *udptest.Host) { n.Host("b", "224.0.0.1") },
+		`udptest: "b c" can't be a host's name`:                      func(n *udptest.Net, _ *udptest.Host) { n.Host("b c", "10.0.0.2") },
+		`udptest: a has no interface "eth7"`:                         func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth7") },
+		`udptest: a has an interface eth0 already`: func(n *udptest.Net, a *udptest.Host) {
+			a.Attach(n.Segment("x"), "eth0", "10.0.0.9")
+		},
+		`udptest: a has an interface lo already`:     func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth0").Rename("lo") },
+		`udptest: a has no address 10.0.0.2 on eth0`: func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth0").RemoveAddr("10.0.0.2") },
+		`udptest: a has the address fd00::2 already`: func(n *udptest.Net, a *udptest.Host) {
+			a.Attach(n.Segment("x"), "eth1", "fd00::2").Rename("eth2")
+			a.Interface("eth0").AddAddr("fd00::2")
+		},
+		`udptest: a: the loopback interface stays as it is`:                      func(_ *udptest.Net, a *udptest.Host) { a.Interface("lo").AddAddr("10.0.0.2") },
+		`udptest: a: eth0 was removed already`:                                   func(_ *udptest.Net, a *udptest.Host) { i := a.Interface("eth0"); i.Remove(); i.Rename("eth1") },
+		`udptest: there is a segment "lan" already`:                              func(n *udptest.Net, _ *udptest.Host) { n.Segment("lan") },
+		`udptest: a can't reach its gateway fd00::1: it is on none of its links`: func(_ *udptest.Net, a *udptest.Host) { a.Gateway("fd00::1") },
+		`udptest: a partition needs hosts of this network`: func(n *udptest.Net, _ *udptest.Host) {
+			n.Partition([]*udptest.Host{udptest.NewNet(udptest.Config{}).Host("z", "10.0.0.1")})
+		},
+		`udptest: a is in two groups of the partition`: func(n *udptest.Net, a *udptest.Host) {
+			n.Partition([]*udptest.Host{a}, []*udptest.Host{a})
+		},
+		`udptest: a and b share no segment`: func(n *udptest.Net, a *udptest.Host) {
+			n.Path(a, n.Segment("far").Host("b", "10.0.0.2"))
+		},
+		`udptest: a is no router`:              func(_ *udptest.Net, a *udptest.Host) { a.ForwardMulticast() },
+		`udptest: a: no call has the number 0`: func(_ *udptest.Net, a *udptest.Host) { a.FailRead(1, 0, syscall.EIO) },
+		`udptest: a: an injected error is nil`: func(_ *udptest.Net, a *udptest.Host) { a.FailSend(1, 1, nil) },
+		`udptest: the outside of a NAT is an interface`: func(n *udptest.Net, a *udptest.Host) {
+			n.Router("r").NAT(a.Interface("eth0"), udptest.NATConfig{})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := udptest.NewNet(udptest.Config{})
+			a := n.Host("a", "10.0.0.1/8")
+			defer func() {
+				err, ok := recover().(error)
+				require.True(t, ok)
+				require.Contains(t, strings.Replace(err.Error(), "r: ", "", 1), name)
+			}()
+			build(n, a)
+		})
+	}
+}
+
+func TestNamesResolve(t *testing.T) {
+	n := udptest.NewNet(udptest.Config{T: t})
+	a := n.Host("a", "10.0.0.1", "fd00::1")
+	n.Name("www.example.net", "10.0.0.1", "10.0.0.2")
+	for address, want := range map[string]string{
+		"a:1": "[10.0.0.1:1 [fd00::1]:1]", "WWW.example.net.:1": "[10.0.0.1:1 10.0.0.2:1]",
+		"localhost:1": "[127.0.0.1:1 [::1]:1]", "10.9.9.9:1": "[10.9.9.9:1]",
+	} {
+		got, err := on(a).Resolve(ctx, "udp", address)
+		require.NoError(t, err)
+		require.Equal(t, want, fmt.Sprint(got))
+	}
+	_, err := on(a).Resolve(ctx, "udp6", "www.example.net:1")
+	require.ErrorContains(t, err, "no suitable address")
+	got := <-on(a).ResolveAsync(ctx, "udp4", "a:1")
+	require.Equal(t, "10.0.0.1:1", got.Addrs[0].String())
+}
+
+func TestStringDrawsTheNetwork(t *testing.T) {
+	n, a, r, b := routed(t)
+	a.Out().Set(udptest.Faults{Loss: 0.1, Latency: 30 * time.Millisecond})
+	n.Path(r, b).SetDown(true)
+	r.NAT(r.Interface("eth1"), udptest.NATConfig{})
+	b.Crash()
+	require.Equal(t, strings.TrimPrefix(`
+left
+├─ r eth0 10.1.0.254/24 fd01::ff/64 (router)
+└─ a eth0 10.1.0.1/24 fd01::1/64
+      eth0 out: loss 10%, latency 30ms
+right
+├─ r eth1 10.2.0.254/24 fd02::ff/64 (router) (NAT)
+│     to b: down
+└─ b eth0 10.2.0.1/24 fd02::1/64 (crashed)
+`, "\n"), n.String())
+}

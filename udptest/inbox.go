@@ -1,0 +1,226 @@
+package udptest
+
+import (
+	"net"
+	"time"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// maxBatch is how many datagrams one call to the Sink brings at the most.
+const maxBatch = 64
+
+// Serve implements socket.Socket.
+func (s *sock) Serve(sink socket.Sink) error {
+	draining, soon, left := false, false, 0
+	for {
+		batch, reports, woken, closed, fault := s.next(draining, soon, left)
+		soon = false
+		switch {
+		case closed:
+			return s.end()
+		case woken:
+			action := sink.Woken()
+			s.rest()
+			switch action {
+			case socket.Stop:
+				return nil
+			case socket.Drain:
+				draining, left = true, s.queued()
+			case socket.Soon:
+				soon = true // and then asks again
+				s.Wake()
+			}
+			continue
+		case fault != nil:
+			more := sink.Fault(fault)
+			s.rest()
+			if !more {
+				return nil
+			}
+			continue
+		case len(reports) > 0:
+			more := sink.Reports(reports)
+			s.rest()
+			if !more {
+				return nil
+			}
+			continue
+		case len(batch) == 0: // drained
+			return nil
+		}
+		left -= len(batch)
+		more := sink.Packets(batch)
+		for i := range batch {
+			batch[i].Buf.Release(1)
+		}
+		s.giveBack(batch)
+		s.rest()
+		if !more {
+			return nil
+		}
+	}
+}
+
+// end says why Serve ends.
+func (s *sock) end() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fatal != nil {
+		return s.fatal
+	}
+	return net.ErrClosed
+}
+
+// settle waits until everything that was pushed has been handled.
+func (s *sock) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.closed && s.fatal == nil && (s.busy || s.woken || len(s.queue)+len(s.reports) > 0) {
+		s.idle.Wait()
+	}
+}
+
+// next waits for what Serve does next; when draining it does not wait. With soon
+// a Wake comes after the datagrams.
+func (s *sock) next(draining, soon bool, left int) (batch []socket.Packet, rs []socket.Report, woken, closed bool, fault error) {
+	for {
+		s.mu.Lock()
+		switch {
+		case s.closed, s.fatal != nil:
+			s.mu.Unlock()
+			return nil, nil, false, true, nil
+		case s.woken && !(soon && len(s.queue)+len(s.reports) > 0):
+			s.woken, s.busy = false, true
+			s.mu.Unlock()
+			return nil, nil, true, false, nil
+		case len(s.reports) > 0:
+			rs, s.reports, s.busy = s.reports, nil, true
+			s.mu.Unlock()
+			return nil, rs, false, false, nil
+		case len(s.queue) > 0 && (!draining || left > 0):
+			s.busy = true
+			s.mu.Unlock()
+			if err := s.host.inject(opRead, s.port); err != nil {
+				return nil, nil, false, false, err
+			}
+			return s.take(draining, left), nil, false, false, nil
+		}
+		s.mu.Unlock()
+		if draining {
+			return nil, nil, false, false, nil
+		}
+		<-s.readable
+	}
+}
+
+// take takes datagrams off the queue.
+func (s *sock) take(draining bool, left int) []socket.Packet {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(len(s.queue), maxBatch)
+	if draining {
+		n = min(n, left)
+	}
+	batch := s.queue[:n:n]
+	if s.queue = s.queue[n:]; len(s.queue) == 0 {
+		s.queue, s.spare = s.spare, nil
+	}
+	for i := range batch {
+		s.used -= len(batch[i].Data) + overhead
+	}
+	return batch
+}
+
+// giveBack keeps the memory of a batch for the queue to come.
+func (s *sock) giveBack(batch []socket.Packet) {
+	clear(batch)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spare == nil && len(batch) < maxBatch {
+		s.spare = batch[:0]
+	}
+}
+
+// rest says that the Sink has returned.
+func (s *sock) rest() {
+	s.mu.Lock()
+	s.busy = false
+	s.mu.Unlock()
+	s.idle.Broadcast()
+}
+
+func (s *sock) queued() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue)
+}
+
+// Wake implements socket.Socket.
+func (s *sock) Wake() {
+	s.mu.Lock()
+	s.woken = true
+	s.mu.Unlock()
+	signal(s.readable)
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// push queues a datagram, or drops it when there is no room, as Linux does: the
+// first always finds room. Serve does not know of it before s.readable is
+// signalled.
+func (s *sock) push(p socket.Packet) (room bool) {
+	s.mu.Lock()
+	if s.shut || s.closed || s.dead {
+		s.mu.Unlock()
+		p.Buf.Release(1)
+		return true
+	}
+	cost := len(p.Data) + overhead
+	if s.used > 0 && s.used+cost > 2*s.opts.ReadBuffer {
+		s.drops++
+		s.mu.Unlock()
+		p.Buf.Release(1)
+		return false
+	}
+	if s.opts.Timestamps {
+		p.Time = time.Now()
+	}
+	s.used += cost
+	s.queue = append(s.queue, p)
+	s.mu.Unlock()
+	return true
+}
+
+// report queues a report, and is otherwise like push.
+func (s *sock) report(r socket.Report) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed && !s.dead {
+		s.reports = append(s.reports, r)
+	}
+}
+
+// Discard implements socket.Socket.
+func (s *sock) Discard() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shut = true
+	return s.empty()
+}
+
+// empty needs s.mu.
+func (s *sock) empty() int {
+	n := len(s.queue)
+	for _, p := range s.queue {
+		p.Buf.Release(1)
+	}
+	s.lostReports += uint64(len(s.reports))
+	s.queue, s.spare, s.reports, s.used = nil, nil, nil, 0
+	return n
+}

@@ -1,0 +1,118 @@
+package udptest_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/udptest"
+)
+
+func TestDownAndPartition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t})
+		a, b, c := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2"), n.Host("c", "10.0.0.3")
+		hears := func() string {
+			var s []string
+			for _, from := range []*udptest.Host{a, b, c} {
+				for _, to := range []*udptest.Host{a, b, c} {
+					if from == to {
+						continue
+					}
+					q := udp.NewQueue(1, udp.Block)
+					to := listen(t, on(to), "udp4", to.Addr().String()+":7", q)
+					conn := dial(t, on(from), "udp", to.LocalAddr().String(), udp.BaseHandler{})
+					require.NoError(t, conn.Send(nil))
+					time.Sleep(time.Millisecond)
+					synctest.Wait()
+					if len(q.Datagrams()) > 0 {
+						s = append(s, conn.LocalAddrPort().Addr().String()[7:]+to.LocalAddrPort().Addr().String()[7:])
+					}
+					to.Close()
+				}
+			}
+			return strings.Join(s, " ")
+		}
+		require.Equal(t, "12 13 21 23 31 32", hears())
+		a.Out().SetDown(true)
+		require.Equal(t, "21 23 31 32", hears(), "what a sends is lost")
+		a.Out().SetDown(false)
+		b.In().SetDown(true)
+		require.Equal(t, "13 21 23 31", hears(), "what b gets is lost")
+		b.In().SetDown(false)
+		n.Path(a, b).SetDown(true)
+		require.Equal(t, "13 21 23 31 32", hears(), "from a to b only")
+		n.Path(a, b).SetDown(false)
+		n.Partition([]*udptest.Host{a, b}, []*udptest.Host{c})
+		require.Equal(t, "12 21", hears())
+		n.Partition([]*udptest.Host{a})
+		require.Equal(t, "23 32", hears())
+		n.Heal()
+		require.Equal(t, "12 13 21 23 31 32", hears())
+		require.Equal(t, uint64(1), n.Path(a, b).Stats().Blocked)
+	})
+}
+
+func TestCrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t})
+		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
+		old := listen(t, on(b), "udp", ":7", echo)
+		q := udp.NewQueue(10, udp.Block)
+		c := dial(t, on(a), "udp", "b:7", q)
+		ask := func() bool {
+			require.NoError(t, c.Send([]byte("?")))
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if len(q.Datagrams()) == 0 {
+				return false
+			}
+			<-q.Datagrams()
+			return true
+		}
+		require.True(t, ask())
+		b.Crash()
+		require.False(t, ask())
+		require.Empty(t, q.Refusals(), "a dead host says nothing")
+		_, err := on(b).Listen(ctx, "udp", ":7", echo)
+		require.ErrorContains(t, err, "network is down")
+		b.Restart()
+		require.False(t, ask())
+		require.Len(t, q.Refusals(), 1, "the old program is gone")
+		require.NoError(t, old.SendTo([]byte("I am dead"), c.LocalAddrPort()))
+		time.Sleep(time.Second)
+		require.Empty(t, q.Datagrams())
+		listen(t, on(b), "udp", ":7", echo)
+		require.True(t, ask())
+	})
+}
+
+func TestReceiveBufferOverflowIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t})
+		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
+		started, release := make(chan struct{}), make(chan struct{})
+		cfg := on(b)
+		cfg.ReadBuffer = 8 << 10
+		server := listen(t, cfg, "udp", ":7", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			if d.Data[0] == 0 {
+				close(started)
+				<-release
+			}
+		}))
+		c := dial(t, on(a), "udp", "b:7", udp.BaseHandler{})
+		require.NoError(t, c.Send([]byte{0}))
+		<-started
+		for range 100 {
+			require.NoError(t, c.Send(bytes.Repeat([]byte{1}, 256)))
+		}
+		time.Sleep(time.Second)
+		require.Equal(t, int64(84), server.Stats().KernelDrops, "16 KiB are room for 16 of 1024 bytes")
+		close(release)
+	})
+}
