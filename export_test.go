@@ -13,3 +13,12 @@ func Settle(m *MulticastConn, known []socket.Interface) { m.groups.settle(known)
 func Wants(m *MulticastConn, to, source netip.Addr, ifindex int) bool {
 	return m.groups.wants(to, source, ifindex)
 }
+
+// Counters are those of a socket, without one.
+type Counters = counters
+
+// CountRead counts what a read of n datagrams and handling them does.
+func CountRead(k *Counters, n, bytes int) {
+	k.read(n, bytes)
+	k.handled.Add(int64(n))
+}

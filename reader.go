@@ -88,11 +88,7 @@ func (r *reader) Packets(ps []socket.Packet) bool {
 		n += datagrams(&ps[i])
 		bytes += len(ps[i].Data)
 	}
-	reads := r.stats.reads.Add(1)
-	r.stats.received.Add(uint64(n))
-	r.stats.receivedBytes.Add(uint64(bytes))
-	raise(&r.stats.largest, uint64(n))
-	if reads%kernelDropsEvery == 0 {
+	if r.stats.read(n, bytes)%kernelDropsEvery == 0 {
 		r.stats.kernel.sample(r.sock, false)
 	}
 	r.faults = 0

@@ -101,6 +101,14 @@ const (
 	reasons
 )
 
+// read counts a read of n datagrams, and returns how many reads there were.
+func (k *counters) read(n, bytes int) uint64 {
+	k.received.Add(uint64(n))
+	k.receivedBytes.Add(uint64(bytes))
+	raise(&k.largest, uint64(n))
+	return k.reads.Add(1)
+}
+
 // waited notes that n datagrams wait for a consumer.
 func (k *counters) waited(n int) { raise(&k.peak, uint64(n)) }
 
