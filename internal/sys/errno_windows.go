@@ -13,23 +13,36 @@ func Classify(err error) Class {
 	if !ok {
 		return classifyPortable(err)
 	}
-	switch errno {
-	case windows.WSAECONNRESET, windows.WSAECONNREFUSED, windows.ERROR_PORT_UNREACHABLE, syscall.ECONNREFUSED:
+	switch errno { // package syscall's own numbers
+	case syscall.ECONNREFUSED:
 		return Report
-	case windows.WSAENETRESET, windows.WSAEHOSTUNREACH, windows.WSAENETUNREACH, windows.WSAEACCES:
-		return Unreachable // WSAENETRESET is a TTL that ran out (recvfrom, Return value)
-	case windows.WSAEMSGSIZE:
-		return TooLarge
-	case windows.WSAENOBUFS:
-		return NoBuffers
-	case windows.WSAEWOULDBLOCK, windows.WSAEINTR:
-		return Again
-	case windows.WSAENOTCONN, windows.WSAEDESTADDRREQ:
-		return NoPeer
-	case windows.WSAENETDOWN, windows.WSAEADDRNOTAVAIL:
+	case syscall.ENODEV:
 		return Down
-	case windows.WSAENOTSOCK, windows.ERROR_INVALID_HANDLE:
-		return Closed
 	}
-	return Other
+	return classifyWinsock(uintptr(errno))
+}
+
+// A number of winsock.go that is not Windows' does not compile: an array has no
+// element but the first.
+var _ = [...]struct{}{
+	[1]struct{}{}[windows.ERROR_INVALID_HANDLE-winInvalidHandle],
+	[1]struct{}{}[windows.ERROR_NETWORK_UNREACHABLE-winNetworkUnreachable],
+	[1]struct{}{}[windows.ERROR_HOST_UNREACHABLE-winHostUnreachable],
+	[1]struct{}{}[windows.ERROR_PROTOCOL_UNREACHABLE-winProtocolUnreachable],
+	[1]struct{}{}[windows.ERROR_PORT_UNREACHABLE-winPortUnreachable],
+	[1]struct{}{}[windows.WSAEINTR-wsaEINTR],
+	[1]struct{}{}[windows.WSAEACCES-wsaEACCES],
+	[1]struct{}{}[windows.WSAEWOULDBLOCK-wsaEWOULDBLOCK],
+	[1]struct{}{}[windows.WSAENOTSOCK-wsaENOTSOCK],
+	[1]struct{}{}[windows.WSAEDESTADDRREQ-wsaEDESTADDRREQ],
+	[1]struct{}{}[windows.WSAEMSGSIZE-wsaEMSGSIZE],
+	[1]struct{}{}[windows.WSAEADDRNOTAVAIL-wsaEADDRNOTAVAIL],
+	[1]struct{}{}[windows.WSAENETDOWN-wsaENETDOWN],
+	[1]struct{}{}[windows.WSAENETUNREACH-wsaENETUNREACH],
+	[1]struct{}{}[windows.WSAENETRESET-wsaENETRESET],
+	[1]struct{}{}[windows.WSAECONNRESET-wsaECONNRESET],
+	[1]struct{}{}[windows.WSAENOBUFS-wsaENOBUFS],
+	[1]struct{}{}[windows.WSAENOTCONN-wsaENOTCONN],
+	[1]struct{}{}[windows.WSAECONNREFUSED-wsaECONNREFUSED],
+	[1]struct{}{}[windows.WSAEHOSTUNREACH-wsaEHOSTUNREACH],
 }

@@ -1,0 +1,50 @@
+package sys
+
+// Windows' numbers, here so that what is made of them is tested on every system:
+// Windows Sockets Error Codes, and System Error Codes 1231 to 1234, as which the
+// same come out of a completion port.
+const (
+	winInvalidHandle       = 6
+	winNetworkUnreachable  = 1231
+	winHostUnreachable     = 1232
+	winProtocolUnreachable = 1233
+	winPortUnreachable     = 1234
+	wsaEINTR               = 10004
+	wsaEACCES              = 10013
+	wsaEWOULDBLOCK         = 10035
+	wsaENOTSOCK            = 10038
+	wsaEDESTADDRREQ        = 10039
+	wsaEMSGSIZE            = 10040
+	wsaEADDRNOTAVAIL       = 10049
+	wsaENETDOWN            = 10050
+	wsaENETUNREACH         = 10051
+	wsaENETRESET           = 10052
+	wsaECONNRESET          = 10054
+	wsaENOBUFS             = 10055
+	wsaENOTCONN            = 10057
+	wsaECONNREFUSED        = 10061
+	wsaEHOSTUNREACH        = 10065
+)
+
+// classifyWinsock is Classify of Windows' own numbers.
+func classifyWinsock(errno uintptr) Class {
+	switch errno {
+	case wsaECONNRESET, wsaECONNREFUSED, winPortUnreachable, winProtocolUnreachable:
+		return Report
+	case wsaENETRESET, wsaEHOSTUNREACH, wsaENETUNREACH, wsaEACCES, winHostUnreachable, winNetworkUnreachable:
+		return Unreachable // WSAENETRESET is a TTL that ran out (recvfrom, Return value)
+	case wsaEMSGSIZE:
+		return TooLarge
+	case wsaENOBUFS:
+		return NoBuffers
+	case wsaEWOULDBLOCK, wsaEINTR:
+		return Again
+	case wsaENOTCONN, wsaEDESTADDRREQ:
+		return NoPeer
+	case wsaENETDOWN, wsaEADDRNOTAVAIL:
+		return Down
+	case wsaENOTSOCK, winInvalidHandle:
+		return Closed
+	}
+	return Other
+}
