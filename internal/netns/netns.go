@@ -41,13 +41,15 @@ func (n *NS) IP(args string) string {
 }
 
 // Addr adds an address with its prefix length to an interface; an IPv6 one is
-// usable at once (without duplicate address detection).
+// usable at once (without duplicate address detection). The test is skipped when
+// it is one and the kernel has no IPv6.
 func (n *NS) Addr(ifname, prefix string) {
 	n.t.Helper()
 	if !strings.Contains(prefix, ":") {
 		n.IP("addr add " + prefix + " dev " + ifname)
 		return
 	}
+	n.needIPv6()
 	n.IP("addr add " + prefix + " nodad dev " + ifname)
 	// Linux adds the route to an IPv6 address a little later (addrconf_dad_work in
 	// net/ipv6/addrconf.c); until then what the host sends to itself goes out.

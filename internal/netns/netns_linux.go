@@ -245,6 +245,16 @@ func (n *NS) AwaitRunning(ifname string) {
 	})
 }
 
+// needIPv6 skips the test where the kernel was started without IPv6.
+func (n *NS) needIPv6() {
+	n.t.Helper()
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		n.t.Skip("no IPv6 here: ", err)
+	}
+	unix.Close(fd)
+}
+
 // await tries f until it succeeds.
 func (n *NS) await(f func() error) {
 	n.t.Helper()

@@ -41,4 +41,6 @@ func (n *NS) veth(string, int, *NS, string, int) { n.t.Skip(why) }
 // Move skips the test.
 func (n *NS) Move(string, *NS) { n.t.Skip(why) }
 
+func (n *NS) needIPv6() { n.t.Skip(why) }
+
 func (n *NS) await(func() error) { n.t.Skip(why) }
