@@ -287,13 +287,3 @@ func TestSendingFromRefusedDoesNotStarveTheSocket(t *testing.T) {
 	require.Greater(t, circles.Load(), int64(20))
 	require.EqualValues(t, n, got.Load())
 }
-
-// recorderOf is a Handler of two functions that remembers nothing.
-type recorderOf struct {
-	udp.BaseHandler
-	received func(*udp.Conn, udp.Datagram)
-	refused  func(*udp.Conn, *udp.Refusal)
-}
-
-func (r *recorderOf) Received(c *udp.Conn, d udp.Datagram) { r.received(c, d) }
-func (r *recorderOf) Refused(c *udp.Conn, f *udp.Refusal)  { r.refused(c, f) }

@@ -196,6 +196,64 @@ func TestShutdownSaysHowManyWereLeft(t *testing.T) {
 	}
 }
 
+// However a Shutdown that is cut short races the reader, the Workers and whoever
+// empties the Queue, what it says was left is dropped, but for those that were
+// being handled at that moment, of which there is one for each goroutine.
+func TestShutdownCutShortIsExact(t *testing.T) {
+	for _, consumer := range consumers {
+		t.Run(consumer.name, func(t *testing.T) {
+			atOnce := map[string]int{"a plain handler": 1, "a Queue": 1, "Workers": 4}[consumer.name]
+			short := 0
+			for round := range 100 {
+				var handled atomic.Int64
+				at := make(chan struct{})
+				after := int64(round * 3)
+				h, wait := consumer.make(func(udp.Datagram) {
+					if handled.Add(1) == after {
+						close(at)
+					}
+				})
+				c := listen(t, udp.Config{ReadBuffer: 4 << 20}, "udp4", h)
+				sender := raw(t, "udp4")
+				for range 400 {
+					_, err := sender.WriteToUDPAddrPort([]byte{byte(round), 1}, c.LocalAddrPort())
+					require.NoError(t, err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				if after == 0 {
+					cancel()
+				} else {
+					go func() {
+						select {
+						case <-at:
+							cancel()
+						case <-ctx.Done():
+						}
+					}()
+				}
+				err := c.Shutdown(ctx)
+				<-c.Done()
+				wait()
+				cancel()
+				s := c.Stats()
+				balanced(t, s)
+				var left *udp.ShutdownError
+				if err == nil {
+					require.Zero(t, s.Dropped)
+					continue
+				}
+				require.ErrorAs(t, err, &left)
+				require.GreaterOrEqual(t, left.Left, int(s.Dropped.Closed))
+				require.LessOrEqual(t, left.Left, int(s.Dropped.Closed)+atOnce)
+				if left.Left > 0 {
+					short++
+				}
+			}
+			t.Log(short, "were cut short")
+		})
+	}
+}
+
 func TestShutdownWithAnEndedContextCountsWhatTheKernelHolds(t *testing.T) {
 	const sent = 100
 	gate, stuck := make(chan struct{}), make(chan struct{})

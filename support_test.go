@@ -126,6 +126,16 @@ func (r *recorder) names() (ns []string) {
 	}
 }
 
+// recorderOf is a Handler of two functions that remembers nothing.
+type recorderOf struct {
+	udp.BaseHandler
+	received func(*udp.Conn, udp.Datagram)
+	refused  func(*udp.Conn, *udp.Refusal)
+}
+
+func (r *recorderOf) Received(c *udp.Conn, d udp.Datagram) { r.received(c, d) }
+func (r *recorderOf) Refused(c *udp.Conn, f *udp.Refusal)  { r.refused(c, f) }
+
 // next receives from ch, or fails the test after a long time.
 func next[T any](t testing.TB, ch <-chan T) (v T) {
 	t.Helper()
