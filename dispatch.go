@@ -120,7 +120,11 @@ func (r *reader) contain(all *bool) {
 	}
 	if v != nil {
 		r.panicked("Received", v)
+		return
 	}
+	// Goexit, so now: when its deferred functions have run, the packets are another
+	// socket's.
+	r.dropRest()
 }
 
 // dropRest counts what was read and will not be handled any more.

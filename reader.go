@@ -59,7 +59,6 @@ func (r *reader) finish() {
 		r.work.wait(r.closing) // Close, and the end of Shutdown's context, cut it short
 	}
 	r.stop()
-	r.dropRest()
 	r.dropMet()
 	r.discard()
 	r.stats.kernel.sample(r.sock, true)

@@ -1,6 +1,9 @@
 package udp_test
 
 import (
+	"context"
+	"log/slog"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -67,3 +70,47 @@ func TestPartsOfTrainsInAQueueKeepTheirBuffersAndNoOthers(t *testing.T) {
 		})
 	}
 }
+
+// What a callback that calls runtime.Goexit leaves of its read is counted while it
+// is still its own: the memory of it goes to the next socket that reads.
+func TestGoexitInTheMiddleOfATrainCountsTheRest(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that it is the next one's
+	ended, goOn := make(chan struct{}), make(chan struct{})
+	log := slog.New(logFunc(func() { close(ended); <-goOn }))
+	cfg := udp.Config{Logger: log}
+	c, err := cfg.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+		// Broadcast is not allowed on this socket. Where sends are gathered that is
+		// logged after Goexit.
+		if err := c.SendTo(d.Data, netipAddrPort("255.255.255.255", 9)); err != nil {
+			log.Warn("at once")
+		}
+		runtime.Goexit()
+	}))
+	require.NoError(t, err)
+	other := udp.NewQueue(10, udp.Block)
+	o := listen(t, udp.Config{}, "udp4", other)
+	train := make([]udp.Message, 10)
+	for i := range train {
+		train[i] = udp.Message{Data: []byte("a datagram"), To: c.LocalAddrPort()}
+	}
+	_, err = o.SendBatch(train)
+	require.NoError(t, err)
+	next(t, ended)
+	for range 2 {
+		require.NoError(t, o.SendTo([]byte("x"), o.LocalAddrPort()))
+		next(t, other.Datagrams()).Release()
+	}
+	close(goOn)
+	next(t, c.Done())
+	s := c.Stats()
+	require.Equal(t, udp.Drops{Panicked: 1, Closed: 9}, s.Dropped)
+	balanced(t, s)
+}
+
+// logFunc is called for each record.
+type logFunc func()
+
+func (f logFunc) Enabled(context.Context, slog.Level) bool  { return true }
+func (f logFunc) Handle(context.Context, slog.Record) error { f(); return nil }
+func (f logFunc) WithAttrs([]slog.Attr) slog.Handler        { return f }
+func (f logFunc) WithGroup(string) slog.Handler             { return f }
