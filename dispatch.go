@@ -140,19 +140,18 @@ func (r *reader) dropRest() {
 }
 
 // take makes the caller, which has been given a datagram, answer for it in the
-// counters, where otherwise it would be Handled once Received returns. It is ours
-// when the caller is the socket's goroutine, which may use what belongs to it.
+// counters, where otherwise it would be Handled once Received returns. It is the
+// first when that is still to come, and the caller the socket's goroutine.
 //
 // It also says whether d may be kept as it lies: when the buffer before was well
 // used, as those of trains are. Then it holds no more memory for a datagram than
 // a short buffer would.
-func (c *Conn) take(d Datagram, keeps bool) (ours, asItLies bool) {
+func (c *Conn) take(d Datagram, keeps bool) (first, asItLies bool) {
 	r := &c.reader
 	if !c.inCallback() || r.taken {
 		c.stats.handled.Add(-1) // it is counted already
 		return false, false
 	}
-	r.taken = true
 	if d.buf != r.shared {
 		r.full = r.kept >= buffer.Size/buffer.Short || r.bytes >= buffer.Size/2
 		r.shared, r.kept, r.bytes = d.buf, 0, 0
@@ -161,10 +160,10 @@ func (c *Conn) take(d Datagram, keeps bool) (ours, asItLies bool) {
 		r.kept++
 		r.bytes += len(d.Data)
 	}
-	return d.conn == c && d.buf == r.buf, r.full
+	return true, r.full
 }
 
-// retain is Datagram.Retain for what is ours: it takes a reference for each
+// retain is Datagram.Retain for what lies in buf: it takes a reference for each
 // datagram of the packet at once.
 func (r *reader) retain() {
 	if r.spare == 0 {

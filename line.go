@@ -17,35 +17,51 @@ type line struct {
 // of trains do: copying them cost two thirds of the throughput.
 const wholeBuffers = 64
 
-// put adds d, which a socket's Received was called with.
+// put adds d, which the Received of c was called with. Mostly it is c's own, but a
+// Handler may pass on what it has from another socket, or has made.
 func (l *line) put(c *Conn, d Datagram) {
+	if d.conn == nil {
+		d.conn = c
+	} else if c == nil {
+		c = d.conn
+	}
 	waiting := len(l.ch)
 	full := l.overflow == DropNewest && waiting == cap(l.ch)
-	ours, asItLies := false, false
-	if c != nil {
-		ours, asItLies = c.take(d, !full)
+	first, asItLies := false, false
+	if d.conn != nil {
+		first, asItLies = d.conn.take(d, !full)
 	}
 	if full {
 		d.count(dropQueue)
-		return
+	} else {
+		l.place(c, &d, waiting, first, asItLies)
 	}
-	d = d.keep(waiting >= l.whole && !asItLies, ours)
+	if first {
+		d.conn.reader.taken = true // not before: it panics when a Queue has ended
+	}
+}
+
+// place is put once d is counted as not handled. When it is the first call for
+// the datagram that its socket's goroutine handles, it may use what belongs to that.
+func (l *line) place(c *Conn, lies *Datagram, waiting int, first, asItLies bool) {
+	ours := first && lies.buf != nil && lies.buf == lies.conn.reader.buf
+	d := lies.keep(waiting >= l.whole && !asItLies, ours)
 	if l.working {
 		d.conn.work.begin() // before a worker can end it
 	}
 	select {
 	case l.ch <- d:
 		if ours && !l.working {
-			c.reader.handled++
-			c.stats.waited(min(waiting+1, cap(l.ch)))
+			d.conn.reader.handled++
+			d.conn.stats.waited(min(waiting+1, cap(l.ch)))
 		} else {
 			l.entered(d)
 		}
 		return
 	default:
 	}
-	if ours {
-		c.reader.countHandled() // of those before: this may take long
+	if first {
+		d.conn.reader.countHandled() // of those before: this may take long
 	}
 	switch l.overflow {
 	case Block:
@@ -120,7 +136,7 @@ func (d Datagram) keep(short, ours bool) Datagram {
 		d.Data, d.buf = b.B[:n:n], b
 		return d
 	}
-	if ours && d.buf != nil {
+	if ours {
 		d.conn.reader.retain()
 	} else {
 		d.Retain()
