@@ -43,14 +43,14 @@ func (l *line) put(c *Conn, d Datagram) {
 
 // place is put once d is counted as not handled. When it is the first call for
 // the datagram that its socket's goroutine handles, it may use what belongs to that.
-func (l *line) place(c *Conn, lies *Datagram, waiting int, first, asItLies bool) {
-	ours := first && lies.buf != nil && lies.buf == lies.conn.reader.buf
-	d := lies.keep(waiting >= l.whole && !asItLies, ours)
+func (l *line) place(c *Conn, d *Datagram, waiting int, first, asItLies bool) {
+	ours := first && d.buf != nil && d.buf == d.conn.reader.buf
+	d.keep(waiting >= l.whole && !asItLies, ours)
 	if l.working {
 		d.conn.work.begin() // before a worker can end it
 	}
 	select {
-	case l.ch <- d:
+	case l.ch <- *d:
 		if ours && !l.working {
 			d.conn.reader.handled++
 			d.conn.stats.waited(min(waiting+1, cap(l.ch)))
@@ -70,7 +70,7 @@ func (l *line) place(c *Conn, lies *Datagram, waiting int, first, asItLies bool)
 			closing = c.closing
 		}
 		select {
-		case l.ch <- d:
+		case l.ch <- *d:
 			l.entered(d)
 		case <-closing:
 			l.lost(d, dropClosed)
@@ -81,12 +81,12 @@ func (l *line) place(c *Conn, lies *Datagram, waiting int, first, asItLies bool)
 		for {
 			select {
 			case old := <-l.ch:
-				l.left(old)
-				l.lost(old, dropQueue)
+				l.left(&old)
+				l.lost(&old, dropQueue)
 			default:
 			}
 			select {
-			case l.ch <- d:
+			case l.ch <- *d:
 				l.entered(d)
 				return
 			default:
@@ -95,7 +95,7 @@ func (l *line) place(c *Conn, lies *Datagram, waiting int, first, asItLies bool)
 	}
 }
 
-func (l *line) entered(d Datagram) {
+func (l *line) entered(d *Datagram) {
 	if d.conn == nil {
 		return
 	}
@@ -106,14 +106,14 @@ func (l *line) entered(d Datagram) {
 }
 
 // left undoes entered.
-func (l *line) left(d Datagram) {
+func (l *line) left(d *Datagram) {
 	if d.conn != nil && !l.working {
 		d.conn.stats.handled.Add(-1)
 	}
 }
 
 // lost counts and releases a datagram that will not come out.
-func (l *line) lost(d Datagram, why reason) {
+func (l *line) lost(d *Datagram, why reason) {
 	d.count(why)
 	d.Release()
 	if l.working {
@@ -122,24 +122,23 @@ func (l *line) lost(d Datagram, why reason) {
 }
 
 // count counts a datagram that nobody will get.
-func (d Datagram) count(why reason) {
+func (d *Datagram) count(why reason) {
 	if d.conn != nil {
 		d.conn.stats.dropped[why].Add(1)
 	}
 }
 
 // keep makes d valid after Received: as it lies, or in a shorter buffer.
-func (d Datagram) keep(short, ours bool) Datagram {
+func (d *Datagram) keep(short, ours bool) {
 	if short && d.buf != nil && len(d.buf.B) == buffer.Size && len(d.Data) <= buffer.Size/4 {
 		b := buffer.Of(len(d.Data))
 		n := copy(b.B, d.Data)
 		d.Data, d.buf = b.B[:n:n], b
-		return d
+		return
 	}
 	if ours {
 		d.conn.reader.retain()
 	} else {
 		d.Retain()
 	}
-	return d
 }
