@@ -6,13 +6,16 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
 	"unsafe"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -103,6 +106,39 @@ func TestTrainsAreNeighboursOfOneKind(t *testing.T) {
 			require.Equal(t, c.want, train(c.ms, c.segments, c.longest))
 		})
 	}
+}
+
+// A sender that waits in its pool keeps nobody's memory, whatever it has sent.
+func TestASenderForgetsPayloads(t *testing.T) {
+	s := senderPool.New().(*sender)
+	var payloads []weak.Pointer[byte]
+	pack := func(ms []socket.Message) {
+		for i := range ms {
+			payloads = append(payloads, weak.Make(&ms[i].Data[0]))
+		}
+		s.pack(ms, position{})
+	}
+	ascending, equal := make([]int, maxTrains), make([]int, 100)
+	for i := range ascending {
+		ascending[i] = 100 + i
+	}
+	for i := range equal {
+		equal[i] = 100
+	}
+	to := netip.MustParseAddrPort("127.0.0.1:1")
+	s.conn = &Conn{}
+	s.conn.path.segments.Store(firstSegments)
+	s.conn.path.longest.Store(math.MaxInt32)
+	pack(messages(to, ascending...))
+	require.Equal(t, maxTrains, s.trains)
+	pack(messages(to, equal...)) // takes more room than there was
+	require.Equal(t, 1, s.trains)
+	s.giveBack()
+	runtime.GC()
+	for i, p := range payloads {
+		require.Nil(t, p.Value(), "payload %d", i)
+	}
+	runtime.KeepAlive(s)
 }
 
 // arrive checks that what was sent arrives at r, whole and in order.

@@ -185,8 +185,19 @@ func (s *sender) append(data []byte, start int) {
 			return
 		}
 	}
+	if len(s.iovs) == cap(s.iovs) {
+		s.grow()
+	}
 	s.iovs = append(s.iovs, unix.Iovec{})
 	setIovec(&s.iovs[len(s.iovs)-1], data)
+}
+
+// grow makes room for more iovecs. Headers of earlier sends may point to the old
+// ones, which must not keep their payloads.
+func (s *sender) grow() {
+	old := s.iovs[:cap(s.iovs)]
+	s.iovs = append(make([]unix.Iovec, 0, 2*cap(old)), s.iovs...)
+	clear(old)
 }
 
 func setIovec(iov *unix.Iovec, data []byte) {
