@@ -172,11 +172,14 @@ func (t *trial) at(c *udp.Conn) netip.AddrPort {
 	return netip.AddrPortFrom(t.B.Addr, c.LocalAddrPort().Port())
 }
 
-// closedPort is one of B where nobody listens.
+// closedPort is one of B where nobody listens. A socket with a peer has it, which
+// is deaf to everybody else, so that no other socket can be given it meanwhile.
 func (t *trial) closedPort() netip.AddrPort {
+	t.Helper()
 	c := t.listen(udp.BaseHandler{})
 	to := t.at(c)
-	t.ok(c.Close())
+	_, err := c.Connect(netip.AddrPortFrom(t.A.Addr, 9))
+	t.ok(err)
 	return to
 }
 
