@@ -87,6 +87,10 @@ func (cfg Config) dial(ctx context.Context, peer netip.AddrPort, h Handler) (*Co
 // Connect gives the socket a peer; it keeps its port and its Handler. Datagrams
 // of others that wait in the kernel are dropped. When it fails the socket is as
 // it was. A socket that has a peer says EISCONN: see [ConnectedConn.Reconnect].
+//
+// A [MulticastConn] keeps its memberships, through Reconnect too, but on Linux it
+// hears them only after Disconnect, unless it is bound to the group: the system
+// gives a connected socket one local address.
 func (c *Conn) Connect(peer netip.AddrPort) (*ConnectedConn, error) {
 	c.flushFirst() // sending may need the lock
 	c.connecting.Lock()

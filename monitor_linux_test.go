@@ -1,6 +1,7 @@
 package udp_test
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -105,41 +106,104 @@ func netlinkSockets(t testing.TB) (n int) {
 	return n
 }
 
-// A wish outlives a change of the peer, and what the interface does meanwhile.
-// While it has a peer only a socket that is bound to the group hears the group:
-// connect(2) gives any other the one address that it hears.
+// A wish outlives a change of the peer, with its options, and what the interface
+// does meanwhile. While it has a peer only a socket that is bound to the group
+// hears the group: connect(2) gives any other the one address that it hears.
 func TestMembershipOutlivesAReconnect(t *testing.T) {
 	netns.Run(t, func() {
-		for _, bound := range []bool{true, false} {
-			here, there := netns.New(t), netns.New(t)
-			cable(t, here, there)
-			there.Addr("eth", "192.0.2.3/24")
-			group, address := netip.MustParseAddr("239.1.2.3"), ":0"
-			if bound {
-				address = "239.1.2.3:0"
+		for _, f := range ipFamilies {
+			for _, specific := range []bool{false, true} {
+				for _, bound := range []bool{false, true} {
+					name := fmt.Sprintf("%s, source-specific %v, bound to the group %v", f.network, specific, bound)
+					t.Run(name, func(t *testing.T) { outlivesReconnect(t, f.network, f.one, specific, bound) })
+				}
 			}
-			receiver := joinIn(t, here, udp.Config{}, "udp4", address, group)
-			first := joinIn(t, there, udp.Config{}, "udp4", "192.0.2.2:0")
-			second := joinIn(t, there, udp.Config{}, "udp4", "192.0.2.3:0")
-			c, err := receiver.Connect(first.LocalAddrPort())
-			require.NoError(t, err)
-			if bound {
-				hears(t, receiver, first, group, "eth")
-			}
-			require.NoError(t, c.Reconnect(second.LocalAddrPort()))
-			here.IP("link set eth down")
-			receiver.settled(t, "down", heldOn("lo"))
-			here.IP("link set eth up")
-			receiver.settled(t, "up", heldOn("eth"))
-			if bound {
-				hears(t, receiver, second, group, "eth")
-			}
-			_, err = c.Disconnect()
-			require.NoError(t, err)
-			hears(t, receiver, first, group, "eth")
-			require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
 		}
 	})
+}
+
+func outlivesReconnect(t *testing.T, network string, group netip.Addr, specific, bound bool) {
+	here, there := netns.New(t), netns.New(t)
+	cable(t, here, there)
+	near, far := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	if group.Is6() {
+		near, far = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
+	}
+	there.Addr("eth", netip.PrefixFrom(far.Next(), map[bool]int{true: 24, false: 64}[far.Is4()]).String())
+	address, groups := ":0", []netip.Addr{group}
+	if bound {
+		address = net.JoinHostPort(group.String(), "0")
+	}
+	if specific {
+		groups = nil
+	}
+	receiver := joinIn(t, here, udp.Config{}, network, address, groups...)
+	if specific {
+		if bound { // which has joined it
+			require.NoError(t, receiver.Leave(group))
+		}
+		require.NoError(t, receiver.JoinSource(group, far))
+		require.NoError(t, receiver.JoinSource(group, far.Next()))
+	}
+	require.NoError(t, receiver.SetTTL(7))
+	require.NoError(t, receiver.SetLoopback(false))
+	require.NoError(t, receiver.SetInterface(here.Interface("eth")))
+	first := joinIn(t, there, udp.Config{}, network, netip.AddrPortFrom(far, 0).String())
+	second := joinIn(t, there, udp.Config{}, network, netip.AddrPortFrom(far.Next(), 0).String())
+	wished := receiver.Memberships()
+
+	// holds is called after each change of the peer.
+	holds := func(from *member) {
+		t.Helper()
+		require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
+		require.Equal(t, wished, receiver.Memberships())
+		ttl, err := receiver.TTL()
+		require.NoError(t, err)
+		require.Equal(t, 7, ttl)
+		loop, err := receiver.Loopback()
+		require.NoError(t, err)
+		require.False(t, loop)
+		ifi, err := receiver.Interface()
+		require.NoError(t, err)
+		require.Equal(t, "eth", ifi.Name)
+		if _, connected := receiver.Connected(); bound || !connected {
+			hears(t, receiver, from, group, "eth")
+			return
+		}
+		tag := fmt.Sprint("from ", from.LocalAddrPort())
+		_, err = from.SendGroup([]byte("not heard"), group, receiver.port(), there.Interface("eth"))
+		require.NoError(t, err)
+		require.NoError(t, from.SendTo([]byte(tag), netip.AddrPortFrom(near, receiver.port())))
+		require.Equal(t, tag, string(next(t, receiver.queue.Datagrams()).Data))
+	}
+	c, err := receiver.Connect(first.LocalAddrPort())
+	require.NoError(t, err)
+	holds(first)
+	for _, peer := range []*member{second, first, second} {
+		require.NoError(t, c.Reconnect(peer.LocalAddrPort()))
+		holds(peer)
+	}
+	here.IP("link set eth down")
+	for range wished {
+		receiver.settled(t, "down", heldOn("lo"))
+	}
+	here.IP("link set eth up")
+	here.AwaitRunning("eth")
+	if near.Is6() { // which is gone with the link
+		here.Addr("eth", near.String()+"/64")
+	}
+	for range wished {
+		receiver.settled(t, "up", heldOn("eth"))
+	}
+	if bound {
+		hears(t, receiver, second, group, "eth")
+	}
+	_, err = c.Disconnect()
+	require.NoError(t, err)
+	holds(second)
+	if group.Is4() { // over IPv6 Linux goes on to hear the last peer only, see Disconnect
+		holds(first)
+	}
 }
 
 // The interface that was chosen for sending is chosen again when it is back.
