@@ -32,7 +32,7 @@ func setBroadcast(syscall.RawConn, bool) error                     { return nil 
 func setBuffer(syscall.RawConn, bufferOption, int) (int, error)    { return 0, nil }
 func (c *Conn) setup(socket.Options) error                         { return nil }
 func connect(syscall.RawConn, netip.AddrPort, socket.Family) error { return errors.ErrUnsupported }
-func disconnect(syscall.RawConn, socket.Family) error              { return errors.ErrUnsupported }
+func (c *Conn) dissolve() error                                    { return errors.ErrUnsupported }
 func bind(syscall.RawConn, netip.AddrPort, socket.Family) error    { return errors.ErrUnsupported }
 func drops(syscall.RawConn) (uint32, bool)                         { return 0, false }
 

@@ -116,9 +116,9 @@ func connect(rc syscall.RawConn, peer netip.AddrPort, _ socket.Family) error {
 	})
 }
 
-// disconnect is a connect to no address (WinSock2 connect, Remarks).
-func disconnect(rc syscall.RawConn, _ socket.Family) error {
-	return onFD(rc, func(h windows.Handle) error {
+// dissolve is a connect to no address (WinSock2 connect, Remarks).
+func (c *Conn) dissolve() error {
+	return onFD(c.rc, func(h windows.Handle) error {
 		var sa windows.Sockaddr = &windows.SockaddrInet4{}
 		if inet6(h) {
 			sa = &windows.SockaddrInet6{}

@@ -43,7 +43,7 @@ func (c *Conn) SendBatch(ms []socket.Message) (int, error) {
 // sendErr takes ICMP messages off the error queue when a send has met the error
 // of one.
 func (c *Conn) sendErr(err error) error {
-	err = unwrapOp(err)
+	err = c.sendFailed(err)
 	if c.path.reports.Load() {
 		switch Classify(err) {
 		case Report, Unreachable, TooLarge:

@@ -54,10 +54,10 @@ func (c *Conn) setup(o socket.Options) error {
 	})
 }
 
-// disconnect is connect(2) to no address. Some of the BSDs do it and return an
+// dissolve is connect(2) to no address. Some of the BSDs do it and return an
 // error all the same.
-func disconnect(rc syscall.RawConn, f socket.Family) error {
-	return onFD(rc, func(fd int) error {
+func (c *Conn) dissolve() error {
+	return onFD(c.rc, func(fd int) error {
 		var sa unix.Sockaddr = &unix.SockaddrInet4{}
 		if inet6(fd) {
 			sa = &unix.SockaddrInet6{}

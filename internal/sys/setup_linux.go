@@ -75,18 +75,6 @@ func (c *Conn) setup(o socket.Options) error {
 // there it is SO_TIMESTAMPNS_NEW.
 const timestampOption = unix.SO_TIMESTAMPNS + (unix.SO_TIMESTAMPNS_NEW-unix.SO_TIMESTAMPNS)*(8-unsafe.Sizeof(uintptr(0)))/4
 
-// disconnect is connect(2) to AF_UNSPEC.
-func disconnect(rc syscall.RawConn, _ socket.Family) error {
-	return onFD(rc, func(fd int) error {
-		sa := unix.RawSockaddr{Family: unix.AF_UNSPEC}
-		_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unsafe.Sizeof(sa))
-		if errno != 0 {
-			return sysErr("connect", errno)
-		}
-		return nil
-	})
-}
-
 // drops reads how many datagrams the socket's buffer had no room for, with
 // SO_MEMINFO (Linux 4.12): exact, and known without receiving another one.
 func drops(rc syscall.RawConn) (n uint32, ok bool) {

@@ -29,8 +29,8 @@ func beforeBind(rc syscall.RawConn, o socket.Options) error {
 
 func (c *Conn) setup(socket.Options) error { return nil }
 
-func disconnect(rc syscall.RawConn, _ socket.Family) error {
-	return onFD(rc, func(fd int) error {
+func (c *Conn) dissolve() error {
+	return onFD(c.rc, func(fd int) error {
 		var sa unix.Sockaddr = &unix.SockaddrInet4{}
 		if inet6(fd) {
 			sa = &unix.SockaddrInet6{}

@@ -8,7 +8,8 @@
 //	                 (there with net.UDPConn's own calls, a datagram at a time; the
 //	                 tag udpbasic selects it on Linux too, so that it is tested)
 //	setup            options before the first read: setup_linux.go, setup_bsd.go, …
-//	connect, …       what net has no call for: fd_unix.go, fd_windows.go, fd_other.go
+//	connect, …       what net has no call for: fd_unix.go, fd_windows.go, fd_other.go;
+//	                 peer.go makes changes of the peer of them
 //	dontFragment, MTU  of the path: mtu_linux.go, …
 //	Classify         what an errno means: errno_unix.go, errno_windows.go, …
 //	Namespace        interfaces and their changes: watch_linux.go, watch_other.go
@@ -42,6 +43,7 @@ type Conn struct {
 	only    netip.Addr     // the one address that datagrams come for, if it is one
 
 	changing sync.Mutex // one change of the peer at a time
+	peer     peer       // guarded by changing
 	out      outgoing   // the interface of what goes to groups
 	spill    spill      // memberships that the socket has no room for
 	zones    zoneCache
@@ -122,6 +124,7 @@ func adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
 		return nil, unwrapOp(err)
 	}
 	c := &Conn{uc: uc, rc: rc}
+	uc.SetDeadline(time.Time{}) // the former owner's
 	if err := c.prepare(o); err != nil {
 		uc.Close()
 		return nil, err
@@ -135,6 +138,9 @@ func (c *Conn) prepare(o socket.Options) error {
 		return err
 	}
 	c.info.Family = family
+	if c.peer.want = c.Peer(); c.peer.want.IsValid() { // it is adopted
+		c.peer.set, c.peer.zoned = true, c.peer.want.Addr().Zone() != ""
+	}
 	c.bound = c.Local()
 	if !c.wildcard() {
 		c.only = c.bound.Addr()
@@ -162,12 +168,13 @@ func (c *Conn) prepare(o socket.Options) error {
 	return nil
 }
 
-// Peer is the peer an adopted socket was already connected to.
+// Peer is the peer that the socket is connected to, whoever has done that.
 func (c *Conn) Peer() netip.AddrPort {
-	if ua, ok := c.uc.RemoteAddr().(*net.UDPAddr); ok {
-		return unmap(ua.AddrPort())
+	peer, err := getpeername(c.rc)
+	if err != nil {
+		return netip.AddrPort{}
 	}
-	return netip.AddrPort{}
+	return unmap(peer)
 }
 
 // Wake implements socket.Socket: a deadline in the past ends the wait of a
@@ -231,60 +238,6 @@ func wildcardFor(group netip.AddrPort) (network string, local netip.AddrPort) {
 	}
 	return "udp6", netip.AddrPortFrom(netip.IPv6Unspecified(), group.Port())
 }
-
-// Connect implements socket.Socket. A socket that is connected already is
-// disconnected first: connect(2) alone would keep the source address that was
-// chosen for the old peer.
-func (c *Conn) Connect(peer netip.AddrPort) error {
-	c.changing.Lock()
-	defer c.changing.Unlock()
-	old, _ := getpeername(c.rc)
-	if old.IsValid() {
-		if err := c.disconnect(); err != nil {
-			return err
-		}
-	}
-	if err := connect(c.rc, peer, c.info.Family); err != nil {
-		if old.IsValid() {
-			return errors.Join(err, connect(c.rc, unmap(old), c.info.Family))
-		}
-		return err
-	}
-	c.connectTo(peer.Addr().Zone())
-	return c.peerChanged(peer)
-}
-
-// Disconnect implements socket.Socket.
-func (c *Conn) Disconnect() error {
-	c.changing.Lock()
-	defer c.changing.Unlock()
-	if err := c.disconnect(); err != nil {
-		return err
-	}
-	c.connectTo("")
-	return c.peerChanged(netip.AddrPort{})
-}
-
-// disconnect dissolves the association. Linux then forgets a port that it had
-// chosen itself, so the socket is bound again to the one that it had. A send that
-// comes in between makes Linux choose another one, which is forgotten likewise.
-func (c *Conn) disconnect() error {
-	had := c.Local()
-	for tries := 0; ; tries++ {
-		if err := disconnect(c.rc, c.info.Family); err != nil {
-			return err
-		}
-		if has := c.Local(); has.Port() == had.Port() {
-			return nil
-		}
-		err := bind(c.rc, netip.AddrPortFrom(c.bound.Addr(), had.Port()), c.info.Family)
-		if !errors.Is(err, EINVAL) || tries == maxBinds {
-			return err
-		}
-	}
-}
-
-const maxBinds = 100
 
 // unmap takes the 4-in-6 form off an address.
 func unmap(a netip.AddrPort) netip.AddrPort {

@@ -144,7 +144,7 @@ var oobs = sync.Pool{New: func() any { b := make([]byte, 0, 64); return &b }}
 func (c *Conn) Send(m socket.Message) error {
 	if !m.To.IsValid() {
 		_, err := c.uc.Write(m.Data)
-		return unwrapOp(err)
+		return c.sendFailed(err)
 	}
 	if m.To.Addr().IsMulticast() && m.IfIndex == 0 {
 		c.out.RLock()

@@ -1,0 +1,119 @@
+package sys
+
+import (
+	"errors"
+	"net/netip"
+)
+
+// peer is what a socket keeps about its association.
+type peer struct {
+	want   netip.AddrPort // the peer that it is to have; invalid: none
+	set    bool           // the system has one, or what is left of trying
+	broken bool           // the system has not what it is to have
+	zoned  bool           // with set: the peer, or the one that was tried, has a zone
+	device int            // the interface that its owner has bound it to, 0: none
+}
+
+// Connect implements socket.Socket. A socket that is connected already is
+// disconnected first: connect(2) alone would keep the source address that was
+// chosen for the old peer.
+func (c *Conn) Connect(to netip.AddrPort) error {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	zone := to.Addr().Zone() + c.peer.want.Addr().Zone() // a link-local peer's interface gets in the way
+	if connectsOver && zone == "" && c.peer.want.IsValid() && !c.peer.broken {
+		// EINVAL may be about a source address, chosen for the old peer, that is gone by now.
+		err := connect(c.rc, to, c.info.Family)
+		if err != nil && !(errors.Is(err, EINVAL) && c.wildcard()) {
+			return err
+		}
+	}
+	return c.change(to)
+}
+
+// Disconnect implements socket.Socket.
+func (c *Conn) Disconnect() error {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	return c.change(netip.AddrPort{})
+}
+
+// change replaces the peer, or takes it away. When that fails the old one is set
+// again; when even that fails, since its interface or the socket's own address is
+// gone, the next send does it.
+func (c *Conn) change(to netip.AddrPort) error {
+	if !c.peer.broken && !(c.peer.set && c.peer.zoned) { // else it may not be its owner's choice
+		c.noteDevice()
+	}
+	if err := c.associate(to); err != nil {
+		return errors.Join(err, c.restore())
+	}
+	c.peer.want, c.peer.broken = to, false
+	return nil
+}
+
+// restore brings the system's state in line with what it is to be.
+func (c *Conn) restore() error {
+	err := c.associate(c.peer.want)
+	c.peer.broken = err != nil
+	return err
+}
+
+// sendFailed says what became of a send. One that has found no peer may have met
+// what a failed change could not restore: then that is tried again, and the
+// error is why it can't be, or tells that the send should be repeated.
+func (c *Conn) sendFailed(err error) error {
+	if err = unwrapOp(err); Classify(err) != NoPeer {
+		return err
+	}
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	if c.peer.broken {
+		if rerr := c.restore(); rerr != nil {
+			return rerr
+		}
+	}
+	return err
+}
+
+// associate makes the socket one that has this peer, or none.
+func (c *Conn) associate(to netip.AddrPort) error {
+	if c.peer.set {
+		if err := c.disconnect(); err != nil {
+			return err
+		}
+		c.peer.set = false
+	}
+	if to.IsValid() {
+		err := connect(c.rc, to, c.info.Family)
+		// Linux binds the socket to a link-local peer's interface before it looks for
+		// a way to it (__ip6_datagram_connect in net/ipv6/datagram.c of 6.18).
+		c.peer.zoned = to.Addr().Zone() != ""
+		c.peer.set = err == nil || c.peer.zoned
+		if err != nil {
+			return err
+		}
+	}
+	c.connectTo(to.Addr().Zone())
+	return c.peerChanged(to)
+}
+
+// disconnect dissolves the association. Linux then forgets a port that it had
+// chosen itself, so the socket is bound again to the one that it had. A send that
+// comes in between makes Linux choose another one, which is forgotten likewise.
+func (c *Conn) disconnect() error {
+	for tries := 0; ; tries++ {
+		if err := c.dissolve(); err != nil {
+			return err
+		}
+		if c.Local().Port() == c.bound.Port() {
+			return nil
+		}
+		err := bind(c.rc, c.bound, c.info.Family)
+		if !errors.Is(err, EINVAL) || tries == maxBinds {
+			return err
+		}
+	}
+}
+
+const maxBinds = 100
