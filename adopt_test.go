@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -168,4 +169,17 @@ func TestAdoptKnowsTheFamily(t *testing.T) {
 	require.NoError(t, err)
 	books(t, c)
 	require.NoError(t, errors.Join(c.SendTo(nil, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), c.LocalAddrPort().Port()))))
+}
+
+// Deadlines of its former owner that have passed do not get in the way.
+func TestAdoptForgetsDeadlines(t *testing.T) {
+	uc := unowned(t, "udp4")
+	require.NoError(t, uc.SetDeadline(time.Unix(1, 0)))
+	h := newRecorder()
+	c, err := udp.Config{}.Adopt(uc, h)
+	require.NoError(t, err)
+	books(t, c)
+	h.next(t, "Started")
+	require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
+	require.Equal(t, "x", h.next(t, "Received").data)
 }

@@ -32,6 +32,8 @@ func TestWhatCanNotBeOpened(t *testing.T) {
 		{"an address that is not ours", "udp4", "192.0.2.1:0", udp.Config{}, udp.BaseHandler{}, syscall.EADDRNOTAVAIL},
 		{"a family that does not fit", "udp6", "127.0.0.1:0", udp.Config{}, udp.BaseHandler{}, udp.ErrFamily},
 		{"a nil Handler", "udp4", "127.0.0.1:0", udp.Config{}, none, os.ErrInvalid},
+		{"a nil Queue", "udp4", "127.0.0.1:0", udp.Config{}, (*udp.Queue)(nil), os.ErrInvalid},
+		{"nil Workers", "udp4", "127.0.0.1:0", udp.Config{}, (*udp.Workers)(nil), os.ErrInvalid},
 		{"a negative read buffer", "udp4", "127.0.0.1:0", udp.Config{ReadBuffer: -1}, udp.BaseHandler{}, os.ErrInvalid},
 		{"a negative write buffer", "udp4", "127.0.0.1:0", udp.Config{WriteBuffer: -1}, udp.BaseHandler{}, os.ErrInvalid},
 		{"a negative MaxDatagram", "udp4", "127.0.0.1:0", udp.Config{MaxDatagram: -1}, udp.BaseHandler{}, os.ErrInvalid},
@@ -44,7 +46,7 @@ func TestWhatCanNotBeOpened(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newRecorder()
-			if test.h != nil {
+			if test.h == (udp.BaseHandler{}) {
 				test.h = h
 			}
 			c, err := test.cfg.Listen(t.Context(), test.network, test.address, test.h)

@@ -96,8 +96,10 @@ const maxPayload = 65535
 // check finds what can't work in c and fills in what is zero.
 func (cfg *Config) check(h Handler) error {
 	f, isFunc := h.(HandlerFunc)
+	w, isWorkers := h.(*Workers)
+	q, isQueue := h.(*Queue)
 	switch {
-	case h == nil, isFunc && f == nil:
+	case h == nil, isFunc && f == nil, isWorkers && w == nil, isQueue && q == nil:
 		return fmt.Errorf("nil Handler: %w", os.ErrInvalid)
 	case cfg.ReadBuffer < 0, cfg.WriteBuffer < 0:
 		return fmt.Errorf("negative buffer size: %w", os.ErrInvalid)
@@ -107,14 +109,12 @@ func (cfg *Config) check(h Handler) error {
 	if cfg.MaxDatagram == 0 || cfg.MaxDatagram > maxPayload {
 		cfg.MaxDatagram = maxPayload
 	}
-	if w, ok := h.(*Workers); ok && w.handler == nil {
+	switch {
+	case isWorkers && w.handler == nil:
 		return fmt.Errorf("Workers that NewWorkers has not made: %w", os.ErrInvalid)
-	}
-	q, ok := h.(*Queue)
-	if ok && q.done == nil {
+	case isQueue && q.done == nil:
 		return fmt.Errorf("a Queue that NewQueue has not made: %w", os.ErrInvalid)
-	}
-	if ok && q.finished() {
+	case isQueue && q.finished():
 		return fmt.Errorf("the Queue's last socket has stopped: %w", net.ErrClosed)
 	}
 	return nil

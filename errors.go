@@ -23,7 +23,8 @@ var (
 	ErrFamily = errors.New("udp: address family does not fit the socket")
 )
 
-var errNoConn = errors.New("udp: datagram came by no socket")
+// errNoConn is for a Datagram that came by no socket.
+var errNoConn error = &net.OpError{Op: "send", Net: "udp", Err: &net.AddrError{Err: "the datagram came by no socket"}}
 
 // A SizeError is [ErrTooLarge] and EMSGSIZE with the sizes.
 type SizeError struct {

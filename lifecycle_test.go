@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -98,183 +97,6 @@ func TestEndFromEveryCallback(t *testing.T) {
 				require.ErrorIs(t, c.Send([]byte("x")), net.ErrClosed)
 			})
 		}
-	}
-}
-
-// A callback that panics, or ends its goroutine as t.FailNow does, costs its own
-// datagram at most, and never a socket or a goroutine.
-func TestPanics(t *testing.T) {
-	var log bytes.Buffer
-	h := newRecorder()
-	blow := func(where string) { panic("in " + where) }
-	h.started = func(*udp.Conn) { blow("Started") }
-	h.received = func(_ *udp.Conn, d udp.Datagram) {
-		if len(d.Data) == 0 {
-			blow("Received")
-		}
-	}
-	h.refused = func(*udp.Conn, *udp.Refusal) { blow("Refused") }
-	h.stopped = func(*udp.Conn, error) { blow("Stopped") }
-	c, err := udp.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}.Dial(t.Context(), "udp4", deadPort(t, "udp4").String(), h)
-	require.NoError(t, err)
-	books(t, c)
-	h.next(t, "Started")
-
-	require.NoError(t, c.Send(nil))
-	h.next(t, "Refused")
-	peer := raw(t, "udp4")
-	require.NoError(t, c.Reconnect(addrPort(peer)))
-	for _, data := range []string{"a", "", "b", "", "c"} {
-		_, err := peer.WriteToUDPAddrPort([]byte(data), c.LocalAddrPort())
-		require.NoError(t, err)
-	}
-	for _, data := range []string{"a", "", "b", "", "c"} {
-		require.Equal(t, data, h.next(t, "Received").data)
-	}
-	require.NoError(t, c.Close())
-	require.NoError(t, h.next(t, "Stopped").err)
-
-	s := c.Stats()
-	require.EqualValues(t, 5, s.Received)
-	require.EqualValues(t, 3, s.Handled)
-	require.EqualValues(t, 2, s.Dropped.Panicked)
-	require.EqualValues(t, 5, s.Panics)
-	for _, where := range []string{"Started", "Received", "Refused", "Stopped"} {
-		require.Contains(t, log.String(), "in "+where)
-	}
-	require.Contains(t, log.String(), "lifecycle_test.go", "the stack is in the log")
-}
-
-func TestGoexit(t *testing.T) {
-	for _, callback := range []string{"Started", "Received", "Refused", "Stopped"} {
-		t.Run(callback, func(t *testing.T) {
-			h := newRecorder()
-			conns := make(chan *udp.Conn, 1)
-			h.started = func(c *udp.Conn) {
-				conns <- c
-				if callback == "Started" {
-					runtime.Goexit()
-				}
-			}
-			h.received = func(*udp.Conn, udp.Datagram) { runtime.Goexit() }
-			h.refused = func(*udp.Conn, *udp.Refusal) { runtime.Goexit() }
-			h.stopped = func(*udp.Conn, error) {
-				if callback == "Stopped" {
-					runtime.Goexit()
-				}
-			}
-			peer := raw(t, "udp4")
-			to := addrPort(peer)
-			if callback == "Refused" {
-				to = deadPort(t, "udp4")
-			}
-			go udp.Dial(context.Background(), "udp4", to.String(), h)
-			c := next(t, conns)
-			h.next(t, "Started")
-			switch callback {
-			case "Received":
-				for range 3 {
-					_, err := peer.WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort())
-					require.NoError(t, err)
-				}
-				h.next(t, "Received")
-			case "Refused":
-				require.NoError(t, c.SendTo([]byte("x"), to))
-				h.next(t, "Refused")
-			case "Stopped":
-				require.NoError(t, c.Close())
-			}
-			next(t, c.Done())
-			err := h.next(t, "Stopped").err
-			if callback == "Stopped" {
-				require.NoError(t, err)
-			} else {
-				require.ErrorContains(t, err, "Goexit")
-				requireOpError(t, err, "read")
-			}
-			require.Empty(t, h.names())
-			require.NoError(t, c.Close())
-			balanced(t, c.Stats())
-			require.ErrorIs(t, c.SendTo([]byte("x"), to), net.ErrClosed)
-		})
-	}
-}
-
-// Close from outside returns after the last callback has, whatever is going on.
-func TestCloseWaitsForTheCallbackThatRuns(t *testing.T) {
-	h := newRecorder()
-	release := make(chan struct{})
-	h.received = func(*udp.Conn, udp.Datagram) { <-release }
-	c := listen(t, udp.Config{}, "udp4", h)
-	h.next(t, "Started")
-	for range 3 {
-		require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
-	}
-	h.next(t, "Received")
-	closed := make(chan error)
-	for range 10 {
-		go func() { closed <- c.Close() }()
-	}
-	// Sends fail from the moment on that Close has begun.
-	for c.SendTo(nil, netip.MustParseAddrPort("127.0.0.1:9")) == nil {
-		runtime.Gosched()
-	}
-	select {
-	case <-closed:
-		require.Fail(t, "Close did not wait")
-	case <-c.Done():
-		require.Fail(t, "done too early")
-	default:
-	}
-	close(release)
-	for range 10 {
-		require.NoError(t, next(t, closed))
-	}
-	require.Equal(t, []string{"Stopped"}, h.names(), "what was queued is not handled any more")
-	s := c.Stats()
-	require.EqualValues(t, 1, s.Handled)
-}
-
-// However sends race Close, each is either sent and counted or says that the
-// socket is closed; nothing hangs.
-func TestCloseAgainstSend(t *testing.T) {
-	const goroutines, each = 100, 20
-	for range 20 {
-		sink := raw(t, "udp4")
-		c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
-		var wg sync.WaitGroup
-		var sent, failed [goroutines]uint64
-		begin := make(chan struct{})
-		for g := range goroutines {
-			wg.Go(func() {
-				<-begin
-				for i := range each {
-					var err error
-					if i%2 == 0 {
-						err = c.SendTo([]byte("x"), addrPort(sink))
-					} else {
-						_, err = c.SendBatch([]udp.Message{{Data: []byte("x"), To: addrPort(sink)}})
-					}
-					if err == nil {
-						sent[g]++
-						continue
-					}
-					failed[g]++
-					assert.ErrorIs(t, err, net.ErrClosed)
-				}
-			})
-		}
-		wg.Go(func() { <-begin; assert.NoError(t, c.Close()) })
-		close(begin)
-		wg.Wait()
-		var s, f uint64
-		for g := range goroutines {
-			s, f = s+sent[g], f+failed[g]
-		}
-		st := c.Stats()
-		require.Equal(t, s, st.Sent)
-		require.Equal(t, f, st.SendErrors)
-		require.EqualValues(t, goroutines*each, s+f)
 	}
 }
 
@@ -387,26 +209,6 @@ func TestShutdownThatCanNotFinish(t *testing.T) {
 	require.NoError(t, c.Shutdown(ctx), "what has stopped is shut down")
 }
 
-// Shutdown and Close from many goroutines at once all return.
-func TestShutdownAgainstClose(t *testing.T) {
-	for range 50 {
-		h := newRecorder()
-		c := listen(t, udp.Config{}, "udp4", h)
-		var wg sync.WaitGroup
-		for i := range 10 {
-			wg.Go(func() {
-				if i%2 == 0 {
-					assert.NoError(t, c.Close())
-				} else {
-					assert.NoError(t, c.Shutdown(context.Background()))
-				}
-			})
-		}
-		wg.Wait()
-		require.Equal(t, []string{"Started", "Stopped"}, h.names())
-	}
-}
-
 // String names the socket by its address, peer and state.
 func TestString(t *testing.T) {
 	c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
@@ -420,4 +222,103 @@ func TestString(t *testing.T) {
 	require.True(t, strings.HasSuffix(c.String(), "(closed)"))
 	require.Contains(t, c.String(), local, "also when it is closed")
 	require.Equal(t, local, c.LocalAddr().String())
+}
+
+// A callback that panics, or ends its goroutine as t.FailNow does, costs its own
+// datagram at most, and never a socket or a goroutine.
+func TestPanics(t *testing.T) {
+	var log bytes.Buffer
+	h := newRecorder()
+	blow := func(where string) { panic("in " + where) }
+	h.started = func(*udp.Conn) { blow("Started") }
+	h.received = func(_ *udp.Conn, d udp.Datagram) {
+		if len(d.Data) == 0 {
+			blow("Received")
+		}
+	}
+	h.refused = func(*udp.Conn, *udp.Refusal) { blow("Refused") }
+	h.stopped = func(*udp.Conn, error) { blow("Stopped") }
+	c, err := udp.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}.Dial(t.Context(), "udp4", deadPort(t, "udp4").String(), h)
+	require.NoError(t, err)
+	books(t, c)
+	h.next(t, "Started")
+
+	require.NoError(t, c.Send(nil))
+	h.next(t, "Refused")
+	peer := raw(t, "udp4")
+	require.NoError(t, c.Reconnect(addrPort(peer)))
+	for _, data := range []string{"a", "", "b", "", "c"} {
+		_, err := peer.WriteToUDPAddrPort([]byte(data), c.LocalAddrPort())
+		require.NoError(t, err)
+	}
+	for _, data := range []string{"a", "", "b", "", "c"} {
+		require.Equal(t, data, h.next(t, "Received").data)
+	}
+	require.NoError(t, c.Close())
+	require.NoError(t, h.next(t, "Stopped").err)
+
+	s := c.Stats()
+	require.EqualValues(t, 5, s.Received)
+	require.EqualValues(t, 3, s.Handled)
+	require.EqualValues(t, 2, s.Dropped.Panicked)
+	require.EqualValues(t, 5, s.Panics)
+	for _, where := range []string{"Started", "Received", "Refused", "Stopped"} {
+		require.Contains(t, log.String(), "in "+where)
+	}
+	require.Contains(t, log.String(), "lifecycle_test.go", "the stack is in the log")
+}
+
+func TestGoexit(t *testing.T) {
+	for _, callback := range []string{"Started", "Received", "Refused", "Stopped"} {
+		t.Run(callback, func(t *testing.T) {
+			h := newRecorder()
+			conns := make(chan *udp.Conn, 1)
+			h.started = func(c *udp.Conn) {
+				conns <- c
+				if callback == "Started" {
+					runtime.Goexit()
+				}
+			}
+			h.received = func(*udp.Conn, udp.Datagram) { runtime.Goexit() }
+			h.refused = func(*udp.Conn, *udp.Refusal) { runtime.Goexit() }
+			h.stopped = func(*udp.Conn, error) {
+				if callback == "Stopped" {
+					runtime.Goexit()
+				}
+			}
+			peer := raw(t, "udp4")
+			to := addrPort(peer)
+			if callback == "Refused" {
+				to = deadPort(t, "udp4")
+			}
+			go udp.Dial(context.Background(), "udp4", to.String(), h)
+			c := next(t, conns)
+			h.next(t, "Started")
+			switch callback {
+			case "Received":
+				for range 3 {
+					_, err := peer.WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort())
+					require.NoError(t, err)
+				}
+				h.next(t, "Received")
+			case "Refused":
+				require.NoError(t, c.SendTo([]byte("x"), to))
+				h.next(t, "Refused")
+			case "Stopped":
+				require.NoError(t, c.Close())
+			}
+			next(t, c.Done())
+			err := h.next(t, "Stopped").err
+			if callback == "Stopped" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, "Goexit")
+				requireOpError(t, err, "read")
+			}
+			require.Empty(t, h.names())
+			require.NoError(t, c.Close())
+			balanced(t, c.Stats())
+			require.ErrorIs(t, c.SendTo([]byte("x"), to), net.ErrClosed)
+		})
+	}
 }

@@ -293,3 +293,27 @@ func TestReconnectWhileTheOwnAddressIsGone(t *testing.T) {
 		}
 	})
 }
+
+// Adopt sees a peer that package net does not know of.
+func TestAdoptOfAPeerSetWithConnect(t *testing.T) {
+	peer, uc := raw(t, "udp4"), unowned(t, "udp4")
+	rc, err := uc.SyscallConn()
+	require.NoError(t, err)
+	at := addrPort(peer)
+	require.NoError(t, rc.Control(func(fd uintptr) {
+		err = unix.Connect(int(fd), &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())})
+	}))
+	require.NoError(t, err)
+	c, err := udp.Config{}.Adopt(uc, udp.BaseHandler{})
+	require.NoError(t, err)
+	books(t, c)
+	cc, ok := c.Connected()
+	require.True(t, ok)
+	require.Equal(t, at, cc.RemoteAddrPort())
+	require.NoError(t, cc.Send([]byte("hello")))
+	read(t, peer)
+	_, err = cc.Disconnect()
+	require.NoError(t, err)
+	require.NoError(t, c.SendTo([]byte("free"), at))
+	read(t, peer)
+}

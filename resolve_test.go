@@ -13,6 +13,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sys"
+	"github.com/udpkit/udp/udptest"
 )
 
 // A nameserver answers DNS queries (RFC 1035) on loopback.
@@ -252,4 +254,21 @@ func TestListenAndDialTakeNames(t *testing.T) {
 	oe := requireOpError(t, err, "listen")
 	require.Equal(t, "192.0.2.1:0", oe.Addr.String())
 	require.Empty(t, h.names(), "the Handler hears nothing of it")
+}
+
+// A name that has several addresses: Listen takes the first that this host has,
+// and says so when its port is taken, where the next address would be another
+// service's than the name's clients find.
+func TestListenOnANameOfSeveralAddresses(t *testing.T) {
+	n := udptest.NewNet(udptest.Config{T: t})
+	host := n.Host("here", "10.1.0.1/24", "10.1.0.2/24")
+	n.Name("service", "10.9.0.1", "10.1.0.1", "10.1.0.2")
+	cfg := udp.Config{Network: host.Network()}
+	c, err := cfg.Listen(t.Context(), "udp", "service:9", udp.BaseHandler{})
+	require.NoError(t, err)
+	books(t, c)
+	require.Equal(t, netip.MustParseAddrPort("10.1.0.1:9"), c.LocalAddrPort())
+	_, err = cfg.Listen(t.Context(), "udp", "service:9", udp.BaseHandler{})
+	requireOpError(t, err, "listen")
+	require.ErrorIs(t, err, sys.EADDRINUSE)
 }

@@ -2,6 +2,7 @@ package udp
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -74,7 +75,8 @@ func Listen(ctx context.Context, network, address string, h Handler) (*Conn, err
 // Listen binds a UDP socket and starts its goroutine, which feeds h.
 //
 // The network is "udp", "udp4" or "udp6", and the address "host:port" as in
-// [net.Listen]: a host name is resolved, an empty or unspecified host means
+// [net.Listen]: a host name is resolved, and bound is the first of its addresses
+// that this host has; an empty or unspecified host means
 // every address of this host (of both families for "udp"), and port 0 a free
 // port, which [Conn.LocalAddrPort] tells. A socket bound to every address
 // replies from the one that was asked, see [Datagram.Reply].
@@ -129,17 +131,22 @@ func (cfg Config) open(ctx context.Context, network, address string, h Handler) 
 	if err := ctx.Err(); err != nil {
 		return nil, opError("listen", network, nil, err)
 	}
-	var first error
 	for _, local := range locals {
-		sock, err := cfg.source().Open(ctx, network, local, cfg.options())
-		if err == nil {
+		sock, oerr := cfg.source().Open(ctx, network, local, cfg.options())
+		if oerr == nil {
 			return newConn(sock, cfg, network, h), nil
 		}
-		if first == nil {
-			first = opError("listen", network, net.UDPAddrFromAddrPort(local), err)
+		// The next one only for an address that this host has not. Behind a busy port it
+		// would be another service's than clients of the name find.
+		next := errors.Is(oerr, sys.EADDRNOTAVAIL) || errors.Is(oerr, sys.EAFNOSUPPORT)
+		if err == nil || !next {
+			err = opError("listen", network, net.UDPAddrFromAddrPort(local), oerr)
+		}
+		if !next {
+			break
 		}
 	}
-	return nil, first
+	return nil, err
 }
 
 func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
@@ -202,13 +209,15 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.sock.SyscallCon
 // Close closes the socket now: what it has read and not handled, and what waits
 // in the kernel, is counted in [Drops.Closed]. It returns when the last
 // callback has, except from inside a callback, where it returns at once and
-// Stopped follows. It may be called again, and then waits the same way. Its
-// error is always nil.
+// Stopped follows; likewise from a callback of another socket when one of this
+// socket's waits for that one to close. It may be called again, and then waits the
+// same way. Its error is always nil.
 func (c *Conn) Close() error {
 	c.flushFirst()
 	c.stop()
-	if !c.inside() {
+	if arrived, ok := c.mayWait(); ok {
 		<-c.done
+		arrived()
 	}
 	return nil
 }
@@ -229,16 +238,18 @@ func (c *Conn) stop() {
 // When ctx is done first the socket is closed as Close does it, without waiting
 // for a callback that is running, and the error wraps ctx's and is a
 // [*ShutdownError], which says how many datagrams were left. From inside a
-// callback Shutdown returns at once, and ctx does not count.
+// callback Shutdown returns at once, where Close does, and ctx does not count.
 //
 // With a [Queue] a datagram is handled when it lies in the channel, with
 // [Workers] when the Handler behind them has returned.
 func (c *Conn) Shutdown(ctx context.Context) error {
 	c.phase.CompareAndSwap(running, draining)
 	c.sock.Wake()
-	if c.inside() {
+	arrived, ok := c.mayWait()
+	if !ok {
 		return nil
 	}
+	defer arrived()
 	select {
 	case <-c.done:
 		return nil
