@@ -94,6 +94,7 @@ func (r *receiver) giveBack() {
 		b.bufs[i].Release(1)
 		b.bufs[i] = nil
 	}
+	clear(b.iovs[:b.ready]) // a batch that is used with fewer slots keeps no memory of the others
 	b.ready = 0
 	batchPool.Put(b)
 }

@@ -126,7 +126,7 @@ func (c *Conn) currentInfo() socket.Info {
 // edge-triggered, and RawConn.Read would begin by forgetting an edge), and a
 // datagram costs one system call, not the second one that only says EAGAIN.
 func (c *Conn) Serve(sink socket.Sink) error {
-	r := receiver{conn: c, sink: sink, slots: minBatch}
+	r := receiver{conn: c, sink: sink, slots: minBatch, busy: busyPoll{now: time.Now}}
 	defer r.giveBack()
 	step := r.step
 	for {
