@@ -3,7 +3,6 @@
 package sys
 
 import (
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -60,7 +59,7 @@ func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {
 	defer s.giveBack()
 	var (
 		next    position
-		before  *limits // of trains, when a train was refused
+		refused refusal
 		doubted bool
 	)
 	for next.message < n {
@@ -83,17 +82,11 @@ func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {
 			c.errorTaken()
 			continue
 		}
-		if s.count[s.sent] > 1 {
-			was := c.path.limits()
-			if c.path.degrade(s.errno, s.count[s.sent], s.size[s.sent]) {
-				if before == nil {
-					before = &was
-				}
-				continue // nothing of that train has left
-			}
-		} else if before != nil {
-			c.path.restore(*before) // alone it is refused too: it was not the train
+		to := ms[next.message].To.Addr()
+		if s.count[s.sent] > 1 && refused.train(&c.path.limits, s.errno, next, to, s.count[s.sent], s.size[s.sent]) {
+			continue // nothing of it has left
 		}
+		refused.single(&c.path.limits, next, to)
 		return sent, sysErr("sendmmsg", s.errno)
 	}
 	return sent, nil
@@ -117,40 +110,3 @@ func (p *position) advance(ms []socket.Message, n int) {
 		p.message, p.offset = p.message+1, 0
 	}
 }
-
-// limits is how long trains and their datagrams may be.
-type limits struct{ segments, longest int32 }
-
-func (p *packetPath) limits() limits {
-	return limits{p.segments.Load(), p.longest.Load()}
-}
-
-func (p *packetPath) restore(l limits) {
-	p.segments.Store(l.segments)
-	p.longest.Store(l.longest)
-}
-
-// degrade lowers what trains may be after one was refused, so that the same
-// datagrams leave another way at once. It returns false when the error has
-// nothing to do with trains.
-func (p *packetPath) degrade(errno syscall.Errno, count, size int) bool {
-	switch errno {
-	case unix.EIO, unix.EOPNOTSUPP:
-		// The device has no checksum offload; udp(7) names EIO for it.
-		p.segments.Store(1)
-	case unix.EINVAL, unix.EMSGSIZE:
-		// Too many segments for this kernel, or segments that don't fit the MTU: those
-		// leave as fragments, one by one.
-		if count > oldSegments {
-			p.segments.Store(oldSegments)
-		} else {
-			p.longest.Store(int32(size - 1))
-		}
-	default:
-		return false
-	}
-	return true
-}
-
-// oldSegments is UDP_MAX_SEGMENTS before Linux 6.9.
-const oldSegments = 64

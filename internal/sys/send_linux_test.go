@@ -127,8 +127,7 @@ func TestASenderForgetsPayloads(t *testing.T) {
 	}
 	to := netip.MustParseAddrPort("127.0.0.1:1")
 	s.conn = &Conn{}
-	s.conn.path.segments.Store(firstSegments)
-	s.conn.path.longest.Store(math.MaxInt32)
+	s.conn.path.limits.segments.Store(firstSegments)
 	pack(messages(to, ascending...))
 	require.Equal(t, maxTrains, s.trains)
 	pack(messages(to, equal...)) // takes more room than there was
@@ -235,7 +234,7 @@ func TestTrainsThatCameAsOneAndLongDatagramsArriveWholeAndInOrder(t *testing.T) 
 	for name, limit := range map[string]int32{"with trains": firstSegments, "with short ones": 3, "without": 1} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, "udp4", "127.0.0.1:0", socket.Options{})
-			s.path.segments.Store(limit)
+			s.path.limits.segments.Store(limit)
 			var want []socket.Message // a datagram each
 			joined := func(sizes ...int) socket.Message {
 				ms := messages(to, sizes...)
@@ -305,11 +304,12 @@ func TestARefusedTrainLeavesAsDatagrams(t *testing.T) {
 		errno        syscall.Errno
 		refuse       func(count int) bool
 		wantSegments int32
-		wantLongest  int32
+		wantLongest  int
 	}{
-		"a device without checksum offload": {unix.EIO, func(count int) bool { return count > 1 }, 1, 1<<31 - 1},
-		"a kernel that takes 64":            {unix.EINVAL, func(count int) bool { return count > 64 }, 64, 1<<31 - 1},
-		"datagrams over the MTU":            {unix.EINVAL, func(count int) bool { return count > 1 }, 64, 99},
+		"a device without checksum offload": {unix.EIO, func(count int) bool { return count > 1 }, 1, math.MaxInt},
+		"a kernel that takes 64":            {unix.EINVAL, func(count int) bool { return count > 64 }, 64, math.MaxInt},
+		"datagrams over the MTU":            {unix.EMSGSIZE, func(count int) bool { return count > 1 }, firstSegments, 99},
+		"the same in an older kernel":       {unix.EINVAL, func(count int) bool { return count > 1 }, firstSegments, 99},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -341,8 +341,8 @@ func TestARefusedTrainLeavesAsDatagrams(t *testing.T) {
 				require.Equal(t, len(ms), n)
 				arrive(t, r, ms)
 			}
-			require.Equal(t, c.wantSegments, s.path.segments.Load())
-			require.Equal(t, c.wantLongest, s.path.longest.Load())
+			require.Equal(t, c.wantSegments, s.path.limits.segments.Load())
+			require.Equal(t, c.wantLongest, s.path.limits.longest(to.Addr()))
 			require.LessOrEqual(t, refused, 2, "what a device can't do is remembered")
 		})
 	}
@@ -358,8 +358,8 @@ func TestAnErrorThatIsNotTheTrainsCostsNoTrains(t *testing.T) {
 	n, err := s.SendBatch(ms)
 	require.Zero(t, n)
 	require.ErrorIs(t, err, unix.EINVAL)
-	require.EqualValues(t, firstSegments, s.path.segments.Load())
-	require.EqualValues(t, 1<<31-1, s.path.longest.Load())
+	require.EqualValues(t, firstSegments, s.path.limits.segments.Load())
+	require.Nil(t, s.path.limits.narrow.Load())
 }
 
 func TestDatagramsOverTheMTULeaveAsFragments(t *testing.T) {
@@ -384,6 +384,6 @@ func TestDatagramsOverTheMTULeaveAsFragments(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, len(ms), n)
 		arrive(t, r, ms)
-		require.EqualValues(t, 3999, s.path.longest.Load(), "4,000 bytes do not fit a segment of 1,500")
+		require.Equal(t, 3999, s.path.limits.longest(ms[0].To.Addr()), "4,000 bytes do not fit a segment of 1,500")
 	})
 }

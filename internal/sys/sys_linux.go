@@ -4,7 +4,6 @@ package sys
 
 import (
 	"errors"
-	"math"
 	"net/netip"
 	"os"
 	"sync/atomic"
@@ -32,13 +31,8 @@ type packetPath struct {
 
 	peer4    atomic.Bool // the peer has an IPv4 address
 	sendmmsg func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
-	segments atomic.Int32 // datagrams in one train at most, 1: no UDP_SEGMENT
-	longest  atomic.Int32 // payload that a train's device has not refused
+	limits   limits // of trains
 }
-
-// firstSegments is UDP_MAX_SEGMENTS of Linux 6.9; it was 64 before. There is no
-// way to ask: send_linux.go goes down to what the kernel takes.
-const firstSegments = 128
 
 func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info) error {
 	p.inet6, p.family, p.peerErrors = v6, info.Family, o.PeerErrors
@@ -47,8 +41,7 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 	if v6 {
 		info.ECN = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1) == nil
 	}
-	p.segments.Store(1)
-	p.longest.Store(math.MaxInt32)
+	p.limits.segments.Store(1)
 	if !o.NoOffload {
 		p.offload(fd, info)
 	}
@@ -68,7 +61,7 @@ func (p *packetPath) offload(fd int, info *socket.Info) {
 	info.GRO = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil // Linux 5.0
 	// Asking does not switch it on for every send, as setting it would.
 	if _, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT); err == nil { // Linux 4.18
-		p.segments.Store(firstSegments)
+		p.limits.segments.Store(firstSegments)
 	}
 }
 
@@ -90,6 +83,7 @@ func (p *packetPath) wake() { p.woken.Store(true) }
 
 func (c *Conn) peerChanged(peer netip.AddrPort) error {
 	c.path.peer4.Store(peer.Addr().Is4())
+	c.path.limits.note(netip.Addr{}, 0, time.Time{}) // was the old peer's
 	on := peer.IsValid() || c.path.peerErrors
 	c.path.unwanted.Store(!on)
 	if on == c.path.reports.Load() || !c.info.ErrorQueue {
@@ -114,7 +108,7 @@ func (c *Conn) endReports() {
 
 func (c *Conn) currentInfo() socket.Info {
 	info := c.info
-	info.Segments, info.Batch = int(c.path.segments.Load()), maxBatch
+	info.Segments, info.Batch = int(c.path.limits.segments.Load()), maxBatch
 	return info
 }
 

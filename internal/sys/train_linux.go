@@ -48,15 +48,12 @@ var senderPool = sync.Pool{New: func() any {
 
 // pack sets up as many of ms, from next on, as fit.
 func (s *sender) pack(ms []socket.Message, next position) {
-	var (
-		p        = &s.conn.path
-		segments = max(1, int(p.segments.Load()))
-		longest  = int(p.longest.Load())
-	)
+	l := &s.conn.path.limits
+	segments := max(1, int(l.segments.Load()))
 	s.trains, s.sent, s.errno, s.iovs = 0, 0, 0, s.iovs[:0]
 	for next.message < len(ms) && s.trains < maxTrains {
 		m := &ms[next.message]
-		n := 1
+		n, longest := 1, l.longest(m.To.Addr())
 		if m.Segment > 0 {
 			n = s.addPart(m, next.offset, segments, longest)
 		} else {

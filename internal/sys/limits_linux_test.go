@@ -1,0 +1,85 @@
+//go:build !udpbasic
+
+package sys
+
+import (
+	"math"
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// One peer behind a small MTU does not take the trains of all others away.
+func TestOnePeersMTUIsNotEverybodys(t *testing.T) {
+	netns.Run(t, func() {
+		here, there := netns.New(t), netns.New(t)
+		netns.Veth(t, here, "left", there, "right")
+		here.Addr("left", "192.0.2.1/24")
+		there.Addr("right", "192.0.2.2/24")
+		there.Addr("right", "192.0.2.3/24")
+		here.IP("route add 192.0.2.2/32 dev left mtu 1000") // as after "fragmentation needed"
+		var s *Conn
+		var r *net.UDPConn
+		here.Do(func() { s = open(t, "udp4", "192.0.2.1:0", socket.Options{}) })
+		there.Do(func() {
+			var err error
+			r, err = net.ListenUDP("udp4", nil)
+			require.NoError(t, err)
+		})
+		defer r.Close()
+		require.NoError(t, r.SetReadBuffer(1<<20))
+		port := r.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+		trains := 0
+		s.path.sendmmsg = func(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
+			n, errno := sendmmsg(fd, hs)
+			trains += max(n, 0)
+			return n, errno
+		}
+		send := func(host byte) (messagesToKernel int) {
+			trains = 0
+			sizes := make([]int, 40)
+			for i := range sizes {
+				sizes[i] = 1200
+			}
+			ms := messages(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, host}), port), sizes...)
+			n, err := s.SendBatch(ms)
+			require.NoError(t, err)
+			require.Equal(t, len(ms), n)
+			arrive(t, r, ms)
+			return trains
+		}
+		require.Equal(t, 1, send(3))
+		require.Equal(t, 40, send(2), "each in two fragments")
+		require.Equal(t, 1, send(3), "a train as before")
+		require.EqualValues(t, firstSegments, s.Info().Segments)
+		require.Equal(t, 40, send(2), "remembered")
+
+		here.IP("route del 192.0.2.2/32 dev left")
+		narrow := (*s.path.limits.narrow.Load())[0]
+		s.path.limits.note(narrow.to, narrow.longest, time.Now().Add(time.Nanosecond)) // it is over
+		require.Equal(t, 1, send(2))
+	})
+}
+
+func TestLimitsAreBounded(t *testing.T) {
+	var l limits
+	soon := time.Now().Add(time.Hour)
+	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }
+	for i := range 10 * maxNarrow {
+		l.note(address(i), i, soon)
+	}
+	require.Len(t, *l.narrow.Load(), maxNarrow)
+	require.Equal(t, 10*maxNarrow-1, l.longest(address(10*maxNarrow-1)))
+	require.Equal(t, math.MaxInt, l.longest(address(0)), "the oldest")
+	for i := range 10 * maxNarrow {
+		l.note(address(i), 0, time.Time{})
+	}
+	require.Nil(t, l.narrow.Load())
+}
