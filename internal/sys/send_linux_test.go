@@ -3,7 +3,6 @@
 package sys
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -23,14 +22,6 @@ import (
 	"github.com/udpkit/udp/internal/netns"
 	"github.com/udpkit/udp/internal/socket"
 )
-
-func open(t *testing.T, network, addr string, o socket.Options) *Conn {
-	t.Helper()
-	s, err := Kernel{}.Open(context.Background(), network, netip.MustParseAddrPort(addr), o)
-	require.NoError(t, err)
-	t.Cleanup(func() { s.Close() })
-	return s.(*Conn)
-}
 
 // needIPv6 skips the test where loopback has no IPv6.
 func needIPv6(t *testing.T) {

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -15,10 +16,17 @@ const zoneTTL = time.Second
 type zoneCache struct {
 	// peer is the zone of the peer: it keeps the name that it was connected by, or
 	// the peer's datagrams would be a stranger's once its interface is renamed.
-	peer  atomic.Pointer[zone]
-	known [4]atomic.Pointer[zone]
-	next  atomic.Uint32 // the oldest
+	peer atomic.Pointer[zone]
+
+	// known is written with mu; it is made longer for more zones, up to maxZones.
+	known atomic.Pointer[[]atomic.Pointer[zone]]
+	mu    sync.Mutex
+	next  int // the oldest
 }
+
+// maxZones bounds the time that a look takes. Each interface takes one, or two
+// when it is also named by its index.
+const maxZones = 64
 
 // zone is an interface, while it is believed to have that name. It is not
 // written to.
@@ -44,8 +52,9 @@ func (c *Conn) nameOf(index uint32) string {
 		return peer.name
 	}
 	now := time.Now()
-	for i := range c.zones.known {
-		if k := c.zones.known[i].Load(); k != nil && k.index == index && !k.alias && now.Before(k.until) {
+	known := c.zones.all()
+	for i := range known {
+		if k := known[i].Load(); k != nil && k.index == index && !k.alias && now.Before(k.until) {
 			return k.name
 		}
 	}
@@ -61,8 +70,9 @@ func (c *Conn) indexOf(name string) uint32 {
 		return 0
 	}
 	now := time.Now()
-	for i := range c.zones.known {
-		if k := c.zones.known[i].Load(); k != nil && k.name == name && now.Before(k.until) {
+	known := c.zones.all()
+	for i := range known {
+		if k := known[i].Load(); k != nil && k.name == name && now.Before(k.until) {
 			return k.index
 		}
 	}
@@ -81,19 +91,40 @@ func (c *Conn) askName(index uint32) (name string) {
 	return name
 }
 
-// remember forgets what it contradicts, and the oldest for it.
+func (z *zoneCache) all() []atomic.Pointer[zone] {
+	if known := z.known.Load(); known != nil {
+		return *known
+	}
+	return nil
+}
+
+// remember forgets what it contradicts, and the oldest when there are too many.
 func (z *zoneCache) remember(n *zone) {
-	at := -1
-	for i := range z.known {
-		if k := z.known[i].Load(); k != nil && (k.name == n.name || k.index == n.index && k.alias == n.alias) {
-			z.known[i].Store(nil)
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	known, at := z.all(), -1
+	for i := range known {
+		k := known[i].Load()
+		if k == nil || k.name == n.name || k.index == n.index && k.alias == n.alias {
+			known[i].Store(nil)
 			at = i
 		}
 	}
-	if at < 0 {
-		at = int(z.next.Add(1) % uint32(len(z.known)))
+	switch {
+	case at >= 0:
+	case len(known) == maxZones:
+		at = z.next
+		z.next = (at + 1) % maxZones
+	default:
+		at = len(known)
+		more := make([]atomic.Pointer[zone], min(2*at+4, maxZones))
+		for i := range known {
+			more[i].Store(known[i].Load())
+		}
+		z.known.Store(&more)
+		known = more
 	}
-	z.known[at].Store(n)
+	known[at].Store(n)
 }
 
 // connectTo remembers the peer's zone, if it has one.
