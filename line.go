@@ -68,6 +68,7 @@ func (l *line) place(c *Conn, d *Datagram, waiting int, first, asItLies bool) {
 		var closing <-chan struct{}
 		if c != nil {
 			closing = c.closing
+			c.flushFirst() // who takes datagrams out may wait for an answer to one of them
 		}
 		select {
 		case l.ch <- *d:

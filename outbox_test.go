@@ -152,6 +152,37 @@ func TestTheLastReplyOfAReadDoesNotWaitForItsHandler(t *testing.T) {
 	close(finish)
 }
 
+func TestRepliesDoNotWaitForAFullQueue(t *testing.T) {
+	q := udp.NewQueue(1, udp.Block)
+	server, entered, release := held(t, udp.Config{}, func(c *udp.Conn, d udp.Datagram) {
+		if err := d.Reply(d.Data); err != nil {
+			t.Error(err)
+		}
+		q.Received(c, d)
+	})
+	client := plainClient(t, server)
+	for i, s := range []string{"hold", "one", "two", "three", "four"} {
+		_, err := client.Write([]byte(s))
+		require.NoError(t, err)
+		if i == 0 {
+			<-entered
+		}
+	}
+	close(release)
+	require.NoError(t, client.SetReadDeadline(time.Now().Add(patience)))
+	b := make([]byte, 20)
+	for _, want := range []string{"one", "two", "three", "four"} {
+		n, err := client.Read(b)
+		require.NoError(t, err)
+		require.Equal(t, want, string(b[:n]))
+		if want != "one" { // nobody has taken a datagram before the second was answered
+			d := <-q.Datagrams()
+			d.Release()
+		}
+	}
+	require.NoError(t, server.Close())
+}
+
 func TestWhatWasGatheredLeavesBeforeCloseInACallback(t *testing.T) {
 	server, entered, release := held(t, udp.Config{}, func(c *udp.Conn, d udp.Datagram) {
 		if err := d.Reply(d.Data); err != nil {
