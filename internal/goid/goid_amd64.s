@@ -1,3 +1,5 @@
+//go:build gc
+
 #include "textflag.h"
 
 TEXT ·id(SB), NOSPLIT, $0-8

@@ -1,4 +1,4 @@
-//go:build !(amd64 || arm64 || 386)
+//go:build !gc || wasm
 
 package goid
 

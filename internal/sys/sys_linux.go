@@ -195,20 +195,45 @@ type mmsghdr struct {
 }
 
 // recvmmsg and sendmmsg return how many messages the kernel took, or an errno.
-func recvmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) { return mmsg(unix.SYS_RECVMMSG, fd, hs) }
-func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) { return mmsg(unix.SYS_SENDMMSG, fd, hs) }
+func recvmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
+	return mmsg(unix.SYS_RECVMMSG, fd, hs, len(hs) <= maxRaw)
+}
 
-// maxRaw is how many messages are read or sent without telling the scheduler. None
-// of these calls waits, and so few are a matter of microseconds: to let another
-// thread have the processor meanwhile costs more than the call. Where there is
-// only one processor (GOMAXPROCS is 1) the runtime even takes it away from a
-// program that makes many short calls, again and again.
-const maxRaw = 8
+func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
+	return mmsg(unix.SYS_SENDMMSG, fd, hs, len(hs) <= maxRaw && short(hs))
+}
 
-func mmsg(call, fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
+// What is read or sent at most without telling the scheduler. None of these calls
+// waits, and so little is a matter of microseconds: to let another thread have the
+// processor meanwhile costs more than the call. Where there is only one processor
+// (GOMAXPROCS is 1) the runtime even takes it away from a program that makes many
+// short calls, again and again. Until such a call returns the garbage collector
+// may have to wait for it; on loopback a send does the receiver's part too, 50 µs
+// for a train of 64 KiB.
+const (
+	maxRaw      = 8         // messages
+	maxRawBytes = 128 << 10 // sent
+)
+
+// short says whether the payloads are no more than that.
+func short(hs []mmsghdr) bool {
+	if len(hs) <= maxRawBytes>>16 {
+		return true // no train is longer than 64 KiB
+	}
+	bytes := 0
+	for i := range hs {
+		h := &hs[i].hdr
+		for _, iov := range unsafe.Slice(h.Iov, int(h.Iovlen)) {
+			bytes += int(iov.Len)
+		}
+	}
+	return bytes <= maxRawBytes
+}
+
+func mmsg(call, fd uintptr, hs []mmsghdr, raw bool) (int, syscall.Errno) {
 	// Two calls, not a function in a variable: only in the arguments of a call is the
 	// pointer known as one to package unsafe's rule 4.
-	if len(hs) <= maxRaw {
+	if raw {
 		n, _, errno := unix.RawSyscall6(call, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
 		return int(n), errno
 	}

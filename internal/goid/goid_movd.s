@@ -1,3 +1,5 @@
+//go:build gc && (arm64 || ppc64 || ppc64le || s390x)
+
 #include "textflag.h"
 
 TEXT ·id(SB), NOSPLIT, $0-8
