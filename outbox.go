@@ -43,7 +43,7 @@ var outboxes = sync.Pool{New: func() any { return new(outbox) }}
 
 func (c *Conn) newOutbox() *outbox {
 	o := outboxes.Get().(*outbox)
-	o.trains = c.sock.Info().Segments > 1
+	o.trains = c.sock.Segments() > 1
 	return o
 }
 
@@ -131,13 +131,48 @@ func (o *outbox) extend(m *socket.Message) bool {
 // like the message before it needs no second look.
 func (o *outbox) extendBy(like *Message, ms []Message) (n int) {
 	last := &o.messages[len(o.messages)-1]
-	to, from, ecn := like.To, like.From, like.ECN
-	for ; n < len(ms) && !o.ended; n++ {
-		m := &ms[n]
-		if m.To != to || m.From != from || m.ECN != ecn || !o.append(last, m.Data) {
+	for n < len(ms) && !o.ended {
+		n += o.run(last, like, ms[n:])
+		if n == len(ms) || !ms[n].goesWith(like) || !o.append(last, ms[n].Data) {
 			break
 		}
+		n++
 	}
+	return n
+}
+
+// goesWith says whether two messages may leave in one train.
+func (m *Message) goesWith(like *Message) bool {
+	return m.To == like.To && m.From == like.From && m.ECN == like.ECN
+}
+
+// run is append for messages that are all of one length, as most of a train are: a
+// loop with nothing in it that is the same each time.
+func (o *outbox) run(last *socket.Message, like *Message, ms []Message) (n int) {
+	size := last.Segment
+	if size == 0 {
+		return 0 // it is no train yet
+	}
+	all, at := last.Data[:cap(last.Data)], len(last.Data)
+	ms = ms[:min(len(ms), maxGathered-o.count, (len(all)-at)/size)]
+	for n < len(ms) {
+		m := &ms[n]
+		if len(m.Data) != size || !m.goesWith(like) {
+			break
+		}
+		if !o.lent {
+			copy(all[at:], m.Data)
+		} else if &all[at] != &m.Data[0] {
+			break
+		}
+		at += size
+		n++
+	}
+	if !o.lent {
+		o.used += n * size
+	}
+	o.count += n
+	last.Data = all[:at]
 	return n
 }
 

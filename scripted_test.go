@@ -236,6 +236,7 @@ func (s *scripted) Drops() int64                     { return s.drops.Load() }
 func (s *scripted) Info() socket.Info {
 	return socket.Info{Family: socket.IPv4, MulticastFilter: true, Batch: 1, Segments: s.segments}
 }
+func (s *scripted) Segments() int                         { return s.segments }
 func (s *scripted) SyscallConn() (syscall.RawConn, error) { return nil, errors.ErrUnsupported }
 
 func (s *scripted) Join(netip.Addr, netip.Addr, int) error  { return errors.ErrUnsupported }

@@ -149,6 +149,9 @@ func (s *sock) Info() socket.Info {
 	}
 }
 
+// Segments implements socket.Socket.
+func (s *sock) Segments() int { return 1 }
+
 // SyscallConn implements socket.Socket: there is no descriptor.
 func (s *sock) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.Join(errors.New("udptest: a simulated socket has no descriptor"), errors.ErrUnsupported)

@@ -165,6 +165,7 @@ type Socket interface {
 
 	Drops() int64 // datagrams dropped in the receive buffer so far; -1: unknown
 	Info() Info
+	Segments() int // of Info, which costs more
 	SyscallConn() (syscall.RawConn, error)
 	Close() error
 }

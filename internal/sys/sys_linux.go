@@ -108,9 +108,12 @@ func (c *Conn) endReports() {
 
 func (c *Conn) currentInfo() socket.Info {
 	info := c.info
-	info.Segments, info.Batch = int(c.path.limits.segments.Load()), maxBatch
+	info.Segments, info.Batch = c.Segments(), maxBatch
 	return info
 }
+
+// Segments implements socket.Socket.
+func (c *Conn) Segments() int { return int(c.path.limits.segments.Load()) }
 
 // Serve implements socket.Socket.
 //
@@ -199,7 +202,16 @@ func recvmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
 	return mmsg(unix.SYS_RECVMMSG, fd, hs, len(hs) <= maxRaw)
 }
 
+// One message goes by sendmsg, which has less to do for it.
 func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
+	if len(hs) == 1 {
+		n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&hs[0].hdr)), unix.MSG_DONTWAIT)
+		if errno != 0 {
+			return 0, errno
+		}
+		hs[0].n = uint32(n)
+		return 1, 0
+	}
 	return mmsg(unix.SYS_SENDMMSG, fd, hs, len(hs) <= maxRaw && short(hs))
 }
 

@@ -29,9 +29,12 @@ func (c *Conn) peerChanged(netip.AddrPort) error { return nil }
 
 func (c *Conn) currentInfo() socket.Info {
 	info := c.info
-	info.Batch, info.Segments = 1, 1
+	info.Batch, info.Segments = 1, c.Segments()
 	return info
 }
+
+// Segments implements socket.Socket.
+func (c *Conn) Segments() int { return 1 }
 
 // drainErrors is how many errors of reads are met while draining, at most.
 const drainErrors = 64
