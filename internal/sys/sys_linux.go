@@ -198,21 +198,19 @@ type mmsghdr struct {
 }
 
 // recvmmsg and sendmmsg return how many messages the kernel took, or an errno.
-func recvmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
-	return mmsg(unix.SYS_RECVMMSG, fd, hs, len(hs) <= maxRaw)
-}
+func recvmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) { return mmsg(unix.SYS_RECVMMSG, fd, hs) }
 
 // One message goes by sendmsg, which has less to do for it.
 func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
-	if len(hs) == 1 {
-		n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&hs[0].hdr)), unix.MSG_DONTWAIT)
-		if errno != 0 {
-			return 0, errno
-		}
-		hs[0].n = uint32(n)
-		return 1, 0
+	if len(hs) > 1 {
+		return mmsg(unix.SYS_SENDMMSG, fd, hs)
 	}
-	return mmsg(unix.SYS_SENDMMSG, fd, hs, len(hs) <= maxRaw && short(hs))
+	n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&hs[0].hdr)), unix.MSG_DONTWAIT)
+	if errno != 0 {
+		return 0, errno
+	}
+	hs[0].n = uint32(n)
+	return 1, 0
 }
 
 // What is read or sent at most without telling the scheduler. None of these calls
@@ -224,28 +222,13 @@ func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
 // for a train of 64 KiB.
 const (
 	maxRaw      = 8         // messages
-	maxRawBytes = 128 << 10 // sent
+	maxRawBytes = 128 << 10 // sent: trains beyond it go with another call
 )
 
-// short says whether the payloads are no more than that.
-func short(hs []mmsghdr) bool {
-	if len(hs) <= maxRawBytes>>16 {
-		return true // no train is longer than 64 KiB
-	}
-	bytes := 0
-	for i := range hs {
-		h := &hs[i].hdr
-		for _, iov := range unsafe.Slice(h.Iov, int(h.Iovlen)) {
-			bytes += int(iov.Len)
-		}
-	}
-	return bytes <= maxRawBytes
-}
-
-func mmsg(call, fd uintptr, hs []mmsghdr, raw bool) (int, syscall.Errno) {
+func mmsg(call, fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
 	// Two calls, not a function in a variable: only in the arguments of a call is the
 	// pointer known as one to package unsafe's rule 4.
-	if raw {
+	if len(hs) <= maxRaw {
 		n, _, errno := unix.RawSyscall6(call, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
 		return int(n), errno
 	}

@@ -207,12 +207,13 @@ func setIovec(iov *unix.Iovec, data []byte) {
 // send is called by RawConn.Write while the socket is writable.
 func (s *sender) send(fd uintptr) bool {
 	for s.sent < s.trains {
-		n, errno := s.conn.path.sendmmsg(fd, s.hdrs[s.sent:s.trains])
+		end := s.some()
+		n, errno := s.conn.path.sendmmsg(fd, s.hdrs[s.sent:end])
 		switch errno {
 		case 0:
 			// What stopped it is gone with this call when it was an ICMP message's error,
 			// and so is the edge that would have woken the reader.
-			if s.sent += n; s.sent < s.trains {
+			if s.sent += n; s.sent < end {
 				s.conn.errorTaken()
 			}
 		case unix.EINTR:
@@ -224,6 +225,21 @@ func (s *sender) send(fd uintptr) bool {
 		}
 	}
 	return true
+}
+
+// some are the trains that go with the next call: all, or, where that is only a few
+// of them, as many as are sent without telling the scheduler.
+func (s *sender) some() (end int) {
+	bytes := 0
+	for end = s.sent; end < s.trains; end++ {
+		if bytes += s.count[end] * s.size[end]; bytes > maxRawBytes && end > s.sent {
+			break
+		}
+	}
+	if end-s.sent > maxRaw {
+		return s.trains
+	}
+	return end
 }
 
 func (s *sender) giveBack() {
