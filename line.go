@@ -19,7 +19,7 @@ const wholeBuffers = 64
 
 // put adds d, which the Received of c was called with. Mostly it is c's own, but a
 // Handler may pass on what it has from another socket, or has made.
-func (l *line) put(c *Conn, d Datagram) {
+func (l *line) put(c *Conn, d *Datagram) {
 	if d.conn == nil {
 		d.conn = c
 	} else if c == nil {
@@ -34,7 +34,7 @@ func (l *line) put(c *Conn, d Datagram) {
 	if full {
 		d.count(dropQueue)
 	} else {
-		l.place(c, &d, waiting, first, asItLies)
+		l.place(c, d, waiting, first, asItLies)
 	}
 	if first {
 		d.conn.reader.taken = true // not before: it panics when a Queue has ended

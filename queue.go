@@ -107,7 +107,7 @@ func (q *Queue) Started(c *Conn) {
 
 // Received implements [Handler]. It puts d into the channel: it calls Retain, so
 // that a Handler which passes d on from its own Received need not.
-func (q *Queue) Received(c *Conn, d Datagram) { q.line.put(c, d) }
+func (q *Queue) Received(c *Conn, d Datagram) { q.line.put(c, &d) }
 
 // Refused implements [Handler]. When nobody takes refusals the oldest is dropped
 // for r, and counted in c's Stats.RefusalsLost.

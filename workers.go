@@ -76,7 +76,7 @@ func (w *Workers) Received(c *Conn, d Datagram) {
 		panic("udp: Workers.Received without Started")
 	}
 	d.conn = c
-	crew.choose(d).put(c, d)
+	crew.choose(d).put(c, &d)
 }
 
 // Refused implements [Handler].
