@@ -6,6 +6,7 @@ require (
 	github.com/gopacket/gopacket v1.7.7
 	github.com/stretchr/testify v1.12.1
 	github.com/udpkit/udp v0.0.0
+	go.uber.org/goleak v1.3.0
 )
 
 require (
