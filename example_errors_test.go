@@ -1,0 +1,117 @@
+package udp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/udptest"
+)
+
+// Close returns when the last callback has; Done tells everybody else.
+func ExampleConn_Close() {
+	c, err := udp.Listen(context.Background(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-c.Done()
+		fmt.Println("closed")
+	}()
+	if err := c.Close(); err != nil {
+		log.Fatal(err)
+	}
+	<-stopped
+	err = c.SendTo([]byte("late"), c.LocalAddrPort())
+	fmt.Println(errors.Is(err, net.ErrClosed))
+	// Output:
+	// closed
+	// true
+}
+
+// A name in a goroutine of its own, by a resolver of one's own.
+func ExampleConfig_ResolveAsync() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	cfg := udp.Config{Resolver: &net.Resolver{PreferGo: true}}
+	found := cfg.ResolveAsync(ctx, "udp4", "127.0.0.1:53")
+	select {
+	case r := <-found:
+		fmt.Println(r.Addrs, r.Err)
+	case <-ctx.Done():
+	}
+	// Output: [127.0.0.1:53] <nil>
+}
+
+// What is too long for UDP fails before any system call, and the error says what
+// would have fitted.
+func ExampleSizeError() {
+	c, err := udp.Listen(context.Background(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	err = c.SendTo(make([]byte, 66_000), c.LocalAddrPort())
+	if size, ok := errors.AsType[*udp.SizeError](err); ok {
+		fmt.Println(size.Size, "bytes, at most", size.Max)
+	}
+	fmt.Println(errors.Is(err, udp.ErrTooLarge))
+	// Output:
+	// 66000 bytes, at most 65507
+	// true
+}
+
+// With PeerErrors one socket hears which of its many peers is gone.
+func ExampleConfig_peerErrors() {
+	network := udptest.NewNet(udptest.Config{})
+	lan := network.Segment("lan")
+	host := lan.Host("here", "192.0.2.1/24")
+	lan.Host("there", "192.0.2.2/24") // where nobody listens
+
+	q := udp.NewQueue(16, udp.Block)
+	c, err := udp.Config{Network: host.Network(), PeerErrors: true}.Listen(context.Background(), "udp4", ":0", q)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SendTo([]byte("anybody?"), netip.MustParseAddrPort("192.0.2.2:7")); err != nil {
+		log.Fatal(err)
+	}
+	r := <-q.Refusals()
+	fmt.Printf("%v did not get %q: %v\n", r.Peer, r.Payload, errors.Is(r, syscall.ECONNREFUSED))
+	// Output: 192.0.2.2:7 did not get "anybody?": true
+}
+
+// A Shutdown whose time is up says how many datagrams were left.
+func ExampleShutdownError() {
+	ctx, cancel := context.WithCancel(context.Background())
+	release := make(chan struct{})
+	c, err := udp.Listen(context.Background(), "udp4", "127.0.0.1:0", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
+		cancel() // the time is up while this one is handled
+		<-release
+	}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := c.SendTo([]byte("slow"), c.LocalAddrPort()); err != nil {
+		log.Fatal(err)
+	}
+	<-ctx.Done()
+	err = c.Shutdown(ctx)
+	if left, ok := errors.AsType[*udp.ShutdownError](err); ok {
+		fmt.Println("left:", left.Left)
+	}
+	fmt.Println(errors.Is(err, context.Canceled))
+	close(release)
+	<-c.Done()
+	// Output:
+	// left: 1
+	// true
+}
