@@ -46,6 +46,13 @@ func sniff(t testing.TB, ns *netns.NS, ifname string) (fd int) {
 	return fd
 }
 
+// reportsOnce makes the kernel report each change of an IPv4 group once, where it
+// would do so once more within a second (the robustness of RFC 3376, 8.1): so what
+// is seen was made by what was done last. Namespaces have no such switch for IPv6.
+func reportsOnce(ns *netns.NS) {
+	ns.Command("sh", "-c", "echo 1 >/proc/sys/net/ipv4/igmp_qrv")
+}
+
 // awaitReport reads until a report has a record that says so.
 func awaitReport(t testing.TB, fd int, kind string, group netip.Addr, sources ...netip.Addr) {
 	t.Helper()
