@@ -81,7 +81,23 @@ type ifRef struct {
 type hold struct {
 	ifRef
 	err     error
-	running bool // the interface had a carrier
+	joined  bool // not, though there is no err: it was left to be joined anew
+	running bool // the interface had a carrier when it was joined
+}
+
+// at is what has become of a wish on the interface of an index.
+func (w *wish) at(index int) *hold {
+	for i := range w.on {
+		if w.on[i].index == index {
+			return &w.on[i]
+		}
+	}
+	return nil
+}
+
+func (w *wish) joinedOn(index int) bool {
+	h := w.at(index)
+	return h != nil && h.joined
 }
 
 // newRegistry also finds the monitor of the interfaces. On Linux it has to run
@@ -95,17 +111,22 @@ func newRegistry(source socket.Network) (*registry, error) {
 
 // stop ends the reconciling; nothing is joined any more after it.
 func (r *registry) stop() {
+	r.monitor.changing.Lock()
 	r.mu.Lock()
 	r.stopped = true
 	r.mu.Unlock()
+	r.monitor.changing.Unlock()
 	r.monitor.leave(r)
 }
 
 // join adds to a wish and carries it out.
 func (r *registry) join(key membershipKey, zone string, ifs []*net.Interface) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	known, refs, err := r.look(zone, ifs)
+	known, done, err := r.begin()
+	if err != nil {
+		return err
+	}
+	defer done()
+	refs, err := refer(known, zone, ifs)
 	if err != nil {
 		return err
 	}
@@ -137,13 +158,16 @@ func (r *registry) join(key membershipKey, zone string, ifs []*net.Interface) er
 
 // leave takes interfaces, or all, off a wish.
 func (r *registry) leave(key membershipKey, zone string, ifs []*net.Interface) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	known, done, err := r.begin()
+	if err != nil {
+		return err
+	}
+	defer done()
 	w := r.find(key)
 	if w == nil {
 		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
 	}
-	known, refs, err := r.look(zone, ifs)
+	refs, err := refer(known, zone, ifs)
 	if err != nil {
 		return err
 	}
@@ -154,7 +178,9 @@ func (r *registry) leave(key membershipKey, zone string, ifs []*net.Interface) e
 			return false
 		}
 		left++
-		errs = append(errs, r.leaveOn(w, h))
+		if h.joined {
+			errs = append(errs, r.leaveOn(w, h.index))
+		}
 		return true
 	})
 	if left == 0 {
@@ -170,36 +196,55 @@ func (r *registry) leave(key membershipKey, zone string, ifs []*net.Interface) e
 	return errors.Join(errs...)
 }
 
-// look lists the interfaces, and finds those that a caller has named, in ifs or
-// as a zone.
-func (r *registry) look(zone string, ifs []*net.Interface) (known []socket.Interface, refs []ifRef, err error) {
-	if r.stopped {
-		return nil, nil, net.ErrClosed
+// begin is for changes of the wishes, of which there is one at a time. It lists the
+// interfaces, after every registry has let go of those that are not there any more.
+func (r *registry) begin() (known []socket.Interface, done func(), err error) {
+	m := r.monitor
+	m.changing.Lock()
+	if r.stopped { // only changed with that lock
+		err = net.ErrClosed
+	} else {
+		known, err = m.look(false)
 	}
-	if known, err = r.monitor.view.Interfaces(); err != nil {
+	if err != nil {
+		m.changing.Unlock()
 		return nil, nil, err
 	}
+	r.mu.Lock()
+	return known, func() { r.mu.Unlock(); m.changing.Unlock() }, nil
+}
+
+// look lists the interfaces, for what changes no wish.
+func (r *registry) look() ([]socket.Interface, error) {
+	if r.stopped {
+		return nil, net.ErrClosed
+	}
+	return r.monitor.view.Interfaces()
+}
+
+// refer finds the interfaces that a caller has named, in ifs or as a zone.
+func refer(known []socket.Interface, zone string, ifs []*net.Interface) (refs []ifRef, err error) {
 	for _, ifi := range ifs {
 		if ifi == nil {
-			return nil, nil, &net.AddrError{Err: "nil interface"}
+			return nil, &net.AddrError{Err: "nil interface"}
 		}
 		ref := ifRef{name: ifi.Name}
 		if k := find(known, func(k *socket.Interface) bool { return k.Index == ifi.Index || ifi.Index == 0 && k.Name == ifi.Name }); k != nil {
 			ref = refOf(k)
 		}
 		if ref.name == "" {
-			return nil, nil, &net.AddrError{Err: "no such interface", Addr: strconv.Itoa(ifi.Index)}
+			return nil, &net.AddrError{Err: "no such interface", Addr: strconv.Itoa(ifi.Index)}
 		}
 		refs = append(refs, ref)
 	}
 	if zone != "" && len(ifs) == 0 {
 		k := find(known, func(k *socket.Interface) bool { return k.Name == zone || strconv.Itoa(k.Index) == zone })
 		if k == nil {
-			return nil, nil, &net.AddrError{Err: "no such interface", Addr: zone}
+			return nil, &net.AddrError{Err: "no such interface", Addr: zone}
 		}
 		refs = append(refs, refOf(k))
 	}
-	return known, refs, nil
+	return refs, nil
 }
 
 func find(known []socket.Interface, is func(*socket.Interface) bool) *socket.Interface {

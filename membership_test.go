@@ -170,35 +170,63 @@ func TestMembershipFollowsAddresses(t *testing.T) {
 }
 
 // An interface that is deleted and created anew between two looks, with the
-// same name and index, has lost what was joined on it.
+// same name and index, has lost what was joined on it. No socket takes from another
+// what that one has joined on the new one already.
 func TestMembershipOutlivesAnInterfaceReplacedInABurst(t *testing.T) {
 	netns.Run(t, func() {
-		for _, source := range []netip.Addr{{}, netip.MustParseAddr("192.0.2.2")} {
-			here, there := netns.New(t), netns.New(t)
-			cable(t, here, there)
-			group := netip.MustParseAddr("232.1.2.3")
-			receiver := joinIn(t, here, udp.Config{}, "udp4", ":0")
-			sender := joinIn(t, there, udp.Config{}, "udp4", ":0")
-			if source.IsValid() {
-				require.NoError(t, receiver.JoinSource(group, source))
-			} else {
-				require.NoError(t, receiver.Join(group))
+		for _, f := range []struct {
+			network string
+			group   netip.Addr
+			sources []netip.Addr
+		}{
+			{"udp4", netip.MustParseAddr("232.1.2.3"), []netip.Addr{{}, netip.MustParseAddr("192.0.2.2")}},
+			{"udp6", netip.MustParseAddr("ff35::4321"), []netip.Addr{{}, netip.MustParseAddr("2001:db8::2")}},
+		} {
+			for _, source := range f.sources {
+				t.Run(fmt.Sprintf("%s, source-specific %v", f.network, source.IsValid()), func(t *testing.T) {
+					replacedInABurst(t, f.network, f.group, source)
+				})
 			}
-			index := here.Interface("eth").Index
-			here.Command("sh", "-c", fmt.Sprintf(`
-				ip link del eth && ip link add eth index %d type veth peer name peer &&
-				ip addr add 192.0.2.1/24 dev eth && ip link set eth up && ip link set peer up`, index))
-			here.Move("peer", there)
-			there.IP("link set peer name eth")
-			there.IP("addr add 192.0.2.2/24 dev eth")
-			there.IP("link set eth up")
-			here.AwaitRunning("eth")
-			receiver.settled(t, "joined again", heldOn("eth"))
-			require.Equal(t, index, here.Interface("eth").Index)
-			hears(t, receiver, sender, group, "eth")
-			require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
 		}
 	})
+}
+
+func replacedInABurst(t *testing.T, network string, group, source netip.Addr) {
+	here, there := netns.New(t), netns.New(t)
+	cable(t, here, there)
+	sender := joinIn(t, there, udp.Config{}, network, ":0")
+	var receivers []*member
+	for range 4 {
+		m := joinIn(t, here, udp.Config{}, network, ":0")
+		if source.IsValid() {
+			require.NoError(t, m.JoinSource(group, source))
+		} else {
+			require.NoError(t, m.Join(group))
+		}
+		receivers = append(receivers, m)
+	}
+	index := here.Interface("eth").Index
+	here.Command("sh", "-c", fmt.Sprintf(`
+		ip link del eth && ip link add eth index %d type veth peer name peer && ip link set eth addrgenmode none &&
+		ip addr add 192.0.2.1/24 dev eth && ip link set eth up && ip addr add 2001:db8::1/64 nodad dev eth && ip link set peer up`, index))
+	here.Move("peer", there)
+	there.IP("link set peer name eth")
+	there.IP("link set eth addrgenmode none")
+	there.IP("link set eth up")
+	address(there, 2)
+	here.AwaitRunning("eth")
+	require.Equal(t, index, here.Interface("eth").Index)
+	for _, m := range receivers {
+		m.settled(t, "joined again", heldOn("eth"))
+		hears(t, m, sender, group, "eth")
+	}
+	// The carrier has come after the rest; then all is joined once more.
+	for i, m := range receivers {
+		hears(t, m, sender, group, "eth")
+		require.Eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == len(receivers)-i }, patience, time.Millisecond)
+		require.NoError(t, m.Close())
+	}
+	require.Empty(t, kernelHas(t, here, group))
 }
 
 // A hundred interfaces that are made at once are all joined, each once. How often

@@ -1,6 +1,8 @@
 package udp
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +20,11 @@ type monitor struct {
 	news chan struct{} // holds one when something has changed
 	quit chan struct{} // closed by the last registry
 	done chan struct{} // closed when the goroutine has ended
+
+	// changing is held while wishes change, or the interfaces, and what is joined by
+	// the sockets follows. It comes before the locks of registries.
+	changing sync.Mutex
+	last     []ifRef // the interfaces at the last look
 
 	mu    sync.Mutex
 	users map[*registry]struct{}
@@ -165,19 +172,46 @@ func (m *monitor) calm() bool {
 // settle brings every registry in line with the interfaces there are. It
 // returns false when that should be tried again.
 func (m *monitor) settle() bool {
-	known, err := m.view.Interfaces()
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	known, err := m.look(true)
 	if err != nil {
 		return false
 	}
-	m.mu.Lock()
-	users := make([]*registry, 0, len(m.users))
-	for r := range m.users {
-		users = append(users, r)
-	}
-	m.mu.Unlock()
 	all := true
-	for _, r := range users {
+	for _, r := range m.registries() {
 		all = r.settle(known) && all
 	}
 	return all
+}
+
+// look lists the interfaces, after every registry has let go of those that are not
+// there any more; it needs changing. What was let go the monitor settles later.
+func (m *monitor) look(renew bool) ([]socket.Interface, error) {
+	known, err := m.view.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	same := slices.EqualFunc(m.last, known, func(ref ifRef, k socket.Interface) bool { return ref.same(refOf(&k)) })
+	if same && !renew {
+		return known, nil
+	}
+	m.last = m.last[:0]
+	for i := range known {
+		m.last = append(m.last, refOf(&known[i]))
+	}
+	gone := false
+	for _, r := range m.registries() {
+		gone = r.letGo(known, renew) || gone
+	}
+	if gone && !renew {
+		m.changed()
+	}
+	return known, nil
+}
+
+func (m *monitor) registries() []*registry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.users))
 }

@@ -116,7 +116,8 @@ func (m *MulticastConn) Join(group netip.Addr, ifs ...*net.Interface) error {
 }
 
 // JoinSource joins a group for datagrams of one source only (source-specific
-// multicast, RFC 4607). It can be called for several sources. It fails with
+// multicast, RFC 4607). It can be called for several sources, and beside Join,
+// which is for all of them; each is left by itself. It fails with
 // [errors.ErrUnsupported] where the system can't do it: Windows, AIX and the BSDs other than FreeBSD.
 // Otherwise it is as [MulticastConn.Join].
 func (m *MulticastConn) JoinSource(group, source netip.Addr, ifs ...*net.Interface) error {
@@ -221,11 +222,14 @@ func (m *MulticastConn) Loopback() (bool, error) {
 // then the new one is used. See also [MulticastConn.SendGroup].
 func (m *MulticastConn) SetInterface(ifi *net.Interface) error {
 	r := m.groups
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	known, done, err := r.begin()
+	if err != nil {
+		return m.opError("set", netip.AddrPort{}, err)
+	}
+	defer done()
 	out := outgoing{}
 	if ifi != nil {
-		_, refs, err := r.look("", []*net.Interface{ifi})
+		refs, err := refer(known, "", []*net.Interface{ifi})
 		if err == nil && refs[0].index == 0 {
 			err = os.NewSyscallError("setsockopt", sys.ENODEV) // 0 would be the system's choice
 		}
@@ -234,7 +238,7 @@ func (m *MulticastConn) SetInterface(ifi *net.Interface) error {
 		}
 		out = outgoing{ifRef: refs[0], set: true}
 	}
-	err := m.setOption(socket.MulticastInterface, out.index)
+	err = m.setOption(socket.MulticastInterface, out.index)
 	if err == nil {
 		r.out = out
 	}
@@ -250,7 +254,7 @@ func (m *MulticastConn) Interface() (*net.Interface, error) {
 	if !r.out.set {
 		return nil, nil
 	}
-	known, _, err := r.look("", nil)
+	known, err := r.look()
 	if err == nil {
 		ref := r.out.ifRef
 		t := resolve(&ref, known)

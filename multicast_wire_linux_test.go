@@ -131,6 +131,11 @@ func TestReportsOnTheWire(t *testing.T) {
 				require.NoError(t, m.LeaveSource(f.specific, f.source))
 				awaitReport(t, fd, "block", f.specific, f.source)
 
+				// What was not yet reported twice would be mistaken for what comes now.
+				awaitReport(t, fd, "block", f.specific, f.source)
+				// The group is reported anew also where another socket has joined it.
+				beside := joinIn(t, here, udp.Config{}, f.network, ":0", f.plain)
+
 				// A cable that was out may lead to another switch when it is in again, so
 				// the membership is reported anew. By itself Linux would not do it: it waits
 				// for a query.
@@ -144,6 +149,7 @@ func TestReportsOnTheWire(t *testing.T) {
 				m.settled(t, "joined on the other, so the monitor has seen it all", heldOn("eth", "other"))
 				there.IP("link set eth up")
 				awaitReport(t, fd, "to exclude", f.plain)
+				require.NoError(t, beside.Close())
 				require.NoError(t, m.Leave(f.plain))
 				awaitReport(t, fd, "to include", f.plain)
 			})

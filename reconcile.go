@@ -10,26 +10,61 @@ import (
 
 // census is the interfaces there are at one time, and what follows for wishes.
 type census struct {
-	known  []socket.Interface
-	exists map[[2]uint64]bool // by index and generation
-	all    [2][]target        // of a wish for all interfaces, by family; nil: not needed yet
+	known []socket.Interface
+	byRef map[[2]uint64]*socket.Interface // by index and generation
+	all   [2][]target                     // of a wish for all interfaces, by family; nil: not needed yet
 }
 
 func newCensus(known []socket.Interface) *census { return &census{known: known} }
 
-// has says whether an interface is still there.
-func (c *census) has(ref ifRef) bool {
-	if c.exists == nil {
-		c.exists = make(map[[2]uint64]bool, len(c.known))
+// find returns the interface, if it is still there.
+func (c *census) find(ref ifRef) *socket.Interface {
+	if c.byRef == nil {
+		c.byRef = make(map[[2]uint64]*socket.Interface, len(c.known))
 		for i := range c.known {
-			c.exists[[2]uint64{uint64(c.known[i].Index), c.known[i].Generation}] = true
+			c.byRef[[2]uint64{uint64(c.known[i].Index), c.known[i].Generation}] = &c.known[i]
 		}
 	}
-	return c.exists[[2]uint64{uint64(ref.index), ref.generation}]
+	return c.byRef[[2]uint64{uint64(ref.index), ref.generation}]
 }
 
-// settle brings everything in line with the interfaces there are now. It
-// returns false when something was refused that may be granted later.
+// letGo leaves what is over, since its interface is no longer what it was; it says
+// whether there was any. It comes before anything is joined, by whichever socket: the
+// kernel takes what is left of an interface off the next one of that index, if a
+// member is already there. And what is over counts against its limits.
+//
+// With renew it also leaves, to have it joined anew, where a carrier is back. The
+// cable may lead to another switch now, and when the first one joins, the kernel
+// reports the group at once; otherwise a snooping switch would learn it from its
+// next query only (RFC 3376, 8.2: up to 125 s later).
+func (r *registry) letGo(known []socket.Interface, renew bool) (any bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return false
+	}
+	now := newCensus(known)
+	for _, w := range r.wishes {
+		for i := range w.on {
+			h := &w.on[i]
+			if !h.joined {
+				continue
+			}
+			switch k := now.find(h.ifRef); {
+			case k == nil:
+				r.abandon(w.group, h.index, errGone)
+				any = true
+			case renew && !h.running && hasCarrier(k):
+				r.abandon(w.group, h.index, nil)
+			}
+		}
+	}
+	return any
+}
+
+// settle brings everything in line with the interfaces there are now, after every
+// registry has let go. It returns false when something was refused that may be
+// granted later.
 func (r *registry) settle(known []socket.Interface) (all bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -37,10 +72,6 @@ func (r *registry) settle(known []socket.Interface) (all bool) {
 		return true
 	}
 	now := newCensus(known)
-	// First of all what is over: it counts against the system's limits.
-	for _, w := range r.wishes {
-		r.dropGone(w, now)
-	}
 	for _, w := range r.wishes {
 		if r.fulfil(w, now) {
 			r.tell(w)
@@ -105,39 +136,35 @@ func (r *registry) fulfil(w *wish, now *census) (changed bool) {
 		return false
 	}
 	before := w.on
-	// Leaving comes first: an interface that was created anew can have the index
-	// that the old one had.
-	kept := make([]bool, len(targets))
+	kept := make([]*hold, len(targets))
 	next := 0
-	for _, h := range before {
-		// Both are in the order of the interfaces, so the next is most often the one.
-		i := slices.IndexFunc(targets[next:], func(t target) bool { return t.err == nil && t.same(h.ifRef) })
-		if i >= 0 {
-			i += next
-		} else {
-			i = slices.IndexFunc(targets[:next], func(t target) bool { return t.err == nil && t.same(h.ifRef) })
-		}
-		if i < 0 {
-			r.leaveOn(w, h)
+	for i := range before {
+		h := &before[i]
+		if !h.joined {
 			continue
 		}
-		next = i + 1
-		switch {
-		case h.err != nil:
-		case targets[i].running && !h.running:
-			// The cable may lead to another switch now. Leaving and joining makes the
-			// kernel report the membership at once; otherwise a snooping switch would
-			// learn it from its next query only (RFC 3376, 8.2: up to 125 s later).
-			r.leaveOn(w, h)
-		default:
-			kept[i] = true
+		// Both are in the order of the interfaces, so the next is most often the one.
+		at := slices.IndexFunc(targets[next:], func(t target) bool { return t.err == nil && t.same(h.ifRef) })
+		if at >= 0 {
+			at += next
+		} else {
+			at = slices.IndexFunc(targets[:next], func(t target) bool { return t.err == nil && t.same(h.ifRef) })
 		}
+		if at < 0 {
+			_ = r.leaveOn(w, h.index)
+			continue
+		}
+		kept[at], next = h, at+1
 	}
 	w.on = make([]hold, 0, len(targets))
 	for i, t := range targets {
 		h := hold{ifRef: t.ifRef, err: t.err, running: t.running}
-		if !kept[i] && t.err == nil {
+		switch {
+		case kept[i] != nil:
+			h.joined, h.running = true, t.running && kept[i].running // see letGo
+		case t.err == nil:
 			h.err = r.joinOn(w, t.index)
+			h.joined = h.err == nil
 		}
 		w.on = append(w.on, h)
 	}
@@ -156,7 +183,7 @@ func (w *wish) settled(targets []target) bool {
 	}
 	for i := range targets {
 		h, t := &w.on[i], &targets[i]
-		if h.err != nil || t.err != nil || h.ifRef != t.ifRef || t.running != h.running {
+		if !h.joined || t.err != nil || h.ifRef != t.ifRef || t.running != h.running {
 			return false
 		}
 	}
@@ -166,36 +193,6 @@ func (w *wish) settled(targets []target) bool {
 // same is is, for references that are both up to date.
 func (i ifRef) same(other ifRef) bool {
 	return i.index == other.index && i.generation == other.generation
-}
-
-// dropGone leaves where the interface is no longer what it was.
-func (r *registry) dropGone(w *wish, now *census) {
-	for i := range w.on {
-		h := &w.on[i]
-		if h.err == nil && !now.has(h.ifRef) {
-			r.leaveOn(w, *h)
-			h.err = errGone
-		}
-	}
-}
-
-// joinOn joins on one interface.
-func (r *registry) joinOn(w *wish, index int) error {
-	if err := r.conn.sock.Join(w.group, w.source, index); err != nil {
-		return err
-	}
-	for _, source := range w.blocked {
-		r.block(w, source, index, true)
-	}
-	return nil
-}
-
-// leaveOn leaves on one interface, if it was joined there.
-func (r *registry) leaveOn(w *wish, h hold) error {
-	if h.err != nil {
-		return nil
-	}
-	return r.conn.sock.Leave(w.group, w.source, h.index)
 }
 
 // targets are the interfaces that a wish is about, each once; they are not to be
@@ -234,7 +231,7 @@ func (r *registry) fitting(w *wish, known []socket.Interface) (ts []target) {
 	}
 	for i := range known {
 		if k := &known[i]; multicasts(k, w.group) && fits(k) {
-			ts = append(ts, target{ifRef: refOf(k), running: k.Flags&net.FlagRunning != 0})
+			ts = append(ts, target{ifRef: refOf(k), running: hasCarrier(k)})
 		}
 	}
 	if len(ts) > 0 {
@@ -242,11 +239,14 @@ func (r *registry) fitting(w *wish, known []socket.Interface) (ts []target) {
 	}
 	for i := range known {
 		if k := &known[i]; k.Flags&net.FlagLoopback != 0 && fits(k) {
-			ts = append(ts, target{ifRef: refOf(k), running: true})
+			ts = append(ts, target{ifRef: refOf(k), running: hasCarrier(k)})
 		}
 	}
 	return ts
 }
+
+// hasCarrier says whether an interface has a carrier.
+func hasCarrier(k *socket.Interface) bool { return k.Flags&(net.FlagRunning|net.FlagLoopback) != 0 }
 
 // resolve finds a named interface, and notes in ref what it is now.
 func resolve(ref *ifRef, known []socket.Interface) target {
@@ -259,7 +259,7 @@ func resolve(ref *ifRef, known []socket.Interface) target {
 		return target{ifRef: *ref, err: errGone}
 	}
 	*ref = refOf(k)
-	t := target{ifRef: *ref, running: k.Flags&net.FlagRunning != 0}
+	t := target{ifRef: *ref, running: hasCarrier(k)}
 	if k.Flags&net.FlagUp == 0 {
 		t.err = errDown
 	}

@@ -92,7 +92,11 @@ func (r *registry) outlets(group netip.Addr, zone string, ifs []*net.Interface) 
 			return ts, nil
 		}
 	}
-	known, refs, err := r.look(zone, ifs)
+	known, err := r.look()
+	if err != nil {
+		return nil, err
+	}
+	refs, err := refer(known, zone, ifs)
 	if err != nil {
 		return nil, err
 	}
