@@ -266,3 +266,49 @@ func TestMembershipOnAHundredInterfaces(t *testing.T) {
 		}
 	})
 }
+
+// An interface whose packets become too short for a protocol, however shortly, has
+// lost what was joined on it with that protocol.
+func TestMembershipOutlivesAnMTUTooShort(t *testing.T) {
+	netns.Run(t, func() {
+		for _, named := range []bool{false, true} {
+			t.Run(fmt.Sprint("named ", named), func(t *testing.T) {
+				here, there := netns.New(t), netns.New(t)
+				cable(t, here, there)
+				group := netip.MustParseAddr("ff35::4321")
+				var ifs []*net.Interface
+				if named {
+					ifs = append(ifs, here.Interface("eth"))
+				}
+				var receivers []*member
+				for range 2 {
+					m := joinIn(t, here, udp.Config{}, "udp6", ":0")
+					require.NoError(t, m.Join(group, ifs...))
+					receivers = append(receivers, m)
+				}
+				beside := joinIn(t, here, udp.Config{}, "udp4", ":0", netip.MustParseAddr("239.1.2.3"))
+				sender := joinIn(t, there, udp.Config{}, "udp6", ":0")
+
+				here.Command("sh", "-c", "ip link set eth mtu 1000; ip link set eth mtu 1500; ip addr add 2001:db8::1/64 nodad dev eth")
+				for _, m := range receivers {
+					hears(t, m, sender, group, "eth")
+				}
+				here.IP("link set eth mtu 1279")
+				for _, m := range receivers {
+					m.settled(t, "too short", func(m udp.Membership) bool { return !heldOn("eth")(m) })
+					if named {
+						require.ErrorIs(t, m.Memberships()[0].On[0].Err, syscall.ENETDOWN)
+					}
+				}
+				require.True(t, heldOn("eth")(beside.Memberships()[0]))
+				here.IP("link set eth mtu 1280")
+				here.Addr("eth", "2001:db8::1/64")
+				for _, m := range receivers {
+					m.settled(t, "long enough", heldOn("eth"))
+					hears(t, m, sender, group, "eth")
+				}
+				require.Equal(t, map[string]int{"eth": 2}, kernelHas(t, here, group))
+			})
+		}
+	})
+}

@@ -18,6 +18,7 @@ type monitor struct {
 	view view
 	stop func()        // ends the news
 	news chan struct{} // holds one when something has changed
+	late chan struct{} // holds one when something was refused
 	quit chan struct{} // closed by the last registry
 	done chan struct{} // closed when the goroutine has ended
 
@@ -49,7 +50,8 @@ var monitors struct {
 const (
 	settleAfter = 30 * time.Millisecond
 	settleUntil = 300 * time.Millisecond
-	retryAfter  = 10 * time.Second // after what an interface or the system refused
+	retryAfter  = 10 * time.Second // after what an interface refused
+	askAgain    = settleUntil      // when the interfaces could not be listed, doubled each time
 )
 
 // watchInterfaces adds r to the monitor of its interfaces, which it starts if
@@ -75,7 +77,7 @@ func watchInterfaces(source socket.Network, r *registry) (*monitor, error) {
 	}
 	m := &monitor{
 		id: id, view: v, users: map[*registry]struct{}{r: {}},
-		news: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		news: make(chan struct{}, 1), late: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	stop, err := v.Watch(m.changed)
 	if err != nil {
@@ -118,9 +120,14 @@ func (m *monitor) leave(r *registry) {
 }
 
 // changed is told of every change, and never waits.
-func (m *monitor) changed() {
+func (m *monitor) changed() { put(m.news) }
+
+// tryLater makes the monitor settle again in a while, if it isn't about to.
+func (m *monitor) tryLater() { put(m.late) }
+
+func put(in chan struct{}) {
 	select {
-	case m.news <- struct{}{}:
+	case in <- struct{}{}:
 	default:
 	}
 }
@@ -131,20 +138,34 @@ func (m *monitor) run() {
 	retry := time.NewTimer(retryAfter)
 	defer retry.Stop()
 	retry.Stop()
+	waiting, failures := false, 0
 	for {
 		select {
 		case <-m.quit:
 			return
+		case <-m.late:
+			if !waiting {
+				waiting = true
+				retry.Reset(retryAfter)
+			}
+			continue
 		case <-retry.C:
 		case <-m.news:
 			if !m.calm() {
 				return
 			}
 		}
-		if !m.settle() {
-			retry.Reset(retryAfter)
-		} else {
+		switch all, err := m.settle(); {
+		case err != nil:
+			waiting = true
+			retry.Reset(min(askAgain<<min(failures, 10), retryAfter))
+			failures++
+		case all:
+			waiting, failures = false, 0
 			retry.Stop()
+		default:
+			waiting, failures = true, 0
+			retry.Reset(retryAfter)
 		}
 	}
 }
@@ -169,20 +190,20 @@ func (m *monitor) calm() bool {
 	}
 }
 
-// settle brings every registry in line with the interfaces there are. It
-// returns false when that should be tried again.
-func (m *monitor) settle() bool {
+// settle brings every registry in line with the interfaces there are. It returns
+// false when something was refused.
+func (m *monitor) settle() (all bool, err error) {
 	m.changing.Lock()
 	defer m.changing.Unlock()
 	known, err := m.look(true)
 	if err != nil {
-		return false
+		return false, err
 	}
-	all := true
+	all = true
 	for _, r := range m.registries() {
 		all = r.settle(known) && all
 	}
-	return all
+	return all, nil
 }
 
 // look lists the interfaces, after every registry has let go of those that are not

@@ -106,8 +106,8 @@ func (c *Conn) Multicast() (*MulticastConn, bool) {
 // Join joins a group on the named interfaces, or, without any, on every one
 // that is up and can multicast (on loopback only if there is no other). It is
 // enough that one of them accepts: [MulticastConn.Memberships] tells which did.
-// Joining again adds interfaces. An IPv6 group may name its interface as its
-// zone.
+// Joining again adds interfaces: named ones stand beside all, and are joined though
+// "all" may pass them over. An IPv6 group may name its interface as its zone.
 //
 // Errors: EINVAL for what is no group, [ErrFamily], and, when no interface
 // accepted, all their errors joined.
@@ -127,13 +127,16 @@ func (m *MulticastConn) JoinSource(group, source netip.Addr, ifs ...*net.Interfa
 	return m.opErrorGroup("join", group, m.join(group, source, ifs))
 }
 
-// Leave undoes Join on the named interfaces, or on all. Leaving what was not
-// joined is EADDRNOTAVAIL.
+// Leave undoes Join on the named interfaces, or altogether, whether or not it holds
+// at the moment. Of all interfaces the named ones are left as long as they exist,
+// under whatever name, and then those of their names; the others stay, also those
+// to come. Leaving what was not joined is EADDRNOTAVAIL.
 func (m *MulticastConn) Leave(group netip.Addr, ifs ...*net.Interface) error {
 	return m.opErrorGroup("leave", group, m.leave(group, netip.Addr{}, ifs))
 }
 
-// LeaveSource undoes JoinSource on the named interfaces, or on all.
+// LeaveSource undoes JoinSource on the named interfaces, or altogether, as
+// [MulticastConn.Leave] does it.
 func (m *MulticastConn) LeaveSource(group, source netip.Addr, ifs ...*net.Interface) error {
 	if !source.IsValid() {
 		return m.opErrorGroup("leave", group, &net.AddrError{Err: "missing source address"})
@@ -257,11 +260,10 @@ func (m *MulticastConn) Interface() (*net.Interface, error) {
 	known, err := r.look()
 	if err == nil {
 		ref := r.out.ifRef
-		t := resolve(&ref, known)
-		if k := find(known, func(k *socket.Interface) bool { return t.index == k.Index }); k != nil {
+		if k := ref.follow(known); k != nil {
 			return &k.Interface, nil
 		}
-		err = t.err
+		err = errGone
 	}
 	return nil, m.opError("get", netip.AddrPort{}, err)
 }

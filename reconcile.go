@@ -1,8 +1,6 @@
 package udp
 
 import (
-	"net"
-	"net/netip"
 	"slices"
 
 	"github.com/udpkit/udp/internal/socket"
@@ -92,17 +90,12 @@ func (r *registry) tell(w *wish) {
 	})
 }
 
-// refused says whether an interface that is there has not been joined.
-func (h hold) refused() bool {
-	_, waits := h.err.(*wait)
-	return h.err != nil && !waits
-}
-
 // noteRefused counts the wishes with an interface that has refused.
 func (r *registry) noteRefused(w *wish, refused bool) {
 	switch {
 	case refused && !w.refused:
 		r.refused++
+		r.monitor.tryLater()
 	case !refused && w.refused:
 		r.refused--
 	}
@@ -119,13 +112,6 @@ func (r *registry) retryRefused(now *census) {
 			r.tell(w)
 		}
 	}
-}
-
-// target is an interface that a wish is about.
-type target struct {
-	ifRef
-	running bool
-	err     error // why it can't be joined now
 }
 
 // fulfil brings what holds in line with a wish and the interfaces there are. It
@@ -175,104 +161,6 @@ func (r *registry) fulfil(w *wish, now *census) (changed bool) {
 	})
 }
 
-// settled says whether a wish holds on all its targets, and nowhere else, so that
-// nothing is to be done.
-func (w *wish) settled(targets []target) bool {
-	if len(w.on) != len(targets) {
-		return false
-	}
-	for i := range targets {
-		h, t := &w.on[i], &targets[i]
-		if !h.joined || t.err != nil || h.ifRef != t.ifRef || t.running != h.running {
-			return false
-		}
-	}
-	return true
-}
-
-// same is is, for references that are both up to date.
-func (i ifRef) same(other ifRef) bool {
-	return i.index == other.index && i.generation == other.generation
-}
-
-// targets are the interfaces that a wish is about, each once; they are not to be
-// changed.
-func (r *registry) targets(w *wish, now *census) (ts []target) {
-	known := now.known
-	if !w.all {
-		for i := range w.named {
-			t := resolve(&w.named[i], known)
-			if !slices.ContainsFunc(ts, func(other target) bool { return other.is(t.ifRef) }) {
-				ts = append(ts, t)
-			}
-		}
-		return ts
-	}
-	if len(w.except) > 0 {
-		return r.fitting(w, known)
-	}
-	family := 0
-	if w.group.Is6() {
-		family = 1
-	}
-	if now.all[family] == nil {
-		now.all[family] = r.fitting(w, known)
-	}
-	return now.all[family]
-}
-
-// fitting are the interfaces of a wish for all.
-func (r *registry) fitting(w *wish, known []socket.Interface) (ts []target) {
-	fits := func(k *socket.Interface) bool {
-		if slices.Contains(w.except, k.Name) || k.Flags&net.FlagUp == 0 {
-			return false
-		}
-		return r.conn.cfg.InterfaceFilter == nil || r.conn.cfg.InterfaceFilter(&k.Interface)
-	}
-	for i := range known {
-		if k := &known[i]; multicasts(k, w.group) && fits(k) {
-			ts = append(ts, target{ifRef: refOf(k), running: hasCarrier(k)})
-		}
-	}
-	if len(ts) > 0 {
-		return ts
-	}
-	for i := range known {
-		if k := &known[i]; k.Flags&net.FlagLoopback != 0 && fits(k) {
-			ts = append(ts, target{ifRef: refOf(k), running: hasCarrier(k)})
-		}
-	}
-	return ts
-}
-
-// hasCarrier says whether an interface has a carrier.
-func hasCarrier(k *socket.Interface) bool { return k.Flags&(net.FlagRunning|net.FlagLoopback) != 0 }
-
-// resolve finds a named interface, and notes in ref what it is now.
-func resolve(ref *ifRef, known []socket.Interface) target {
-	k := find(known, func(k *socket.Interface) bool { return ref.index != 0 && ref.same(refOf(k)) })
-	if k == nil {
-		k = find(known, func(k *socket.Interface) bool { return k.Name == ref.name })
-	}
-	if k == nil {
-		*ref = ifRef{name: ref.name}
-		return target{ifRef: *ref, err: errGone}
-	}
-	*ref = refOf(k)
-	t := target{ifRef: *ref, running: hasCarrier(k)}
-	if k.Flags&net.FlagUp == 0 {
-		t.err = errDown
-	}
-	return t
-}
-
-// multicasts says whether an interface can carry what is sent to a group, other
-// than within the host.
-func multicasts(k *socket.Interface, group netip.Addr) bool {
-	return k.Flags&net.FlagMulticast != 0 && k.Flags&net.FlagLoopback == 0 &&
-		slices.ContainsFunc(k.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() == group.Is4() })
-}
-
 // outgoing is the interface that SetInterface has chosen.
 type outgoing struct {
 	ifRef
@@ -287,7 +175,7 @@ func (r *registry) restoreOut(known []socket.Interface) bool {
 		return true
 	}
 	before := r.out.ifRef
-	if t := resolve(&r.out.ifRef, known); t.index == 0 {
+	if r.out.follow(known) == nil {
 		r.out.lost = true
 		return true
 	}

@@ -101,10 +101,10 @@ func (r *registry) outlets(group netip.Addr, zone string, ifs []*net.Interface) 
 		return nil, err
 	}
 	for i := range refs {
-		add(resolve(&refs[i], known))
+		add(resolve(&refs[i], group, known))
 	}
 	if len(refs) == 0 {
-		ts = r.targets(&wish{membershipKey: membershipKey{group: group}, all: true}, newCensus(known))
+		ts = r.fitting(group, newCensus(known))
 	}
 	return ts, nil
 }

@@ -33,6 +33,7 @@ type counted struct {
 	calls  []string          // that joined and left, in order
 	refuse func(place) error // nil: joins are left to the network
 	lost   uint64            // how often the network has lost track of its interfaces
+	err    error             // of listing them
 }
 
 type place struct {
@@ -43,8 +44,11 @@ type place struct {
 func (c *counted) Interfaces() ([]socket.Interface, error) {
 	c.mu.Lock()
 	c.looks++
-	lost := c.lost
+	lost, err := c.lost, c.err
 	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
 	ifs, err := c.Network.Interfaces()
 	for i := range ifs {
 		ifs[i].Generation += lost << 32
