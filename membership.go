@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
@@ -52,6 +53,7 @@ type registry struct {
 	refused int     // wishes that an interface has refused
 	byGroup map[netip.Addr][]*wish
 	out     outgoing
+	outLost atomic.Bool // the interface of out is gone, or the system has to be told again
 }
 
 type membershipKey struct{ group, source netip.Addr }

@@ -218,6 +218,7 @@ func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
 			receiver := joinIn(t, there, udp.Config{}, f.network, ":0", f.one)
 			sender := joinIn(t, here, udp.Config{}, f.network, ":0", f.other) // to see the changes
 			require.NoError(t, sender.SetInterface(here.Interface("eth")))
+			index := here.Interface("eth").Index
 			to := netip.AddrPortFrom(f.one, receiver.port())
 			require.NoError(t, sender.SendTo([]byte("before"), to))
 			require.Equal(t, "before", string(next(t, receiver.queue.Datagrams()).Data))
@@ -226,7 +227,21 @@ func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
 			sender.settled(t, "gone", heldOn("other"))
 			_, err := sender.Interface()
 			require.ErrorIs(t, err, syscall.ENODEV)
-			require.Error(t, sender.SendTo([]byte("nowhere"), to), "not by another one")
+			require.ErrorIs(t, sender.SendTo([]byte("nowhere"), to), syscall.ENODEV, "not by another one")
+
+			// Nor by one that is given its index.
+			here.IP(fmt.Sprintf("link add wan index %d type veth peer name peer", index))
+			here.Move("peer", there)
+			there.IP("link set peer name eth")
+			address(there, 2)
+			there.IP("link set eth up")
+			here.IP("link set wan up")
+			here.Addr("wan", "203.0.113.1/24")
+			here.Addr("wan", "2001:db8:5::1/64")
+			sender.settled(t, "another", heldOn("wan", "other"))
+			require.ErrorIs(t, sender.SendTo([]byte("nowhere"), to), syscall.ENODEV)
+			here.IP("link del wan")
+			sender.settled(t, "gone", heldOn("other"))
 
 			cable(t, here, there)
 			sender.settled(t, "back", func(m udp.Membership) bool { return len(m.On) == 2 })

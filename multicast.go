@@ -219,66 +219,24 @@ func (m *MulticastConn) Loopback() (bool, error) {
 	return n != 0, err
 }
 
-// SetInterface chooses the interface that datagrams to groups leave by; nil
-// leaves it to the system, which asks its routing table. The choice outlives the
-// interface: nothing can be sent to groups while there is none of its name, and
-// then the new one is used. See also [MulticastConn.SendGroup].
-func (m *MulticastConn) SetInterface(ifi *net.Interface) error {
-	r := m.groups
-	known, done, err := r.begin()
-	if err != nil {
-		return m.opError("set", netip.AddrPort{}, err)
-	}
-	defer done()
-	out := outgoing{}
-	if ifi != nil {
-		refs, err := refer(known, "", []*net.Interface{ifi})
-		if err == nil && refs[0].index == 0 {
-			err = os.NewSyscallError("setsockopt", sys.ENODEV) // 0 would be the system's choice
-		}
-		if err != nil {
-			return m.opError("set", netip.AddrPort{}, err)
-		}
-		out = outgoing{ifRef: refs[0], set: true}
-	}
-	err = m.setOption(socket.MulticastInterface, out.index)
-	if err == nil {
-		r.out = out
-	}
-	return err
-}
-
-// Interface returns what SetInterface has chosen, nil for the system's choice.
-// While the interface is gone the error wraps ENODEV.
-func (m *MulticastConn) Interface() (*net.Interface, error) {
-	r := m.groups
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.out.set {
-		return nil, nil
-	}
-	known, err := r.look()
-	if err == nil {
-		ref := r.out.ifRef
-		if k := ref.follow(known); k != nil {
-			return &k.Interface, nil
-		}
-		err = errGone
-	}
-	return nil, m.opError("get", netip.AddrPort{}, err)
-}
-
-// setOption sets an option for each family that the socket sends to.
+// setOption sets an option for each family that the socket sends to, or for none.
+// What a callback has gathered leaves before.
 func (m *MulticastConn) setOption(o socket.MulticastOption, value int) error {
-	var err error
 	if m.closed() {
-		err = net.ErrClosed
+		return m.opError("set", netip.AddrPort{}, net.ErrClosed)
+	}
+	m.flushFirst()
+	before, err := 0, error(nil)
+	if m.family == socket.Dual {
+		before, err = m.sock.Multicast(o, false)
 	}
 	if err == nil && m.family&socket.IPv4 != 0 {
 		err = m.sock.SetMulticast(o, false, value)
 	}
 	if err == nil && m.family&socket.IPv6 != 0 {
-		err = m.sock.SetMulticast(o, true, value)
+		if err = m.sock.SetMulticast(o, true, value); err != nil && m.family == socket.Dual {
+			_ = m.sock.SetMulticast(o, false, before)
+		}
 	}
 	return m.opError("set", netip.AddrPort{}, err)
 }

@@ -160,27 +160,3 @@ func (r *registry) fulfil(w *wish, now *census) (changed bool) {
 		return a.ifRef == b.ifRef && (a.err == nil) == (b.err == nil) && (a.err == nil || a.err.Error() == b.err.Error())
 	})
 }
-
-// outgoing is the interface that SetInterface has chosen.
-type outgoing struct {
-	ifRef
-	set  bool
-	lost bool // the system has to be told again
-}
-
-// restoreOut makes datagrams to groups leave by the chosen interface again after
-// it was created anew. While there is none, the system refuses to send them.
-func (r *registry) restoreOut(known []socket.Interface) bool {
-	if !r.out.set {
-		return true
-	}
-	before := r.out.ifRef
-	if r.out.follow(known) == nil {
-		r.out.lost = true
-		return true
-	}
-	if r.out.lost || !r.out.same(before) {
-		r.out.lost = r.conn.multicast.setOption(socket.MulticastInterface, r.out.index) != nil
-	}
-	return !r.out.lost
-}

@@ -142,34 +142,28 @@ func (c *Conn) setMulticast(o socket.MulticastOption, v6 bool, value int) error 
 	}
 }
 
-// Multicast implements socket.Socket.
-func (c *Conn) Multicast(o socket.MulticastOption, v6 bool) (int, error) {
-	if v6 {
-		p := ipv6.NewPacketConn(c.uc)
-		switch o {
-		case socket.MulticastTTL:
-			n, err := p.MulticastHopLimit()
-			return n, multicastErr(err)
-		case socket.MulticastLoopback:
-			on, err := p.MulticastLoopback()
-			return toInt(on), multicastErr(err)
-		default:
-			ifi, err := p.MulticastInterface()
-			return indexOf(ifi), multicastErr(err)
-		}
-	}
-	p := ipv4.NewPacketConn(c.uc)
-	switch o {
-	case socket.MulticastTTL:
-		n, err := p.MulticastTTL()
-		return n, multicastErr(err)
-	case socket.MulticastLoopback:
-		on, err := p.MulticastLoopback()
-		return toInt(on), multicastErr(err)
+// Multicast implements socket.Socket. The interface is the one that the socket was
+// told: not every system can say it (Linux gives an address for IPv4).
+func (c *Conn) Multicast(o socket.MulticastOption, v6 bool) (n int, err error) {
+	p4, p6 := ipv4.NewPacketConn(c.uc), ipv6.NewPacketConn(c.uc)
+	on := false
+	switch {
+	case o == socket.MulticastInterface:
+		c.out.RLock()
+		defer c.out.RUnlock()
+		return c.out.index[toInt(v6)], nil
+	case o == socket.MulticastTTL && v6:
+		n, err = p6.MulticastHopLimit()
+	case o == socket.MulticastTTL:
+		n, err = p4.MulticastTTL()
+	case v6:
+		on, err = p6.MulticastLoopback()
+		n = toInt(on)
 	default:
-		ifi, err := p.MulticastInterface()
-		return indexOf(ifi), multicastErr(err)
+		on, err = p4.MulticastLoopback()
+		n = toInt(on)
 	}
+	return n, multicastErr(err)
 }
 
 // multicastErr takes x/net's net.OpError off and gives its unexported
@@ -203,13 +197,6 @@ func byIndex(i int) *net.Interface {
 		return nil
 	}
 	return &net.Interface{Index: i}
-}
-
-func indexOf(ifi *net.Interface) int {
-	if ifi == nil {
-		return 0
-	}
-	return ifi.Index
 }
 
 func toInt(b bool) int {
