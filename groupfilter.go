@@ -81,7 +81,9 @@ func (r *registry) wants(to, source netip.Addr, ifindex int) bool {
 // net.ipv4.igmp_max_msf, 10 sources); beyond it, and where a system has no such
 // call, the toolkit drops the datagrams itself and counts them in [Drops].Stranger.
 //
-// Errors: EADDRNOTAVAIL if the group was not joined, or with JoinSource only.
+// Errors: EADDRNOTAVAIL if the group was not joined, or with JoinSource only, and
+// [errors.ErrUnsupported] where neither the kernel nor the toolkit can do it, which
+// is not told what a datagram was sent to (Windows).
 func (m *MulticastConn) BlockSource(group, source netip.Addr) error {
 	return m.opErrorGroup("block", group, m.blockSource(group, source, true))
 }
@@ -111,6 +113,17 @@ func (r *registry) setBlocked(key membershipKey, on bool) error {
 	w := r.find(membershipKey{group: key.group})
 	if w == nil {
 		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
+	}
+	if on && !r.conn.sock.Info().PacketInfo {
+		// The reader can't keep it out, not knowing what it was sent to.
+		for _, h := range w.on {
+			if !h.joined {
+				continue
+			}
+			if err := r.block(w.group, key.source, h.index, true); errors.Is(err, errors.ErrUnsupported) {
+				return err
+			}
+		}
 	}
 	before := make([]sourceFilter, len(w.on))
 	for i, h := range w.on {

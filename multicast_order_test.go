@@ -161,6 +161,21 @@ func TestOptionsOfBothFamiliesOrNone(t *testing.T) {
 	})
 }
 
+// What nobody can keep out is not blocked in silence.
+func TestBlockSourceWhereNobodyCan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDiary(socket.IPv4) // which does not tell what a datagram was sent to
+		group := netip.MustParseAddr("239.1.2.3")
+		m, err := udp.Config{Network: d}.ListenMulticast(t.Context(), "udp", ":0", udp.BaseHandler{}, group)
+		require.NoError(t, err)
+		defer m.Close()
+		err = m.BlockSource(group, netip.MustParseAddr("10.0.0.9"))
+		requireOpError(t, err, "block")
+		require.ErrorIs(t, err, errUnsupported)
+		require.Empty(t, m.Memberships()[0].Blocked)
+	})
+}
+
 // While the interface that was chosen for sending is gone nothing is sent to groups,
 // also not by another one that has its index now; to others it is.
 func TestNothingLeavesByAnotherInterfaceOfThatIndex(t *testing.T) {
