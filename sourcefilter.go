@@ -82,9 +82,7 @@ func (r *registry) change(group netip.Addr, index int, from, to sourceFilter) er
 		return r.install(group, index, to)
 	case from.exclude != to.exclude:
 		// There is no call that changes the mode and keeps what is joined.
-		if err := sock.Leave(group, netip.Addr{}, index); err != nil {
-			return err
-		}
+		_ = sock.Leave(group, netip.Addr{}, index)
 		err := r.install(group, index, to)
 		if !to.exclude {
 			return nil // those that were refused are told
