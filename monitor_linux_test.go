@@ -73,9 +73,11 @@ func flapsUnderTraffic(t *testing.T, network string, group netip.Addr) {
 	}
 	slices.Sort(silences)
 	t.Log(n, "flaps; silences: the median", silences[n/2], "the longest", silences[n-1])
-	// On a machine that is busy with other things some may be its own.
-	require.Less(t, silences[n*95/100], time.Second, "%v", silences)
-	require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
+	// On a machine that is busy with other things one in twenty may be its own.
+	late := slices.IndexFunc(silences, func(s time.Duration) bool { return s > time.Second })
+	require.True(t, late < 0 || late >= n-max(1, n/20), "%v", silences)
+	// The last carrier may not be settled yet.
+	require.Eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == 1 }, patience, time.Millisecond)
 	stop()
 	require.NoError(t, receiver.Close())
 	require.Empty(t, kernelHas(t, here, group))
