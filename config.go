@@ -79,7 +79,8 @@ type Config struct {
 	// InterfaceFilter narrows what a [MulticastConn] joins when no interface is
 	// named: only those for which it returns true, the loopback interface included.
 	// It is asked at every Join and whenever interfaces have changed, from any
-	// goroutine, so it should be quick and not use the socket. Nil: every one.
+	// goroutine, so it should be quick and use no MulticastConn. A panic in it is
+	// counted, and means false. Nil: every one.
 	InterfaceFilter func(*net.Interface) bool
 
 	// Network is where sockets come from: nil is the kernel's, package udptest

@@ -7,7 +7,10 @@ import (
 )
 
 // Settle is what the monitor does after a change.
-func Settle(m *MulticastConn, known []socket.Interface) { m.groups.settle(known) }
+func Settle(m *MulticastConn, known []socket.Interface) {
+	m.groups.letGo(known, true)
+	m.groups.settle(known)
+}
 
 // Wants is what the reader asks about each datagram.
 func Wants(m *MulticastConn, to, source netip.Addr, ifindex int) bool {

@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -72,14 +73,17 @@ func (r *registry) wants(to, source netip.Addr, ifindex int) bool {
 
 // BlockSource keeps out what one source sends to a group that was joined with
 // Join, on all its interfaces, and lasts as the wish does: until UnblockSource
-// or Leave. Blocking again does nothing.
+// or Leave. Blocking again does nothing, and a source that is joined by itself with
+// JoinSource goes on being heard.
 //
 // The kernel is told, so that routers and switches learn of it where they listen
 // (IGMPv3, MLDv2: EXCLUDE mode), as far as its limit goes (on Linux
 // net.ipv4.igmp_max_msf, 10 sources); beyond it, and where a system has no such
 // call, the toolkit drops the datagrams itself and counts them in [Drops].Stranger.
 //
-// Errors: EADDRNOTAVAIL if the group was not joined, or with JoinSource only.
+// Errors: EADDRNOTAVAIL if the group was not joined, or with JoinSource only, and
+// [errors.ErrUnsupported] where neither the kernel nor the toolkit can do it, which
+// is not told what a datagram was sent to (Windows).
 func (m *MulticastConn) BlockSource(group, source netip.Addr) error {
 	return m.opErrorGroup("block", group, m.blockSource(group, source, true))
 }
@@ -110,6 +114,21 @@ func (r *registry) setBlocked(key membershipKey, on bool) error {
 	if w == nil {
 		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
 	}
+	if on && !r.conn.sock.Info().PacketInfo {
+		// The reader can't keep it out, not knowing what it was sent to.
+		for _, h := range w.on {
+			if !h.joined {
+				continue
+			}
+			if err := r.block(w.group, key.source, h.index, true); errors.Is(err, errors.ErrUnsupported) {
+				return err
+			}
+		}
+	}
+	before := make([]sourceFilter, len(w.on))
+	for i, h := range w.on {
+		before[i] = r.filterOn(h.index, w, h.joined)
+	}
 	at := slices.Index(w.blocked, key.source)
 	switch {
 	case on && at >= 0:
@@ -122,19 +141,20 @@ func (r *registry) setBlocked(key membershipKey, on bool) error {
 		w.blocked = slices.Delete(w.blocked, at, at+1)
 	}
 	r.filter.update(key.group, r.byGroup[key.group])
-	for _, h := range w.on {
-		if h.err == nil {
-			r.block(w, key.source, h.index, on)
+	for i, h := range w.on {
+		if h.joined {
+			_ = r.change(w.group, h.index, before[i], r.filterOn(h.index, w, true))
 		}
 	}
 	return nil
 }
 
 // block tells the kernel. When it can't do it, the groupFilter does.
-func (r *registry) block(w *wish, source netip.Addr, index int, on bool) {
+func (r *registry) block(group, source netip.Addr, index int, on bool) error {
 	if s, ok := r.conn.sock.(interface {
 		Block(group, source netip.Addr, ifindex int, on bool) error
 	}); ok {
-		_ = s.Block(w.group, source, index, on)
+		return s.Block(group, source, index, on)
 	}
+	return errors.ErrUnsupported
 }

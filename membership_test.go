@@ -107,134 +107,233 @@ func outlives(t *testing.T, network string, group, source netip.Addr, named bool
 // care about names.
 func TestMembershipFollowsAnInterfaceThatIsRenamed(t *testing.T) {
 	netns.Run(t, func() {
-		here, there := netns.New(t), netns.New(t)
-		cable(t, here, there)
-		group := netip.MustParseAddr("239.1.2.3")
-		receiver := joinIn(t, here, udp.Config{}, "udp4", ":0")
-		sender := joinIn(t, there, udp.Config{}, "udp4", ":0")
-		require.NoError(t, receiver.Join(group, here.Interface("eth")))
-		here.IP("link set eth name lan")
-		receiver.settled(t, "renamed", heldOn("lan"))
-		require.Equal(t, map[string]int{"lan": 1}, kernelHas(t, here, group))
-		hears(t, receiver, sender, group, "eth")
-
-		// Another interface that takes the old name is not meant.
-		here.IP("link add eth type bridge")
-		here.IP("link set eth up")
-		here.Addr("eth", "198.51.100.1/24")
-		here.IP("link del lan")
-		gone := receiver.settled(t, "gone", heldOn())
-		require.Equal(t, []udp.InterfaceMembership{{Name: "lan", Err: gone.On[0].Err}}, gone.On)
-		require.ErrorIs(t, gone.On[0].Err, syscall.ENODEV)
-		require.Empty(t, kernelHas(t, here, group))
-
-		// Nor does it stop an interface of the name it had last from being joined.
-		here.IP("link set eth down")
-		here.IP("link set eth name lan")
-		down := receiver.settled(t, "there but down", func(m udp.Membership) bool { return m.On[0].Index != 0 })
-		require.ErrorIs(t, down.On[0].Err, syscall.ENETDOWN)
-		here.IP("link set lan up")
-		receiver.settled(t, "there", heldOn("lan"))
-		require.Equal(t, map[string]int{"lan": 1}, kernelHas(t, here, group))
+		for _, f := range ipFamilies {
+			t.Run(f.network, func(t *testing.T) { followsARenaming(t, f.network, f.one) })
+		}
 	})
+}
+
+func followsARenaming(t *testing.T, network string, group netip.Addr) {
+	here, there := netns.New(t), netns.New(t)
+	cable(t, here, there)
+	receiver := joinIn(t, here, udp.Config{}, network, ":0")
+	sender := joinIn(t, there, udp.Config{}, network, ":0")
+	require.NoError(t, receiver.Join(group, here.Interface("eth")))
+	here.IP("link set eth name lan")
+	receiver.settled(t, "renamed", heldOn("lan"))
+	require.Equal(t, map[string]int{"lan": 1}, kernelHas(t, here, group))
+	hears(t, receiver, sender, group, "eth")
+
+	// Another interface that takes the old name is not meant.
+	here.IP("link add eth type bridge")
+	here.IP("link set eth up")
+	here.Addr("eth", "198.51.100.1/24")
+	here.Addr("eth", "2001:db8:1::1/64")
+	here.IP("link del lan")
+	gone := receiver.settled(t, "gone", heldOn())
+	require.Equal(t, []udp.InterfaceMembership{{Name: "lan", Err: gone.On[0].Err}}, gone.On)
+	require.ErrorIs(t, gone.On[0].Err, syscall.ENODEV)
+	require.Empty(t, kernelHas(t, here, group))
+
+	// Nor does it stop an interface of the name it had last from being joined.
+	here.IP("link set eth down")
+	here.IP("link set eth name lan")
+	down := receiver.settled(t, "there but down", func(m udp.Membership) bool { return m.On[0].Index != 0 })
+	require.ErrorIs(t, down.On[0].Err, syscall.ENETDOWN)
+	here.IP("link set lan up")
+	receiver.settled(t, "there", heldOn("lan"))
+	require.Equal(t, map[string]int{"lan": 1}, kernelHas(t, here, group))
 }
 
 // An interface without an address of the group's family is none to join.
 func TestMembershipFollowsAddresses(t *testing.T) {
 	netns.Run(t, func() {
-		here, there := netns.New(t), netns.New(t)
-		netns.Veth(t, here, "eth", there, "eth")
-		there.Addr("eth", "192.0.2.2/24")
-		group := netip.MustParseAddr("239.1.2.3")
-		receiver := joinIn(t, here, udp.Config{}, "udp4", ":0", group)
-		sender := joinIn(t, there, udp.Config{}, "udp4", ":0")
-		require.True(t, heldOn("lo")(receiver.Memberships()[0]), "%+v", receiver.Memberships())
-
-		here.Addr("eth", "192.0.2.1/24")
-		receiver.settled(t, "joined", heldOn("eth"))
-		hears(t, receiver, sender, group, "eth")
-
-		// As a DHCP client does it when the network has changed.
-		here.IP("addr del 192.0.2.1/24 dev eth")
-		here.Addr("eth", "192.0.2.77/24")
-		hears(t, receiver, sender, group, "eth")
-
-		here.IP("addr del 192.0.2.77/24 dev eth")
-		receiver.settled(t, "left", heldOn("lo"))
-		require.Equal(t, map[string]int{"lo": 1}, kernelHas(t, here, group))
-		here.Addr("eth", "192.0.2.3/24")
-		receiver.settled(t, "joined again", heldOn("eth"))
-		require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
-		hears(t, receiver, sender, group, "eth")
+		for i, addrs := range [][]string{
+			{"192.0.2.2/24", "192.0.2.1/24", "192.0.2.77/24", "192.0.2.3/24"},
+			{"2001:db8::2/64", "2001:db8::1/64", "2001:db8::77/64", "2001:db8::3/64"},
+		} {
+			f := ipFamilies[i]
+			t.Run(f.network, func(t *testing.T) { followsAddresses(t, f.network, f.one, addrs[0], addrs[1:]) })
+		}
 	})
 }
 
+func followsAddresses(t *testing.T, network string, group netip.Addr, far string, near []string) {
+	here, there := netns.New(t), netns.New(t)
+	netns.Veth(t, here, "eth", there, "eth")
+	there.Addr("eth", far)
+	receiver := joinIn(t, here, udp.Config{}, network, ":0", group)
+	sender := joinIn(t, there, udp.Config{}, network, ":0")
+	require.True(t, heldOn("lo")(receiver.Memberships()[0]), "%+v", receiver.Memberships())
+
+	here.Addr("eth", near[0])
+	receiver.settled(t, "joined", heldOn("eth"))
+	hears(t, receiver, sender, group, "eth")
+
+	// As a DHCP client does it when the network has changed.
+	here.IP("addr del " + near[0] + " dev eth")
+	here.Addr("eth", near[1])
+	hears(t, receiver, sender, group, "eth")
+
+	here.IP("addr del " + near[1] + " dev eth")
+	receiver.settled(t, "left", heldOn("lo"))
+	require.Equal(t, map[string]int{"lo": 1}, kernelHas(t, here, group))
+	here.Addr("eth", near[2])
+	receiver.settled(t, "joined again", heldOn("eth"))
+	require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
+	hears(t, receiver, sender, group, "eth")
+}
+
 // An interface that is deleted and created anew between two looks, with the
-// same name and index, has lost what was joined on it.
+// same name and index, has lost what was joined on it. No socket takes from another
+// what that one has joined on the new one already.
 func TestMembershipOutlivesAnInterfaceReplacedInABurst(t *testing.T) {
 	netns.Run(t, func() {
-		for _, source := range []netip.Addr{{}, netip.MustParseAddr("192.0.2.2")} {
-			here, there := netns.New(t), netns.New(t)
-			cable(t, here, there)
-			group := netip.MustParseAddr("232.1.2.3")
-			receiver := joinIn(t, here, udp.Config{}, "udp4", ":0")
-			sender := joinIn(t, there, udp.Config{}, "udp4", ":0")
-			if source.IsValid() {
-				require.NoError(t, receiver.JoinSource(group, source))
-			} else {
-				require.NoError(t, receiver.Join(group))
+		for _, f := range []struct {
+			network string
+			group   netip.Addr
+			sources []netip.Addr
+		}{
+			{"udp4", netip.MustParseAddr("232.1.2.3"), []netip.Addr{{}, netip.MustParseAddr("192.0.2.2")}},
+			{"udp6", netip.MustParseAddr("ff35::4321"), []netip.Addr{{}, netip.MustParseAddr("2001:db8::2")}},
+		} {
+			for _, source := range f.sources {
+				t.Run(fmt.Sprintf("%s, source-specific %v", f.network, source.IsValid()), func(t *testing.T) {
+					replacedInABurst(t, f.network, f.group, source)
+				})
 			}
-			index := here.Interface("eth").Index
-			here.Command("sh", "-c", fmt.Sprintf(`
-				ip link del eth && ip link add eth index %d type veth peer name peer &&
-				ip addr add 192.0.2.1/24 dev eth && ip link set eth up && ip link set peer up`, index))
-			here.Move("peer", there)
-			there.IP("link set peer name eth")
-			there.IP("addr add 192.0.2.2/24 dev eth")
-			there.IP("link set eth up")
-			here.AwaitRunning("eth")
-			receiver.settled(t, "joined again", heldOn("eth"))
-			require.Equal(t, index, here.Interface("eth").Index)
-			hears(t, receiver, sender, group, "eth")
-			require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
 		}
 	})
+}
+
+func replacedInABurst(t *testing.T, network string, group, source netip.Addr) {
+	here, there := netns.New(t), netns.New(t)
+	cable(t, here, there)
+	sender := joinIn(t, there, udp.Config{}, network, ":0")
+	var receivers []*member
+	for range 4 {
+		m := joinIn(t, here, udp.Config{}, network, ":0")
+		if source.IsValid() {
+			require.NoError(t, m.JoinSource(group, source))
+		} else {
+			require.NoError(t, m.Join(group))
+		}
+		receivers = append(receivers, m)
+	}
+	index := here.Interface("eth").Index
+	here.Command("sh", "-c", fmt.Sprintf(`
+		ip link del eth && ip link add eth index %d type veth peer name peer && ip link set eth addrgenmode none &&
+		ip addr add 192.0.2.1/24 dev eth && ip link set eth up && ip addr add 2001:db8::1/64 nodad dev eth && ip link set peer up`, index))
+	here.Move("peer", there)
+	there.IP("link set peer name eth")
+	there.IP("link set eth addrgenmode none")
+	there.IP("link set eth up")
+	address(there, 2)
+	here.AwaitRunning("eth")
+	require.Equal(t, index, here.Interface("eth").Index)
+	for _, m := range receivers {
+		m.settled(t, "joined again", heldOn("eth"))
+		hears(t, m, sender, group, "eth")
+	}
+	// The carrier has come after the rest; then all is joined once more.
+	for i, m := range receivers {
+		hears(t, m, sender, group, "eth")
+		require.Eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == len(receivers)-i }, patience, time.Millisecond)
+		require.NoError(t, m.Close())
+	}
+	require.Empty(t, kernelHas(t, here, group))
 }
 
 // A hundred interfaces that are made at once are all joined, each once. How often
 // a burst is settled, TestABurstIsSettledOnce says.
 func TestMembershipOnAHundredInterfaces(t *testing.T) {
 	netns.Run(t, func() {
-		here := netns.New(t)
-		group := netip.MustParseAddr("239.1.2.3")
-		receiver := joinIn(t, here, udp.Config{}, "udp4", ":0", group)
-		const n = 100
-		var batch strings.Builder
-		for i := range n {
-			fmt.Fprintf(&batch, "link add eth%d type bridge\nlink set eth%d up\naddr add 10.0.%d.1/24 dev eth%d\n", i, i, i, i)
+		for _, f := range ipFamilies {
+			t.Run(f.network, func(t *testing.T) { onAHundredInterfaces(t, f.network, f.one) })
 		}
-		file := filepath.Join(t.TempDir(), "batch")
-		require.NoError(t, os.WriteFile(file, []byte(batch.String()), 0o600))
-		start := time.Now()
-		here.IP("-batch " + file)
-		made, told := time.Since(start), 0
-		all := receiver.settled(t, "joined everywhere", func(m udp.Membership) bool {
-			told++
-			return len(m.On) == n
-		})
-		require.True(t, all.Held())
-		took := time.Since(start)
-		t.Logf("a hundred interfaces were made in %v, and joined after %v in %d steps", made, took, told)
-		// A burst that lasts, as on a slow machine, is settled in the meantime too, but
-		// not at each change: between two times are thirty milliseconds at least.
-		require.LessOrEqual(t, told, int(took/(30*time.Millisecond)))
-		for _, on := range all.On {
-			require.NoError(t, on.Err)
-		}
-		has := kernelHas(t, here, group)
-		require.Len(t, has, n)
-		for name, times := range has {
-			require.Equal(t, 1, times, name)
+	})
+}
+
+func onAHundredInterfaces(t *testing.T, network string, group netip.Addr) {
+	here := netns.New(t)
+	receiver := joinIn(t, here, udp.Config{}, network, ":0", group)
+	const n = 100
+	address := "addr add 10.0.%d.1/24 dev eth%d"
+	if group.Is6() {
+		address = "addr add 2001:db8:%d::1/64 dev eth%d nodad"
+	}
+	var batch strings.Builder
+	for i := range n {
+		fmt.Fprintf(&batch, "link add eth%d type bridge\nlink set eth%d addrgenmode none\nlink set eth%d up\n", i, i, i)
+		fmt.Fprintf(&batch, address+"\n", i, i)
+	}
+	file := filepath.Join(t.TempDir(), "batch")
+	require.NoError(t, os.WriteFile(file, []byte(batch.String()), 0o600))
+	start := time.Now()
+	here.IP("-batch " + file)
+	made, told := time.Since(start), 0
+	all := receiver.settled(t, "joined everywhere", func(m udp.Membership) bool {
+		told++
+		return len(m.On) == n
+	})
+	require.True(t, all.Held())
+	took := time.Since(start)
+	t.Logf("a hundred interfaces were made in %v, and joined after %v in %d steps", made, took, told)
+	// A burst that lasts, as on a slow machine, is settled in the meantime too, but
+	// not at each change: between two times are thirty milliseconds at least.
+	require.LessOrEqual(t, told, int(took/(30*time.Millisecond)))
+	for _, on := range all.On {
+		require.NoError(t, on.Err)
+	}
+	has := kernelHas(t, here, group)
+	require.Len(t, has, n)
+	for name, times := range has {
+		require.Equal(t, 1, times, name)
+	}
+}
+
+// An interface whose packets become too short for a protocol, however shortly, has
+// lost what was joined on it with that protocol.
+func TestMembershipOutlivesAnMTUTooShort(t *testing.T) {
+	netns.Run(t, func() {
+		for _, named := range []bool{false, true} {
+			t.Run(fmt.Sprint("named ", named), func(t *testing.T) {
+				here, there := netns.New(t), netns.New(t)
+				cable(t, here, there)
+				group := netip.MustParseAddr("ff35::4321")
+				var ifs []*net.Interface
+				if named {
+					ifs = append(ifs, here.Interface("eth"))
+				}
+				var receivers []*member
+				for range 2 {
+					m := joinIn(t, here, udp.Config{}, "udp6", ":0")
+					require.NoError(t, m.Join(group, ifs...))
+					receivers = append(receivers, m)
+				}
+				beside := joinIn(t, here, udp.Config{}, "udp4", ":0", netip.MustParseAddr("239.1.2.3"))
+				sender := joinIn(t, there, udp.Config{}, "udp6", ":0")
+
+				here.Command("sh", "-c", "ip link set eth mtu 1000; ip link set eth mtu 1500; ip addr add 2001:db8::1/64 nodad dev eth")
+				for _, m := range receivers {
+					hears(t, m, sender, group, "eth")
+				}
+				here.IP("link set eth mtu 1279")
+				for _, m := range receivers {
+					m.settled(t, "too short", func(m udp.Membership) bool { return !heldOn("eth")(m) })
+					if named {
+						require.ErrorIs(t, m.Memberships()[0].On[0].Err, syscall.ENETDOWN)
+					}
+				}
+				require.True(t, heldOn("eth")(beside.Memberships()[0]))
+				here.IP("link set eth mtu 1280")
+				here.Addr("eth", "2001:db8::1/64")
+				for _, m := range receivers {
+					m.settled(t, "long enough", heldOn("eth"))
+					hears(t, m, sender, group, "eth")
+				}
+				require.Equal(t, map[string]int{"eth": 2}, kernelHas(t, here, group))
+			})
 		}
 	})
 }

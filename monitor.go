@@ -1,6 +1,8 @@
 package udp
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,8 +18,14 @@ type monitor struct {
 	view view
 	stop func()        // ends the news
 	news chan struct{} // holds one when something has changed
+	late chan struct{} // holds one when something was refused
 	quit chan struct{} // closed by the last registry
 	done chan struct{} // closed when the goroutine has ended
+
+	// changing is held while wishes change, or the interfaces, and what is joined by
+	// the sockets follows. It comes before the locks of registries.
+	changing sync.Mutex
+	last     []ifRef // the interfaces at the last look
 
 	mu    sync.Mutex
 	users map[*registry]struct{}
@@ -42,7 +50,8 @@ var monitors struct {
 const (
 	settleAfter = 30 * time.Millisecond
 	settleUntil = 300 * time.Millisecond
-	retryAfter  = 10 * time.Second // after what an interface or the system refused
+	retryAfter  = 10 * time.Second // after what an interface refused
+	askAgain    = settleUntil      // when the interfaces could not be listed, doubled each time
 )
 
 // watchInterfaces adds r to the monitor of its interfaces, which it starts if
@@ -68,7 +77,7 @@ func watchInterfaces(source socket.Network, r *registry) (*monitor, error) {
 	}
 	m := &monitor{
 		id: id, view: v, users: map[*registry]struct{}{r: {}},
-		news: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		news: make(chan struct{}, 1), late: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	stop, err := v.Watch(m.changed)
 	if err != nil {
@@ -111,9 +120,14 @@ func (m *monitor) leave(r *registry) {
 }
 
 // changed is told of every change, and never waits.
-func (m *monitor) changed() {
+func (m *monitor) changed() { put(m.news) }
+
+// tryLater makes the monitor settle again in a while, if it isn't about to.
+func (m *monitor) tryLater() { put(m.late) }
+
+func put(in chan struct{}) {
 	select {
-	case m.news <- struct{}{}:
+	case in <- struct{}{}:
 	default:
 	}
 }
@@ -124,20 +138,34 @@ func (m *monitor) run() {
 	retry := time.NewTimer(retryAfter)
 	defer retry.Stop()
 	retry.Stop()
+	waiting, failures := false, 0
 	for {
 		select {
 		case <-m.quit:
 			return
+		case <-m.late:
+			if !waiting {
+				waiting = true
+				retry.Reset(retryAfter)
+			}
+			continue
 		case <-retry.C:
 		case <-m.news:
 			if !m.calm() {
 				return
 			}
 		}
-		if !m.settle() {
-			retry.Reset(retryAfter)
-		} else {
+		switch all, err := m.settle(); {
+		case err != nil:
+			waiting = true
+			retry.Reset(min(askAgain<<min(failures, 10), retryAfter))
+			failures++
+		case all:
+			waiting, failures = false, 0
 			retry.Stop()
+		default:
+			waiting, failures = true, 0
+			retry.Reset(retryAfter)
 		}
 	}
 }
@@ -162,22 +190,49 @@ func (m *monitor) calm() bool {
 	}
 }
 
-// settle brings every registry in line with the interfaces there are. It
-// returns false when that should be tried again.
-func (m *monitor) settle() bool {
-	known, err := m.view.Interfaces()
+// settle brings every registry in line with the interfaces there are. It returns
+// false when something was refused.
+func (m *monitor) settle() (all bool, err error) {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	known, err := m.look(true)
 	if err != nil {
-		return false
+		return false, err
 	}
-	m.mu.Lock()
-	users := make([]*registry, 0, len(m.users))
-	for r := range m.users {
-		users = append(users, r)
-	}
-	m.mu.Unlock()
-	all := true
-	for _, r := range users {
+	all = true
+	for _, r := range m.registries() {
 		all = r.settle(known) && all
 	}
-	return all
+	return all, nil
+}
+
+// look lists the interfaces, after every registry has let go of those that are not
+// there any more; it needs changing. What was let go the monitor settles later.
+func (m *monitor) look(renew bool) ([]socket.Interface, error) {
+	known, err := m.view.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	same := slices.EqualFunc(m.last, known, func(ref ifRef, k socket.Interface) bool { return ref.same(refOf(&k)) })
+	if same && !renew {
+		return known, nil
+	}
+	m.last = m.last[:0]
+	for i := range known {
+		m.last = append(m.last, refOf(&known[i]))
+	}
+	gone := false
+	for _, r := range m.registries() {
+		gone = r.letGo(known, renew) || gone
+	}
+	if gone && !renew {
+		m.changed()
+	}
+	return known, nil
+}
+
+func (m *monitor) registries() []*registry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.users))
 }

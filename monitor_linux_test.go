@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -17,47 +16,6 @@ import (
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
 )
-
-// Two hundred times the interface goes down and up, or is deleted and created
-// anew, while datagrams come in. Each time they come in again, and at the end the
-// group is joined once.
-func TestFlapsUnderTraffic(t *testing.T) {
-	netns.Run(t, func() {
-		here, there := netns.New(t), netns.New(t)
-		cable(t, here, there)
-		group := netip.MustParseAddr("239.1.2.3")
-		receiver := joinIn(t, here, udp.Config{}, "udp4", ":0", group)
-		sender := joinIn(t, there, udp.Config{}, "udp4", ":0")
-		n := 200
-		if testing.Short() {
-			n = 20
-		}
-		var worst time.Duration
-		for i := range n {
-			start := time.Now()
-			switch {
-			case i%10 == 9:
-				here.IP("link del eth")
-				netns.Veth(t, here, "eth", there, "eth")
-				here.Addr("eth", "192.0.2.1/24")
-				there.Addr("eth", "192.0.2.2/24")
-			case i%2 == 0: // shorter than the monitor looks
-				here.Command("sh", "-c", "ip link set eth down; ip link set eth up")
-			default:
-				here.IP("link set eth down")
-				receiver.settled(t, "down", heldOn("lo"))
-				here.IP("link set eth up")
-				start = time.Now()
-			}
-			hears(t, receiver, sender, group, "eth")
-			worst = max(worst, time.Since(start))
-		}
-		t.Log(n, "flaps, the longest silence", worst)
-		require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
-		require.NoError(t, receiver.Close())
-		require.Empty(t, kernelHas(t, here, group))
-	})
-}
 
 // Sockets of one process in several namespaces each follow their own, whatever
 // thread does it; what watches them is gone with the last.
@@ -218,6 +176,7 @@ func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
 			receiver := joinIn(t, there, udp.Config{}, f.network, ":0", f.one)
 			sender := joinIn(t, here, udp.Config{}, f.network, ":0", f.other) // to see the changes
 			require.NoError(t, sender.SetInterface(here.Interface("eth")))
+			index := here.Interface("eth").Index
 			to := netip.AddrPortFrom(f.one, receiver.port())
 			require.NoError(t, sender.SendTo([]byte("before"), to))
 			require.Equal(t, "before", string(next(t, receiver.queue.Datagrams()).Data))
@@ -226,7 +185,21 @@ func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
 			sender.settled(t, "gone", heldOn("other"))
 			_, err := sender.Interface()
 			require.ErrorIs(t, err, syscall.ENODEV)
-			require.Error(t, sender.SendTo([]byte("nowhere"), to), "not by another one")
+			require.ErrorIs(t, sender.SendTo([]byte("nowhere"), to), syscall.ENODEV, "not by another one")
+
+			// Nor by one that is given its index.
+			here.IP(fmt.Sprintf("link add wan index %d type veth peer name peer", index))
+			here.Move("peer", there)
+			there.IP("link set peer name eth")
+			address(there, 2)
+			there.IP("link set eth up")
+			here.IP("link set wan up")
+			here.Addr("wan", "203.0.113.1/24")
+			here.Addr("wan", "2001:db8:5::1/64")
+			sender.settled(t, "another", heldOn("wan", "other"))
+			require.ErrorIs(t, sender.SendTo([]byte("nowhere"), to), syscall.ENODEV)
+			here.IP("link del wan")
+			sender.settled(t, "gone", heldOn("other"))
 
 			cable(t, here, there)
 			sender.settled(t, "back", func(m udp.Membership) bool { return len(m.On) == 2 })

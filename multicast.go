@@ -106,8 +106,8 @@ func (c *Conn) Multicast() (*MulticastConn, bool) {
 // Join joins a group on the named interfaces, or, without any, on every one
 // that is up and can multicast (on loopback only if there is no other). It is
 // enough that one of them accepts: [MulticastConn.Memberships] tells which did.
-// Joining again adds interfaces. An IPv6 group may name its interface as its
-// zone.
+// Joining again adds interfaces: named ones stand beside all, and are joined though
+// "all" may pass them over. An IPv6 group may name its interface as its zone.
 //
 // Errors: EINVAL for what is no group, [ErrFamily], and, when no interface
 // accepted, all their errors joined.
@@ -116,7 +116,8 @@ func (m *MulticastConn) Join(group netip.Addr, ifs ...*net.Interface) error {
 }
 
 // JoinSource joins a group for datagrams of one source only (source-specific
-// multicast, RFC 4607). It can be called for several sources. It fails with
+// multicast, RFC 4607). It can be called for several sources, and beside Join,
+// which is for all of them; each is left by itself. It fails with
 // [errors.ErrUnsupported] where the system can't do it: Windows, AIX and the BSDs other than FreeBSD.
 // Otherwise it is as [MulticastConn.Join].
 func (m *MulticastConn) JoinSource(group, source netip.Addr, ifs ...*net.Interface) error {
@@ -126,13 +127,16 @@ func (m *MulticastConn) JoinSource(group, source netip.Addr, ifs ...*net.Interfa
 	return m.opErrorGroup("join", group, m.join(group, source, ifs))
 }
 
-// Leave undoes Join on the named interfaces, or on all. Leaving what was not
-// joined is EADDRNOTAVAIL.
+// Leave undoes Join on the named interfaces, or altogether, whether or not it holds
+// at the moment. Of all interfaces the named ones are left as long as they exist,
+// under whatever name, and then those of their names; the others stay, also those
+// to come. Leaving what was not joined is EADDRNOTAVAIL.
 func (m *MulticastConn) Leave(group netip.Addr, ifs ...*net.Interface) error {
 	return m.opErrorGroup("leave", group, m.leave(group, netip.Addr{}, ifs))
 }
 
-// LeaveSource undoes JoinSource on the named interfaces, or on all.
+// LeaveSource undoes JoinSource on the named interfaces, or altogether, as
+// [MulticastConn.Leave] does it.
 func (m *MulticastConn) LeaveSource(group, source netip.Addr, ifs ...*net.Interface) error {
 	if !source.IsValid() {
 		return m.opErrorGroup("leave", group, &net.AddrError{Err: "missing source address"})
@@ -215,64 +219,24 @@ func (m *MulticastConn) Loopback() (bool, error) {
 	return n != 0, err
 }
 
-// SetInterface chooses the interface that datagrams to groups leave by; nil
-// leaves it to the system, which asks its routing table. The choice outlives the
-// interface: nothing can be sent to groups while there is none of its name, and
-// then the new one is used. See also [MulticastConn.SendGroup].
-func (m *MulticastConn) SetInterface(ifi *net.Interface) error {
-	r := m.groups
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := outgoing{}
-	if ifi != nil {
-		_, refs, err := r.look("", []*net.Interface{ifi})
-		if err == nil && refs[0].index == 0 {
-			err = os.NewSyscallError("setsockopt", sys.ENODEV) // 0 would be the system's choice
-		}
-		if err != nil {
-			return m.opError("set", netip.AddrPort{}, err)
-		}
-		out = outgoing{ifRef: refs[0], set: true}
-	}
-	err := m.setOption(socket.MulticastInterface, out.index)
-	if err == nil {
-		r.out = out
-	}
-	return err
-}
-
-// Interface returns what SetInterface has chosen, nil for the system's choice.
-// While the interface is gone the error wraps ENODEV.
-func (m *MulticastConn) Interface() (*net.Interface, error) {
-	r := m.groups
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.out.set {
-		return nil, nil
-	}
-	known, _, err := r.look("", nil)
-	if err == nil {
-		ref := r.out.ifRef
-		t := resolve(&ref, known)
-		if k := find(known, func(k *socket.Interface) bool { return t.index == k.Index }); k != nil {
-			return &k.Interface, nil
-		}
-		err = t.err
-	}
-	return nil, m.opError("get", netip.AddrPort{}, err)
-}
-
-// setOption sets an option for each family that the socket sends to.
+// setOption sets an option for each family that the socket sends to, or for none.
+// What a callback has gathered leaves before.
 func (m *MulticastConn) setOption(o socket.MulticastOption, value int) error {
-	var err error
 	if m.closed() {
-		err = net.ErrClosed
+		return m.opError("set", netip.AddrPort{}, net.ErrClosed)
+	}
+	m.flushFirst()
+	before, err := 0, error(nil)
+	if m.family == socket.Dual {
+		before, err = m.sock.Multicast(o, false)
 	}
 	if err == nil && m.family&socket.IPv4 != 0 {
 		err = m.sock.SetMulticast(o, false, value)
 	}
 	if err == nil && m.family&socket.IPv6 != 0 {
-		err = m.sock.SetMulticast(o, true, value)
+		if err = m.sock.SetMulticast(o, true, value); err != nil && m.family == socket.Dual {
+			_ = m.sock.SetMulticast(o, false, before)
+		}
 	}
 	return m.opError("set", netip.AddrPort{}, err)
 }

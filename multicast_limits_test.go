@@ -124,3 +124,31 @@ func TestTooManySources(t *testing.T) {
 		require.Len(t, receiver.Memberships(), 10)
 	})
 }
+
+// Who is a member for all sources may wish for as many of them as he likes. When he
+// leaves, those that one socket has no room for are told, and tried again.
+func TestTooManySourcesOfAGroupThatIsLeft(t *testing.T) {
+	netns.Run(t, func() {
+		here := lan(t)
+		group := netip.MustParseAddr("232.1.2.3")
+		receiver := joinIn(t, here, udp.Config{}, "udp4", ":0", group)
+		source := netip.MustParseAddr("192.0.2.100")
+		for range 11 {
+			require.NoError(t, receiver.JoinSource(group, source))
+			source = source.Next()
+		}
+		last := source.Prev()
+		require.NoError(t, receiver.Leave(group))
+		told := receiver.settled(t, "refused", func(m udp.Membership) bool { return m.Source == last })
+		require.ErrorIs(t, told.On[0].Err, syscall.ENOBUFS)
+		held := 0
+		for _, m := range receiver.Memberships() {
+			if m.Held() {
+				held++
+			}
+		}
+		require.Equal(t, 10, held)
+		require.NoError(t, receiver.LeaveSource(group, netip.MustParseAddr("192.0.2.100")))
+		receiver.settled(t, "there is room", func(m udp.Membership) bool { return m.Source == last && m.Held() })
+	})
+}

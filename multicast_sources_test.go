@@ -100,8 +100,56 @@ func skip(t testing.TB, m *member, prefix string) udp.Datagram {
 	}
 }
 
+// The kernel keeps a source that was joined in INCLUDE mode, one that is blocked in
+// EXCLUDE mode, and none of what was left.
+func TestSourcesAreJoinedInTheirMode(t *testing.T) {
+	netns.Run(t, func() {
+		for _, f := range []struct {
+			network, file  string
+			group          netip.Addr
+			source, second netip.Addr
+		}{
+			{"udp4", "mcfilter", netip.MustParseAddr("232.1.2.3"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")},
+			{"udp6", "mcfilter6", netip.MustParseAddr("ff35::1234"), netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8::3")},
+		} {
+			t.Run(f.network, func(t *testing.T) {
+				here := lan(t)
+				m := joinIn(t, here, udp.Config{}, f.network, ":0")
+				const include, exclude, neither = "1 0", "0 1", ""
+				expect := func(source, second string) {
+					t.Helper()
+					require.Equal(t, source, kernelMode(t, here, f.file, f.group, f.source))
+					require.Equal(t, second, kernelMode(t, here, f.file, f.group, f.second))
+				}
+				require.NoError(t, m.JoinSource(f.group, f.source))
+				expect(include, neither)
+				require.NoError(t, m.JoinSource(f.group, f.second))
+				expect(include, include)
+				require.NoError(t, m.LeaveSource(f.group, f.source))
+				expect(neither, include)
+				require.NoError(t, m.Join(f.group))
+				expect(neither, neither)
+				require.NoError(t, m.BlockSource(f.group, f.source))
+				expect(exclude, neither)
+				require.NoError(t, m.Leave(f.group))
+				expect(neither, include)
+				require.NoError(t, m.LeaveSource(f.group, f.second))
+				expect(neither, neither)
+			})
+		}
+	})
+}
+
 // filtered says whether the kernel has a source in the filter of a group.
 func filtered(t testing.TB, ns *netns.NS, file string, group, source netip.Addr) bool {
+	t.Helper()
+	return kernelMode(t, ns, file, group, source) != ""
+}
+
+// kernelMode is how many sockets have a source in the filter of a group, in INCLUDE
+// mode and in EXCLUDE mode; it is empty when none has. Of the groups on an interface
+// the files show the sources of the first only.
+func kernelMode(t testing.TB, ns *netns.NS, file string, group, source netip.Addr) string {
 	t.Helper()
 	// 1002     eth   0xef010203 0xc0000202      0      1
 	form := func(a netip.Addr) string {
@@ -112,8 +160,8 @@ func filtered(t testing.TB, ns *netns.NS, file string, group, source netip.Addr)
 	}
 	for _, line := range lines(t, ns, file) {
 		if f := strings.Fields(line); len(f) == 6 && f[2] == form(group) && f[3] == form(source) {
-			return true
+			return f[4] + " " + f[5]
 		}
 	}
-	return false
+	return ""
 }

@@ -1,8 +1,6 @@
 package udp
 
 import (
-	"net"
-	"net/netip"
 	"slices"
 
 	"github.com/udpkit/udp/internal/socket"
@@ -10,26 +8,61 @@ import (
 
 // census is the interfaces there are at one time, and what follows for wishes.
 type census struct {
-	known  []socket.Interface
-	exists map[[2]uint64]bool // by index and generation
-	all    [2][]target        // of a wish for all interfaces, by family; nil: not needed yet
+	known []socket.Interface
+	byRef map[[2]uint64]*socket.Interface // by index and generation
+	all   [2][]target                     // of a wish for all interfaces, by family; nil: not needed yet
 }
 
 func newCensus(known []socket.Interface) *census { return &census{known: known} }
 
-// has says whether an interface is still there.
-func (c *census) has(ref ifRef) bool {
-	if c.exists == nil {
-		c.exists = make(map[[2]uint64]bool, len(c.known))
+// find returns the interface, if it is still there.
+func (c *census) find(ref ifRef) *socket.Interface {
+	if c.byRef == nil {
+		c.byRef = make(map[[2]uint64]*socket.Interface, len(c.known))
 		for i := range c.known {
-			c.exists[[2]uint64{uint64(c.known[i].Index), c.known[i].Generation}] = true
+			c.byRef[[2]uint64{uint64(c.known[i].Index), c.known[i].Generation}] = &c.known[i]
 		}
 	}
-	return c.exists[[2]uint64{uint64(ref.index), ref.generation}]
+	return c.byRef[[2]uint64{uint64(ref.index), ref.generation}]
 }
 
-// settle brings everything in line with the interfaces there are now. It
-// returns false when something was refused that may be granted later.
+// letGo leaves what is over, since its interface is no longer what it was; it says
+// whether there was any. It comes before anything is joined, by whichever socket: the
+// kernel takes what is left of an interface off the next one of that index, if a
+// member is already there. And what is over counts against its limits.
+//
+// With renew it also leaves, to have it joined anew, where a carrier is back. The
+// cable may lead to another switch now, and when the first one joins, the kernel
+// reports the group at once; otherwise a snooping switch would learn it from its
+// next query only (RFC 3376, 8.2: up to 125 s later).
+func (r *registry) letGo(known []socket.Interface, renew bool) (any bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return false
+	}
+	now := newCensus(known)
+	for _, w := range r.wishes {
+		for i := range w.on {
+			h := &w.on[i]
+			if !h.joined {
+				continue
+			}
+			switch k := now.find(h.ifRef); {
+			case k == nil:
+				r.abandon(w.group, h.index, errGone)
+				any = true
+			case renew && !h.running && hasCarrier(k):
+				r.abandon(w.group, h.index, nil)
+			}
+		}
+	}
+	return any
+}
+
+// settle brings everything in line with the interfaces there are now, after every
+// registry has let go. It returns false when something was refused that may be
+// granted later.
 func (r *registry) settle(known []socket.Interface) (all bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -37,10 +70,6 @@ func (r *registry) settle(known []socket.Interface) (all bool) {
 		return true
 	}
 	now := newCensus(known)
-	// First of all what is over: it counts against the system's limits.
-	for _, w := range r.wishes {
-		r.dropGone(w, now)
-	}
 	for _, w := range r.wishes {
 		if r.fulfil(w, now) {
 			r.tell(w)
@@ -61,17 +90,12 @@ func (r *registry) tell(w *wish) {
 	})
 }
 
-// refused says whether an interface that is there has not been joined.
-func (h hold) refused() bool {
-	_, waits := h.err.(*wait)
-	return h.err != nil && !waits
-}
-
 // noteRefused counts the wishes with an interface that has refused.
 func (r *registry) noteRefused(w *wish, refused bool) {
 	switch {
 	case refused && !w.refused:
 		r.refused++
+		r.monitor.tryLater()
 	case !refused && w.refused:
 		r.refused--
 	}
@@ -90,13 +114,6 @@ func (r *registry) retryRefused(now *census) {
 	}
 }
 
-// target is an interface that a wish is about.
-type target struct {
-	ifRef
-	running bool
-	err     error // why it can't be joined now
-}
-
 // fulfil brings what holds in line with a wish and the interfaces there are. It
 // says whether the user sees a difference.
 func (r *registry) fulfil(w *wish, now *census) (changed bool) {
@@ -105,39 +122,35 @@ func (r *registry) fulfil(w *wish, now *census) (changed bool) {
 		return false
 	}
 	before := w.on
-	// Leaving comes first: an interface that was created anew can have the index
-	// that the old one had.
-	kept := make([]bool, len(targets))
+	kept := make([]*hold, len(targets))
 	next := 0
-	for _, h := range before {
-		// Both are in the order of the interfaces, so the next is most often the one.
-		i := slices.IndexFunc(targets[next:], func(t target) bool { return t.err == nil && t.same(h.ifRef) })
-		if i >= 0 {
-			i += next
-		} else {
-			i = slices.IndexFunc(targets[:next], func(t target) bool { return t.err == nil && t.same(h.ifRef) })
-		}
-		if i < 0 {
-			r.leaveOn(w, h)
+	for i := range before {
+		h := &before[i]
+		if !h.joined {
 			continue
 		}
-		next = i + 1
-		switch {
-		case h.err != nil:
-		case targets[i].running && !h.running:
-			// The cable may lead to another switch now. Leaving and joining makes the
-			// kernel report the membership at once; otherwise a snooping switch would
-			// learn it from its next query only (RFC 3376, 8.2: up to 125 s later).
-			r.leaveOn(w, h)
-		default:
-			kept[i] = true
+		// Both are in the order of the interfaces, so the next is most often the one.
+		at := slices.IndexFunc(targets[next:], func(t target) bool { return t.err == nil && t.same(h.ifRef) })
+		if at >= 0 {
+			at += next
+		} else {
+			at = slices.IndexFunc(targets[:next], func(t target) bool { return t.err == nil && t.same(h.ifRef) })
 		}
+		if at < 0 {
+			_ = r.leaveOn(w, h.index)
+			continue
+		}
+		kept[at], next = h, at+1
 	}
 	w.on = make([]hold, 0, len(targets))
 	for i, t := range targets {
 		h := hold{ifRef: t.ifRef, err: t.err, running: t.running}
-		if !kept[i] && t.err == nil {
+		switch {
+		case kept[i] != nil:
+			h.joined, h.running = true, t.running && kept[i].running // see letGo
+		case t.err == nil:
 			h.err = r.joinOn(w, t.index)
+			h.joined = h.err == nil
 		}
 		w.on = append(w.on, h)
 	}
@@ -146,153 +159,4 @@ func (r *registry) fulfil(w *wish, now *census) (changed bool) {
 	return !slices.EqualFunc(before, w.on, func(a, b hold) bool {
 		return a.ifRef == b.ifRef && (a.err == nil) == (b.err == nil) && (a.err == nil || a.err.Error() == b.err.Error())
 	})
-}
-
-// settled says whether a wish holds on all its targets, and nowhere else, so that
-// nothing is to be done.
-func (w *wish) settled(targets []target) bool {
-	if len(w.on) != len(targets) {
-		return false
-	}
-	for i := range targets {
-		h, t := &w.on[i], &targets[i]
-		if h.err != nil || t.err != nil || h.ifRef != t.ifRef || t.running != h.running {
-			return false
-		}
-	}
-	return true
-}
-
-// same is is, for references that are both up to date.
-func (i ifRef) same(other ifRef) bool {
-	return i.index == other.index && i.generation == other.generation
-}
-
-// dropGone leaves where the interface is no longer what it was.
-func (r *registry) dropGone(w *wish, now *census) {
-	for i := range w.on {
-		h := &w.on[i]
-		if h.err == nil && !now.has(h.ifRef) {
-			r.leaveOn(w, *h)
-			h.err = errGone
-		}
-	}
-}
-
-// joinOn joins on one interface.
-func (r *registry) joinOn(w *wish, index int) error {
-	if err := r.conn.sock.Join(w.group, w.source, index); err != nil {
-		return err
-	}
-	for _, source := range w.blocked {
-		r.block(w, source, index, true)
-	}
-	return nil
-}
-
-// leaveOn leaves on one interface, if it was joined there.
-func (r *registry) leaveOn(w *wish, h hold) error {
-	if h.err != nil {
-		return nil
-	}
-	return r.conn.sock.Leave(w.group, w.source, h.index)
-}
-
-// targets are the interfaces that a wish is about, each once; they are not to be
-// changed.
-func (r *registry) targets(w *wish, now *census) (ts []target) {
-	known := now.known
-	if !w.all {
-		for i := range w.named {
-			t := resolve(&w.named[i], known)
-			if !slices.ContainsFunc(ts, func(other target) bool { return other.is(t.ifRef) }) {
-				ts = append(ts, t)
-			}
-		}
-		return ts
-	}
-	if len(w.except) > 0 {
-		return r.fitting(w, known)
-	}
-	family := 0
-	if w.group.Is6() {
-		family = 1
-	}
-	if now.all[family] == nil {
-		now.all[family] = r.fitting(w, known)
-	}
-	return now.all[family]
-}
-
-// fitting are the interfaces of a wish for all.
-func (r *registry) fitting(w *wish, known []socket.Interface) (ts []target) {
-	fits := func(k *socket.Interface) bool {
-		if slices.Contains(w.except, k.Name) || k.Flags&net.FlagUp == 0 {
-			return false
-		}
-		return r.conn.cfg.InterfaceFilter == nil || r.conn.cfg.InterfaceFilter(&k.Interface)
-	}
-	for i := range known {
-		if k := &known[i]; multicasts(k, w.group) && fits(k) {
-			ts = append(ts, target{ifRef: refOf(k), running: k.Flags&net.FlagRunning != 0})
-		}
-	}
-	if len(ts) > 0 {
-		return ts
-	}
-	for i := range known {
-		if k := &known[i]; k.Flags&net.FlagLoopback != 0 && fits(k) {
-			ts = append(ts, target{ifRef: refOf(k), running: true})
-		}
-	}
-	return ts
-}
-
-// resolve finds a named interface, and notes in ref what it is now.
-func resolve(ref *ifRef, known []socket.Interface) target {
-	k := find(known, func(k *socket.Interface) bool { return ref.index != 0 && ref.same(refOf(k)) })
-	if k == nil {
-		k = find(known, func(k *socket.Interface) bool { return k.Name == ref.name })
-	}
-	if k == nil {
-		*ref = ifRef{name: ref.name}
-		return target{ifRef: *ref, err: errGone}
-	}
-	*ref = refOf(k)
-	t := target{ifRef: *ref, running: k.Flags&net.FlagRunning != 0}
-	if k.Flags&net.FlagUp == 0 {
-		t.err = errDown
-	}
-	return t
-}
-
-// multicasts says whether an interface can carry what is sent to a group, other
-// than within the host.
-func multicasts(k *socket.Interface, group netip.Addr) bool {
-	return k.Flags&net.FlagMulticast != 0 && k.Flags&net.FlagLoopback == 0 &&
-		slices.ContainsFunc(k.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() == group.Is4() })
-}
-
-// outgoing is the interface that SetInterface has chosen.
-type outgoing struct {
-	ifRef
-	set  bool
-	lost bool // the system has to be told again
-}
-
-// restoreOut makes datagrams to groups leave by the chosen interface again after
-// it was created anew. While there is none, the system refuses to send them.
-func (r *registry) restoreOut(known []socket.Interface) bool {
-	if !r.out.set {
-		return true
-	}
-	before := r.out.ifRef
-	if t := resolve(&r.out.ifRef, known); t.index == 0 {
-		r.out.lost = true
-		return true
-	}
-	if r.out.lost || !r.out.same(before) {
-		r.out.lost = r.conn.multicast.setOption(socket.MulticastInterface, r.out.index) != nil
-	}
-	return !r.out.lost
 }

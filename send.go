@@ -146,7 +146,11 @@ const (
 // address brings a message into the form the socket wants, or says why it can't
 // be sent. Nothing here asks the system.
 func (c *Conn) address(m *socket.Message) error {
-	if peer := c.peer.Load(); peer != nil {
+	peer := c.peer.Load()
+	if m.IfIndex == 0 && c.groups.stranded(m.To, peer) {
+		return errStranded
+	}
+	if peer != nil {
 		if m.To.IsValid() && m.To != *peer {
 			if to, err := c.named(unmap(m.To)); err != nil || to != *peer {
 				return os.NewSyscallError("sendto", sys.EISCONN)
@@ -203,6 +207,11 @@ func (c *Conn) send(m socket.Message) error {
 	if c.gathers() {
 		return c.reader.gather(m)
 	}
+	return c.sendNow(m)
+}
+
+// sendNow is send for what must not wait.
+func (c *Conn) sendNow(m socket.Message) error {
 	if err := c.sock.Send(m); err != nil {
 		return c.sendAgain(m, err)
 	}

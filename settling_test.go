@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -29,8 +30,10 @@ type counted struct {
 	joins  int               // how often a group was joined
 	joined map[place]int     // what is joined now
 	twice  []place           // what was joined once more
+	calls  []string          // that joined and left, in order
 	refuse func(place) error // nil: joins are left to the network
 	lost   uint64            // how often the network has lost track of its interfaces
+	err    error             // of listing them
 }
 
 type place struct {
@@ -41,8 +44,11 @@ type place struct {
 func (c *counted) Interfaces() ([]socket.Interface, error) {
 	c.mu.Lock()
 	c.looks++
-	lost := c.lost
+	lost, err := c.lost, c.err
 	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
 	ifs, err := c.Network.Interfaces()
 	for i := range ifs {
 		ifs[i].Generation += lost << 32
@@ -69,6 +75,7 @@ func (c countedSocket) Join(group, source netip.Addr, ifindex int) error {
 			return err
 		}
 	}
+	c.calls = append(c.calls, fmt.Sprint("join ", ifindex))
 	err := c.Socket.Join(group, source, ifindex)
 	if c.joined[p] > 0 {
 		c.twice = append(c.twice, p)
@@ -83,7 +90,10 @@ func (c countedSocket) Join(group, source netip.Addr, ifindex int) error {
 func (c countedSocket) Leave(group, source netip.Addr, ifindex int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.joined, place{group, source, ifindex})
+	c.calls = append(c.calls, fmt.Sprint("leave ", ifindex))
+	maps.DeleteFunc(c.joined, func(p place, _ int) bool {
+		return p.group == group && p.ifindex == ifindex && (p.source == source || !source.IsValid())
+	})
 	return c.Socket.Leave(group, source, ifindex)
 }
 
@@ -355,6 +365,66 @@ func TestABurstIsSettledOnce(t *testing.T) {
 	})
 }
 
+// What is left of an interface that has gone is left by every socket before any of
+// them joins on the next one of its index: the kernel can't tell the two apart. That
+// holds also for a Join or a Leave that comes before the change has been settled.
+func TestAllSocketsLeaveBeforeAnyJoins(t *testing.T) {
+	group := netip.MustParseAddr("239.1.2.3")
+	one, two := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.9")
+	for _, test := range []struct {
+		name  string
+		soon  func(*lab) error // after the change
+		joins int
+	}{
+		{"settled", func(*lab) error { return nil }, 7},
+		{"a group is joined", func(l *lab) error { return l.m.Join(group.Prev()) }, 8},
+		{"a source is joined again", func(l *lab) error { return l.m.JoinSource(group, one) }, 7},
+		{"another source is joined", func(l *lab) error { return l.m.JoinSource(group, two.Next()) }, 8},
+		{"a group is left", func(l *lab) error { return l.m.Leave(group.Next()) }, 6},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t, "udp4")
+				others := make([]*udp.MulticastConn, 3)
+				for i := range others {
+					var err error
+					others[i], err = udp.Config{Network: l.net}.ListenMulticast(t.Context(), "udp4", ":0", udp.BaseHandler{})
+					require.NoError(t, err)
+					t.Cleanup(func() { others[i].Close() })
+				}
+				for _, m := range append(others, l.m) {
+					require.NoError(t, m.JoinSource(group, one))
+				}
+				require.NoError(t, l.m.JoinSource(group, two))
+				require.NoError(t, l.m.Join(group.Next()))
+				require.NoError(t, others[0].Join(group.Next()))
+				l.settled()
+				l.net.mu.Lock()
+				l.net.calls = nil
+				l.net.mu.Unlock()
+
+				index := l.eth0.Interface().Index
+				l.eth0.Remove()
+				l.eth0 = l.near.Attach(l.lan, "eth0", lanAddrs...)
+				require.Equal(t, index, l.eth0.Interface().Index)
+				require.NoError(t, test.soon(l))
+				l.settled()
+				join, leave := fmt.Sprint("join ", index), fmt.Sprint("leave ", index)
+				// Each socket leaves each group once.
+				want := slices.Repeat([]string{leave}, 6)
+				want = append(want, slices.Repeat([]string{join}, test.joins)...)
+				require.Equal(t, want, l.net.calls)
+				for _, m := range append(others, l.m) {
+					for _, membership := range m.Memberships() {
+						require.True(t, heldOn("eth0")(membership), "%+v", membership)
+					}
+				}
+				l.hears(l.lan, group, nil)
+			})
+		})
+	}
+}
+
 // After news of the interfaces were lost any of them may be another one, though it
 // looks the same: everything is left and joined once.
 func TestAfterLostNewsEverythingIsJoinedAnew(t *testing.T) {
@@ -425,4 +495,34 @@ func TestWhatWasRefusedIsTriedAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// When all of a group is refused, after some of its sources were joined, these stay.
+func TestWhatIsRefusedLeavesTheRestAsItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		group, source := netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("10.0.0.1")
+		l := newLab(t, "udp4")
+		require.NoError(t, l.m.JoinSource(group, source))
+		before := l.m.Memberships()
+		l.net.refuse = func(p place) error {
+			if !p.source.IsValid() {
+				return syscall.ENOBUFS
+			}
+			return nil
+		}
+		require.ErrorIs(t, l.m.Join(group), syscall.ENOBUFS)
+		require.Equal(t, before, l.m.Memberships())
+		l.hears(l.lan, group, nil)
+
+		// Unless they are refused as well: then that is told.
+		l.settled()
+		granted := 0
+		l.net.refuse = func(p place) error { granted++; return syscall.ENOMEM }
+		require.ErrorIs(t, l.m.Join(group), syscall.ENOMEM)
+		require.Equal(t, 2, granted)
+		_, _, told := l.settled()
+		require.Len(t, told, 1)
+		require.ErrorIs(t, told[0].On[0].Err, syscall.ENOMEM)
+		require.False(t, l.m.Memberships()[0].Held())
+	})
 }

@@ -36,8 +36,17 @@ type Interface struct {
 	net.Interface
 	Addrs []netip.Prefix
 	// Generation changes when an interface is created anew under an index that
-	// another one had. 0 where that is not known.
+	// another one had, or has lost what was joined on it. 0 where that is not known.
 	Generation uint64
+}
+
+// MinMTU is the shortest MTU of a link that can carry IPv6 (RFC 8200, 5) or IPv4
+// (RFC 791, 3.2), bytes.
+func MinMTU(v6 bool) int {
+	if v6 {
+		return 1280
+	}
+	return 68
 }
 
 // Options are what Open needs to know before it binds.

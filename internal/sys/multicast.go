@@ -29,51 +29,59 @@ func (c *Conn) Leave(group, source netip.Addr, ifindex int) error {
 	return c.leaveMember(member{group, source, ifindex})
 }
 
-func (c *Conn) membership(m member, join bool) error {
-	var err error
-	group, source := m.group, m.source
-	ifi, g, s := byIndex(m.ifindex), udpAddr(group), udpAddr(source)
-	if group.Is4() {
-		p := ipv4.NewPacketConn(c.uc)
-		switch {
-		case source.IsValid() && join:
-			err = p.JoinSourceSpecificGroup(ifi, g, s)
-		case source.IsValid():
-			err = p.LeaveSourceSpecificGroup(ifi, g, s)
-		case join:
-			err = p.JoinGroup(ifi, g)
-		default:
-			err = p.LeaveGroup(ifi, g)
-		}
-		return multicastErr(err)
-	}
-	p := ipv6.NewPacketConn(c.uc)
-	switch {
-	case source.IsValid() && join:
-		err = p.JoinSourceSpecificGroup(ifi, g, s)
-	case source.IsValid():
-		err = p.LeaveSourceSpecificGroup(ifi, g, s)
-	case join:
-		err = p.JoinGroup(ifi, g)
-	default:
-		err = p.LeaveGroup(ifi, g)
-	}
-	return multicastErr(err)
-}
-
 // Block makes the kernel keep one source of a joined group out, or in again.
 func (c *Conn) Block(group, source netip.Addr, ifindex int, on bool) error {
-	ifi, g, s := byIndex(ifindex), udpAddr(group), udpAddr(source)
-	if group.Is4() {
-		if on {
-			return multicastErr(ipv4.NewPacketConn(c.uc).ExcludeSourceSpecificGroup(ifi, g, s))
-		}
-		return multicastErr(ipv4.NewPacketConn(c.uc).IncludeSourceSpecificGroup(ifi, g, s))
-	}
+	a := unblock
 	if on {
-		return multicastErr(ipv6.NewPacketConn(c.uc).ExcludeSourceSpecificGroup(ifi, g, s))
+		a = block
 	}
-	return multicastErr(ipv6.NewPacketConn(c.uc).IncludeSourceSpecificGroup(ifi, g, s))
+	return c.blockMember(member{group, source, ifindex}, a)
+}
+
+// action is a change of a membership; to block and to unblock takes a source.
+type action int
+
+const (
+	join action = iota
+	leave
+	block
+	unblock
+)
+
+// groups is what the x/net of either family can do.
+type groups interface {
+	JoinGroup(*net.Interface, net.Addr) error
+	LeaveGroup(*net.Interface, net.Addr) error
+	JoinSourceSpecificGroup(ifi *net.Interface, group, source net.Addr) error
+	LeaveSourceSpecificGroup(ifi *net.Interface, group, source net.Addr) error
+	ExcludeSourceSpecificGroup(ifi *net.Interface, group, source net.Addr) error
+	IncludeSourceSpecificGroup(ifi *net.Interface, group, source net.Addr) error
+}
+
+// membership changes one of this socket itself.
+func (c *Conn) membership(m member, a action) error {
+	ifi, group, source := byIndex(m.ifindex), udpAddr(m.group), udpAddr(m.source)
+	var p groups = ipv6.NewPacketConn(c.uc)
+	if m.group.Is4() {
+		p = ipv4.NewPacketConn(c.uc)
+	}
+	specific := m.source.IsValid()
+	var err error
+	switch {
+	case a == join && specific:
+		err = p.JoinSourceSpecificGroup(ifi, group, source)
+	case a == join:
+		err = p.JoinGroup(ifi, group)
+	case a == leave && specific:
+		err = p.LeaveSourceSpecificGroup(ifi, group, source)
+	case a == leave:
+		err = p.LeaveGroup(ifi, group)
+	case a == block:
+		err = p.ExcludeSourceSpecificGroup(ifi, group, source)
+	default:
+		err = p.IncludeSourceSpecificGroup(ifi, group, source)
+	}
+	return multicastErr(err)
 }
 
 // outgoing is what a socket was told about the interface that datagrams to
@@ -134,34 +142,28 @@ func (c *Conn) setMulticast(o socket.MulticastOption, v6 bool, value int) error 
 	}
 }
 
-// Multicast implements socket.Socket.
-func (c *Conn) Multicast(o socket.MulticastOption, v6 bool) (int, error) {
-	if v6 {
-		p := ipv6.NewPacketConn(c.uc)
-		switch o {
-		case socket.MulticastTTL:
-			n, err := p.MulticastHopLimit()
-			return n, multicastErr(err)
-		case socket.MulticastLoopback:
-			on, err := p.MulticastLoopback()
-			return toInt(on), multicastErr(err)
-		default:
-			ifi, err := p.MulticastInterface()
-			return indexOf(ifi), multicastErr(err)
-		}
-	}
-	p := ipv4.NewPacketConn(c.uc)
-	switch o {
-	case socket.MulticastTTL:
-		n, err := p.MulticastTTL()
-		return n, multicastErr(err)
-	case socket.MulticastLoopback:
-		on, err := p.MulticastLoopback()
-		return toInt(on), multicastErr(err)
+// Multicast implements socket.Socket. The interface is the one that the socket was
+// told: not every system can say it (Linux gives an address for IPv4).
+func (c *Conn) Multicast(o socket.MulticastOption, v6 bool) (n int, err error) {
+	p4, p6 := ipv4.NewPacketConn(c.uc), ipv6.NewPacketConn(c.uc)
+	on := false
+	switch {
+	case o == socket.MulticastInterface:
+		c.out.RLock()
+		defer c.out.RUnlock()
+		return c.out.index[toInt(v6)], nil
+	case o == socket.MulticastTTL && v6:
+		n, err = p6.MulticastHopLimit()
+	case o == socket.MulticastTTL:
+		n, err = p4.MulticastTTL()
+	case v6:
+		on, err = p6.MulticastLoopback()
+		n = toInt(on)
 	default:
-		ifi, err := p.MulticastInterface()
-		return indexOf(ifi), multicastErr(err)
+		on, err = p4.MulticastLoopback()
+		n = toInt(on)
 	}
+	return n, multicastErr(err)
 }
 
 // multicastErr takes x/net's net.OpError off and gives its unexported
@@ -195,13 +197,6 @@ func byIndex(i int) *net.Interface {
 		return nil
 	}
 	return &net.Interface{Index: i}
-}
-
-func indexOf(ifi *net.Interface) int {
-	if ifi == nil {
-		return 0
-	}
-	return ifi.Index
 }
 
 func toInt(b bool) int {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/socket"
 )
 
 // message and attribute write what cutMessage and cutAttribute read.
@@ -166,12 +167,15 @@ func FuzzNetlink(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = slices.Clip(slices.Clone(b)) // so that reading beyond it panics
-		n := Namespace{gone: generations{byIndex: map[int]uint64{}}}
+		known := []socket.Interface{iface(1, "lo", 0), iface(3, "eth", 0)}
+		n := Namespace{}
+		n.tellApart(known)
 		n.hear(b)
+		lost := n.seen == nil
 		l := listing{seq: 7}
 		var unread *os.SyscallError
 		if _, err := l.take(b); errors.As(err, &unread) && unread.Syscall == "recvfrom" {
-			require.NotZero(t, n.gone.all, "half a message, and no news were lost")
+			require.True(t, lost, "half a message, and no news were lost")
 		}
 		for i := range l.messages {
 			m := &l.messages[i]
@@ -184,6 +188,66 @@ func FuzzNetlink(f *testing.F) {
 			}
 		}
 	})
+}
+
+// An interface is another one when the one of its index has gone, or when it has
+// lost what was joined on it since its packets became too short; not at any other
+// news. What has gone is forgotten.
+func TestInterfacesAreToldApart(t *testing.T) {
+	withMTU := func(mtu uint32) []byte {
+		return message(unix.RTM_NEWLINK, 0, 0, link(3, unix.IFF_UP), attribute(unix.IFLA_IFNAME, []byte("eth\x00")),
+			attribute(unix.IFLA_MTU, ne.AppendUint32(nil, mtu)))
+	}
+	bridged := link(3, 0)
+	bridged[0] = unix.AF_BRIDGE
+	n := Namespace{}
+	look := func(indexes ...int) (generations []uint64) {
+		var ifs []socket.Interface
+		for _, index := range indexes {
+			ifs = append(ifs, iface(index, "eth", 0))
+			ifs[len(ifs)-1].MTU = 1500
+		}
+		n.tellApart(ifs)
+		for _, ifi := range ifs {
+			generations = append(generations, ifi.Generation)
+		}
+		return generations
+	}
+	last := look(2, 3)
+	require.NotEqual(t, last[0], last[1])
+	for _, news := range []struct {
+		name    string
+		b       []byte
+		another bool
+	}{
+		{"a shorter MTU", withMTU(1280), false},
+		{"too short for IPv6", withMTU(1279), true},
+		{"still too short", withMTU(1000), false},
+		{"long enough again", withMTU(1500), false},
+		{"too short in between", slices.Concat(withMTU(1000), withMTU(1500)), true},
+		{"too short for IPv6", withMTU(68), true},
+		{"and for IPv4", withMTU(67), true},
+		{"long enough again", withMTU(1500), false},
+		{"news without an MTU", message(unix.RTM_NEWLINK, 0, 0, link(3, 0), attribute(unix.IFLA_IFNAME, []byte("eth\x00"))), false},
+		{"a bridge lets it go", message(unix.RTM_DELLINK, 0, 0, bridged), false},
+		{"it goes", message(unix.RTM_DELLINK, 0, 0, link(3, 0)), true},
+	} {
+		n.hear(news.b)
+		now := look(2, 3)
+		require.Equal(t, last[0], now[0], news.name)
+		require.Equal(t, news.another, last[1] != now[1], news.name)
+		last = now
+	}
+	look(2)
+	require.Len(t, n.seen, 1)
+	require.NotEqual(t, last[1], look(2, 3)[1], "it was away")
+	for i := range int32(1000) {
+		look(2, int(i)+10)
+		n.hear(message(unix.RTM_DELLINK, 0, 0, link(i+10, 0)))
+	}
+	require.Len(t, n.seen, 1)
+	n.hear([]byte{1, 2, 3})
+	require.NotEqual(t, last[0], look(2)[0], "news were lost")
 }
 
 // When news were lost, every interface may be another one.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -22,16 +21,15 @@ import (
 // lets in what anybody on this host has joined, and the layer above looks at
 // each destination. Only sockets over the limit pay for that.
 type spill struct {
-	mu      sync.Mutex
-	closed  bool
-	on      bool               // IP_MULTICAST_ALL is
-	own     map[place]int      // memberships of the socket itself
-	others  map[place]int      // of holders
-	holders map[member]*holder // whose they are
-	free    [2][]*holder       // by family, those that may have room
+	mu     sync.Mutex
+	closed bool
+	on     bool // IP_MULTICAST_ALL is
+	places map[place]*membership
+	free   [2][]*holder // by family, those that may have room
+	open   int          // holders
 }
 
-// place is where a group is joined, for whatever sources.
+// place is where a group is joined: there a socket has one filter of sources.
 type place struct {
 	group   netip.Addr
 	ifindex int
@@ -39,18 +37,22 @@ type place struct {
 
 func (m member) place() place { return place{m.group, m.ifindex} }
 
+// membership is what is joined at one place, all of it by one socket: a socket
+// that is a member for some sources of a group takes no others in.
+type membership struct {
+	holder  *holder // nil: the socket itself
+	sources int     // 0: for all of them
+}
+
 // holder is a socket that is nothing but a member.
 type holder struct {
 	fd      int
 	v6      bool
-	members int
+	members int  // places
 	full    bool // and not among those that may have room
 }
 
 // joinMember joins, on another socket when this one has no room.
-//
-// A socket that is a member for some sources of a group takes no others in, so
-// all that concerns one place is joined by the socket itself or by holders.
 func (c *Conn) joinMember(m member) error {
 	s := &c.spill
 	s.mu.Lock()
@@ -58,22 +60,41 @@ func (c *Conn) joinMember(m member) error {
 	if s.closed {
 		return net.ErrClosed
 	}
-	if s.others[m.place()] > 0 {
-		return s.join(c, m, nil)
+	at := s.places[m.place()]
+	if at == nil {
+		return s.first(c, m)
 	}
-	err := c.membership(m, true)
+	err := s.change(c, at, m, join)
 	switch {
-	case err == nil:
-		count(&s.own, m.place(), 1)
-		return nil
-	case !noRoom(err):
-		return err
-	case s.own[m.place()] > 0:
-		return fmt.Errorf("too many sources of one group (sysctl %s): %w", sourceLimit(m.group), err)
-	case m.group.Is4():
-		err = fmt.Errorf("too many memberships of one socket (sysctl net.ipv4.igmp_max_memberships): %w", err)
+	case err == nil && m.source.IsValid():
+		at.sources++
+	case noRoom(err):
+		err = fmt.Errorf("too many sources of one group (sysctl %s): %w", sourceLimit(m.group), err)
 	}
-	return s.join(c, m, err)
+	return err
+}
+
+// first joins where nothing was joined before.
+func (s *spill) first(c *Conn, m member) error {
+	at := &membership{}
+	if m.source.IsValid() {
+		at.sources = 1
+	}
+	err := c.membership(m, join)
+	if noRoom(err) {
+		if m.group.Is4() {
+			err = fmt.Errorf("too many memberships of one socket (sysctl net.ipv4.igmp_max_memberships): %w", err)
+		}
+		at.holder, err = s.hold(c, m, err)
+	}
+	if err != nil {
+		return err
+	}
+	if s.places == nil {
+		s.places = map[place]*membership{}
+	}
+	s.places[m.place()] = at
+	return nil
 }
 
 func sourceLimit(group netip.Addr) string {
@@ -83,69 +104,93 @@ func sourceLimit(group netip.Addr) string {
 	return "net.ipv6.mld_max_msf"
 }
 
-// leaveMember undoes joinMember.
-//
-// Linux does not take a source away after its interface has gone (ENODEV from
-// ip_mc_source), and then refuses it to the next interface of that index. The
-// group it does take away, with all sources.
+// leaveMember undoes joinMember. Without a source it leaves whatever is joined
+// there. Only that works after the interface has gone: Linux does not take a
+// source away then (ENODEV from ip_mc_source), and would refuse it to the next
+// interface of that index.
 func (c *Conn) leaveMember(m member) error {
 	s := &c.spill
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.others[m.place()] > 0 {
-		return s.leave(m)
+	at := s.places[m.place()]
+	if at == nil {
+		return sysErr("setsockopt", unix.EADDRNOTAVAIL)
 	}
-	err := c.membership(m, false)
-	if m.source.IsValid() && errors.Is(err, unix.ENODEV) {
-		err = c.membership(m.allSources(), false)
+	last := !m.source.IsValid() || at.sources == 1
+	if last {
+		m.source = netip.Addr{}
+		delete(s.places, m.place())
+	} else {
+		at.sources--
 	}
-	count(&s.own, m.place(), -1)
-	return err
+	if last && at.holder != nil {
+		return s.release(c, at.holder, m)
+	}
+	return s.change(c, at, m, leave)
 }
 
-func (m member) allSources() member { return member{group: m.group, ifindex: m.ifindex} }
-
-func count(places *map[place]int, p place, n int) {
-	if *places == nil {
-		*places = map[place]int{}
+// blockMember makes the kernel keep a source out, or let it in again.
+func (c *Conn) blockMember(m member, a action) error {
+	s := &c.spill
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.places[m.place()]
+	if at == nil {
+		return sysErr("setsockopt", unix.EADDRNOTAVAIL)
 	}
-	if (*places)[p] += n; (*places)[p] <= 0 {
-		delete(*places, p)
-	}
+	return s.change(c, at, m, a)
 }
 
-// join makes a holder join; full is why the socket itself did not.
-func (s *spill) join(c *Conn, m member, full error) error {
-	if err := s.letIn(c); err != nil {
-		return errors.Join(full, err)
+func (s *spill) change(c *Conn, at *membership, m member, a action) error {
+	if at.holder != nil {
+		return at.holder.change(m, a)
+	}
+	return c.membership(m, a)
+}
+
+// hold finds a holder that joins; full is why the socket itself did not.
+func (s *spill) hold(c *Conn, m member, full error) (*holder, error) {
+	if err := s.letIn(c, true); err != nil {
+		return nil, errors.Join(full, err)
 	}
 	free := s.freeOf(m.group.Is6())
 	for len(*free) > 0 {
 		last := len(*free) - 1
 		h := (*free)[last]
-		err := h.change(m, true)
+		err := h.change(m, join)
 		if err == nil {
-			s.hold(h, m)
-			return nil
+			h.members++
+			return h, nil
 		}
 		if !noRoom(err) {
-			return err
+			return nil, err
 		}
 		h.full = true
 		*free = slices.Delete(*free, last, last+1)
 	}
-	fd, err := c.beside(m.group.Is6())
+	h, err := s.another(c, m)
 	if err != nil {
-		return errors.Join(full, fmt.Errorf("a socket for more memberships: %w", err))
+		s.settle(c)
+		return nil, errors.Join(full, err)
 	}
-	h := &holder{fd: fd, v6: m.group.Is6()}
-	if err := h.change(m, true); err != nil {
-		unix.Close(fd)
-		return errors.Join(full, err)
+	return h, nil
+}
+
+// another opens a holder that joins.
+func (s *spill) another(c *Conn, m member) (*holder, error) {
+	h := &holder{v6: m.group.Is6(), members: 1}
+	var err error
+	if h.fd, err = c.beside(h.v6); err != nil {
+		return nil, fmt.Errorf("a socket for more memberships: %w", err)
 	}
+	if err := h.change(m, join); err != nil {
+		unix.Close(h.fd)
+		return nil, err
+	}
+	s.open++
+	free := s.freeOf(h.v6)
 	*free = append(*free, h)
-	s.hold(h, m)
-	return nil
+	return h, nil
 }
 
 func (s *spill) freeOf(v6 bool) *[]*holder {
@@ -155,38 +200,29 @@ func (s *spill) freeOf(v6 bool) *[]*holder {
 	return &s.free[0]
 }
 
-func (s *spill) hold(h *holder, m member) {
-	if s.holders == nil {
-		s.holders = map[member]*holder{}
-	}
-	s.holders[m] = h
-	h.members++
-	count(&s.others, m.place(), 1)
-}
-
-// leave makes the holder leave that has joined.
-func (s *spill) leave(m member) error {
-	h := s.holders[m]
-	if h == nil {
-		return sysErr("setsockopt", unix.EADDRNOTAVAIL)
-	}
-	delete(s.holders, m)
+// release makes a holder leave a place, and closes it when that was its last.
+func (s *spill) release(c *Conn, h *holder, m member) error {
 	h.members--
-	count(&s.others, m.place(), -1)
 	free := s.freeOf(h.v6)
 	if h.members == 0 {
 		*free = slices.DeleteFunc(*free, func(other *holder) bool { return other == h })
-		return sysErr("close", unix.Close(h.fd))
+		err := sysErr("close", unix.Close(h.fd))
+		s.open--
+		s.settle(c)
+		return err
 	}
 	if h.full {
 		h.full = false
 		*free = append(*free, h)
 	}
-	err := h.change(m, false)
-	if m.source.IsValid() && errors.Is(err, unix.ENODEV) {
-		err = h.change(m.allSources(), false)
+	return h.change(m, leave)
+}
+
+// settle keeps out again what others have joined when there is no holder left.
+func (s *spill) settle(c *Conn) {
+	if s.open == 0 {
+		_ = s.letIn(c, false) // else the layer above goes on looking
 	}
-	return err
 }
 
 // active says whether the socket lets in what others have joined.
@@ -201,28 +237,30 @@ func (s *spill) close() {
 	defer s.mu.Unlock()
 	s.closed = true
 	closed := map[*holder]bool{}
-	for _, h := range s.holders {
-		if !closed[h] {
+	for _, at := range s.places {
+		if h := at.holder; h != nil && !closed[h] {
 			closed[h] = true
 			unix.Close(h.fd)
 		}
 	}
-	s.holders, s.free = nil, [2][]*holder{}
+	s.places, s.free = nil, [2][]*holder{}
 }
 
-// letIn switches IP_MULTICAST_ALL on for both families.
-func (s *spill) letIn(c *Conn) error {
-	if s.on {
+// letIn switches IP_MULTICAST_ALL for both families.
+func (s *spill) letIn(c *Conn, on bool) error {
+	if s.on == on {
 		return nil
 	}
 	err := onFD(c.rc, func(fd int) error {
-		err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 1)
+		err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, toInt(on))
 		if inet6(fd) {
-			err = errors.Join(err, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 1))
+			err = errors.Join(err, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, toInt(on)))
 		}
 		return sysErr("setsockopt", err)
 	})
-	s.on = err == nil
+	if err == nil {
+		s.on = on
+	}
 	return err
 }
 
@@ -230,27 +268,22 @@ func (s *spill) letIn(c *Conn) error {
 // of memberships, ENOMEM for their memory.
 func noRoom(err error) bool { return errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM) }
 
-// change joins or leaves with the calls of RFC 3678, as x/net does.
-func (h *holder) change(m member, join bool) error {
+// change does what x/net does, with the calls of RFC 3678.
+func (h *holder) change(m member, a action) error {
 	level := unix.IPPROTO_IP
 	if h.v6 {
 		level = unix.IPPROTO_IPV6
 	}
-	group := toStorage(m.group)
-	if !m.source.IsValid() {
-		option := unix.MCAST_LEAVE_GROUP
-		if join {
-			option = unix.MCAST_JOIN_GROUP
+	b := append(ifindexField(m.ifindex), toStorage(m.group)...)
+	options := [...]int{join: unix.MCAST_JOIN_GROUP, leave: unix.MCAST_LEAVE_GROUP, unblock: 0}
+	if m.source.IsValid() {
+		b = append(b, toStorage(m.source)...)
+		options = [...]int{
+			join: unix.MCAST_JOIN_SOURCE_GROUP, leave: unix.MCAST_LEAVE_SOURCE_GROUP,
+			block: unix.MCAST_BLOCK_SOURCE, unblock: unix.MCAST_UNBLOCK_SOURCE,
 		}
-		b := append(ifindexField(m.ifindex), group...)
-		return sysErr("setsockopt", unix.SetsockoptString(h.fd, level, option, string(b)))
 	}
-	option := unix.MCAST_LEAVE_SOURCE_GROUP
-	if join {
-		option = unix.MCAST_JOIN_SOURCE_GROUP
-	}
-	b := append(append(ifindexField(m.ifindex), group...), toStorage(m.source)...)
-	return sysErr("setsockopt", unix.SetsockoptString(h.fd, level, option, string(b)))
+	return sysErr("setsockopt", unix.SetsockoptString(h.fd, level, options[a], string(b)))
 }
 
 // ifindexField begins struct group_req { uint32_t gr_interface; struct
@@ -273,68 +306,6 @@ func toStorage(a netip.Addr) []byte {
 	ne.PutUint16(b, unix.AF_INET6)
 	copy(b[8:], a.AsSlice())
 	return b
-}
-
-// beside opens a socket in the network namespace of c, which need not be the
-// one of this thread.
-func (c *Conn) beside(v6 bool) (fd int, err error) {
-	if fd, err = dgram(v6); err != nil {
-		return -1, err
-	}
-	same := false
-	err = onFD(c.rc, func(own int) error {
-		here, err1 := cookie(fd)
-		there, err2 := cookie(own)
-		same = here == there || err1 != nil || err2 != nil // Linux below 5.14 can't tell
-		return nil
-	})
-	if same && err == nil {
-		return fd, nil
-	}
-	unix.Close(fd)
-	if err != nil {
-		return -1, err
-	}
-	return c.besideElsewhere(v6)
-}
-
-// besideElsewhere takes the thread into the namespace of c for a moment. It
-// needs CAP_SYS_ADMIN, which a program with sockets in several namespaces has,
-// or had once.
-func (c *Conn) besideElsewhere(v6 bool) (fd int, err error) {
-	runtime.LockOSThread()
-	before, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		runtime.UnlockOSThread()
-		return -1, sysErr("open", err)
-	}
-	defer unix.Close(before)
-	err = onFD(c.rc, func(own int) error {
-		there, err := unix.IoctlRetInt(own, unix.SIOCGSKNS)
-		if err != nil {
-			return sysErr("ioctl", err)
-		}
-		defer unix.Close(there)
-		return sysErr("setns", unix.Setns(there, unix.CLONE_NEWNET))
-	})
-	if err != nil {
-		runtime.UnlockOSThread()
-		return -1, err
-	}
-	fd, err = dgram(v6)
-	if unix.Setns(before, unix.CLONE_NEWNET) == nil {
-		runtime.UnlockOSThread() // else the thread ends with its goroutine
-	}
-	return fd, err
-}
-
-func dgram(v6 bool) (int, error) {
-	family := unix.AF_INET
-	if v6 {
-		family = unix.AF_INET6
-	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	return fd, sysErr("socket", err)
 }
 
 // Info implements socket.Socket.

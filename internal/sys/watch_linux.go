@@ -2,7 +2,6 @@ package sys
 
 import (
 	"errors"
-	"maps"
 	"os"
 	"sync"
 	"time"
@@ -27,20 +26,36 @@ type Namespace struct {
 	seq    uint32
 
 	mu   sync.Mutex
-	gone generations
+	last uint64 // generation given
+	seen map[int]sighting
 }
 
-// generations counts how often an index has lost its interface.
-type generations struct {
-	all     uint64 // news were lost: it may have been any of them
-	byIndex map[int]uint64
+// sighting is what is known of the interface of an index, from when it was first
+// seen until it goes.
+type sighting struct {
+	generation uint64
+	without    int // see protocolsWithout
+}
+
+// protocolsWithout says how many of IPv6 and IPv4, in that order, a link does
+// without since its packets are too short. What was joined on the link for one of
+// them is then gone, and does not come back with a longer MTU (addrconf_notify in
+// net/ipv6/addrconf.c, inetdev_event in net/ipv4/devinet.c).
+func protocolsWithout(mtu int) int {
+	switch {
+	case mtu >= socket.MinMTU(true):
+		return 0
+	case mtu >= socket.MinMTU(false):
+		return 1
+	}
+	return 2
 }
 
 // Here opens the view that sockets have which the caller makes on this thread.
 // It is opened also where netlink is not allowed (Android from version 11 on,
 // some seccomp filters), and then is a view of the threads that use it.
 func Here() (*Namespace, error) {
-	n := &Namespace{gone: generations{byIndex: map[int]uint64{}}}
+	n := &Namespace{}
 	var err error
 	if n.fd, err = routeSocket(0, 0); err != nil {
 		n.fd = -1
@@ -127,28 +142,52 @@ func (n *Namespace) Watch(changed func()) (stop func(), err error) {
 	return func() { f.Close(); <-done }, nil
 }
 
+// lostNews: any interface may be another one now.
 func (n *Namespace) lostNews() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.gone.all++
+	n.seen = nil
 }
 
-// hear notes the interfaces that have gone. All else is asked for.
+// hear notes the interfaces that have gone, and those that have lost what was
+// joined on them. All else is asked for.
 func (n *Namespace) hear(b []byte) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	for len(b) > 0 {
 		m, rest, ok := cutMessage(b)
 		if !ok {
-			n.gone.all++
+			n.lostNews()
 			return
 		}
 		b = rest
 		// A bridge also says RTM_DELLINK of a port that leaves it, as AF_BRIDGE.
-		if m.kind == unix.RTM_DELLINK && len(m.data) >= unix.SizeofIfInfomsg && m.data[0] == unix.AF_UNSPEC {
-			n.gone.byIndex[int(int32(ne.Uint32(m.data[4:])))]++
+		if len(m.data) < unix.SizeofIfInfomsg || m.data[0] != unix.AF_UNSPEC {
+			continue
+		}
+		if m.kind == unix.RTM_DELLINK {
+			n.mu.Lock()
+			delete(n.seen, int(int32(ne.Uint32(m.data[4:]))))
+			n.mu.Unlock()
+		}
+		if ifi, ok := parseLink(&m); ok && ifi.MTU > 0 {
+			n.heardMTU(ifi.Index, protocolsWithout(ifi.MTU))
 		}
 	}
+}
+
+// heardMTU makes an interface another one when it can't carry a protocol any more.
+func (n *Namespace) heardMTU(index, without int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s, ok := n.seen[index]
+	if !ok {
+		return
+	}
+	if without > s.without {
+		n.last++
+		s.generation = n.last
+	}
+	s.without = without
+	n.seen[index] = s
 }
 
 // Interfaces lists the interfaces there are now, by index.
@@ -156,15 +195,30 @@ func (n *Namespace) Interfaces() ([]socket.Interface, error) {
 	if n.fd < 0 {
 		return netInterfaces()
 	}
-	// Before asking: an interface that is replaced meanwhile changes it afterwards.
-	n.mu.Lock()
-	gone := generations{all: n.gone.all, byIndex: maps.Clone(n.gone.byIndex)}
-	n.mu.Unlock()
 	n.asking.Lock()
 	defer n.asking.Unlock()
 	ifs, err := n.interfaces()
-	for i := range ifs {
-		ifs[i].Generation = gone.all<<32 + gone.byIndex[ifs[i].Index]
+	if err == nil {
+		n.tellApart(ifs)
 	}
 	return ifs, err
+}
+
+// tellApart gives each interface its generation, and forgets those that are not
+// there. One that is replaced while it is asked for, or whose news are still to be
+// read, is told apart when these have been.
+func (n *Namespace) tellApart(ifs []socket.Interface) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	seen := make(map[int]sighting, len(ifs))
+	for i := range ifs {
+		s, ok := n.seen[ifs[i].Index]
+		if !ok {
+			n.last++
+			s = sighting{generation: n.last, without: protocolsWithout(ifs[i].MTU)}
+		}
+		seen[ifs[i].Index] = s
+		ifs[i].Generation = s.generation
+	}
+	n.seen = seen
 }

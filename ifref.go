@@ -1,0 +1,81 @@
+package udp
+
+import (
+	"net"
+	"strconv"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// ifRef names an interface. It is the one of the index and generation for as
+// long as that exists, also under another name; then any of that name.
+type ifRef struct {
+	name       string
+	index      int
+	generation uint64
+}
+
+// refer finds the interfaces that a caller has named, in ifs or as a zone.
+func refer(known []socket.Interface, zone string, ifs []*net.Interface) (refs []ifRef, err error) {
+	for _, ifi := range ifs {
+		if ifi == nil {
+			return nil, &net.AddrError{Err: "nil interface"}
+		}
+		ref := ifRef{name: ifi.Name}
+		if k := find(known, func(k *socket.Interface) bool { return k.Index == ifi.Index || ifi.Index == 0 && k.Name == ifi.Name }); k != nil {
+			ref = refOf(k)
+		}
+		if ref.name == "" {
+			return nil, &net.AddrError{Err: "no such interface", Addr: strconv.Itoa(ifi.Index)}
+		}
+		refs = append(refs, ref)
+	}
+	if zone != "" && len(ifs) == 0 {
+		k := find(known, func(k *socket.Interface) bool { return k.Name == zone || strconv.Itoa(k.Index) == zone })
+		if k == nil {
+			return nil, &net.AddrError{Err: "no such interface", Addr: zone}
+		}
+		refs = append(refs, refOf(k))
+	}
+	return refs, nil
+}
+
+func find(known []socket.Interface, is func(*socket.Interface) bool) *socket.Interface {
+	for i := range known {
+		if is(&known[i]) {
+			return &known[i]
+		}
+	}
+	return nil
+}
+
+func refOf(k *socket.Interface) ifRef {
+	return ifRef{name: k.Name, index: k.Index, generation: k.Generation}
+}
+
+// follow finds the interface, and notes what it is now.
+func (i *ifRef) follow(known []socket.Interface) *socket.Interface {
+	k := find(known, func(k *socket.Interface) bool { return i.index != 0 && i.same(refOf(k)) })
+	if k == nil {
+		k = find(known, func(k *socket.Interface) bool { return k.Name == i.name })
+	}
+	if k == nil {
+		*i = ifRef{name: i.name}
+		return nil
+	}
+	*i = refOf(k)
+	return k
+}
+
+// is says whether two references mean one interface.
+func (i ifRef) is(other ifRef) bool {
+	if i.index != 0 && other.index != 0 {
+		return i.index == other.index
+	}
+	return i.name == other.name
+}
+
+// same is is, for references that are both up to date.
+func (i ifRef) same(other ifRef) bool {
+	return i.index == other.index && i.generation == other.generation
+}

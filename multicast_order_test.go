@@ -1,0 +1,218 @@
+package udp_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// diary is a willing network that notes, in order, what it is told. It is of both
+// families, and refuses what a test wants.
+type diary struct {
+	*willing
+	family socket.Family
+	refuse func(note string) error
+
+	mu      sync.Mutex
+	notes   []string
+	options map[string]int
+}
+
+func newDiary(family socket.Family) *diary {
+	d := &diary{willing: newWilling(2), family: family, options: map[string]int{}}
+	d.scripted.send = func(m socket.Message) error {
+		return d.note(fmt.Sprintf("send %s by %d", m.Data, m.IfIndex))
+	}
+	return d
+}
+
+func (d *diary) note(what string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.notes = append(d.notes, what)
+	if d.refuse != nil {
+		return d.refuse(what)
+	}
+	return nil
+}
+
+func (d *diary) Open(context.Context, string, netip.AddrPort, socket.Options) (socket.Socket, error) {
+	return d, nil
+}
+
+func (d *diary) Info() socket.Info { return socket.Info{Family: d.family, Batch: 1} }
+
+func (d *diary) SetMulticast(o socket.MulticastOption, v6 bool, value int) error {
+	err := d.note(fmt.Sprintf("set %d of IPv%d to %d", o, map[bool]int{false: 4, true: 6}[v6], value))
+	if err == nil {
+		d.options[fmt.Sprint(o, v6)] = value
+	}
+	return err
+}
+
+func (d *diary) Multicast(o socket.MulticastOption, v6 bool) (int, error) {
+	return d.options[fmt.Sprint(o, v6)], nil
+}
+
+// inReceived runs f in Received, while another datagram of the read waits, and
+// returns what the network was told meanwhile.
+func (d *diary) inReceived(t *testing.T, f func(m *udp.MulticastConn)) []string {
+	t.Helper()
+	h := &recorderOf{received: func(c *udp.Conn, got udp.Datagram) {
+		if string(got.Data) == "first" {
+			m, _ := c.Multicast()
+			f(m)
+		}
+	}}
+	m, err := udp.Config{Network: d}.ListenMulticast(t.Context(), "udp", ":0", h)
+	require.NoError(t, err)
+	d.arrive("first", "and more")
+	synctest.Wait()
+	require.NoError(t, m.Close())
+	balanced(t, m.Stats())
+	return d.notes
+}
+
+// What a Handler sends waits for the rest of its read, but not until the socket's
+// options are others, and SendGroup does not wait: each of its results is one.
+func TestWhatIsGatheredLeavesFirst(t *testing.T) {
+	group := netip.MustParseAddrPort("239.1.2.3:4")
+	for _, test := range []struct {
+		name string
+		do   func(t *testing.T, d *diary, m *udp.MulticastConn)
+		want []string
+	}{
+		{"SetTTL", func(t *testing.T, _ *diary, m *udp.MulticastConn) { require.NoError(t, m.SetTTL(7)) },
+			[]string{"send old by 0", "set 0 of IPv4 to 7", "send new by 0"}},
+		{"SetLoopback", func(t *testing.T, _ *diary, m *udp.MulticastConn) { require.NoError(t, m.SetLoopback(true)) },
+			[]string{"send old by 0", "set 1 of IPv4 to 1", "send new by 0"}},
+		{"SetInterface", func(t *testing.T, d *diary, m *udp.MulticastConn) {
+			require.NoError(t, m.SetInterface(&d.ifs[1].Interface))
+		}, []string{"send old by 0", "set 2 of IPv4 to 2", "send new by 0"}},
+		{"SendGroup", func(t *testing.T, d *diary, m *udp.MulticastConn) {
+			d.refuse = func(note string) error {
+				if note == "send both by 2" {
+					return syscall.EPERM
+				}
+				return nil
+			}
+			sent, err := m.SendGroup([]byte("both"), group.Addr(), group.Port())
+			require.NoError(t, err)
+			require.Len(t, sent, 2)
+			require.NoError(t, sent[0].Err)
+			require.ErrorIs(t, sent[1].Err, syscall.EPERM)
+			require.EqualValues(t, 1, m.Stats().SendErrors)
+		}, []string{"send old by 0", "send both by 1", "send both by 2", "send new by 0"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDiary(socket.IPv4)
+				notes := d.inReceived(t, func(m *udp.MulticastConn) {
+					require.NoError(t, m.SendTo([]byte("old"), group))
+					test.do(t, d, m)
+					require.NoError(t, m.SendTo([]byte("new"), group))
+				})
+				require.Equal(t, test.want, slices.Compact(notes), "but what failed may be tried again")
+			})
+		})
+	}
+}
+
+// An option that one family refuses stays what it was for the other.
+func TestOptionsOfBothFamiliesOrNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDiary(socket.Dual)
+		m, err := udp.Config{Network: d}.ListenMulticast(t.Context(), "udp", ":0", udp.BaseHandler{})
+		require.NoError(t, err)
+		defer m.Close()
+		set := []func(second bool) error{
+			func(second bool) error { return m.SetTTL(map[bool]int{false: 3, true: 9}[second]) },
+			func(second bool) error { return m.SetLoopback(!second) },
+			func(second bool) error { return m.SetInterface(&d.ifs[map[bool]int{true: 1}[second]].Interface) },
+		}
+		for _, f := range set {
+			require.NoError(t, f(false))
+		}
+		before := fmt.Sprint(d.options)
+		d.refuse = func(note string) error {
+			if strings.Contains(note, "IPv6") {
+				return syscall.EPERM
+			}
+			return nil
+		}
+		for _, f := range set {
+			require.ErrorIs(t, f(true), syscall.EPERM)
+		}
+		require.Equal(t, before, fmt.Sprint(d.options))
+		ifi, err := m.Interface()
+		require.NoError(t, err)
+		require.Equal(t, d.ifs[0].Name, ifi.Name)
+	})
+}
+
+// What nobody can keep out is not blocked in silence.
+func TestBlockSourceWhereNobodyCan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDiary(socket.IPv4) // which does not tell what a datagram was sent to
+		group := netip.MustParseAddr("239.1.2.3")
+		m, err := udp.Config{Network: d}.ListenMulticast(t.Context(), "udp", ":0", udp.BaseHandler{}, group)
+		require.NoError(t, err)
+		defer m.Close()
+		err = m.BlockSource(group, netip.MustParseAddr("10.0.0.9"))
+		requireOpError(t, err, "block")
+		require.ErrorIs(t, err, errUnsupported)
+		require.Empty(t, m.Memberships()[0].Blocked)
+	})
+}
+
+// While the interface that was chosen for sending is gone nothing is sent to groups,
+// also not by another one that has its index now; to others it is.
+func TestNothingLeavesByAnotherInterfaceOfThatIndex(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "udp4")
+		group := netip.AddrPortFrom(netip.MustParseAddr("239.1.2.3"), l.far.LocalAddrPort().Port())
+		index := l.eth0.Interface().Index
+		require.NoError(t, l.m.SetInterface(l.eth0.Interface()))
+		l.eth0.Remove()
+		wlan := l.near.Attach(l.wifi, "wlan0", wifiAddrs...)
+		require.Equal(t, index, wlan.Interface().Index)
+		l.settled()
+		_, err := l.m.Interface()
+		require.ErrorIs(t, err, syscall.ENODEV)
+		for _, send := range []func() error{
+			func() error { return l.m.SendTo([]byte("x"), group) },
+			func() error { _, err := l.m.SendBatch([]udp.Message{{Data: []byte("x"), To: group}}); return err },
+			func() error {
+				c, err := l.m.Connect(group)
+				require.NoError(t, err)
+				defer c.Disconnect()
+				return c.Send([]byte("x"))
+			},
+		} {
+			err := send()
+			requireOpError(t, err, "send")
+			require.ErrorIs(t, err, syscall.ENODEV)
+		}
+		require.EqualValues(t, 3, l.m.Stats().SendFailed.Unreachable)
+		require.NoError(t, l.m.SendTo([]byte("x"), netip.MustParseAddrPort("10.9.0.1:1")))
+		sent, err := l.m.SendGroup([]byte("x"), group.Addr(), group.Port(), wlan.Interface())
+		require.NoError(t, err, "named")
+		require.Len(t, sent, 1)
+
+		require.NoError(t, l.m.SetInterface(nil))
+		require.NoError(t, l.m.SendTo([]byte("x"), group))
+		require.NoError(t, l.m.SetInterface(wlan.Interface()))
+		require.NoError(t, l.m.SendTo([]byte("x"), group))
+	})
+}

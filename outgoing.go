@@ -1,0 +1,101 @@
+package udp
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
+)
+
+// outgoing is the interface that SetInterface has chosen.
+type outgoing struct {
+	ifRef
+	set bool
+}
+
+// errStranded is why nothing is sent to groups while the chosen interface is gone.
+var errStranded = fmt.Errorf("the interface to send by is gone: %w", os.NewSyscallError("sendto", sys.ENODEV))
+
+// stranded says whether a datagram to a group, or to the peer that is one, would have
+// to leave by an interface that is gone. The system may have given its index to
+// another one by now, and would send it by that.
+func (r *registry) stranded(to netip.AddrPort, peer *netip.AddrPort) bool {
+	if r == nil || !r.outLost.Load() {
+		return false
+	}
+	if peer != nil {
+		to = *peer
+	}
+	return to.Addr().IsMulticast()
+}
+
+// restoreOut makes datagrams to groups leave by the chosen interface again after
+// it was created anew.
+func (r *registry) restoreOut(known []socket.Interface) bool {
+	if !r.out.set {
+		return true
+	}
+	before := r.out.ifRef
+	if r.out.follow(known) == nil {
+		r.outLost.Store(true)
+		return true
+	}
+	if r.outLost.Load() || !r.out.same(before) {
+		r.outLost.Store(r.conn.multicast.setOption(socket.MulticastInterface, r.out.index) != nil)
+	}
+	return !r.outLost.Load()
+}
+
+// SetInterface chooses the interface that datagrams to groups leave by; nil
+// leaves it to the system, which asks its routing table. The choice outlives the
+// interface: while there is none of its name nothing can be sent to groups (ENODEV),
+// and then the new one is used. See also [MulticastConn.SendGroup].
+func (m *MulticastConn) SetInterface(ifi *net.Interface) error {
+	m.flushFirst()
+	r := m.groups
+	known, done, err := r.begin()
+	if err != nil {
+		return m.opError("set", netip.AddrPort{}, err)
+	}
+	defer done()
+	out := outgoing{}
+	if ifi != nil {
+		refs, err := refer(known, "", []*net.Interface{ifi})
+		if err == nil && refs[0].index == 0 {
+			err = os.NewSyscallError("setsockopt", sys.ENODEV) // 0 would be the system's choice
+		}
+		if err != nil {
+			return m.opError("set", netip.AddrPort{}, err)
+		}
+		out = outgoing{ifRef: refs[0], set: true}
+	}
+	if err := m.setOption(socket.MulticastInterface, out.index); err != nil {
+		return err
+	}
+	r.out = out
+	r.outLost.Store(false)
+	return nil
+}
+
+// Interface returns what SetInterface has chosen, nil for the system's choice.
+// While the interface is gone the error wraps ENODEV.
+func (m *MulticastConn) Interface() (*net.Interface, error) {
+	r := m.groups
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.out.set {
+		return nil, nil
+	}
+	known, err := r.look()
+	if err == nil {
+		ref := r.out.ifRef
+		if k := ref.follow(known); k != nil {
+			return &k.Interface, nil
+		}
+		err = errGone
+	}
+	return nil, m.opError("get", netip.AddrPort{}, err)
+}
