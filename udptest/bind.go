@@ -13,9 +13,8 @@ func (s *sock) Reported() bool { return false }
 
 // LostReports implements socket.Socket.
 func (s *sock) LostReports() uint64 {
-	n := s.host.net
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.lostReports
 }
 

@@ -22,8 +22,7 @@ type Host struct {
 	ports                  ports
 	opened, attached, sent uint64 // sockets, interfaces, datagrams so far
 	watchers               []*watcher
-	down                   bool          // crashed
-	crashed                time.Duration // when it did last
+	down                   bool // crashed
 
 	forwards, multicasts bool // a router
 	nat                  *nat
@@ -44,12 +43,15 @@ type ownAddr struct {
 }
 
 func newHost(n *Net, name string, id uint64) *Host {
-	h := &Host{net: n, name: name, id: id, ports: ports{all: make(map[uint16][]*sock)}, crashed: never}
+	h := &Host{net: n, name: name, id: id, ports: ports{all: make(map[uint16][]*sock)}}
 	h.lo = &Interface{host: h, name: "lo", index: 1, addrs: []netip.Prefix{
 		netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128"),
 	}}
-	h.lo.out = *n.pipe(name + " lo")
-	h.lo.out.faults, h.lo.out.perfect = Faults{}, true
+	for name, p := range map[string]*Pipe{name + " lo": &h.lo.out, name + " lo in": &h.lo.in} {
+		*p = *n.pipe(name)
+		p.faults, p.perfect = Faults{}, true
+	}
+	h.lo.out.sender = h
 	h.ifaces = []*Interface{h.lo}
 	h.addressed()
 	return h
@@ -116,6 +118,7 @@ func (h *Host) attach(name string, s *Segment, addrs []string) (*Interface, erro
 	}
 	i.out = *h.net.pipe(h.name + " " + name + " out")
 	i.in = *h.net.pipe(h.name + " " + name + " in")
+	i.out.sender = h
 	h.ifaces = append(h.ifaces, i)
 	h.addressed()
 	s.ifaces = append(s.ifaces, i)
@@ -172,6 +175,18 @@ func (h *Host) first() *Interface {
 	return i
 }
 
+// wakeSenders makes those look again who wait for room: the network has changed. It
+// needs the network's lock.
+func (h *Host) wakeSenders() {
+	for _, socks := range h.ports.all {
+		for _, s := range socks {
+			s.mu.Lock()
+			s.wakeSenders()
+			s.mu.Unlock()
+		}
+	}
+}
+
 // Crash ends the host as a loss of power does: nothing leaves or arrives any
 // more, and nobody is told. The sockets it had stay silent for ever, also after
 // Restart: their programs have to make new ones, and to close the old ones.
@@ -186,8 +201,12 @@ func (h *Host) Crash() {
 	}
 	h.ports.clear()
 	h.nat.forget()
-	h.crashed = h.net.now()
 	h.looking, h.mtus, h.limits = nil, nil, nil
+	now := h.net.now()
+	h.net.events.lose(h, now)
+	for _, i := range h.ifaces {
+		i.out.free = min(i.out.free, now)
+	}
 }
 
 // Restart brings a crashed host back, without sockets.

@@ -25,7 +25,11 @@ type Interface struct {
 }
 
 // Name returns the interface's name.
-func (i *Interface) Name() string { return i.name }
+func (i *Interface) Name() string {
+	i.host.net.mu.Lock()
+	defer i.host.net.mu.Unlock()
+	return i.name
+}
 
 // Out returns the direction from the host to the segment.
 func (i *Interface) Out() *Pipe { return &i.out }

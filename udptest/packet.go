@@ -33,6 +33,8 @@ type packet struct {
 	from  *Interface    // it left by last
 	hop   netip.Addr    // whom on the segment it is for; invalid: everybody
 	until time.Duration // it waits for hop
+	left  time.Duration // when its last bit has left the host
+	gone  bool          // with its host, before that
 	next  *packet       // in the list of spare ones
 }
 

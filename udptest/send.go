@@ -17,11 +17,15 @@ func (s *sock) Send(m socket.Message) error {
 	for {
 		n.mu.Lock()
 		wait, err := s.try(m, n.now())
+		var changes <-chan struct{}
+		if wait > 0 {
+			changes = s.changes()
+		}
 		n.mu.Unlock()
 		if wait == 0 {
 			return err
 		}
-		if err := s.await(wait); err != nil {
+		if err := s.await(wait, changes); err != nil {
 			return err
 		}
 	}
@@ -107,8 +111,7 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 	if r.all && !s.toAll(p, r, now) {
 		return 0, nil
 	}
-	h.net.leave(p, r, now)
-	if r.iface.out.faults.Rate > 0 {
+	if h.net.leave(p, r, now) && r.iface.out.faults.Rate > 0 {
 		s.leaving = append(s.leaving, leaving{r.iface.out.free, len(m.Data)})
 	}
 	return 0, nil
@@ -186,10 +189,10 @@ func (s *sock) full(n int, now time.Duration) (wait time.Duration) {
 	return s.leaving[0].at - now
 }
 
-// await waits for room, the deadline or a Close.
-func (s *sock) await(room time.Duration) error {
+// await waits for room, the deadline, a Close, or a change of the network.
+func (s *sock) await(room time.Duration, changes <-chan struct{}) error {
 	s.mu.Lock()
-	deadline, changed := s.deadline, s.writable
+	deadline := s.deadline
 	s.mu.Unlock()
 	if !deadline.IsZero() {
 		room = min(room, time.Until(deadline))
@@ -198,7 +201,7 @@ func (s *sock) await(room time.Duration) error {
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-changed: // the deadline, or the socket is closed
+	case <-changes:
 	}
 	_, err := s.mayWrite()
 	return err
@@ -220,19 +223,19 @@ func family(a netip.Addr) int {
 	return 1
 }
 
-// leave lets p pass the link of the interface that a route goes by.
-func (n *Net) leave(p *packet, r route, now time.Duration) {
+// leave lets p pass the link of the interface that a route goes by, and says
+// whether it did.
+func (n *Net) leave(p *packet, r route, now time.Duration) (passed bool) {
 	p.iface, p.from, p.hop = r.iface, r.iface, r.hop
 	n.note(now, r.iface.out.name, "sent", p)
 	if r.iface == r.iface.host.lo {
-		n.through(&r.iface.out, p, now, atHost, minLatency)
-		return
+		return n.through(&r.iface.out, p, now, atHost, minLatency)
 	}
-	n.through(&r.iface.out, p, now, onSegment, minLatency)
+	return n.through(&r.iface.out, p, now, onSegment, minLatency)
 }
 
 // through lets p pass a pipe and go on at a stage.
-func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, least time.Duration) {
+func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, least time.Duration) (passed bool) {
 	to := q.pass(p, now)
 	if to.why != "" {
 		n.note(now, q.name, to.why, p)
@@ -240,7 +243,10 @@ func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, least t
 			n.tooBig(p, p.iface.host, q.faults.MTU, now)
 		}
 		n.free(p)
-		return
+		return false
+	}
+	if next == onSegment {
+		p.left = now + to.waits
 	}
 	if to.again {
 		c := n.clone(p, q.id)
@@ -254,10 +260,16 @@ func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, least t
 	} else {
 		n.step(p, now)
 	}
+	return true
 }
 
 // step moves a packet on from where it is.
 func (n *Net) step(p *packet, now time.Duration) {
+	if p.gone {
+		n.note(now, p.from.out.name, "gone", p)
+		n.free(p)
+		return
+	}
 	switch p.stage {
 	case onSegment, unresolved:
 		n.cross(p, now)
@@ -272,7 +284,7 @@ func (n *Net) step(p *packet, now time.Duration) {
 func (n *Net) cross(p *packet, now time.Duration) {
 	from := p.iface
 	seg := from.seg
-	if seg == nil || p.forgotten() { // removed meanwhile, or its host has crashed
+	if seg == nil { // removed meanwhile
 		n.note(now, from.out.name, "gone", p)
 		n.free(p)
 		return
