@@ -17,7 +17,9 @@ type Pipe struct {
 	// What every datagram looks at lies side by side.
 	perfect bool // without faults
 	stats   PipeStats
-	taps    []*tap
+	taps    []*tap // of what enters
+
+	arrivals []*tap
 
 	faults  Faults
 	number  int // of datagrams, for the script
@@ -127,13 +129,9 @@ type fate struct {
 
 // pass decides about q, which enters at now.
 func (p *Pipe) pass(q *packet, now time.Duration) fate {
-	size := q.size()
-	p.stats.Entered++
-	p.stats.EnteredBytes += uint64(size)
+	size := p.enter(q)
 	fate := p.decide(q, size, now)
-	for _, t := range p.taps {
-		t.see(q, now, fate.why)
-	}
+	p.show(q, now, fate.why)
 	if fate.why == "" {
 		p.stats.Passed++
 	}
@@ -141,6 +139,26 @@ func (p *Pipe) pass(q *packet, now time.Duration) fate {
 		p.stats.Passed++
 	}
 	return fate
+}
+
+// block loses q before any fault meets it.
+func (p *Pipe) block(q *packet, now time.Duration, why string) {
+	p.enter(q)
+	p.stats.Blocked++
+	p.show(q, now, why)
+}
+
+func (p *Pipe) enter(q *packet) (size int) {
+	size = q.size()
+	p.stats.Entered++
+	p.stats.EnteredBytes += uint64(size)
+	return size
+}
+
+func (p *Pipe) show(q *packet, now time.Duration, lost string) {
+	for _, t := range p.taps {
+		t.see(q, now, lost)
+	}
 }
 
 func (p *Pipe) decide(q *packet, size int, now time.Duration) (to fate) {

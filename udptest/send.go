@@ -229,7 +229,7 @@ func (n *Net) leave(p *packet, r route, now time.Duration) (passed bool) {
 	p.iface, p.from, p.hop = r.iface, r.iface, r.hop
 	n.note(now, r.iface.out.name, "sent", p)
 	if r.iface == r.iface.host.lo {
-		return n.through(&r.iface.out, p, now, atHost, minLatency)
+		return n.through(&r.iface.out, p, now, atLink, minLatency)
 	}
 	return n.through(&r.iface.out, p, now, onSegment, minLatency)
 }
@@ -248,13 +248,12 @@ func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, least t
 	if next == onSegment {
 		p.left = now + to.waits
 	}
+	p.by, p.stage = q, next
 	if to.again {
 		c := n.clone(p, q.id)
-		c.stage = next
 		n.note(now, q.name, "doubled", c)
 		n.schedule(c, now, max(to.later, least))
 	}
-	p.stage = next
 	if d := max(to.delay, least); d > 0 {
 		n.schedule(p, now, d)
 	} else {
@@ -269,6 +268,12 @@ func (n *Net) step(p *packet, now time.Duration) {
 		n.note(now, p.from.out.name, "gone", p)
 		n.free(p)
 		return
+	}
+	if q := p.by; q != nil {
+		p.by = nil
+		for _, t := range q.arrivals {
+			t.see(p, now, "")
+		}
 	}
 	switch p.stage {
 	case onSegment, unresolved:
@@ -313,8 +318,7 @@ func (n *Net) cross(p *packet, now time.Duration) {
 func (n *Net) enter(p *packet, from, to *Interface, now time.Duration) {
 	p.iface = to
 	if len(n.parts) > 0 && n.parts[from.host] != n.parts[to.host] {
-		to.in.stats.Entered++
-		to.in.stats.Blocked++
+		to.in.block(p, now, "partition")
 		n.note(now, to.in.name, "partition", p)
 		n.free(p)
 		return
