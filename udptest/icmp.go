@@ -90,7 +90,8 @@ func (h *Host) allowed(to netip.Addr, now time.Duration) bool {
 // answer sends an ICMP message about p to where it came from. Nothing is said
 // about ICMP messages, groups and broadcasts (RFC 1122, section 3.2.2).
 func (h *Host) answer(p *packet, c cause, mtu int, now time.Duration) {
-	n, dst, src := h.net, p.dst, p.src
+	n := h.net
+	src, dst := h.nat.asked(p.src, p.dst, now)
 	if p.refusal != nil || dst.Addr().IsMulticast() || h.isBroadcast(dst.Addr()) || h.down {
 		return
 	}

@@ -66,9 +66,9 @@ func (n *Net) Trace() string {
 // A Frame is a packet as a tap sees it.
 type Frame struct {
 	Time time.Time // when it entered, or, for TapArrivals, arrived
-	Pipe string // name
-	Lost string // why it goes no further; empty: it does
-	IP   []byte // the packet from its IP header on; the tap's to keep
+	Pipe string    // name
+	Lost string    // why it goes no further; empty: it does
+	IP   []byte    // the packet from its IP header on; the tap's to keep
 }
 
 type tap struct {
