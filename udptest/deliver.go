@@ -64,7 +64,7 @@ func (h *Host) deliverToAll(p *packet, now time.Duration) {
 	dst := p.dst.Addr()
 	for _, s := range h.ports.of(p.dst.Port()) {
 		switch {
-		case !s.family.Has(dst), !s.bound.IsUnspecified() && s.bound != dst:
+		case !s.family.Has(dst), !s.local.IsUnspecified() && s.local.WithZone("") != dst:
 		case s.peer.IsValid() && bare(s.peer) != p.src:
 		case dst.IsMulticast() && !s.member(dst, p.src.Addr(), p.iface.index):
 		default:
