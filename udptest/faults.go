@@ -23,7 +23,7 @@ type Faults struct {
 
 	Duplicate float64 // probability that a datagram arrives twice
 
-	Latency time.Duration // every datagram takes this long; a microsecond at least
+	Latency time.Duration // every datagram takes this long, and each link 1001 ns beside it
 	Jitter  time.Duration // and up to this much longer, evenly spread
 	Ordered bool          // jitter makes none overtake another
 
@@ -69,9 +69,11 @@ func DropNth(numbers ...int) Script {
 	return func(number int, _ Packet) bool { return slices.Contains(numbers, number) }
 }
 
-// minLatency is what every link takes. That nothing arrives at the instant it was
+// linkTime is what every link takes. That nothing arrives at the instant it was
 // sent is what makes runs repeat: at each instant it is known before what arrives.
-const minLatency = time.Microsecond
+// Nor does anything arrive at a round time, when timers fire: a million links in a
+// row make a whole number of milliseconds again, of microseconds a thousand.
+const linkTime = 1001 * time.Nanosecond
 
 const defaultQueue = 256 << 10
 

@@ -229,13 +229,14 @@ func (n *Net) leave(p *packet, r route, now time.Duration) (passed bool) {
 	p.iface, p.from, p.hop = r.iface, r.iface, r.hop
 	n.note(now, r.iface.out.name, "sent", p)
 	if r.iface == r.iface.host.lo {
-		return n.through(&r.iface.out, p, now, atLink, minLatency)
+		return n.through(&r.iface.out, p, now, atLink, linkTime)
 	}
-	return n.through(&r.iface.out, p, now, onSegment, minLatency)
+	return n.through(&r.iface.out, p, now, onSegment, linkTime)
 }
 
-// through lets p pass a pipe and go on at a stage.
-func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, least time.Duration) (passed bool) {
+// through lets p pass a pipe, which takes so long beside its faults, and go on at a
+// stage.
+func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, takes time.Duration) (passed bool) {
 	to := q.pass(p, now)
 	if to.why != "" {
 		n.note(now, q.name, to.why, p)
@@ -252,9 +253,9 @@ func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, least t
 	if to.again {
 		c := n.clone(p, q.id)
 		n.note(now, q.name, "doubled", c)
-		n.schedule(c, now, max(to.later, least))
+		n.schedule(c, now, to.later+takes)
 	}
-	if d := max(to.delay, least); d > 0 {
+	if d := to.delay + takes; d > 0 {
 		n.schedule(p, now, d)
 	} else {
 		n.step(p, now)
