@@ -98,6 +98,9 @@ func (f Faults) Validate() error {
 		if d.d < 0 {
 			return fmt.Errorf("udptest: %s is negative: %v", d.name, d.d)
 		}
+		if d.d > longest {
+			return fmt.Errorf("udptest: %s is longer than %v: %v", d.name, longest, d.d)
+		}
 	}
 	for _, i := range []struct {
 		name string
@@ -111,10 +114,16 @@ func (f Faults) Validate() error {
 		}
 	}
 	switch {
+	case f.Exact.Of > 0 && f.Exact.Lost == 0:
+		return fmt.Errorf("udptest: Exact loses none of %d", f.Exact.Of)
 	case f.Exact.Lost > f.Exact.Of:
 		return fmt.Errorf("udptest: Exact loses %d of %d", f.Exact.Lost, f.Exact.Of)
 	case f.Reorder > 0 && f.ReorderBy == 0:
 		return fmt.Errorf("udptest: Reorder without ReorderBy: held back for how long?")
+	case f.ReorderBy > 0 && f.Reorder == 0:
+		return fmt.Errorf("udptest: ReorderBy means nothing without Reorder")
+	case f.Ordered && f.Jitter == 0:
+		return fmt.Errorf("udptest: Ordered means nothing without Jitter")
 	case f.Rate == 0 && (f.Depth > 0 || f.Queue > 0):
 		return fmt.Errorf("udptest: Depth and Queue mean nothing without a Rate")
 	case f.MTU > 0 && f.MTU < 68:
@@ -123,6 +132,8 @@ func (f Faults) Validate() error {
 		return fmt.Errorf("udptest: Silent means nothing without an MTU")
 	case f.Burst.Bad > 0 && f.Burst.Begin == 0:
 		return fmt.Errorf("udptest: a Burst that never begins")
+	case f.Burst != Burst{} && f.Burst.Good == 0 && f.Burst.Bad == 0:
+		return fmt.Errorf("udptest: a Burst that loses nothing")
 	case f.Ordered && f.Reorder > 0:
 		return fmt.Errorf("udptest: both Ordered and Reorder")
 	}

@@ -287,7 +287,13 @@ func TestWrongFaultsFailAtOnce(t *testing.T) {
 		"mean nothing without a Rate":                        {Queue: 10},
 		"the least is 68":                                    {MTU: 67},
 		"Silent means nothing without an MTU":                {Silent: true},
-		"both Ordered and Reorder":                           {Ordered: true, Reorder: 0.1, ReorderBy: 1},
+		"both Ordered and Reorder":                           {Ordered: true, Jitter: 1, Reorder: 0.1, ReorderBy: 1},
+		"Ordered means nothing without Jitter":               {Ordered: true},
+		"ReorderBy means nothing without Reorder":            {ReorderBy: 1},
+		"Exact loses none of 3":                              {Exact: udptest.Exact{Of: 3}},
+		"a Burst that loses nothing":                         {Burst: udptest.Burst{Begin: 0.1, End: 0.1}},
+		"Jitter is longer than":                              {Jitter: math.MaxInt64},
+		"Latency is longer than":                             {Latency: math.MaxInt64},
 	} {
 		require.ErrorContains(t, f.Validate(), want)
 		require.PanicsWithError(t, f.Validate().Error(), func() { a.Out().Set(f) })

@@ -125,16 +125,22 @@ func (h *Host) attach(name string, s *Segment, addrs []string) (*Interface, erro
 	return i, nil
 }
 
-// Gateway sends what is for nobody on the host's links to a router; one for each
-// family.
+// Gateway sends what is for nobody on the host's links to a router, which must be
+// there; one for each family.
 func (h *Host) Gateway(addr string) {
 	h.net.locked(func() error {
 		a, err := netip.ParseAddr(addr)
 		if err != nil {
 			return fmt.Errorf("udptest: %s: gateway: %w", h.name, err)
 		}
-		if h.onLink(a) == nil {
+		i := h.onLink(a)
+		switch {
+		case h.owns(a):
+			return fmt.Errorf("udptest: %s can't be its own gateway: %v", h.name, a)
+		case i == nil:
 			return fmt.Errorf("udptest: %s can't reach its gateway %v: it is on none of its links", h.name, a)
+		case i.seg.byAddr[a] == nil:
+			return fmt.Errorf("udptest: %s: nobody has the address of its gateway %v", h.name, a)
 		}
 		h.gateways = slices.DeleteFunc(h.gateways, func(g netip.Addr) bool { return g.Is4() == a.Is4() })
 		h.gateways = append(h.gateways, a)

@@ -129,6 +129,9 @@ func (n *Net) now() time.Duration { return time.Since(n.start) }
 func (n *Net) Segment(name string) *Segment {
 	var s *Segment
 	n.locked(func() error {
+		if name == "" {
+			return fmt.Errorf("udptest: a segment needs a name")
+		}
 		for _, other := range n.segments {
 			if other.name == name {
 				return fmt.Errorf("udptest: there is a segment %q already", name)
@@ -188,7 +191,7 @@ func (s *Segment) Host(name string, addrs ...string) *Host {
 }
 
 func (n *Net) host(name string) (*Host, error) {
-	if name == "" || strings.ContainsAny(name, " :/%") {
+	if !named(name) {
 		return nil, fmt.Errorf("udptest: %q can't be a host's name", name)
 	}
 	if _, taken := n.names[name]; taken {
@@ -203,6 +206,10 @@ func (n *Net) host(name string) (*Host, error) {
 	return h, nil
 }
 
+// named says whether hosts and interfaces may have a name: what addresses and zones
+// can't have in them is left out.
+func named(name string) bool { return name != "" && !strings.ContainsAny(name, " \t\r\n:/%") }
+
 func (s *Segment) has(h *Host) bool {
 	return slices.ContainsFunc(s.ifaces, func(i *Interface) bool { return i.host == h })
 }
@@ -212,6 +219,9 @@ func (n *Net) Name(name string, addrs ...string) {
 	n.locked(func() error {
 		if _, taken := n.names[name]; taken || name == "localhost" {
 			return fmt.Errorf("udptest: there is a host or a name %q already", name)
+		}
+		if len(addrs) == 0 {
+			return fmt.Errorf("udptest: name %q: no addresses", name)
 		}
 		var as []netip.Addr
 		for _, s := range addrs {
@@ -234,6 +244,9 @@ func (n *Net) Path(from, to *Host) *Pipe {
 	n.locked(func() error {
 		if from == nil || to == nil || from.net != n || to.net != n {
 			return fmt.Errorf("udptest: a path needs two hosts of this network")
+		}
+		if from == to {
+			return fmt.Errorf("udptest: a path from %s to itself: that is its interface lo", from.name)
 		}
 		if !slices.ContainsFunc(n.segments, func(s *Segment) bool { return s.has(from) && s.has(to) }) {
 			return fmt.Errorf("udptest: %s and %s share no segment", from.name, to.name)
