@@ -110,6 +110,9 @@ func (s *sock) next(draining, soon bool, left int) (batch []socket.Packet, rs []
 		if draining {
 			return nil, nil, false, false, nil
 		}
+		if err := s.host.interrupted(s.port); err != nil {
+			return nil, nil, false, false, err
+		}
 		<-s.readable
 	}
 }
