@@ -1,6 +1,7 @@
 package udptest
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -33,6 +34,22 @@ type Host struct {
 	injected             []*injection
 	injecting            atomic.Bool
 	recorder             *Recorder
+	dead                 []*sock // of before a crash, closed or not
+}
+
+// open names the sockets that are not closed. It needs the network's lock.
+func (h *Host) open() (names []string) {
+	socks := slices.Clone(h.dead)
+	for _, of := range h.ports.all {
+		socks = append(socks, of...)
+	}
+	slices.SortFunc(socks, func(a, b *sock) int { return cmp.Compare(a.id, b.id) })
+	for _, s := range socks {
+		if !s.isClosed() {
+			names = append(names, fmt.Sprintf("%s %v", h.name, netip.AddrPortFrom(s.local, s.port)))
+		}
+	}
+	return names
 }
 
 // ownAddr is an address of a host. They lie side by side, since every datagram is
@@ -203,6 +220,7 @@ func (h *Host) Crash() {
 	for _, socks := range h.ports.all {
 		for _, s := range socks {
 			s.die()
+			h.dead = append(h.dead, s)
 		}
 	}
 	h.ports.clear()

@@ -174,22 +174,25 @@ func signal(ch chan struct{}) {
 	}
 }
 
+// received is what push says of what it has queued.
+const received = "received"
+
 // push queues a datagram, or drops it when there is no room, as Linux does: the
-// first always finds room. Serve does not know of it before s.readable is
-// signalled.
-func (s *sock) push(p socket.Packet) (room bool) {
+// first always finds room. It says what it has done. Serve does not know of it
+// before s.readable is signalled.
+func (s *sock) push(p socket.Packet) (what string) {
 	s.mu.Lock()
 	if s.shut || s.closed || s.dead {
 		s.mu.Unlock()
 		p.Buf.Release(1)
-		return true
+		return "nobody reads"
 	}
 	cost := len(p.Data) + overhead
 	if s.used > 0 && s.used+cost > 2*s.opts.ReadBuffer {
 		s.drops++
 		s.mu.Unlock()
 		p.Buf.Release(1)
-		return false
+		return "buffer full"
 	}
 	if s.opts.Timestamps {
 		p.Time = time.Now()
@@ -197,7 +200,7 @@ func (s *sock) push(p socket.Packet) (room bool) {
 	s.used += cost
 	s.queue = append(s.queue, p)
 	s.mu.Unlock()
-	return true
+	return received
 }
 
 // report queues a report, and is otherwise like push.

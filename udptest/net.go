@@ -17,8 +17,9 @@ type Config struct {
 	Seed uint64
 
 	// T, if set, fails when the network is built wrongly, and gets a trace of the
-	// last datagrams when it has failed for whatever reason. Without it, building
-	// wrongly panics with an error.
+	// last datagrams when it has failed for whatever reason, and, when it ends, the
+	// names of sockets that were left open. Without it, building wrongly panics with
+	// an error.
 	T testing.TB
 
 	// Trace is how many of the last events are kept, see [Net.Trace]; 0 is 200
@@ -86,9 +87,22 @@ func NewNet(cfg Config) *Net {
 			if cfg.T.Failed() {
 				cfg.T.Logf("udptest: the network and its last datagrams:\n%s%s", n, n.Trace())
 			}
+			if open := n.open(); len(open) > 0 {
+				cfg.T.Logf("udptest: sockets that nobody has closed, without which no bubble ends: %s", strings.Join(open, ", "))
+			}
 		})
 	}
 	return n
+}
+
+// open names the sockets that are not closed.
+func (n *Net) open() (names []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, h := range n.hosts {
+		names = append(names, h.open()...)
+	}
+	return names
 }
 
 // fail says that the network was built or asked wrongly.
