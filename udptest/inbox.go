@@ -207,9 +207,11 @@ func (s *sock) push(p socket.Packet) (what string) {
 func (s *sock) report(r socket.Report) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed && !s.dead {
-		s.reports = append(s.reports, r)
+	if s.closed {
+		s.lostReports++
+		return
 	}
+	s.reports = append(s.reports, r)
 }
 
 // Discard implements socket.Socket.
