@@ -10,8 +10,12 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Reported implements socket.Socket: reports are no errors of sends here.
-func (s *sock) Reported() bool { return false }
+// Reported implements socket.Socket.
+func (s *sock) Reported() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pending != none || len(s.reports) > 0
+}
 
 // LostReports implements socket.Socket.
 func (s *sock) LostReports() uint64 {

@@ -207,5 +207,20 @@ func TestACrashForgetsWhatTheHostHasLearned(t *testing.T) {
 			b.Crash()
 			b.Restart()
 		}
+
+		// That it was looking for somebody, too: it looks anew, for three seconds.
+		send := func() time.Duration {
+			q := udp.NewQueue(1, udp.Block)
+			began := time.Now()
+			require.NoError(t, dial(t, on(a), "udp", "10.0.0.9:7", q).Send(nil))
+			<-q.Refusals()
+			return time.Since(began).Truncate(time.Second)
+		}
+		require.NoError(t, dial(t, on(a), "udp", "10.0.0.9:7", udp.BaseHandler{}).Send(nil))
+		time.Sleep(time.Second)
+		a.Crash()
+		a.Restart()
+		time.Sleep(time.Minute)
+		require.Equal(t, 3*time.Second, send())
 	})
 }

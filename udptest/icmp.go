@@ -152,10 +152,14 @@ func (h *Host) refused(p *packet, now time.Duration) {
 	if s.peer.IsValid() {
 		peer = s.peer // with its zone
 	}
+	err := errOf(r.to.Addr().Is4(), r.typ, r.code)
 	s.report(socket.Report{
 		Peer: peer, Offender: p.src.Addr(), Type: r.typ, Code: r.code, MTU: r.mtu,
-		Payload: append([]byte(nil), p.data...), Err: errOf(r.to.Addr().Is4(), r.typ, r.code),
+		Payload: append([]byte(nil), p.data...), Err: err,
 	})
+	s.mu.Lock()
+	s.pending = err
+	s.mu.Unlock()
 	h.net.events.wake(s)
 }
 

@@ -95,7 +95,7 @@ func (s *sock) next(draining, soon bool, left int) (batch []socket.Packet, rs []
 			s.mu.Unlock()
 			return nil, nil, true, false, nil
 		case len(s.reports) > 0:
-			rs, s.reports, s.busy = s.reports, nil, true
+			rs, s.reports, s.busy, s.pending = s.reports, nil, true, none
 			s.mu.Unlock()
 			return nil, rs, false, false, nil
 		case len(s.queue) > 0 && (!draining || left > 0):

@@ -25,9 +25,7 @@ func (s *sock) Send(m socket.Message) error {
 		if wait == 0 {
 			return err
 		}
-		if err := s.await(wait, changes); err != nil {
-			return err
-		}
+		s.await(wait, changes)
 	}
 }
 
@@ -158,7 +156,9 @@ func (s *sock) MTU(to netip.AddrPort) int {
 	return s.host.pathMTU(r.iface, to.Addr().WithZone(""), n.now())
 }
 
-// mayWrite says whether the socket may be written to, and whether its host died.
+// mayWrite says whether the socket may be written to, and whether its host died. The
+// error of an older datagram is told once, as Linux does (sock_error), unless the
+// reader has taken it.
 func (s *sock) mayWrite() (dead bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,6 +167,9 @@ func (s *sock) mayWrite() (dead bool, err error) {
 		return false, net.ErrClosed
 	case !s.deadline.IsZero() && !time.Now().Before(s.deadline):
 		return false, os.ErrDeadlineExceeded
+	case s.pending != none:
+		err, s.pending = sysErr("sendmsg", s.pending), none
+		return false, err
 	}
 	return s.dead, nil
 }
@@ -190,7 +193,7 @@ func (s *sock) full(n int, now time.Duration) (wait time.Duration) {
 }
 
 // await waits for room, the deadline, a Close, or a change of the network.
-func (s *sock) await(room time.Duration, changes <-chan struct{}) error {
+func (s *sock) await(room time.Duration, changes <-chan struct{}) {
 	s.mu.Lock()
 	deadline := s.deadline
 	s.mu.Unlock()
@@ -203,8 +206,6 @@ func (s *sock) await(room time.Duration, changes <-chan struct{}) error {
 	case <-t.C:
 	case <-changes:
 	}
-	_, err := s.mayWrite()
-	return err
 }
 
 // outFor is the interface that was chosen for what goes to groups.

@@ -37,6 +37,7 @@ type sock struct {
 	spare       []socket.Packet // memory for the next queue
 	used        int             // of the receive buffer, bytes
 	reports     []socket.Report
+	pending     errno  // of the last report, for the next send (Linux: sk_err)
 	lostReports uint64 // when it was closed
 	drops       int64
 	woken       bool
