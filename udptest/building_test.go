@@ -104,16 +104,29 @@ func TestStringDrawsTheNetwork(t *testing.T) {
 	n, a, r, b := routed(t)
 	a.Out().Set(udptest.Faults{Loss: 0.1, Latency: 30 * time.Millisecond})
 	n.Path(r, b).SetDown(true)
-	r.NAT(r.Interface("eth1"), udptest.NATConfig{})
+	r.NAT(r.Interface("eth1"), udptest.NATConfig{Mapping: udptest.AddressAndPortDependent, Filtering: udptest.AddressDependent})
+	r.Out().Set(udptest.Faults{Rate: 1e6, Depth: 1500, Queue: 3000, Jitter: time.Millisecond, Ordered: true})
+	a.Interface("lo").Out().Set(udptest.Faults{Loss: 0.5})
+	a.Interface("lo").In().SetDown(true)
+	n.Router("spare")
+	n.Segment("empty")
 	b.Crash()
+	n.Partition([]*udptest.Host{a, r}, []*udptest.Host{b})
 	require.Equal(t, strings.TrimPrefix(`
 left
 ├─ r eth0 10.1.0.254/24 fd01::ff/64 (router)
-└─ a eth0 10.1.0.1/24 fd01::1/64
+│     eth0 out: jitter 1ms, ordered, 1000000 bit/s, bucket of 1500 bytes, queue of 3000 bytes
+└─ a eth0 10.1.0.1/24 fd01::1/64 (gateways 10.1.0.254 fd01::ff)
       eth0 out: loss 10%, latency 30ms
+      lo: loss 50%
+      lo in: down
 right
-├─ r eth1 10.2.0.254/24 fd02::ff/64 (router) (NAT)
+├─ r eth1 10.2.0.254/24 fd02::ff/64 (router) (NAT: mapping address- and port-dependent, filtering address-dependent)
 │     to b: down
-└─ b eth0 10.2.0.1/24 fd02::1/64 (crashed)
+└─ b eth0 10.2.0.1/24 fd02::1/64 (gateways 10.2.0.254 fd02::ff) (crashed)
+empty
+nowhere
+└─ spare (router)
+partition: r a | b | the others
 `, "\n"), n.String())
 }

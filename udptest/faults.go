@@ -181,11 +181,20 @@ func (f Faults) String() string {
 	if f.Jitter > 0 {
 		add("jitter %v", f.Jitter)
 	}
+	if f.Ordered {
+		add("ordered")
+	}
 	if f.Reorder > 0 {
 		add("holds back %.4g%% by %v", 100*f.Reorder, f.ReorderBy)
 	}
 	if f.Rate > 0 {
 		add("%d bit/s", f.Rate)
+	}
+	if f.Depth > 0 {
+		add("bucket of %d bytes", f.Depth)
+	}
+	if f.Queue > 0 {
+		add("queue of %d bytes", f.Queue)
 	}
 	if f.MTU > 0 {
 		add("MTU %d", f.MTU)

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/udpkit/udp/internal/socket"
 )
@@ -231,29 +230,4 @@ func (i *Interface) mtu() int {
 		return 65536
 	}
 	return 1500
-}
-
-func (i *Interface) describe() string {
-	var s []string
-	for _, p := range i.addrs {
-		if p.Bits() == 0 {
-			s = append(s, p.Addr().String())
-		} else {
-			s = append(s, p.String())
-		}
-	}
-	text := fmt.Sprintf("%s %s %s", i.host.name, i.name, strings.Join(s, " "))
-	if i.host.forwards {
-		text += " (router)"
-	}
-	if i.host.nat != nil && i.host.nat.outside == i {
-		text += " (NAT)"
-	}
-	if i.down {
-		text += " (down)"
-	}
-	if i.host.down {
-		text += " (crashed)"
-	}
-	return text
 }

@@ -55,7 +55,6 @@ func (s *sock) Serve(sink socket.Sink) error {
 			batch[i].Buf.Release(1)
 		}
 		s.giveBack(batch)
-		s.rest()
 		if !more {
 			return nil
 		}
@@ -100,11 +99,16 @@ func (s *sock) next(draining, soon bool, left int) (batch []socket.Packet, rs []
 			return nil, rs, false, false, nil
 		case len(s.queue) > 0 && (!draining || left > 0):
 			s.busy = true
-			s.mu.Unlock()
-			if err := s.host.inject(opRead, s.port); err != nil {
-				return nil, nil, false, false, err
+			if s.host.injecting.Load() {
+				s.mu.Unlock() // which is taken last
+				if err := s.host.inject(opRead, s.port); err != nil {
+					return nil, nil, false, false, err
+				}
+				s.mu.Lock()
 			}
-			return s.take(draining, left), nil, false, false, nil
+			batch = s.take(draining, left)
+			s.mu.Unlock()
+			return batch, nil, false, false, nil
 		}
 		s.mu.Unlock()
 		if draining {
@@ -117,10 +121,8 @@ func (s *sock) next(draining, soon bool, left int) (batch []socket.Packet, rs []
 	}
 }
 
-// take takes datagrams off the queue.
+// take takes datagrams off the queue. It needs s.mu.
 func (s *sock) take(draining bool, left int) []socket.Packet {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	n := min(len(s.queue), maxBatch)
 	if draining {
 		n = min(n, left)
@@ -135,14 +137,16 @@ func (s *sock) take(draining bool, left int) []socket.Packet {
 	return batch
 }
 
-// giveBack keeps the memory of a batch for the queue to come.
+// giveBack is rest after a batch: it keeps its memory for the queue to come.
 func (s *sock) giveBack(batch []socket.Packet) {
 	clear(batch)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.busy = false
 	if s.spare == nil && len(batch) < maxBatch {
 		s.spare = batch[:0]
 	}
+	s.mu.Unlock()
+	s.idle.Broadcast()
 }
 
 // rest says that the Sink has returned.

@@ -27,6 +27,19 @@ const (
 	AddressAndPortDependent                // for each outside address and port ("symmetric")
 )
 
+// String names the kind as RFC 4787 does.
+func (k NATKind) String() string {
+	switch k {
+	case EndpointIndependent:
+		return "endpoint-independent"
+	case AddressDependent:
+		return "address-dependent"
+	case AddressAndPortDependent:
+		return "address- and port-dependent"
+	}
+	return fmt.Sprintf("NATKind(%d)", int(k))
+}
+
 const natTimeout = 2 * time.Minute
 
 type nat struct {
@@ -59,7 +72,7 @@ func (h *Host) NAT(outside *Interface, cfg NATConfig) {
 			return fmt.Errorf("udptest: %s: the outside of a NAT is an interface of its router", h.name)
 		case cfg.Mapping < EndpointIndependent || cfg.Mapping > AddressAndPortDependent,
 			cfg.Filtering < EndpointIndependent || cfg.Filtering > AddressAndPortDependent:
-			return fmt.Errorf("udptest: %s: no such kind of NAT: %d, %d", h.name, cfg.Mapping, cfg.Filtering)
+			return fmt.Errorf("udptest: %s: no such kind of NAT: %v, %v", h.name, cfg.Mapping, cfg.Filtering)
 		case cfg.Timeout < 0:
 			return fmt.Errorf("udptest: %s: the Timeout of a NAT is negative: %v", h.name, cfg.Timeout)
 		}

@@ -307,33 +307,3 @@ func (n *Net) pipe(name string) *Pipe {
 	h.Write([]byte(name))
 	return &Pipe{net: n, name: name, id: h.Sum64(), perfect: n.cfg.Faults.none(), faults: n.cfg.Faults, free: never}
 }
-
-// String draws the network: its segments, hosts, interfaces and what their links
-// do to datagrams.
-func (n *Net) String() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var b strings.Builder
-	for _, s := range n.segments {
-		fmt.Fprintf(&b, "%s\n", s.name)
-		for i, ifi := range s.ifaces {
-			branch, stem := "├─", "│ "
-			if i == len(s.ifaces)-1 {
-				branch, stem = "└─", "  "
-			}
-			fmt.Fprintf(&b, "%s %s\n", branch, ifi.describe())
-			for _, p := range []*Pipe{&ifi.out, &ifi.in} {
-				if f := p.faults.String(); f != "" {
-					fmt.Fprintf(&b, "%s    %s: %s\n", stem, strings.TrimPrefix(p.name, ifi.host.name+" "), f)
-				}
-			}
-			for _, other := range n.hosts {
-				p := n.paths[[2]*Host{ifi.host, other}]
-				if p != nil && p.faults.String() != "" && s.has(other) {
-					fmt.Fprintf(&b, "%s    to %s: %s\n", stem, other.name, p.faults.String())
-				}
-			}
-		}
-	}
-	return b.String()
-}

@@ -79,6 +79,10 @@ func newRoster(nodes []*node) *roster {
 // the third, and its end decides.
 var stages = [...]float64{0.2, 0.4, 0.6, 1}
 
+// instant is how finely a simulation counts time: many nodes have something to do at
+// each, which keeps every core busy, and it is short beside what a message takes.
+const instant = 10 * time.Millisecond
+
 const (
 	helpers  = 4  // others that are asked
 	maxRelay = 64 // probes for others that are remembered
@@ -105,10 +109,9 @@ func (n *node) start(r *roster, join bool) {
 		n.incarnation = 1
 		n.spread(update{n.self, n.incarnation, alive})
 	}
-	// Not all at once, but on half milliseconds: the simulation has datagrams arrive
-	// on whole ones, so that what happens first does not depend on the scheduler,
-	// and runs many nodes at each instant, which keeps every core busy.
-	n.timer = time.AfterFunc(time.Duration(n.rand.Int64N(int64(n.period))).Truncate(time.Millisecond)+time.Millisecond/2, n.tick)
+	// Not all at once, but halfway between instants: the simulation has datagrams
+	// arrive at those, so that what happens first does not depend on the scheduler.
+	n.timer = time.AfterFunc(time.Duration(n.rand.Int64N(int64(n.period))).Truncate(instant)+instant/2, n.tick)
 }
 
 // stop ends the node without a word, as a crash would.
