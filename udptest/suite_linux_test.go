@@ -3,6 +3,7 @@ package udptest_test
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/udpkit/udp/internal/netns"
@@ -30,5 +31,45 @@ func TestTheKernelKeepsEveryPromiseAboutIPv6Groups(t *testing.T) {
 				})
 			})
 		}
+	})
+}
+
+// A namespace of its own can be what the host's must not be: slow, or without an
+// interface for a while.
+func TestTheKernelKeepsEveryPromiseInANamespace(t *testing.T) {
+	netns.Isolated(t, func() {
+		ns := netns.Self(t)
+		netns.Veth(t, ns, "d0", netns.New(t), "d1")
+		ns.Addr("d0", "10.9.0.1/24")
+		ns.Addr("d0", "10.9.0.3/24")
+		d0 := ns.Interface("d0")
+		const bucket = "dev lo root tbf rate 8kbit burst 1600 limit 1000000"
+		_, slow := ns.Try("tc", strings.Fields("qdisc add "+bucket)...)
+		if slow == nil {
+			ns.Command("tc", strings.Fields("qdisc del dev lo root")...)
+		}
+		udptest.TestNetwork(t, func(t *testing.T) udptest.Suite {
+			here := udptest.Side{Addr: netip.MustParseAddr("10.9.0.1")}
+			s := udptest.Suite{
+				Network: "udp4", A: here, B: here, Interface: d0, Second: netip.MustParseAddr("10.9.0.3"),
+				Group: netip.MustParseAddr("239.1.2.3"), Other: netip.MustParseAddr("10.9.0.9"),
+				Broadcast: netip.MustParseAddr("10.9.0.255"),
+				SetDown: func(down bool) {
+					if down {
+						ns.IP("link set d0 down")
+						return
+					}
+					ns.IP("link set d0 up")
+					ns.AwaitRunning("d0")
+				},
+			}
+			if slow == nil {
+				s.Slow = func() {
+					ns.Command("tc", strings.Fields("qdisc add "+bucket)...)
+					t.Cleanup(func() { ns.Command("tc", strings.Fields("qdisc del dev lo root")...) })
+				}
+			}
+			return s
+		})
 	})
 }

@@ -18,7 +18,10 @@ import (
 func texts(q *udp.Queue) (ts []string) {
 	for {
 		select {
-		case d := <-q.Datagrams():
+		case d, open := <-q.Datagrams():
+			if !open {
+				return ts
+			}
 			ts = append(ts, string(d.Data))
 			d.Release()
 		default:
