@@ -47,3 +47,36 @@ func TestReadsOfIdleSocketsFailToo(t *testing.T) {
 		require.Equal(t, [2]uint64{4, 1}, errors())
 	})
 }
+
+// starter sends before anything reads.
+type starter struct {
+	udp.BaseHandler
+	started func(c *udp.ConnectedConn)
+}
+
+func (s starter) Started(c *udp.Conn) {
+	cc, _ := c.Connected()
+	s.started(cc)
+}
+
+// Linux tells a send of the error of an older datagram, once, unless a read has taken
+// it before (sock_error).
+func TestASendMeetsTheErrorOfAnOlderOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t})
+		a := n.Host("a", "10.0.0.1")
+		n.Host("b", "10.0.0.2")
+		c := dial(t, on(a), "udp", "b:9", starter{started: func(c *udp.ConnectedConn) {
+			for range 3 {
+				require.NoError(t, c.Send(nil))
+				time.Sleep(time.Millisecond)
+			}
+		}})
+		require.Equal(t, uint64(2), c.Stats().Retried, "the second and the third")
+		settle()
+		require.Equal(t, uint64(3), c.Stats().Refused)
+		require.NoError(t, c.Send(nil))
+		require.Equal(t, uint64(2), c.Stats().Retried, "all were read")
+		require.Equal(t, uint64(4), c.Stats().Sent)
+	})
+}
