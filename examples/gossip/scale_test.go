@@ -20,7 +20,7 @@ var (
 
 // TestTenThousandNodes is for what docs/testing.md says:
 //
-//	go test -run TenThousand -scale -budget 60s ./examples/gossip
+//	go test ./examples/gossip -run TenThousand -scale -budget 60s
 func TestTenThousandNodes(t *testing.T) {
 	if !*scale {
 		t.Skip("without -scale")
