@@ -6,16 +6,21 @@ import (
 	"os"
 	"slices"
 	"strconv"
+
+	"github.com/udpkit/udp/internal/socket"
 )
 
-// Reported implements socket.Socket: reports are no errors of sends here.
-func (s *sock) Reported() bool { return false }
+// Reported implements socket.Socket.
+func (s *sock) Reported() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pending != none || len(s.reports) > 0
+}
 
 // LostReports implements socket.Socket.
 func (s *sock) LostReports() uint64 {
-	n := s.host.net
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.lostReports
 }
 
@@ -105,6 +110,9 @@ func (s *sock) bind(addr netip.Addr, port uint16) error {
 		return sysErr("bind", eINVAL)
 	}
 	s.bound, s.local = bare, addr
+	if s.mapped(port) {
+		return sysErr("bind", eADDRINUSE)
+	}
 	if port == 0 {
 		if port = h.freePort(s); port == 0 {
 			return sysErr("bind", eADDRINUSE)
@@ -118,6 +126,16 @@ func (s *sock) bind(addr netip.Addr, port uint16) error {
 	s.port = port
 	h.ports.set(port, append(h.ports.of(port), s))
 	return nil
+}
+
+// mapped says whether the host's NAT has given a port that s asks for to somebody
+// inside.
+func (s *sock) mapped(port uint16) bool {
+	t := s.host.nat
+	if t == nil || s.family == socket.IPv6 || !s.bound.IsUnspecified() && s.bound != t.addr {
+		return false
+	}
+	return t.mapped(netip.AddrPortFrom(t.addr, port), s.host.net.now()) != nil
 }
 
 // conflicts says whether s can't be bound beside o.
@@ -182,7 +200,7 @@ func (h *Host) freePort(s *sock) uint16 {
 	at := mix(mix(h.net.cfg.Seed, h.id), s.id+drawPort)
 	for i := range uint64(ports) {
 		port := uint16(firstPort + (at+i)%ports)
-		if len(h.ports.all[port]) == 0 {
+		if len(h.ports.all[port]) == 0 && !s.mapped(port) {
 			return port
 		}
 	}

@@ -44,9 +44,20 @@ func TestBuildingWronglyFailsAtOnce(t *testing.T) {
 		`udptest: a and b share no segment`: func(n *udptest.Net, a *udptest.Host) {
 			n.Path(a, n.Segment("far").Host("b", "10.0.0.2"))
 		},
-		`udptest: a is no router`:              func(_ *udptest.Net, a *udptest.Host) { a.ForwardMulticast() },
-		`udptest: a: no call has the number 0`: func(_ *udptest.Net, a *udptest.Host) { a.FailRead(1, 0, syscall.EIO) },
-		`udptest: a: an injected error is nil`: func(_ *udptest.Net, a *udptest.Host) { a.FailSend(1, 1, nil) },
+		`udptest: a is no router`:                                        func(_ *udptest.Net, a *udptest.Host) { a.ForwardMulticast() },
+		`udptest: a: no call has the number 0`:                           func(_ *udptest.Net, a *udptest.Host) { a.FailRead(1, 0, syscall.EIO) },
+		`udptest: a: an injected error is nil`:                           func(_ *udptest.Net, a *udptest.Host) { a.FailSend(1, 1, nil) },
+		`udptest: a segment needs a name`:                                func(n *udptest.Net, _ *udptest.Host) { n.Segment("") },
+		`udptest: a: "" can't be an interface's name`:                    func(n *udptest.Net, a *udptest.Host) { a.Attach(n.Segment("x"), "", "10.9.0.1") },
+		`udptest: a: "e 0" can't be an interface's name`:                 func(n *udptest.Net, a *udptest.Host) { a.Attach(n.Segment("x"), "e 0", "10.9.0.1") },
+		`udptest: a: "e%0" can't be an interface's name`:                 func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth0").Rename("e%0") },
+		`udptest: a: "\t" can't be an interface's name`:                  func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth0").Rename("\t") },
+		`udptest: a can't be its own gateway: 10.0.0.1`:                  func(_ *udptest.Net, a *udptest.Host) { a.Gateway("10.0.0.1") },
+		`udptest: a: nobody has the address of its gateway 10.0.0.77`:    func(_ *udptest.Net, a *udptest.Host) { a.Gateway("10.0.0.77") },
+		`udptest: b: 10.0.0.0/24 can't be the address of an interface`:   func(n *udptest.Net, _ *udptest.Host) { n.Host("b", "10.0.0.0/24") },
+		`udptest: b: 10.0.0.255/24 can't be the address of an interface`: func(n *udptest.Net, _ *udptest.Host) { n.Host("b", "10.0.0.255/24") },
+		`udptest: name "b": no addresses`:                                func(n *udptest.Net, _ *udptest.Host) { n.Name("b") },
+		`udptest: a path from a to itself`:                               func(n *udptest.Net, a *udptest.Host) { n.Path(a, a) },
 		`udptest: the outside of a NAT is an interface`: func(n *udptest.Net, a *udptest.Host) {
 			n.Router("r").NAT(a.Interface("eth0"), udptest.NATConfig{})
 		},
@@ -61,6 +72,13 @@ func TestBuildingWronglyFailsAtOnce(t *testing.T) {
 			}()
 			build(n, a)
 		})
+	}
+}
+
+func TestAddressesAtTheEndsOfAPrefixThatMayBe(t *testing.T) {
+	n := udptest.NewNet(udptest.Config{T: t})
+	for i, addr := range []string{"10.1.0.0/31", "10.1.0.1/31", "10.2.0.255/32", "10.3.0.255/23", "10.4.1.0/23", "10.5.0.0", "fd00::/64"} {
+		n.Host(fmt.Sprint("h", i), addr)
 	}
 }
 
@@ -86,16 +104,29 @@ func TestStringDrawsTheNetwork(t *testing.T) {
 	n, a, r, b := routed(t)
 	a.Out().Set(udptest.Faults{Loss: 0.1, Latency: 30 * time.Millisecond})
 	n.Path(r, b).SetDown(true)
-	r.NAT(r.Interface("eth1"), udptest.NATConfig{})
+	r.NAT(r.Interface("eth1"), udptest.NATConfig{Mapping: udptest.AddressAndPortDependent, Filtering: udptest.AddressDependent})
+	r.Out().Set(udptest.Faults{Rate: 1e6, Depth: 1500, Queue: 3000, Jitter: time.Millisecond, Ordered: true})
+	a.Interface("lo").Out().Set(udptest.Faults{Loss: 0.5})
+	a.Interface("lo").In().SetDown(true)
+	n.Router("spare")
+	n.Segment("empty")
 	b.Crash()
+	n.Partition([]*udptest.Host{a, r}, []*udptest.Host{b})
 	require.Equal(t, strings.TrimPrefix(`
 left
 ├─ r eth0 10.1.0.254/24 fd01::ff/64 (router)
-└─ a eth0 10.1.0.1/24 fd01::1/64
+│     eth0 out: jitter 1ms, ordered, 1000000 bit/s, bucket of 1500 bytes, queue of 3000 bytes
+└─ a eth0 10.1.0.1/24 fd01::1/64 (gateways 10.1.0.254 fd01::ff)
       eth0 out: loss 10%, latency 30ms
+      lo: loss 50%
+      lo in: down
 right
-├─ r eth1 10.2.0.254/24 fd02::ff/64 (router) (NAT)
+├─ r eth1 10.2.0.254/24 fd02::ff/64 (router) (NAT: mapping address- and port-dependent, filtering address-dependent)
 │     to b: down
-└─ b eth0 10.2.0.1/24 fd02::1/64 (crashed)
+└─ b eth0 10.2.0.1/24 fd02::1/64 (gateways 10.2.0.254 fd02::ff) (crashed)
+empty
+nowhere
+└─ spare (router)
+partition: r a | b | the others
 `, "\n"), n.String())
 }

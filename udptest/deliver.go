@@ -64,7 +64,7 @@ func (h *Host) deliverToAll(p *packet, now time.Duration) {
 	dst := p.dst.Addr()
 	for _, s := range h.ports.of(p.dst.Port()) {
 		switch {
-		case !s.family.Has(dst), !s.bound.IsUnspecified() && s.bound != dst:
+		case !s.family.Has(dst), !s.local.IsUnspecified() && s.local.WithZone("") != dst:
 		case s.peer.IsValid() && bare(s.peer) != p.src:
 		case dst.IsMulticast() && !s.member(dst, p.src.Addr(), p.iface.index):
 		default:
@@ -82,15 +82,13 @@ func (h *Host) push(s *sock, p *packet, now time.Duration) {
 		from = netip.AddrPortFrom(a.WithZone(p.iface.name), from.Port())
 	}
 	own := dst == p.hop || h.owns(dst)
-	room := s.push(socket.Packet{
+	what := s.push(socket.Packet{
 		Data: p.data, Buf: p.buf, From: from, To: dst, Own: own, IfIndex: p.iface.index, ECN: p.ecn,
 	})
-	if room {
+	if what == received {
 		h.net.events.wake(s)
-		h.net.note(now, h.name, "received", p)
-	} else {
-		h.net.note(now, h.name, "buffer full", p)
 	}
+	h.net.note(now, h.name, what, p)
 	p.buf, p.data = nil, nil // they are the socket's now
 }
 

@@ -86,6 +86,15 @@ func (e *events) wake(s *sock) {
 	e.woken = append(e.woken, s)
 }
 
+// lose makes those packets vanish that have not left a host yet.
+func (e *events) lose(h *Host, now time.Duration) {
+	for _, ev := range e.heap {
+		if p := ev.p; p.from != nil && p.from.host == h && (p.stage == unresolved || p.stage == onSegment && p.left > now) {
+			p.gone = true
+		}
+	}
+}
+
 // The heap has four children a node: fewer cache misses than two.
 func (e *events) push(ev due) {
 	e.heap = append(e.heap, ev)

@@ -23,7 +23,7 @@ type Faults struct {
 
 	Duplicate float64 // probability that a datagram arrives twice
 
-	Latency time.Duration // every datagram takes this long; a microsecond at least
+	Latency time.Duration // every datagram takes this long, and each link 1001 ns beside it
 	Jitter  time.Duration // and up to this much longer, evenly spread
 	Ordered bool          // jitter makes none overtake another
 
@@ -69,9 +69,11 @@ func DropNth(numbers ...int) Script {
 	return func(number int, _ Packet) bool { return slices.Contains(numbers, number) }
 }
 
-// minLatency is what every link takes. That nothing arrives at the instant it was
+// linkTime is what every link takes. That nothing arrives at the instant it was
 // sent is what makes runs repeat: at each instant it is known before what arrives.
-const minLatency = time.Microsecond
+// Nor does anything arrive at a round time, when timers fire: a million links in a
+// row make a whole number of milliseconds again, of microseconds a thousand.
+const linkTime = 1001 * time.Nanosecond
 
 const defaultQueue = 256 << 10
 
@@ -96,6 +98,9 @@ func (f Faults) Validate() error {
 		if d.d < 0 {
 			return fmt.Errorf("udptest: %s is negative: %v", d.name, d.d)
 		}
+		if d.d > longest {
+			return fmt.Errorf("udptest: %s is longer than %v: %v", d.name, longest, d.d)
+		}
 	}
 	for _, i := range []struct {
 		name string
@@ -109,10 +114,16 @@ func (f Faults) Validate() error {
 		}
 	}
 	switch {
+	case f.Exact.Of > 0 && f.Exact.Lost == 0:
+		return fmt.Errorf("udptest: Exact loses none of %d", f.Exact.Of)
 	case f.Exact.Lost > f.Exact.Of:
 		return fmt.Errorf("udptest: Exact loses %d of %d", f.Exact.Lost, f.Exact.Of)
 	case f.Reorder > 0 && f.ReorderBy == 0:
 		return fmt.Errorf("udptest: Reorder without ReorderBy: held back for how long?")
+	case f.ReorderBy > 0 && f.Reorder == 0:
+		return fmt.Errorf("udptest: ReorderBy means nothing without Reorder")
+	case f.Ordered && f.Jitter == 0:
+		return fmt.Errorf("udptest: Ordered means nothing without Jitter")
 	case f.Rate == 0 && (f.Depth > 0 || f.Queue > 0):
 		return fmt.Errorf("udptest: Depth and Queue mean nothing without a Rate")
 	case f.MTU > 0 && f.MTU < 68:
@@ -121,6 +132,8 @@ func (f Faults) Validate() error {
 		return fmt.Errorf("udptest: Silent means nothing without an MTU")
 	case f.Burst.Bad > 0 && f.Burst.Begin == 0:
 		return fmt.Errorf("udptest: a Burst that never begins")
+	case f.Burst != Burst{} && f.Burst.Good == 0 && f.Burst.Bad == 0:
+		return fmt.Errorf("udptest: a Burst that loses nothing")
 	case f.Ordered && f.Reorder > 0:
 		return fmt.Errorf("udptest: both Ordered and Reorder")
 	}
@@ -168,11 +181,20 @@ func (f Faults) String() string {
 	if f.Jitter > 0 {
 		add("jitter %v", f.Jitter)
 	}
+	if f.Ordered {
+		add("ordered")
+	}
 	if f.Reorder > 0 {
 		add("holds back %.4g%% by %v", 100*f.Reorder, f.ReorderBy)
 	}
 	if f.Rate > 0 {
 		add("%d bit/s", f.Rate)
+	}
+	if f.Depth > 0 {
+		add("bucket of %d bytes", f.Depth)
+	}
+	if f.Queue > 0 {
+		add("queue of %d bytes", f.Queue)
 	}
 	if f.MTU > 0 {
 		add("MTU %d", f.MTU)

@@ -16,7 +16,11 @@ import (
 	"github.com/udpkit/udp/udptest"
 )
 
-// an arrival is one datagram of run: its number, and when it came.
+// link is what each link takes beside its faults.
+const link = 1001 * time.Nanosecond
+
+// an arrival is one datagram of run: its number, and when it came, without what the
+// link itself takes.
 type arrival struct {
 	number int
 	at     time.Duration
@@ -32,7 +36,7 @@ func run(t *testing.T, seed uint64, f udptest.Faults, count, size int, gap time.
 		a.Out().Set(f)
 		began := time.Now()
 		server := listen(t, on(b), "udp", ":7", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
-			got = append(got, arrival{int(binary.BigEndian.Uint32(d.Data)), time.Since(began), len(d.Data)})
+			got = append(got, arrival{int(binary.BigEndian.Uint32(d.Data)), time.Since(began) - link, len(d.Data)})
 		}))
 		c := dial(t, on(a), "udp", "b:7", udp.BaseHandler{})
 		data := make([]byte, max(size, 4))
@@ -186,7 +190,7 @@ func TestRateSpacesDatagramsOut(t *testing.T) {
 	for i := range got {
 		at[i] = got[i].at
 	}
-	require.Equal(t, []time.Duration{time.Microsecond, time.Microsecond, time.Second, 2 * time.Second}, at)
+	require.Equal(t, []time.Duration{0, 0, time.Second, 2 * time.Second}, at)
 
 	f = udptest.Faults{Rate: 8000, Queue: 3000}
 	got, stats := run(t, 1, f, 10, 972, 0)
@@ -283,7 +287,13 @@ func TestWrongFaultsFailAtOnce(t *testing.T) {
 		"mean nothing without a Rate":                        {Queue: 10},
 		"the least is 68":                                    {MTU: 67},
 		"Silent means nothing without an MTU":                {Silent: true},
-		"both Ordered and Reorder":                           {Ordered: true, Reorder: 0.1, ReorderBy: 1},
+		"both Ordered and Reorder":                           {Ordered: true, Jitter: 1, Reorder: 0.1, ReorderBy: 1},
+		"Ordered means nothing without Jitter":               {Ordered: true},
+		"ReorderBy means nothing without Reorder":            {ReorderBy: 1},
+		"Exact loses none of 3":                              {Exact: udptest.Exact{Of: 3}},
+		"a Burst that loses nothing":                         {Burst: udptest.Burst{Begin: 0.1, End: 0.1}},
+		"Jitter is longer than":                              {Jitter: math.MaxInt64},
+		"Latency is longer than":                             {Latency: math.MaxInt64},
 	} {
 		require.ErrorContains(t, f.Validate(), want)
 		require.PanicsWithError(t, f.Validate().Error(), func() { a.Out().Set(f) })

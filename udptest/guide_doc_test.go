@@ -13,9 +13,12 @@ import (
 )
 
 // TestTheGuideShowsWhatIsCompiled makes sure that each snippet of
-// docs/testing.md is in guide_test.go, and that each function there is shown.
+// docs/testing.md is in guide_test.go or in pcap's example, and that each function
+// there is shown.
 func TestTheGuideShowsWhatIsCompiled(t *testing.T) {
 	source, err := os.ReadFile("guide_test.go")
+	require.NoError(t, err)
+	capture, err := os.ReadFile("pcap/example_test.go")
 	require.NoError(t, err)
 	guide, err := os.ReadFile("../docs/testing.md")
 	require.NoError(t, err)
@@ -24,7 +27,7 @@ func TestTheGuideShowsWhatIsCompiled(t *testing.T) {
 	require.NoError(t, err)
 	shown := 0
 	for _, block := range regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(guide), -1) {
-		require.Contains(t, string(source), strings.TrimRight(block[1], "\n")+"\n")
+		require.Contains(t, string(source)+string(capture), strings.TrimRight(block[1], "\n")+"\n")
 		shown++
 	}
 	require.NotZero(t, shown)

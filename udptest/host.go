@@ -1,6 +1,7 @@
 package udptest
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -22,8 +23,7 @@ type Host struct {
 	ports                  ports
 	opened, attached, sent uint64 // sockets, interfaces, datagrams so far
 	watchers               []*watcher
-	down                   bool          // crashed
-	crashed                time.Duration // when it did last
+	down                   bool // crashed
 
 	forwards, multicasts bool // a router
 	nat                  *nat
@@ -34,6 +34,22 @@ type Host struct {
 	injected             []*injection
 	injecting            atomic.Bool
 	recorder             *Recorder
+	dead                 []*sock // of before a crash, closed or not
+}
+
+// open names the sockets that are not closed. It needs the network's lock.
+func (h *Host) open() (names []string) {
+	socks := slices.Clone(h.dead)
+	for _, of := range h.ports.all {
+		socks = append(socks, of...)
+	}
+	slices.SortFunc(socks, func(a, b *sock) int { return cmp.Compare(a.id, b.id) })
+	for _, s := range socks {
+		if !s.isClosed() {
+			names = append(names, fmt.Sprintf("%s %v", h.name, netip.AddrPortFrom(s.local, s.port)))
+		}
+	}
+	return names
 }
 
 // ownAddr is an address of a host. They lie side by side, since every datagram is
@@ -44,12 +60,15 @@ type ownAddr struct {
 }
 
 func newHost(n *Net, name string, id uint64) *Host {
-	h := &Host{net: n, name: name, id: id, ports: ports{all: make(map[uint16][]*sock)}, crashed: never}
+	h := &Host{net: n, name: name, id: id, ports: ports{all: make(map[uint16][]*sock)}}
 	h.lo = &Interface{host: h, name: "lo", index: 1, addrs: []netip.Prefix{
 		netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128"),
 	}}
-	h.lo.out = *n.pipe(name + " lo")
-	h.lo.out.faults, h.lo.out.perfect = Faults{}, true
+	for name, p := range map[string]*Pipe{name + " lo": &h.lo.out, name + " lo in": &h.lo.in} {
+		*p = *n.pipe(name)
+		p.faults, p.perfect = Faults{}, true
+	}
+	h.lo.out.sender = h
 	h.ifaces = []*Interface{h.lo}
 	h.addressed()
 	return h
@@ -116,22 +135,29 @@ func (h *Host) attach(name string, s *Segment, addrs []string) (*Interface, erro
 	}
 	i.out = *h.net.pipe(h.name + " " + name + " out")
 	i.in = *h.net.pipe(h.name + " " + name + " in")
+	i.out.sender = h
 	h.ifaces = append(h.ifaces, i)
 	h.addressed()
 	s.ifaces = append(s.ifaces, i)
 	return i, nil
 }
 
-// Gateway sends what is for nobody on the host's links to a router; one for each
-// family.
+// Gateway sends what is for nobody on the host's links to a router, which must be
+// there; one for each family.
 func (h *Host) Gateway(addr string) {
 	h.net.locked(func() error {
 		a, err := netip.ParseAddr(addr)
 		if err != nil {
 			return fmt.Errorf("udptest: %s: gateway: %w", h.name, err)
 		}
-		if h.onLink(a) == nil {
+		i := h.onLink(a)
+		switch {
+		case h.owns(a):
+			return fmt.Errorf("udptest: %s can't be its own gateway: %v", h.name, a)
+		case i == nil:
 			return fmt.Errorf("udptest: %s can't reach its gateway %v: it is on none of its links", h.name, a)
+		case i.seg.byAddr[a] == nil:
+			return fmt.Errorf("udptest: %s: nobody has the address of its gateway %v", h.name, a)
 		}
 		h.gateways = slices.DeleteFunc(h.gateways, func(g netip.Addr) bool { return g.Is4() == a.Is4() })
 		h.gateways = append(h.gateways, a)
@@ -172,6 +198,18 @@ func (h *Host) first() *Interface {
 	return i
 }
 
+// wakeSenders makes those look again who wait for room: the network has changed. It
+// needs the network's lock.
+func (h *Host) wakeSenders() {
+	for _, socks := range h.ports.all {
+		for _, s := range socks {
+			s.mu.Lock()
+			s.wakeSenders()
+			s.mu.Unlock()
+		}
+	}
+}
+
 // Crash ends the host as a loss of power does: nothing leaves or arrives any
 // more, and nobody is told. The sockets it had stay silent for ever, also after
 // Restart: their programs have to make new ones, and to close the old ones.
@@ -182,12 +220,17 @@ func (h *Host) Crash() {
 	for _, socks := range h.ports.all {
 		for _, s := range socks {
 			s.die()
+			h.dead = append(h.dead, s)
 		}
 	}
 	h.ports.clear()
 	h.nat.forget()
-	h.crashed = h.net.now()
 	h.looking, h.mtus, h.limits = nil, nil, nil
+	now := h.net.now()
+	h.net.events.lose(h, now)
+	for _, i := range h.ifaces {
+		i.out.free = min(i.out.free, now)
+	}
 }
 
 // Restart brings a crashed host back, without sockets.

@@ -90,7 +90,8 @@ func (h *Host) allowed(to netip.Addr, now time.Duration) bool {
 // answer sends an ICMP message about p to where it came from. Nothing is said
 // about ICMP messages, groups and broadcasts (RFC 1122, section 3.2.2).
 func (h *Host) answer(p *packet, c cause, mtu int, now time.Duration) {
-	n, dst, src := h.net, p.dst, p.src
+	n := h.net
+	src, dst := h.nat.asked(p.src, p.dst, now)
 	if p.refusal != nil || dst.Addr().IsMulticast() || h.isBroadcast(dst.Addr()) || h.down {
 		return
 	}
@@ -151,10 +152,14 @@ func (h *Host) refused(p *packet, now time.Duration) {
 	if s.peer.IsValid() {
 		peer = s.peer // with its zone
 	}
+	err := errOf(r.to.Addr().Is4(), r.typ, r.code)
 	s.report(socket.Report{
 		Peer: peer, Offender: p.src.Addr(), Type: r.typ, Code: r.code, MTU: r.mtu,
-		Payload: append([]byte(nil), p.data...), Err: errOf(r.to.Addr().Is4(), r.typ, r.code),
+		Payload: append([]byte(nil), p.data...), Err: err,
 	})
+	s.mu.Lock()
+	s.pending = err
+	s.mu.Unlock()
 	h.net.events.wake(s)
 }
 

@@ -1,11 +1,11 @@
 package udptest
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/udpkit/udp/internal/socket"
 )
@@ -25,7 +25,11 @@ type Interface struct {
 }
 
 // Name returns the interface's name.
-func (i *Interface) Name() string { return i.name }
+func (i *Interface) Name() string {
+	i.host.net.mu.Lock()
+	defer i.host.net.mu.Unlock()
+	return i.name
+}
 
 // Out returns the direction from the host to the segment.
 func (i *Interface) Out() *Pipe { return &i.out }
@@ -122,8 +126,11 @@ func (i *Interface) change(f func() error) {
 	})
 }
 
-// free is an error if the host has an interface of that name.
+// free is an error if the host can't have another interface of that name.
 func (h *Host) free(name string) error {
+	if !named(name) {
+		return fmt.Errorf("udptest: %s: %q can't be an interface's name", h.name, name)
+	}
 	if slices.ContainsFunc(h.ifaces, func(i *Interface) bool { return i.name == name }) {
 		return fmt.Errorf("udptest: %s has an interface %s already", h.name, name)
 	}
@@ -175,6 +182,8 @@ func parsePrefix(s string) (netip.Prefix, error) {
 		return p, fmt.Errorf("%q: an address of an interface needs no zone", s)
 	case a.IsMulticast(), a.IsUnspecified(), a.IsLoopback(), a == broadcast4:
 		return p, fmt.Errorf("%v can't be the address of an interface", a)
+	case a.Is4() && p.Bits() > 0 && p.Bits() <= 30 && (a == p.Masked().Addr() || a == last(p)):
+		return p, fmt.Errorf("%v can't be the address of an interface: it is the network's, or for broadcast", p)
 	case a.IsLinkLocalUnicast() && p.Bits() == 0:
 		p = netip.PrefixFrom(a, 64)
 		if a.Is4() {
@@ -182,6 +191,14 @@ func parsePrefix(s string) (netip.Prefix, error) {
 		}
 	}
 	return p, nil
+}
+
+// last is the last address of an IPv4 prefix.
+func last(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().As4()
+	n := binary.BigEndian.Uint32(b[:]) | uint32(1)<<(32-p.Bits()) - 1
+	binary.BigEndian.PutUint32(b[:], n)
+	return netip.AddrFrom4(b)
 }
 
 // Interface returns what the system tells about it; it is what Join wants.
@@ -213,29 +230,4 @@ func (i *Interface) mtu() int {
 		return 65536
 	}
 	return 1500
-}
-
-func (i *Interface) describe() string {
-	var s []string
-	for _, p := range i.addrs {
-		if p.Bits() == 0 {
-			s = append(s, p.Addr().String())
-		} else {
-			s = append(s, p.String())
-		}
-	}
-	text := fmt.Sprintf("%s %s %s", i.host.name, i.name, strings.Join(s, " "))
-	if i.host.forwards {
-		text += " (router)"
-	}
-	if i.host.nat != nil && i.host.nat.outside == i {
-		text += " (NAT)"
-	}
-	if i.down {
-		text += " (down)"
-	}
-	if i.host.down {
-		text += " (crashed)"
-	}
-	return text
 }

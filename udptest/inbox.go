@@ -55,7 +55,6 @@ func (s *sock) Serve(sink socket.Sink) error {
 			batch[i].Buf.Release(1)
 		}
 		s.giveBack(batch)
-		s.rest()
 		if !more {
 			return nil
 		}
@@ -95,29 +94,35 @@ func (s *sock) next(draining, soon bool, left int) (batch []socket.Packet, rs []
 			s.mu.Unlock()
 			return nil, nil, true, false, nil
 		case len(s.reports) > 0:
-			rs, s.reports, s.busy = s.reports, nil, true
+			rs, s.reports, s.busy, s.pending = s.reports, nil, true, none
 			s.mu.Unlock()
 			return nil, rs, false, false, nil
 		case len(s.queue) > 0 && (!draining || left > 0):
 			s.busy = true
-			s.mu.Unlock()
-			if err := s.host.inject(opRead, s.port); err != nil {
-				return nil, nil, false, false, err
+			if s.host.injecting.Load() {
+				s.mu.Unlock() // which is taken last
+				if err := s.host.inject(opRead, s.port); err != nil {
+					return nil, nil, false, false, err
+				}
+				s.mu.Lock()
 			}
-			return s.take(draining, left), nil, false, false, nil
+			batch = s.take(draining, left)
+			s.mu.Unlock()
+			return batch, nil, false, false, nil
 		}
 		s.mu.Unlock()
 		if draining {
 			return nil, nil, false, false, nil
 		}
+		if err := s.host.interrupted(s.port); err != nil {
+			return nil, nil, false, false, err
+		}
 		<-s.readable
 	}
 }
 
-// take takes datagrams off the queue.
+// take takes datagrams off the queue. It needs s.mu.
 func (s *sock) take(draining bool, left int) []socket.Packet {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	n := min(len(s.queue), maxBatch)
 	if draining {
 		n = min(n, left)
@@ -132,14 +137,16 @@ func (s *sock) take(draining bool, left int) []socket.Packet {
 	return batch
 }
 
-// giveBack keeps the memory of a batch for the queue to come.
+// giveBack is rest after a batch: it keeps its memory for the queue to come.
 func (s *sock) giveBack(batch []socket.Packet) {
 	clear(batch)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.busy = false
 	if s.spare == nil && len(batch) < maxBatch {
 		s.spare = batch[:0]
 	}
+	s.mu.Unlock()
+	s.idle.Broadcast()
 }
 
 // rest says that the Sink has returned.
@@ -171,22 +178,25 @@ func signal(ch chan struct{}) {
 	}
 }
 
+// received is what push says of what it has queued.
+const received = "received"
+
 // push queues a datagram, or drops it when there is no room, as Linux does: the
-// first always finds room. Serve does not know of it before s.readable is
-// signalled.
-func (s *sock) push(p socket.Packet) (room bool) {
+// first always finds room. It says what it has done. Serve does not know of it
+// before s.readable is signalled.
+func (s *sock) push(p socket.Packet) (what string) {
 	s.mu.Lock()
 	if s.shut || s.closed || s.dead {
 		s.mu.Unlock()
 		p.Buf.Release(1)
-		return true
+		return "nobody reads"
 	}
 	cost := len(p.Data) + overhead
 	if s.used > 0 && s.used+cost > 2*s.opts.ReadBuffer {
 		s.drops++
 		s.mu.Unlock()
 		p.Buf.Release(1)
-		return false
+		return "buffer full"
 	}
 	if s.opts.Timestamps {
 		p.Time = time.Now()
@@ -194,16 +204,18 @@ func (s *sock) push(p socket.Packet) (room bool) {
 	s.used += cost
 	s.queue = append(s.queue, p)
 	s.mu.Unlock()
-	return true
+	return received
 }
 
 // report queues a report, and is otherwise like push.
 func (s *sock) report(r socket.Report) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed && !s.dead {
-		s.reports = append(s.reports, r)
+	if s.closed {
+		s.lostReports++
+		return
 	}
+	s.reports = append(s.reports, r)
 }
 
 // Discard implements socket.Socket.

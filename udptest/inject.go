@@ -22,9 +22,9 @@ type injection struct {
 }
 
 // FailRead makes the nth read from now fail with err, as if the kernel had said
-// it: the first is number 1. It is of the sockets of one port, or, with port 0,
-// of all of this host. Nothing is lost by it: the next read gets what this one
-// would have.
+// it: the first is number 1, which is the one that an idle socket waits in. It is of
+// the sockets of one port, or, with port 0, of all of this host. Nothing is lost by
+// it: the next read gets what this one would have.
 func (h *Host) FailRead(port uint16, nth int, err error) { h.addInjection(opRead, port, nth, err) }
 
 // FailSend makes the nth send from now fail with err; what was to be sent is not.
@@ -42,8 +42,42 @@ func (h *Host) addInjection(o op, port uint16, nth int, err error) {
 		}
 		h.injected = append(h.injected, &injection{o, port, nth, err})
 		h.injecting.Store(true)
+		h.interrupt()
 		return nil
 	})
+}
+
+// interrupt wakes those sockets whose read is to fail though there is nothing to
+// read: for each error the one that was opened first. It needs the network's lock.
+func (h *Host) interrupt() {
+	for _, i := range h.injected {
+		var first *sock
+		for port, socks := range h.ports.all {
+			for _, s := range socks {
+				if i.op == opRead && i.left <= 1 && (i.port == 0 || i.port == port) && (first == nil || s.id < first.id) {
+					first = s
+				}
+			}
+		}
+		if first != nil {
+			signal(first.readable)
+		}
+	}
+}
+
+// interrupted is the error of a read that has found nothing.
+func (h *Host) interrupted(port uint16) error {
+	if !h.injecting.Load() {
+		return nil
+	}
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	for _, i := range h.injected {
+		if i.op == opRead && i.left <= 1 && (i.port == 0 || i.port == port) {
+			return h.injectLocked(opRead, port)
+		}
+	}
+	return nil
 }
 
 // inject returns the error that is due.

@@ -17,7 +17,7 @@ type membership struct {
 	sources []netip.Addr
 }
 
-// maxMemberships is net.ipv4.igmp_max_memberships.
+// maxMemberships is net.ipv4.igmp_max_memberships; IPv6 has no such limit.
 const maxMemberships = 20
 
 // Join implements socket.Socket.
@@ -34,7 +34,7 @@ func (s *sock) Join(group, source netip.Addr, ifindex int) error {
 	}
 	at := s.find(group, i.index)
 	if at < 0 {
-		if len(s.groups) >= maxMemberships && group.Is4() {
+		if group.Is4() && s.groups4() >= maxMemberships {
 			return sysErr("setsockopt", eNOBUFS)
 		}
 		m := membership{group: group, index: i.index}
@@ -55,6 +55,16 @@ func (s *sock) Join(group, source netip.Addr, ifindex int) error {
 	}
 	m.sources = append(m.sources, source)
 	return nil
+}
+
+// groups4 counts the memberships in IPv4's groups.
+func (s *sock) groups4() (count int) {
+	for _, m := range s.groups {
+		if m.group.Is4() {
+			count++
+		}
+	}
+	return count
 }
 
 // Leave implements socket.Socket.
@@ -189,7 +199,9 @@ func (s *sock) toAll(p *packet, r route, now time.Duration) bool {
 		c := n.clone(p, s.host.lo.out.id)
 		n.loop(c, r.iface, now)
 	}
-	if p.ttl == 0 {
+	// Linux drops what is for a group of the interface before any other than lo
+	// (ip6_finish_output2).
+	if p.ttl == 0 || p.dst.Addr().IsInterfaceLocalMulticast() {
 		n.free(p)
 		return false
 	}
@@ -199,7 +211,7 @@ func (s *sock) toAll(p *packet, r route, now time.Duration) bool {
 // loop lets a packet to a group or everybody arrive at its own host.
 func (n *Net) loop(p *packet, i *Interface, now time.Duration) {
 	p.iface, p.from, p.stage = i, i, atHost
-	n.schedule(p, now, minLatency)
+	n.schedule(p, now, linkTime)
 }
 
 // wants says whether anybody behind an interface may want what is sent to a

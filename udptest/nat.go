@@ -2,6 +2,7 @@ package udptest
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"time"
 )
@@ -26,6 +27,19 @@ const (
 	AddressAndPortDependent                // for each outside address and port ("symmetric")
 )
 
+// String names the kind as RFC 4787 does.
+func (k NATKind) String() string {
+	switch k {
+	case EndpointIndependent:
+		return "endpoint-independent"
+	case AddressDependent:
+		return "address-dependent"
+	case AddressAndPortDependent:
+		return "address- and port-dependent"
+	}
+	return fmt.Sprintf("NATKind(%d)", int(k))
+}
+
 const natTimeout = 2 * time.Minute
 
 type nat struct {
@@ -35,6 +49,7 @@ type nat struct {
 	addr    netip.Addr
 	byIn    map[natKey]*mapping
 	byPort  map[uint16]*mapping
+	came    map[natKey]*mapping // by which one what a remote has sent came to an inside socket
 }
 
 type natKey struct{ inside, remote netip.AddrPort }
@@ -57,7 +72,7 @@ func (h *Host) NAT(outside *Interface, cfg NATConfig) {
 			return fmt.Errorf("udptest: %s: the outside of a NAT is an interface of its router", h.name)
 		case cfg.Mapping < EndpointIndependent || cfg.Mapping > AddressAndPortDependent,
 			cfg.Filtering < EndpointIndependent || cfg.Filtering > AddressAndPortDependent:
-			return fmt.Errorf("udptest: %s: no such kind of NAT: %d, %d", h.name, cfg.Mapping, cfg.Filtering)
+			return fmt.Errorf("udptest: %s: no such kind of NAT: %v, %v", h.name, cfg.Mapping, cfg.Filtering)
 		case cfg.Timeout < 0:
 			return fmt.Errorf("udptest: %s: the Timeout of a NAT is negative: %v", h.name, cfg.Timeout)
 		}
@@ -77,7 +92,7 @@ func (h *Host) NAT(outside *Interface, cfg NATConfig) {
 // forget drops all mappings; it may be called without a NAT.
 func (t *nat) forget() {
 	if t != nil {
-		t.byIn, t.byPort = make(map[natKey]*mapping), make(map[uint16]*mapping)
+		t.byIn, t.byPort, t.came = make(map[natKey]*mapping), make(map[uint16]*mapping), make(map[natKey]*mapping)
 	}
 }
 
@@ -97,16 +112,8 @@ func (t *nat) outward(p *packet, r route, now time.Duration) bool {
 	if r.iface != t.outside || !p.src.Addr().Is4() {
 		return true
 	}
-	if p.refusal != nil { // an inside host refuses: about what came by its mapping
-		for _, m := range t.byPort {
-			if m.key.inside == p.refusal.to && m.talksTo[t.Filtering.part(p.refusal.src)] {
-				told := *p.refusal
-				told.to = netip.AddrPortFrom(t.addr, m.port)
-				p.refusal, p.src = &told, netip.AddrPortFrom(t.addr, 0)
-				return true
-			}
-		}
-		return false
+	if p.refusal != nil {
+		return t.refusesOutward(p, now)
 	}
 	m := t.open(p.src, p.dst, now)
 	if m == nil {
@@ -114,6 +121,45 @@ func (t *nat) outward(p *packet, r route, now time.Duration) bool {
 	}
 	p.src = netip.AddrPortFrom(t.addr, m.port)
 	return true
+}
+
+// refusesOutward translates what an inside host says about a datagram that came by
+// one of its mappings (RFC 5508, section 4.2): who has sent it knows that one only.
+func (t *nat) refusesOutward(p *packet, now time.Duration) bool {
+	told := *p.refusal
+	if told.src, told.to = t.asked(told.src, told.to, now); told.to == p.refusal.to {
+		return false
+	}
+	p.refusal, p.src = &told, netip.AddrPortFrom(t.addr, 0)
+	return true
+}
+
+// asked is what a datagram was for its sender, before it was translated: from where,
+// and to where. It may be called without a NAT.
+func (t *nat) asked(src, dst netip.AddrPort, now time.Duration) (from, to netip.AddrPort) {
+	if t == nil {
+		return src, dst
+	}
+	from, to = src, dst
+	if m := t.came[natKey{dst, src}]; m != nil && !t.expired(m, now) {
+		to = netip.AddrPortFrom(t.addr, m.port)
+	}
+	if m := t.mapped(src, now); m != nil {
+		from = m.key.inside
+	}
+	return from, to
+}
+
+// mapped is the mapping of an outside address and port, nil if there is none. It
+// may be called without a NAT.
+func (t *nat) mapped(a netip.AddrPort, now time.Duration) *mapping {
+	if t == nil || a.Addr() != t.addr {
+		return nil
+	}
+	if m := t.byPort[a.Port()]; m != nil && !t.expired(m, now) {
+		return m
+	}
+	return nil
 }
 
 // open finds or makes the mapping for what an inside socket sends to a remote.
@@ -139,6 +185,7 @@ func (t *nat) expired(m *mapping, now time.Duration) bool {
 	}
 	delete(t.byIn, m.key)
 	delete(t.byPort, m.port)
+	maps.DeleteFunc(t.came, func(_ natKey, o *mapping) bool { return o == m })
 	return true
 }
 
@@ -168,15 +215,18 @@ func (t *nat) inward(p *packet, now time.Duration) bool {
 	if p.dst.Addr() != t.addr {
 		return true
 	}
-	port := p.dst.Port()
+	to := p.dst
 	if p.refusal != nil {
-		port = p.refusal.src.Port()
+		to = p.refusal.src
 	}
-	m := t.byPort[port]
-	if m == nil || t.expired(m, now) {
+	m := t.mapped(to, now)
+	if m == nil {
 		return true
 	}
 	if p.refusal != nil {
+		if p.iface != t.outside && !t.refusesOutward(p, now) { // a hairpin
+			return false
+		}
 		told := *p.refusal
 		told.src = m.key.inside
 		p.refusal, p.dst = &told, netip.AddrPortFrom(m.key.inside.Addr(), 0)
@@ -198,6 +248,7 @@ func (t *nat) inward(p *packet, now time.Duration) bool {
 	if t.Inbound {
 		m.used = now
 	}
+	t.came[natKey{m.key.inside, p.src}] = m
 	p.dst = m.key.inside
 	return true
 }

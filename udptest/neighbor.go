@@ -42,8 +42,3 @@ func (n *Net) look(p *packet, now time.Duration) {
 	}
 	n.schedule(p, now, wait)
 }
-
-// forgotten says whether the host has crashed since it began to look for p's hop.
-func (p *packet) forgotten() bool {
-	return p.stage == unresolved && p.from.host.crashed >= p.until-solicits*solicitEach
-}

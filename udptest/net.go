@@ -17,8 +17,9 @@ type Config struct {
 	Seed uint64
 
 	// T, if set, fails when the network is built wrongly, and gets a trace of the
-	// last datagrams when it has failed for whatever reason. Without it, building
-	// wrongly panics with an error.
+	// last datagrams when it has failed for whatever reason, and, when it ends, the
+	// names of sockets that were left open. Without it, building wrongly panics with
+	// an error.
 	T testing.TB
 
 	// Trace is how many of the last events are kept, see [Net.Trace]; 0 is 200
@@ -86,9 +87,22 @@ func NewNet(cfg Config) *Net {
 			if cfg.T.Failed() {
 				cfg.T.Logf("udptest: the network and its last datagrams:\n%s%s", n, n.Trace())
 			}
+			if open := n.open(); len(open) > 0 {
+				cfg.T.Logf("udptest: sockets that nobody has closed, without which no bubble ends: %s", strings.Join(open, ", "))
+			}
 		})
 	}
 	return n
+}
+
+// open names the sockets that are not closed.
+func (n *Net) open() (names []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, h := range n.hosts {
+		names = append(names, h.open()...)
+	}
+	return names
 }
 
 // fail says that the network was built or asked wrongly.
@@ -129,6 +143,9 @@ func (n *Net) now() time.Duration { return time.Since(n.start) }
 func (n *Net) Segment(name string) *Segment {
 	var s *Segment
 	n.locked(func() error {
+		if name == "" {
+			return fmt.Errorf("udptest: a segment needs a name")
+		}
 		for _, other := range n.segments {
 			if other.name == name {
 				return fmt.Errorf("udptest: there is a segment %q already", name)
@@ -188,7 +205,7 @@ func (s *Segment) Host(name string, addrs ...string) *Host {
 }
 
 func (n *Net) host(name string) (*Host, error) {
-	if name == "" || strings.ContainsAny(name, " :/%") {
+	if !named(name) {
 		return nil, fmt.Errorf("udptest: %q can't be a host's name", name)
 	}
 	if _, taken := n.names[name]; taken {
@@ -203,6 +220,10 @@ func (n *Net) host(name string) (*Host, error) {
 	return h, nil
 }
 
+// named says whether hosts and interfaces may have a name: what addresses and zones
+// can't have in them is left out.
+func named(name string) bool { return name != "" && !strings.ContainsAny(name, " \t\r\n:/%") }
+
 func (s *Segment) has(h *Host) bool {
 	return slices.ContainsFunc(s.ifaces, func(i *Interface) bool { return i.host == h })
 }
@@ -212,6 +233,9 @@ func (n *Net) Name(name string, addrs ...string) {
 	n.locked(func() error {
 		if _, taken := n.names[name]; taken || name == "localhost" {
 			return fmt.Errorf("udptest: there is a host or a name %q already", name)
+		}
+		if len(addrs) == 0 {
+			return fmt.Errorf("udptest: name %q: no addresses", name)
 		}
 		var as []netip.Addr
 		for _, s := range addrs {
@@ -234,6 +258,9 @@ func (n *Net) Path(from, to *Host) *Pipe {
 	n.locked(func() error {
 		if from == nil || to == nil || from.net != n || to.net != n {
 			return fmt.Errorf("udptest: a path needs two hosts of this network")
+		}
+		if from == to {
+			return fmt.Errorf("udptest: a path from %s to itself: that is its interface lo", from.name)
 		}
 		if !slices.ContainsFunc(n.segments, func(s *Segment) bool { return s.has(from) && s.has(to) }) {
 			return fmt.Errorf("udptest: %s and %s share no segment", from.name, to.name)
@@ -279,34 +306,4 @@ func (n *Net) pipe(name string) *Pipe {
 	h := fnv.New64a()
 	h.Write([]byte(name))
 	return &Pipe{net: n, name: name, id: h.Sum64(), perfect: n.cfg.Faults.none(), faults: n.cfg.Faults, free: never}
-}
-
-// String draws the network: its segments, hosts, interfaces and what their links
-// do to datagrams.
-func (n *Net) String() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var b strings.Builder
-	for _, s := range n.segments {
-		fmt.Fprintf(&b, "%s\n", s.name)
-		for i, ifi := range s.ifaces {
-			branch, stem := "├─", "│ "
-			if i == len(s.ifaces)-1 {
-				branch, stem = "└─", "  "
-			}
-			fmt.Fprintf(&b, "%s %s\n", branch, ifi.describe())
-			for _, p := range []*Pipe{&ifi.out, &ifi.in} {
-				if f := p.faults.String(); f != "" {
-					fmt.Fprintf(&b, "%s    %s: %s\n", stem, strings.TrimPrefix(p.name, ifi.host.name+" "), f)
-				}
-			}
-			for _, other := range n.hosts {
-				p := n.paths[[2]*Host{ifi.host, other}]
-				if p != nil && p.faults.String() != "" && s.has(other) {
-					fmt.Fprintf(&b, "%s    to %s: %s\n", stem, other.name, p.faults.String())
-				}
-			}
-		}
-	}
-	return b.String()
 }

@@ -50,7 +50,7 @@ func TestEchoTakesARoundTripOfVirtualTime(t *testing.T) {
 			require.NoError(t, c.Send([]byte("hello")))
 			d := <-q.Datagrams()
 			require.Equal(t, "hello", string(d.Data))
-			require.Equal(t, 2*time.Hour, time.Since(began))
+			require.Equal(t, 2*time.Hour+2*link, time.Since(began))
 			require.Equal(t, c.RemoteAddrPort(), d.From)
 			require.Equal(t, c.LocalAddrPort().Addr(), d.To)
 		}
@@ -74,12 +74,12 @@ func TestRefusals(t *testing.T) {
 			want udp.Refusal
 			took time.Duration
 		}{
-			"nobody listens on the port": {"10.0.0.2:9", udp.Refusal{Offender: peer("10.0.0.2"), Type: 3, Code: 3, Err: syscall.ECONNREFUSED}, 2 * time.Microsecond},
-			"nobody listens, IPv6":       {"[fd00::2]:9", udp.Refusal{Offender: peer("fd00::2"), Type: 1, Code: 4, Err: syscall.ECONNREFUSED}, 2 * time.Microsecond},
-			"there is no such host":      {"10.0.0.3:9", udp.Refusal{Offender: peer("10.0.0.1"), Type: 3, Code: 1, Err: syscall.EHOSTUNREACH}, 3*time.Second + 2*time.Microsecond},
-			"no such host, IPv6":         {"[fd00::3]:9", udp.Refusal{Offender: peer("fd00::1"), Type: 1, Code: 3, Err: syscall.EHOSTUNREACH}, 3*time.Second + 2*time.Microsecond},
-			"a firewall says no":         {"10.0.0.2:99", udp.Refusal{Offender: peer("10.0.0.2"), Type: 3, Code: 13, Err: syscall.EHOSTUNREACH}, 2 * time.Microsecond},
-			"a firewall says no, IPv6":   {"[fd00::2]:99", udp.Refusal{Offender: peer("fd00::2"), Type: 1, Code: 1, Err: syscall.EACCES}, 2 * time.Microsecond},
+			"nobody listens on the port": {"10.0.0.2:9", udp.Refusal{Offender: peer("10.0.0.2"), Type: 3, Code: 3, Err: syscall.ECONNREFUSED}, 2 * link},
+			"nobody listens, IPv6":       {"[fd00::2]:9", udp.Refusal{Offender: peer("fd00::2"), Type: 1, Code: 4, Err: syscall.ECONNREFUSED}, 2 * link},
+			"there is no such host":      {"10.0.0.3:9", udp.Refusal{Offender: peer("10.0.0.1"), Type: 3, Code: 1, Err: syscall.EHOSTUNREACH}, 3*time.Second + 2*link},
+			"no such host, IPv6":         {"[fd00::3]:9", udp.Refusal{Offender: peer("fd00::1"), Type: 1, Code: 3, Err: syscall.EHOSTUNREACH}, 3*time.Second + 2*link},
+			"a firewall says no":         {"10.0.0.2:99", udp.Refusal{Offender: peer("10.0.0.2"), Type: 3, Code: 13, Err: syscall.EHOSTUNREACH}, 2 * link},
+			"a firewall says no, IPv6":   {"[fd00::2]:99", udp.Refusal{Offender: peer("fd00::2"), Type: 1, Code: 1, Err: syscall.EACCES}, 2 * link},
 		}
 		for name, tt := range tests {
 			for _, kind := range []string{"connected", "unconnected"} {

@@ -93,10 +93,11 @@ func (w network) Watch(changed func()) (stop func(), err error) {
 	}, nil
 }
 
-// changed tells the watchers that an interface is not what it was. It needs the
-// lock.
+// changed tells the watchers, and senders that wait, that an interface is not what
+// it was. It needs the lock.
 func (h *Host) changed() {
 	h.addressed()
+	h.wakeSenders()
 	for _, v := range h.watchers {
 		select {
 		case v.wake <- struct{}{}:

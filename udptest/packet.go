@@ -33,6 +33,9 @@ type packet struct {
 	from  *Interface    // it left by last
 	hop   netip.Addr    // whom on the segment it is for; invalid: everybody
 	until time.Duration // it waits for hop
+	by    *Pipe         // it is in, or has just passed
+	left  time.Duration // when its last bit has left the host
+	gone  bool          // with its host, before that
 	next  *packet       // in the list of spare ones
 }
 
@@ -41,7 +44,7 @@ type stage uint8
 
 const (
 	onSegment  stage = iota // it has passed the link from iface to the segment
-	atLink                  // it is before the link from the segment to iface
+	atLink                  // it is before the link to iface
 	atHost                  // it has passed that one
 	unresolved              // it waits before the segment: nobody answers for hop
 )

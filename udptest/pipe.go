@@ -9,14 +9,17 @@ import (
 // A Pipe is one direction of a link, or a [Net.Path], with its faults, counters
 // and taps.
 type Pipe struct {
-	net  *Net
-	name string
-	id   uint64
+	net    *Net
+	name   string
+	id     uint64
+	sender *Host // whose sockets wait when it is full; nil: nobody's
 
 	// What every datagram looks at lies side by side.
 	perfect bool // without faults
 	stats   PipeStats
-	taps    []*tap
+	taps    []*tap // of what enters
+
+	arrivals []*tap
 
 	faults  Faults
 	number  int // of datagrams, for the script
@@ -56,10 +59,22 @@ func (p *Pipe) Set(f Faults) {
 	p.faults, p.perfect = f, f.none()
 	p.number, p.bad, p.entered, p.losing = 0, false, 0, nil
 	p.free, p.last = never, 0
+	p.changed()
 }
 
-// never is before everything: a bucket that is full since then is full.
-const never = time.Duration(math.MinInt64 / 2)
+// changed makes those look again who wait for room before the pipe.
+func (p *Pipe) changed() {
+	if p.sender != nil {
+		p.sender.wakeSenders()
+	}
+}
+
+// never is before everything: a bucket that is full since then is full. Nothing
+// takes longer than longest, so that sums of a few such times are times too.
+const (
+	never   = time.Duration(math.MinInt64 / 2)
+	longest = time.Duration(math.MaxInt64 / 8) // 36 years
+)
 
 // Faults returns what is set.
 func (p *Pipe) Faults() Faults {
@@ -75,6 +90,7 @@ func (p *Pipe) SetDown(down bool) {
 	defer p.net.mu.Unlock()
 	p.faults.Down = down
 	p.perfect = p.faults.none()
+	p.changed()
 }
 
 // Stats returns the counters.
@@ -105,6 +121,7 @@ const (
 // A fate is what passing has made of a datagram.
 type fate struct {
 	why   string        // it was lost; empty: it was not
+	waits time.Duration // in the queue
 	delay time.Duration // when it arrives
 	again bool          // and a copy of it
 	later time.Duration // when the copy does
@@ -112,13 +129,9 @@ type fate struct {
 
 // pass decides about q, which enters at now.
 func (p *Pipe) pass(q *packet, now time.Duration) fate {
-	size := q.size()
-	p.stats.Entered++
-	p.stats.EnteredBytes += uint64(size)
+	size := p.enter(q)
 	fate := p.decide(q, size, now)
-	for _, t := range p.taps {
-		t.see(q, now, fate.why)
-	}
+	p.show(q, now, fate.why)
 	if fate.why == "" {
 		p.stats.Passed++
 	}
@@ -126,6 +139,26 @@ func (p *Pipe) pass(q *packet, now time.Duration) fate {
 		p.stats.Passed++
 	}
 	return fate
+}
+
+// block loses q before any fault meets it.
+func (p *Pipe) block(q *packet, now time.Duration, why string) {
+	p.enter(q)
+	p.stats.Blocked++
+	p.show(q, now, why)
+}
+
+func (p *Pipe) enter(q *packet) (size int) {
+	size = q.size()
+	p.stats.Entered++
+	p.stats.EnteredBytes += uint64(size)
+	return size
+}
+
+func (p *Pipe) show(q *packet, now time.Duration, lost string) {
+	for _, t := range p.taps {
+		t.see(q, now, lost)
+	}
 }
 
 func (p *Pipe) decide(q *packet, size int, now time.Duration) (to fate) {
@@ -152,7 +185,7 @@ func (p *Pipe) decide(q *packet, size int, now time.Duration) (to fate) {
 			p.stats.Overflowed++
 			return fate{why: "queue full"}
 		}
-		to.delay += wait
+		to.waits, to.delay = wait, wait
 	}
 	to.delay += f.Latency
 	if !f.random() {
@@ -254,16 +287,16 @@ func (p *Pipe) queue(size int, now time.Duration) (wait time.Duration, room bool
 	// An idle link saves up Depth bytes' worth of time.
 	p.free = max(p.free, now-p.lasts(f.Depth))
 	backlog := p.free - now
-	if backlog > 0 && backlog+p.lasts(size) > p.lasts(limit) {
+	if room := p.lasts(limit); backlog > 0 && room < longest && backlog+p.lasts(size) > room {
 		return 0, false
 	}
-	p.free += p.lasts(size)
+	p.free = min(p.free+p.lasts(size), now+longest)
 	return max(0, p.free-now), true
 }
 
 // lasts is how long the link takes for n bytes.
 func (p *Pipe) lasts(n int) time.Duration {
-	return time.Duration(math.Round(float64(n) * 8 * float64(time.Second) / float64(p.faults.Rate)))
+	return time.Duration(min(math.Round(float64(n)*8*float64(time.Second)/float64(p.faults.Rate)), float64(longest)))
 }
 
 func (p *Pipe) ordered(now, delay time.Duration) time.Duration {

@@ -20,7 +20,8 @@ import (
 //	// r.Sent() is what it has answered
 //
 // Receive and Refuse return when the callback has, so nothing has to be waited
-// for. They must not be called by the handler.
+// for. They must not be called by the handler, and panic when there is no socket,
+// or none any more.
 type Recorder struct {
 	host *Host
 
@@ -69,6 +70,9 @@ func (r *Recorder) current() *sock {
 	defer r.mu.Unlock()
 	if r.sock == nil {
 		panic("udptest: the Recorder has no socket yet: call Start")
+	}
+	if r.sock.isClosed() {
+		panic("udptest: the Recorder's socket is closed")
 	}
 	return r.sock
 }

@@ -77,3 +77,15 @@ func TestARecorderFailsAndConnects(t *testing.T) {
 	require.Equal(t, c.RemoteAddrPort(), (<-q.Refusals()).Peer)
 	require.NoError(t, c.Close())
 }
+
+func TestARecorderWhoseSocketIsClosedPanics(t *testing.T) {
+	r := udptest.NewRecorder()
+	require.PanicsWithValue(t, "udptest: the Recorder has no socket yet: call Start", func() { r.Receive(udp.Datagram{}) })
+	require.NoError(t, r.Start(udp.BaseHandler{}).Close())
+	for _, feed := range []func(){
+		func() { r.Receive(udp.Datagram{}) }, func() { r.Refuse(&udp.Refusal{}) }, func() { r.Fail(syscall.EIO) },
+	} {
+		require.PanicsWithValue(t, "udptest: the Recorder's socket is closed", feed)
+	}
+	require.NoError(t, r.Start(udp.BaseHandler{}).Close())
+}

@@ -163,12 +163,7 @@ func (i *Interface) isBroadcast(a netip.Addr) bool {
 	}
 	for k := range i.host.addrs {
 		p := &i.host.addrs[k]
-		if p.iface != i || !p.Addr().Is4() || p.Bits() > 30 || p.Bits() == 0 || !p.Contains(a) {
-			continue
-		}
-		b, host := a.As4(), 32-p.Bits()
-		n := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-		if mask := uint32(1)<<host - 1; n&mask == mask {
+		if p.iface == i && p.Addr().Is4() && p.Bits() <= 30 && p.Bits() > 0 && a == last(p.Prefix) {
 			return true
 		}
 	}

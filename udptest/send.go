@@ -17,13 +17,15 @@ func (s *sock) Send(m socket.Message) error {
 	for {
 		n.mu.Lock()
 		wait, err := s.try(m, n.now())
+		var changes <-chan struct{}
+		if wait > 0 {
+			changes = s.changes()
+		}
 		n.mu.Unlock()
 		if wait == 0 {
 			return err
 		}
-		if err := s.await(wait); err != nil {
-			return err
-		}
+		s.await(wait, changes)
 	}
 }
 
@@ -107,8 +109,7 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 	if r.all && !s.toAll(p, r, now) {
 		return 0, nil
 	}
-	h.net.leave(p, r, now)
-	if r.iface.out.faults.Rate > 0 {
+	if h.net.leave(p, r, now) && r.iface.out.faults.Rate > 0 {
 		s.leaving = append(s.leaving, leaving{r.iface.out.free, len(m.Data)})
 	}
 	return 0, nil
@@ -155,7 +156,9 @@ func (s *sock) MTU(to netip.AddrPort) int {
 	return s.host.pathMTU(r.iface, to.Addr().WithZone(""), n.now())
 }
 
-// mayWrite says whether the socket may be written to, and whether its host died.
+// mayWrite says whether the socket may be written to, and whether its host died. The
+// error of an older datagram is told once, as Linux does (sock_error), unless the
+// reader has taken it.
 func (s *sock) mayWrite() (dead bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,6 +167,9 @@ func (s *sock) mayWrite() (dead bool, err error) {
 		return false, net.ErrClosed
 	case !s.deadline.IsZero() && !time.Now().Before(s.deadline):
 		return false, os.ErrDeadlineExceeded
+	case s.pending != none:
+		err, s.pending = sysErr("sendmsg", s.pending), none
+		return false, err
 	}
 	return s.dead, nil
 }
@@ -186,10 +192,10 @@ func (s *sock) full(n int, now time.Duration) (wait time.Duration) {
 	return s.leaving[0].at - now
 }
 
-// await waits for room, the deadline or a Close.
-func (s *sock) await(room time.Duration) error {
+// await waits for room, the deadline, a Close, or a change of the network.
+func (s *sock) await(room time.Duration, changes <-chan struct{}) {
 	s.mu.Lock()
-	deadline, changed := s.deadline, s.writable
+	deadline := s.deadline
 	s.mu.Unlock()
 	if !deadline.IsZero() {
 		room = min(room, time.Until(deadline))
@@ -198,10 +204,8 @@ func (s *sock) await(room time.Duration) error {
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-changed: // the deadline, or the socket is closed
+	case <-changes:
 	}
-	_, err := s.mayWrite()
-	return err
 }
 
 // outFor is the interface that was chosen for what goes to groups.
@@ -220,19 +224,20 @@ func family(a netip.Addr) int {
 	return 1
 }
 
-// leave lets p pass the link of the interface that a route goes by.
-func (n *Net) leave(p *packet, r route, now time.Duration) {
+// leave lets p pass the link of the interface that a route goes by, and says
+// whether it did.
+func (n *Net) leave(p *packet, r route, now time.Duration) (passed bool) {
 	p.iface, p.from, p.hop = r.iface, r.iface, r.hop
 	n.note(now, r.iface.out.name, "sent", p)
 	if r.iface == r.iface.host.lo {
-		n.through(&r.iface.out, p, now, atHost, minLatency)
-		return
+		return n.through(&r.iface.out, p, now, atLink, linkTime)
 	}
-	n.through(&r.iface.out, p, now, onSegment, minLatency)
+	return n.through(&r.iface.out, p, now, onSegment, linkTime)
 }
 
-// through lets p pass a pipe and go on at a stage.
-func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, least time.Duration) {
+// through lets p pass a pipe, which takes so long beside its faults, and go on at a
+// stage.
+func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, takes time.Duration) (passed bool) {
 	to := q.pass(p, now)
 	if to.why != "" {
 		n.note(now, q.name, to.why, p)
@@ -240,24 +245,38 @@ func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, least t
 			n.tooBig(p, p.iface.host, q.faults.MTU, now)
 		}
 		n.free(p)
-		return
+		return false
 	}
+	if next == onSegment {
+		p.left = now + to.waits
+	}
+	p.by, p.stage = q, next
 	if to.again {
 		c := n.clone(p, q.id)
-		c.stage = next
 		n.note(now, q.name, "doubled", c)
-		n.schedule(c, now, max(to.later, least))
+		n.schedule(c, now, to.later+takes)
 	}
-	p.stage = next
-	if d := max(to.delay, least); d > 0 {
+	if d := to.delay + takes; d > 0 {
 		n.schedule(p, now, d)
 	} else {
 		n.step(p, now)
 	}
+	return true
 }
 
 // step moves a packet on from where it is.
 func (n *Net) step(p *packet, now time.Duration) {
+	if p.gone {
+		n.note(now, p.from.out.name, "gone", p)
+		n.free(p)
+		return
+	}
+	if q := p.by; q != nil {
+		p.by = nil
+		for _, t := range q.arrivals {
+			t.see(p, now, "")
+		}
+	}
 	switch p.stage {
 	case onSegment, unresolved:
 		n.cross(p, now)
@@ -272,7 +291,7 @@ func (n *Net) step(p *packet, now time.Duration) {
 func (n *Net) cross(p *packet, now time.Duration) {
 	from := p.iface
 	seg := from.seg
-	if seg == nil || p.forgotten() { // removed meanwhile, or its host has crashed
+	if seg == nil { // removed meanwhile
 		n.note(now, from.out.name, "gone", p)
 		n.free(p)
 		return
@@ -301,8 +320,7 @@ func (n *Net) cross(p *packet, now time.Duration) {
 func (n *Net) enter(p *packet, from, to *Interface, now time.Duration) {
 	p.iface = to
 	if len(n.parts) > 0 && n.parts[from.host] != n.parts[to.host] {
-		to.in.stats.Entered++
-		to.in.stats.Blocked++
+		to.in.block(p, now, "partition")
 		n.note(now, to.in.name, "partition", p)
 		n.free(p)
 		return

@@ -37,6 +37,7 @@ type sock struct {
 	spare       []socket.Packet // memory for the next queue
 	used        int             // of the receive buffer, bytes
 	reports     []socket.Report
+	pending     errno  // of the last report, for the next send (Linux: sk_err)
 	lostReports uint64 // when it was closed
 	drops       int64
 	woken       bool
@@ -49,7 +50,7 @@ type sock struct {
 	deadline    time.Time
 
 	readable chan struct{} // something has changed for Serve
-	writable chan struct{} // closed, and replaced, when something has changed for senders that wait
+	writable chan struct{} // closed when something has changed for senders that wait; nil: none does
 }
 
 // leaving is a datagram that waits before a link with a rate.
@@ -78,7 +79,7 @@ func newSock(h *Host, f socket.Family, o socket.Options) *sock {
 	s := &sock{
 		host: h, id: h.id<<32 | h.opened, family: f, opts: o,
 		ttl: [2]int{1, 1}, loop: [2]bool{true, true},
-		readable: make(chan struct{}, 1), writable: make(chan struct{}),
+		readable: make(chan struct{}, 1),
 	}
 	s.idle.L = &s.mu
 	return s
@@ -113,6 +114,7 @@ func (s *sock) die() {
 	defer s.mu.Unlock()
 	s.dead = true
 	s.empty()
+	s.wakeSenders()
 }
 
 // SetWriteDeadline implements socket.Socket.
@@ -129,8 +131,21 @@ func (s *sock) SetWriteDeadline(t time.Time) error {
 
 // wakeSenders needs s.mu.
 func (s *sock) wakeSenders() {
-	close(s.writable)
-	s.writable = make(chan struct{})
+	if s.writable != nil {
+		close(s.writable)
+		s.writable = nil
+	}
+}
+
+// changes is closed when what a sender waits for may have changed. Whoever asks
+// under the network's lock misses no change of the network.
+func (s *sock) changes() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.writable == nil {
+		s.writable = make(chan struct{})
+	}
+	return s.writable
 }
 
 // Drops implements socket.Socket.

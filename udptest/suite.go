@@ -29,6 +29,15 @@ type Suite struct {
 	// Addr leaves out what needs it.
 	Other, Broadcast netip.Addr
 
+	// Second is one more address of B, and IPv6 one of both when Network is "udp"; the
+	// zero Addr leaves out what needs it.
+	Second, IPv6 netip.Addr
+
+	// Slow, if set, makes a second's sending from A to B more than a small write
+	// buffer holds. SetDown, if set, takes B's interface of that name down, or up.
+	Slow    func()
+	SetDown func(down bool)
+
 	// Settle returns when everything that was sent has arrived; nil where that is
 	// so when a send returns, as on a kernel's loopback interface.
 	Settle func()
@@ -63,7 +72,10 @@ func TestNetwork(t *testing.T, make func(t *testing.T) Suite, run ...func(*testi
 
 // promises are what the suite checks, by topic.
 var promises = func() (all []promise) {
-	for _, topic := range [][]promise{callbackPromises, datagramPromises, connectedPromises, multicastPromises, closingPromises} {
+	for _, topic := range [][]promise{
+		callbackPromises, datagramPromises, familyPromises, queuePromises, connectedPromises, refusalPromises,
+		multicastPromises, membershipPromises, closingPromises,
+	} {
 		all = append(all, topic...)
 	}
 	return all
@@ -130,7 +142,7 @@ func (t *trial) on(s Side, network, host string, h udp.Handler, change ...func(*
 	}
 	var c *udp.Conn
 	var err error
-	if s.Make != nil && len(change) == 0 {
+	if s.Make != nil && !cfg.ReuseAddr {
 		var uc *net.UDPConn
 		uc, err = s.Make(network, address)
 		t.ok(err)
@@ -161,7 +173,18 @@ func (t *trial) open(h udp.Handler, change ...func(*udp.Config)) *udp.Conn {
 // dial makes a socket of A connected to one of B.
 func (t *trial) dial(c *udp.Conn, h udp.Handler) *udp.ConnectedConn {
 	t.Helper()
-	cc, err := t.A.Config.Dial(context.Background(), t.Network, t.at(c).String(), h)
+	return t.dialTo(t.at(c), h)
+}
+
+// dialTo makes a socket of A connected to an address.
+func (t *trial) dialTo(to netip.AddrPort, h udp.Handler) *udp.ConnectedConn {
+	t.Helper()
+	if t.A.Make != nil {
+		cc, err := t.on(t.A, t.Network, "", h).Connect(to)
+		t.ok(err)
+		return cc
+	}
+	cc, err := t.A.Config.Dial(context.Background(), t.Network, to.String(), h)
 	t.ok(err)
 	t.Cleanup(func() { cc.Close() })
 	return cc

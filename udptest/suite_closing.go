@@ -49,8 +49,7 @@ var closingPromises = []promise{
 				c.Close()
 			}
 		}
-		cc, err := t.A.Config.Dial(context.Background(), t.Network, t.closedPort().String(), w)
-		t.ok(err)
+		cc := t.dialTo(t.closedPort(), w)
 		t.ok(cc.Send(nil))
 		<-cc.Done()
 		w.next("Refused")
@@ -142,5 +141,68 @@ var closingPromises = []promise{
 		s := c.Stats()
 		equal(t, "received", s.Received, s.Handled+s.Dropped.Total())
 		equal(t, "handled", s.Handled, 1)
+	}},
+	{"Close works from inside Stopped", func(t *trial) {
+		w := t.witness()
+		closed := make(chan error, 1)
+		w.then = func(c *udp.Conn, e event) {
+			if e.kind == "Stopped" {
+				closed <- c.Close()
+			}
+		}
+		c := t.listen(w)
+		t.ok(c.Close())
+		t.ok(<-closed)
+		<-c.Done()
+		w.next("Stopped")
+		w.quiet()
+	}},
+	{"Closes at the same time all return after Stopped", func(t *trial) {
+		w := t.witness()
+		c := t.listen(w)
+		results := make(chan error)
+		for range 10 {
+			go func() {
+				err := c.Close()
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				if w.stopped != 1 && err == nil {
+					err = errors.New("Close returned before Stopped")
+				}
+				results <- err
+			}()
+		}
+		for range 10 {
+			t.ok(<-results)
+		}
+	}},
+	{"Shutdown works from inside Started", func(t *trial) {
+		w := t.witness()
+		w.then = func(c *udp.Conn, e event) {
+			if e.kind == "Started" {
+				if err := c.Shutdown(context.Background()); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		c := t.listen(w)
+		<-c.Done()
+		equal(t, "error", w.next("Stopped").err, nil)
+		w.quiet()
+	}},
+	{"Shutdown works from inside Refused", func(t *trial) {
+		w := t.witness()
+		w.then = func(c *udp.Conn, e event) {
+			if e.kind == "Refused" {
+				if err := c.Shutdown(context.Background()); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		cc := t.dialTo(t.closedPort(), w)
+		t.ok(cc.Send(nil))
+		<-cc.Done()
+		w.next("Refused")
+		equal(t, "error", w.next("Stopped").err, nil)
 	}},
 }

@@ -1,65 +1,12 @@
 package udptest
 
 import (
-	"context"
-	"errors"
 	"net/netip"
 
 	"github.com/udpkit/udp"
 )
 
 var connectedPromises = []promise{
-	{"a refusal reaches the handler, and is charged to no other datagram", func(t *trial) {
-		to := t.closedPort()
-		w := t.witness()
-		cc, err := t.A.Config.Dial(context.Background(), t.Network, to.String(), w)
-		t.ok(err)
-		defer cc.Close()
-		for range 3 {
-			t.ok(cc.Send([]byte("anybody?")))
-			t.settle()
-			r := w.next("Refused").refusal
-			equal(t, "peer", r.Peer, to)
-			if !errors.Is(r, udp.ErrRefused) {
-				t.Fatalf("%v is not ErrRefused", r)
-			}
-			if cc.Info().ErrorQueue { // elsewhere systems differ in what they call it
-				if !errors.Is(r, eCONNREFUSED) {
-					t.Fatalf("%v is not ECONNREFUSED", r)
-				}
-				equal(t, "offender", r.Offender, t.B.Addr)
-				want := [2]uint8{3, 3}
-				if to.Addr().Is6() {
-					want = [2]uint8{1, 4}
-				}
-				equal(t, "type and code", [2]uint8{r.Type, r.Code}, want)
-				equal(t, "payload", string(r.Payload), "anybody?")
-			}
-		}
-		s := cc.Stats()
-		equal(t, "sent", s.Sent, 3)
-		equal(t, "send errors", s.SendErrors, 0)
-		equal(t, "refused", s.Refused, 3)
-	}},
-	{"an unconnected socket hears of refusals when it asks for them", func(t *trial) {
-		w := t.witness()
-		a := t.open(w, func(cfg *udp.Config) { cfg.PeerErrors = true })
-		to := t.closedPort()
-		t.send(a, to, "anybody?")
-		r := w.next("Refused").refusal
-		equal(t, "peer", r.Peer, to)
-		equal(t, "payload", string(r.Payload), "anybody?")
-	}},
-	{"an unconnected socket is not harmed by refusals", func(t *trial) {
-		w, deaf := t.witness(), t.witness()
-		a := t.open(deaf)
-		t.send(a, t.closedPort(), "one")
-		t.settle()
-		c := t.listen(w)
-		t.send(a, t.at(c), "two")
-		w.receives("two")
-		deaf.quiet()
-	}},
 	{"Connect keeps the port and the handler, and drops strangers that wait", func(t *trial) {
 		w := t.witness()
 		w.gate = make(chan struct{})
@@ -151,5 +98,37 @@ var connectedPromises = []promise{
 		equal(t, "local address", c.LocalAddrPort(), before)
 		t.send(a, t.at(c), "still here")
 		w.receives("still here")
+	}},
+	{"a Connect or Reconnect that the system refuses leaves the socket as it was", func(t *trial) {
+		if !t.Broadcast.IsValid() {
+			t.Skip("no broadcast here")
+		}
+		w1, w2, w := t.witness(), t.witness(), t.witness()
+		c1, c2 := t.listen(w1), t.listen(w2)
+		a := t.on(t.A, t.Network, "", w)
+		before := a.LocalAddrPort()
+		bad := netip.AddrPortFrom(t.Broadcast, t.at(c1).Port()) // Config.Broadcast is not set
+		_, err := a.Connect(bad)
+		t.is(err, eACCES)
+		equal(t, "local address", a.LocalAddrPort(), before)
+		if _, connected := a.Connected(); connected {
+			t.Fatal("it is connected")
+		}
+		t.send(a, t.at(c1), "to anybody")
+		from := w1.next("Received").d.From
+		t.send(c2, from, "from anybody")
+		w.receives("from anybody")
+
+		cc, err := a.Connect(t.at(c1))
+		t.ok(err)
+		local := cc.LocalAddrPort()
+		t.is(cc.Reconnect(bad), eACCES)
+		equal(t, "local address", cc.LocalAddrPort(), local)
+		equal(t, "peer", cc.RemoteAddrPort(), t.at(c1))
+		t.ok(cc.Send([]byte("to the old peer")))
+		w1.receives("to the old peer")
+		t.send(c2, local, "a stranger's")
+		t.send(c1, local, "the old peer's")
+		w.receives("the old peer's")
 	}},
 }

@@ -54,20 +54,6 @@ var callbackPromises = []promise{
 		equal(t, "panicked", s.Dropped.Panicked, 1)
 		equal(t, "handled", s.Handled, 2)
 	}},
-	{"a Queue delivers, and its channel closes after the socket", func(t *trial) {
-		q := udp.NewQueue(10, udp.Block)
-		c, a := t.listen(q), t.open(udp.BaseHandler{})
-		t.send(a, t.at(c), "one")
-		d := <-q.Datagrams()
-		equal(t, "text", string(d.Data), "one")
-		d.Release()
-		t.ok(c.Close())
-		if _, open := <-q.Datagrams(); open {
-			t.Fatal("the channel is open")
-		}
-		<-q.Done()
-		t.ok(q.Err())
-	}},
 }
 
 var datagramPromises = []promise{
@@ -145,6 +131,15 @@ var datagramPromises = []promise{
 		cc := t.dial(c, w)
 		t.ok(cc.Send([]byte("hello")))
 		w.receives("re: hello")
+		if !t.Second.IsValid() || !c.Info().PacketInfo {
+			return
+		}
+		w2 := t.witness()
+		cc, err := t.A.Config.Dial(context.Background(), t.Network, netip.AddrPortFrom(t.Second, c.LocalAddrPort().Port()).String(), w2)
+		t.ok(err)
+		defer cc.Close()
+		t.ok(cc.Send([]byte("second")))
+		w2.receives("re: second") // it hears nothing from any other address
 	}},
 	{"retained and cloned datagrams stay as they were", func(t *trial) {
 		kept := make(chan udp.Datagram, 2)
@@ -231,6 +226,30 @@ var datagramPromises = []promise{
 		t.ok(a.SetWriteDeadline(time.Time{}))
 		t.send(a, t.at(c), "later")
 		w.receives("later")
+	}},
+	{"a send that waits for room ends at the write deadline", func(t *trial) {
+		if t.Slow == nil {
+			t.Skip("the network can't be slowed down")
+		}
+		t.Slow()
+		c := t.listen(udp.BaseHandler{})
+		a := t.open(udp.BaseHandler{}, func(cfg *udp.Config) { cfg.WriteBuffer = 4000 })
+		deadline := time.Now().Add(time.Second)
+		t.ok(a.SetWriteDeadline(deadline))
+		sent := uint64(0)
+		err := error(nil)
+		for err == nil {
+			if err = a.SendTo(make([]byte, 1000), t.at(c)); err == nil {
+				sent++
+			}
+		}
+		t.is(err, os.ErrDeadlineExceeded)
+		if time.Now().Before(deadline) {
+			t.Fatal("it did not wait")
+		}
+		s := a.Stats()
+		equal(t, "failed by deadline", s.SendFailed.Deadline, 1)
+		equal(t, "sent", s.Sent, sent)
 	}},
 	{"sent is received plus dropped by the kernel", func(t *trial) {
 		w := t.witness()

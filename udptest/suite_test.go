@@ -35,6 +35,19 @@ func TestTheSimulationKeepsEveryPromise(t *testing.T) {
 						s.Group, s.Other = netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("10.0.0.9")
 						s.Broadcast = netip.MustParseAddr("10.0.0.255")
 					}
+					s.SetDown = b.Interface("eth0").SetDown
+					s.Slow = func() {
+						out := a.Out()
+						if hosts == 1 {
+							out = a.Interface("lo").Out()
+						}
+						out.Set(udptest.Faults{Rate: 8000})
+					}
+					if s.Second = netip.MustParseAddr("10.0.0.3"); network == "udp6" {
+						s.Second = netip.MustParseAddr("fd00::3")
+					}
+					b.Interface("eth0").AddAddr(s.Second.String())
+					s.IPv6 = netip.MustParseAddr(fmt.Sprint("fd00::", hosts))
 					addr := func(h *udptest.Host) netip.Addr {
 						ifs, err := h.Network().Interfaces()
 						require.NoError(t, err)
@@ -81,17 +94,18 @@ func overKernel(t *testing.T, network string, adopted bool, lo *net.Interface, g
 			s.A.Addr = netip.IPv6Loopback()
 			s.Group, s.Other = netip.MustParseAddr("ff01::1:1"), netip.MustParseAddr("fd00::9")
 		}
+		s.Second = another(network)
+		if network == "udp" {
+			s.IPv6 = netip.IPv6Loopback()
+			if !bindable("udp6", s.IPv6) {
+				s.IPv6 = netip.Addr{}
+			}
+		}
 		if !groups {
 			s.Group = netip.Addr{}
 		}
 		if adopted {
-			s.A.Make = func(network, address string) (*net.UDPConn, error) {
-				c, err := net.ListenPacket(network, address)
-				if err != nil {
-					return nil, err
-				}
-				return c.(*net.UDPConn), nil
-			}
+			s.A.Make = packetConn
 		}
 		s.B = s.A
 		return s
@@ -108,6 +122,32 @@ func loopback(t *testing.T) *net.Interface {
 	}
 	t.Skip("no loopback interface")
 	return nil
+}
+
+// packetConn makes a socket as those have that are adopted.
+func packetConn(network, address string) (*net.UDPConn, error) {
+	c, err := net.ListenPacket(network, address)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UDPConn), nil
+}
+
+// another is an address of the loopback interface beside the first; Linux has more.
+func another(network string) netip.Addr {
+	if a := netip.MustParseAddr("127.0.0.2"); network != "udp6" && bindable("udp4", a) {
+		return a
+	}
+	return netip.Addr{}
+}
+
+func bindable(network string, a netip.Addr) bool {
+	c, err := net.ListenPacket(network, netip.AddrPortFrom(a, 0).String())
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
 }
 
 // loopbackBroadcast is what Linux has; other systems have none.

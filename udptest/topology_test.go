@@ -3,7 +3,6 @@ package udptest_test
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -19,7 +18,10 @@ import (
 func texts(q *udp.Queue) (ts []string) {
 	for {
 		select {
-		case d := <-q.Datagrams():
+		case d, open := <-q.Datagrams():
+			if !open {
+				return ts
+			}
 			ts = append(ts, string(d.Data))
 			d.Release()
 		default:
@@ -207,33 +209,5 @@ func TestInjectedErrorsMeetTheNthCall(t *testing.T) {
 		require.Equal(t, uint64(1), server.Stats().ReadErrors)
 		require.Equal(t, uint64(1), c.Stats().SendErrors)
 		require.Equal(t, uint64(3), c.Stats().Sent)
-	})
-}
-
-func TestSendsWaitForRoomUntilTheDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
-		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
-		q := udp.NewQueue(100, udp.Block)
-		listen(t, on(b), "udp", ":7", q)
-		cfg := on(a)
-		cfg.WriteBuffer = 4000 // 8000 with what the kernel takes for itself
-		c := dial(t, cfg, "udp", "b:7", udp.BaseHandler{})
-		a.Out().Set(udptest.Faults{Rate: 8000}) // 1000 bytes a second
-		began := time.Now()
-		for range 10 {
-			require.NoError(t, c.Send(make([]byte, 972)))
-		}
-		require.Equal(t, 5*time.Second, time.Since(began), "five found room at once")
-		require.NoError(t, c.SetWriteDeadline(time.Now().Add(time.Millisecond)))
-		require.ErrorIs(t, c.Send(make([]byte, 972)), os.ErrDeadlineExceeded)
-		require.Equal(t, 5001*time.Millisecond, time.Since(began))
-		require.NoError(t, c.SetWriteDeadline(time.Time{}))
-		done := make(chan error)
-		go func() { done <- c.Send(make([]byte, 972)) }()
-		synctest.Wait()
-		require.NoError(t, c.Close(), "which ends the wait")
-		require.ErrorContains(t, <-done, "closed")
-		require.Equal(t, 5001*time.Millisecond, time.Since(began))
 	})
 }

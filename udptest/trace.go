@@ -3,6 +3,7 @@ package udptest
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -64,10 +65,10 @@ func (n *Net) Trace() string {
 
 // A Frame is a packet as a tap sees it.
 type Frame struct {
-	Time time.Time
-	Pipe string // name
-	Lost string // why it goes no further; empty: it does
-	IP   []byte // the packet from its IP header on; the tap's to keep
+	Time time.Time // when it entered, or, for TapArrivals, arrived
+	Pipe string    // name
+	Lost string    // why it goes no further; empty: it does
+	IP   []byte    // the packet from its IP header on; the tap's to keep
 }
 
 type tap struct {
@@ -77,20 +78,21 @@ type tap struct {
 
 // Tap calls f for every packet that enters, lost ones too, in order. f is called
 // with locks held, so it must not use the network. Stop ends it.
-func (p *Pipe) Tap(f func(Frame)) (stop func()) {
+func (p *Pipe) Tap(f func(Frame)) (stop func()) { return p.tap(&p.taps, f) }
+
+// TapArrivals calls f for every packet that has passed, when it arrives at the other
+// end, duplicates too; it is like [Pipe.Tap] otherwise.
+func (p *Pipe) TapArrivals(f func(Frame)) (stop func()) { return p.tap(&p.arrivals, f) }
+
+func (p *Pipe) tap(to *[]*tap, f func(Frame)) (stop func()) {
 	t := &tap{p, f}
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()
-	p.taps = append(p.taps, t)
+	*to = append(*to, t)
 	return func() {
 		p.net.mu.Lock()
 		defer p.net.mu.Unlock()
-		for i := range p.taps {
-			if p.taps[i] == t {
-				p.taps = append(p.taps[:i:i], p.taps[i+1:]...)
-				return
-			}
-		}
+		*to = slices.DeleteFunc(slices.Clone(*to), func(o *tap) bool { return o == t })
 	}
 }
 

@@ -32,13 +32,15 @@ func TestATestThatFailedLogsTheLastDatagrams(t *testing.T) {
 			f := &failing{failed: failed}
 			n := udptest.NewNet(udptest.Config{T: f})
 			a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
-			listen(t, on(b), "udp4", "10.0.0.2:7", udp.BaseHandler{})
+			server := listen(t, on(b), "udp4", "10.0.0.2:7", udp.BaseHandler{})
 			c := listen(t, on(a), "udp4", "10.0.0.1:5", udp.BaseHandler{})
 			a.Out().Set(udptest.Faults{Script: udptest.DropNth(2)})
 			for _, port := range []uint16{7, 7, 8} {
 				require.NoError(t, c.SendTo([]byte("abc"), listenerOf(b, port)))
 				settle()
 			}
+			require.NoError(t, server.Close())
+			require.NoError(t, c.Close())
 			for _, c := range f.cleanup {
 				c()
 			}
@@ -106,5 +108,56 @@ func TestTapsSeeWhatEntersAndWhatWasLost(t *testing.T) {
 		// By hand: ^(0a00+0001+0a00+0002 + 11+9 + 5+7+9 + ab00) is 40cd. tshark agrees: see pcap.
 		packet := "4500001d000040004011" + "26ce" + "0a000001" + "0a000002" + "00050007" + "0009" + "40cd" + "ab"
 		require.Equal(t, []string{`a eth0 out "" ` + packet, `a eth0 out "lost" ` + packet}, frames)
+	})
+}
+
+func TestSocketsLeftOpenAreNamed(t *testing.T) {
+	for _, close := range []bool{false, true} {
+		f := new(failing)
+		n := udptest.NewNet(udptest.Config{T: f})
+		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
+		conns := []*udp.Conn{
+			listen(t, on(b), "udp", ":7", udp.BaseHandler{}),
+			listen(t, on(a), "udp4", ":9", udp.BaseHandler{}),
+			listen(t, on(a), "udp4", "10.0.0.1:8", udp.BaseHandler{}),
+		}
+		b.Crash() // its sockets have to be closed nevertheless
+		b.Restart()
+		if close {
+			for _, c := range conns {
+				require.NoError(t, c.Close())
+			}
+		}
+		for _, c := range f.cleanup {
+			c()
+		}
+		if close {
+			require.Empty(t, f.logged)
+		} else {
+			require.Equal(t, "udptest: sockets that nobody has closed, without which no bubble ends: "+
+				"a 0.0.0.0:9, a 10.0.0.1:8, b [::]:7", f.logged)
+		}
+	}
+}
+
+func TestPacketsThatGoInPiecesMayBeFragmented(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t})
+		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
+		listen(t, on(b), "udp4", ":7", udp.BaseHandler{})
+		c := listen(t, on(a), "udp4", "10.0.0.1:5", udp.BaseHandler{})
+		var flags []byte
+		a.Out().Tap(func(f udptest.Frame) {
+			flags = append(flags, f.IP[6])
+			sum := uint32(0)
+			for i := 0; i < 20; i += 2 {
+				sum += uint32(f.IP[i])<<8 | uint32(f.IP[i+1])
+			}
+			require.Equal(t, uint32(0xffff), sum&0xffff+sum>>16)
+		})
+		for _, size := range []int{1472, 1473, 60000} {
+			require.NoError(t, c.SendTo(make([]byte, size), listenerOf(b, 7)))
+		}
+		require.Equal(t, []byte{0x40, 0, 0}, flags)
 	})
 }

@@ -18,8 +18,22 @@ func (p *packet) wire() []byte {
 			proto = 58
 		}
 	}
-	return append(ipWire(src, dst, proto, p.ttl, p.ecn, len(payload)), payload...)
+	b := ipWire(src, dst, proto, p.ttl, p.ecn, len(payload))
+	if p.unit > 0 && p.size() > p.unit && dst.Is4() { // it is shown in one piece, but goes in several
+		mayFragment(b)
+	}
+	return append(b, payload...)
 }
+
+func mayFragment(header []byte) {
+	header[6] &^= dontFragment
+	header[10], header[11] = 0, 0
+	binary.BigEndian.PutUint16(header[10:], checksum(0, header))
+}
+
+// dontFragment is what Linux sets unless a packet is too long for its path
+// (IP_PMTUDISC_WANT).
+const dontFragment = 0x40
 
 func ipWire(src, dst netip.Addr, proto, ttl, ecn byte, length int) []byte {
 	if dst.Is6() {
@@ -34,7 +48,7 @@ func ipWire(src, dst netip.Addr, proto, ttl, ecn byte, length int) []byte {
 	h := make([]byte, header4, header4+length)
 	h[0], h[1] = 4<<4|header4/4, ecn
 	binary.BigEndian.PutUint16(h[2:], uint16(header4+length))
-	h[6] = 0x40 // don't fragment
+	h[6] = dontFragment
 	h[8], h[9] = ttl, proto
 	copy(h[12:], src.AsSlice())
 	copy(h[16:], dst.AsSlice())

@@ -113,9 +113,9 @@ func (g *group) run(stdout io.Writer) error {
 		n.start(all, false)
 	}
 	began := time.Now()
-	// A quarter of a millisecond early: at whole ones datagrams arrive and at half
-	// ones nodes send, and what happens here must not race with that.
-	until := func(d time.Duration) { time.Sleep(time.Until(began.Add(d - time.Millisecond/4))) }
+	// A quarter of an instant early: at whole ones datagrams arrive and at half ones
+	// nodes send, and what happens here must not race with that.
+	until := func(d time.Duration) { time.Sleep(time.Until(began.Add(d - instant/4))) }
 	until(g.length / 4)
 
 	victim := len(g.nodes) / 2

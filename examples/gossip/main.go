@@ -61,6 +61,11 @@ func parse(args []string) (s settings, err error) {
 	case s.length <= 0 || s.period <= 0:
 		return s, errors.New("a time that is not positive")
 	}
+	lossy := false
+	flags.Visit(func(f *flag.Flag) { lossy = lossy || f.Name == "loss" })
+	if s.real && lossy {
+		return s, errors.New("real sockets lose nothing: -loss is for the simulation")
+	}
 	return s, s.faults().Validate()
 }
 
@@ -84,7 +89,7 @@ func simulate(s settings, stdout io.Writer) error {
 	// The heap is large and mostly at rest: collecting it less often saves a tenth of the time, for a tenth more memory.
 	defer debug.SetGCPercent(debug.SetGCPercent(150))
 	g := newGroup(s)
-	n := udptest.NewNet(udptest.Config{Seed: s.seed, Tick: time.Millisecond})
+	n := udptest.NewNet(udptest.Config{Seed: s.seed, Tick: instant})
 	var hosts []*udptest.Host
 	g.open = func(i int) (*node, error) {
 		addr := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})

@@ -29,7 +29,7 @@ func simulation(t *testing.T, args ...string) string {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		require.NoError(t, simulate(s, &out))
-		require.Equal(t, s.length-time.Millisecond/4, time.Since(began))
+		require.Equal(t, s.length-instant/4, time.Since(began))
 	})
 	return out.String()
 }
@@ -168,6 +168,7 @@ func TestWrongFlagsAreErrors(t *testing.T) {
 		"there must be 2 at least":       {"-nodes", "1"},
 		"not positive":                   {"-for", "0"},
 		"not from 0 to 1":                {"-loss", "2"},
+		"real sockets lose nothing":      {"-real", "-loss", "0.1"},
 		"flag provided but not defined:": {"-nonsense"},
 	} {
 		_, err := parse(args)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"net/netip"
 	"time"
 )
 
@@ -30,15 +31,24 @@ func (n *node) hear(u update) {
 		}
 		return
 	}
-	was, known := n.changed[u.member]
+	i, known := n.index(u.member)
+	var was status
+	if known {
+		was = n.changed[i]
+	}
 	old := update{u.member, was.incarnation, was.state}
 	if !u.news(old) {
 		return
 	}
-	if !known && !n.roster.has[u.member] {
+	if !known {
+		i = int32(n.members())
+		if n.numbers == nil {
+			n.numbers = make(map[netip.AddrPort]int32)
+		}
+		n.numbers[u.member] = i
 		n.joined = append(n.joined, u.member)
 	}
-	n.changed[u.member] = status{u.incarnation, u.state}
+	n.changed[i] = status{u.incarnation, u.state}
 	n.spread(u)
 	if u.state == suspect {
 		n.suspects = append(n.suspects, suspicion{u, time.Now().Add(n.suspicionTimeout())})

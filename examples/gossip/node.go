@@ -33,8 +33,9 @@ type node struct {
 	buf     []byte
 
 	incarnation uint32
-	changed     map[netip.AddrPort]status // members about whom there has been news
-	joined      []netip.AddrPort          // members not in the roster
+	changed     map[int32]status         // by the indexes of members about whom there has been news
+	joined      []netip.AddrPort         // members not in the roster
+	numbers     map[netip.AddrPort]int32 // of those
 	suspects    []suspicion
 	rumors      []rumor
 	at, step    int // the walk through the members
@@ -62,15 +63,15 @@ type relay struct {
 // A roster is who is there from the beginning. Nodes only read it, so those of
 // one process share it.
 type roster struct {
-	list []netip.AddrPort
-	has  map[netip.AddrPort]bool
+	list    []netip.AddrPort
+	numbers map[netip.AddrPort]int32 // in the list
 }
 
 func newRoster(nodes []*node) *roster {
-	r := &roster{has: make(map[netip.AddrPort]bool, len(nodes))}
-	for _, n := range nodes {
+	r := &roster{numbers: make(map[netip.AddrPort]int32, len(nodes))}
+	for i, n := range nodes {
 		r.list = append(r.list, n.self)
-		r.has[n.self] = true
+		r.numbers[n.self] = int32(i)
 	}
 	return r
 }
@@ -79,6 +80,10 @@ func newRoster(nodes []*node) *roster {
 // the third, and its end decides.
 var stages = [...]float64{0.2, 0.4, 0.6, 1}
 
+// instant is how finely a simulation counts time: many nodes have something to do at
+// each, which keeps every core busy, and it is short beside what a message takes.
+const instant = 10 * time.Millisecond
+
 const (
 	helpers  = 4  // others that are asked
 	maxRelay = 64 // probes for others that are remembered
@@ -86,7 +91,7 @@ const (
 
 // newNode opens a node's socket. It takes part from start on.
 func newNode(cfg udp.Config, address string, period time.Duration, seed uint64) (*node, error) {
-	n := &node{period: period, rand: rand.New(rand.NewPCG(seed, 1)), changed: make(map[netip.AddrPort]status)}
+	n := &node{period: period, rand: rand.New(rand.NewPCG(seed, 1)), changed: make(map[int32]status)}
 	c, err := cfg.Listen(context.Background(), "udp", address, n)
 	if err != nil {
 		return nil, err
@@ -105,10 +110,9 @@ func (n *node) start(r *roster, join bool) {
 		n.incarnation = 1
 		n.spread(update{n.self, n.incarnation, alive})
 	}
-	// Not all at once, but on half milliseconds: the simulation has datagrams arrive
-	// on whole ones, so that what happens first does not depend on the scheduler,
-	// and runs many nodes at each instant, which keeps every core busy.
-	n.timer = time.AfterFunc(time.Duration(n.rand.Int64N(int64(n.period))).Truncate(time.Millisecond)+time.Millisecond/2, n.tick)
+	// Not all at once, but halfway between instants: the simulation has datagrams
+	// arrive at those, so that what happens first does not depend on the scheduler.
+	n.timer = time.AfterFunc(time.Duration(n.rand.Int64N(int64(n.period))).Truncate(instant)+instant/2, n.tick)
 }
 
 // stop ends the node without a word, as a crash would.
@@ -150,12 +154,12 @@ func (n *node) tick() {
 
 func (n *node) endPeriod() {
 	if p := n.probe; p.target.IsValid() && !p.acked && n.state(p.target) == alive {
-		n.hear(update{p.target, n.changed[p.target].incarnation, suspect})
+		n.hear(update{p.target, n.status(p.target).incarnation, suspect})
 	}
 	// Who was suspected first is due first: the timeout never becomes shorter.
 	now, due := time.Now(), 0
 	for ; due < len(n.suspects) && !now.Before(n.suspects[due].deadline); due++ {
-		if s := n.suspects[due].of; n.changed[s.member] == (status{s.incarnation, suspect}) { // not contradicted
+		if s := n.suspects[due].of; n.status(s.member) == (status{s.incarnation, suspect}) { // not contradicted
 			n.hear(update{s.member, s.incarnation, dead})
 		}
 	}
@@ -182,7 +186,24 @@ func (n *node) member(i int) netip.AddrPort {
 	return n.joined[i-len(n.roster.list)]
 }
 
-func (n *node) state(m netip.AddrPort) state { return n.changed[m].state }
+// index is how a node calls a member: indexes are shorter than addresses, and
+// there are many to remember.
+func (n *node) index(m netip.AddrPort) (i int32, known bool) {
+	if i, known = n.roster.numbers[m]; !known {
+		i, known = n.numbers[m]
+	}
+	return i, known
+}
+
+// status is what is known about a member; that it is alive, where nothing is.
+func (n *node) status(m netip.AddrPort) status {
+	if i, known := n.index(m); known {
+		return n.changed[i]
+	}
+	return status{}
+}
+
+func (n *node) state(m netip.AddrPort) state { return n.status(m).state }
 
 // next walks through the members: every one is met once before any is met again
 // (SWIM, section 4.3), in an order that a random step makes.
@@ -215,7 +236,7 @@ func (n *node) send(k kind, number uint32, to, about netip.AddrPort) {
 	if k == request {
 		n.buf = appendAddr(n.buf, about)
 	}
-	if st := n.changed[to]; k == ping && st.state == suspect {
+	if st := n.status(to); k == ping && st.state == suspect {
 		n.buf = appendUpdate(n.buf, update{to, st.incarnation, suspect}) // it should know first
 	}
 	count := min(len(n.rumors), maxUpdates)

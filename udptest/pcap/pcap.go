@@ -42,14 +42,9 @@ func described(name string) pcapgo.NgInterface {
 //	stop := w.Tap(host.Out())
 func (w *Writer) Tap(p *udptest.Pipe) (stop func()) { return p.Tap(w.frame) }
 
-// TapArrivals writes only the packets that pass the pipe.
-func (w *Writer) TapArrivals(p *udptest.Pipe) (stop func()) {
-	return p.Tap(func(f udptest.Frame) {
-		if f.Lost == "" {
-			w.frame(f)
-		}
-	})
-}
+// TapArrivals writes the packets that pass the pipe, duplicates too, each when it
+// arrives at the other end, as tcpdump on the receiver's side sees them.
+func (w *Writer) TapArrivals(p *udptest.Pipe) (stop func()) { return p.TapArrivals(w.frame) }
 
 func (w *Writer) frame(f udptest.Frame) {
 	w.mu.Lock()

@@ -1,8 +1,10 @@
 package pcap_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
@@ -81,9 +84,45 @@ func TestTsharkReadsWhatPassed(t *testing.T) {
 		require.Contains(t, lines[i], want)
 		require.NotRegexp(t, ` 0( |$)`, lines[i], "a checksum is wrong")
 	}
-	require.True(t, strings.HasPrefix(lines[1], "0.030000000 "), lines[1])
+	require.True(t, strings.HasPrefix(lines[1], "0.030002002 "), lines[1])
 
 	path = filepath.Join(t.TempDir(), "arrived.pcapng")
 	record(t, path, (*pcap.Writer).TapArrivals)
 	require.Len(t, tshark(t, path), 8, "not the lost one")
+}
+
+func TestArrivalsAreWrittenWhenTheyArrive(t *testing.T) {
+	var file bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t})
+		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
+		b.In().Set(udptest.Faults{Duplicate: 1, Latency: time.Second})
+		w, err := pcap.NewWriter(&file)
+		require.NoError(t, err)
+		w.TapArrivals(b.In())
+		s, err := udp.Config{Network: b.Network()}.Listen(t.Context(), "udp", ":7", udp.BaseHandler{})
+		require.NoError(t, err)
+		defer s.Close()
+		c, err := udp.Config{Network: a.Network()}.Dial(t.Context(), "udp", "b:7", udp.BaseHandler{})
+		require.NoError(t, err)
+		defer c.Close()
+		for range 2 {
+			require.NoError(t, c.Send([]byte("twice")))
+			time.Sleep(10 * time.Second)
+		}
+		synctest.Wait()
+		require.NoError(t, w.Flush())
+	})
+	r, err := pcapgo.NewNgReader(&file, pcapgo.DefaultNgReaderOptions)
+	require.NoError(t, err)
+	var at []int64
+	for {
+		_, info, err := r.ReadPacketData()
+		if err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+		at = append(at, info.Timestamp.Unix()%60)
+	}
+	require.Equal(t, []int64{1, 1, 11, 11}, at)
 }

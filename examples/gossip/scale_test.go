@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"runtime"
+	"runtime/metrics"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Their times are of an idle machine with two cores, which a shared one is not.
+var (
+	scale  = flag.Bool("scale", false, "let 10,000 nodes gossip for ten virtual minutes")
+	budget = flag.Duration("budget", 0, "how long that may take; 0: as long as it does")
+)
+
+// TestTenThousandNodes is for what docs/testing.md says:
+//
+//	go test ./examples/gossip -run TenThousand -scale -budget 60s
+func TestTenThousandNodes(t *testing.T) {
+	if !*scale {
+		t.Skip("without -scale")
+	}
+	s, err := parse(nil)
+	require.NoError(t, err)
+	most, done, watched := uint64(0), make(chan struct{}), make(chan struct{})
+	go func() { // outside the bubble, in real time
+		defer close(watched)
+		for tick := time.NewTicker(100 * time.Millisecond); ; {
+			select {
+			case <-tick.C:
+				most = max(most, inUse())
+			case <-done:
+				tick.Stop()
+				return
+			}
+		}
+	}()
+	var out bytes.Buffer
+	began := time.Now()
+	synctest.Test(t, func(t *testing.T) { require.NoError(t, simulate(s, &out)) })
+	took := time.Since(began)
+	close(done)
+	<-watched
+	t.Logf("%v on %d cores, %d MB at the most\n%s", took, runtime.GOMAXPROCS(0), most>>20, &out)
+	require.Contains(t, out.String(), "a crash is suspected: known to 9999 of 9999")
+	require.Contains(t, out.String(), "a new member is known: known to 9999 of 9999")
+	require.Less(t, most, uint64(2<<30))
+	if *budget > 0 {
+		require.Less(t, took, *budget)
+	}
+}
+
+// inUse is what the process has from the system and has not given back.
+func inUse() uint64 {
+	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64() - s[1].Value.Uint64()
+}
