@@ -41,10 +41,14 @@ func (c *Conn) sendAgain(m socket.Message, err error) error {
 			stale++
 			c.stats.retried.Add(1)
 			c.reportedBySend(err)
-		case sys.Unreachable, sys.TooLarge, sys.Denied:
+		case sys.Unreachable, sys.TooLarge, sys.Denied, sys.Other:
 			// An older datagram's ICMP message, or this one's missing route or length.
 			// EPERM also comes from a fresh socket's first send:
-			// https://go.dev/issue/63322.
+			// https://go.dev/issue/63322. What nobody knows may be a message's where the
+			// error queue tells of that one by itself.
+			if class == sys.Other && !(c.hears() && c.sock.Info().ErrorQueue) {
+				return c.failed(m, err)
+			}
 			if reported && class != sys.Denied && stale < maxStale {
 				stale++ // each of those that wait may be met once
 			} else if doubted == maxDoubted || doubted == 1 && (class == sys.Denied || !c.hears()) {

@@ -227,6 +227,13 @@ func (r *receiver) reported(errno syscall.Errno) bool {
 	case Report, Unreachable, TooLarge:
 		r.reports = true
 		return true
+	case Other:
+		// Whatever the number is, it was a message's if there is one.
+		q := &r.conn.path.queue
+		before := q.entries()
+		_ = onFD(r.conn.rc, func(fd int) error { q.attend(r.conn, fd); return nil })
+		r.reports = true
+		return q.entries() != before
 	}
 	return false
 }

@@ -30,6 +30,7 @@ type reportQueue struct {
 	attended bool // the reader will look without being woken
 	closed   bool
 	lost     uint64
+	taken    uint64 // entries so far, the lost ones too
 }
 
 const (
@@ -96,6 +97,7 @@ func (q *reportQueue) push(rep socket.Report, payload []byte) {
 	rep.Payload = bytes.Clone(payload)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.taken++
 	if q.closed || q.size+len(payload)+reportCost > maxReports {
 		q.lost++
 		return
@@ -149,6 +151,13 @@ func (q *reportQueue) count() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.left()
+}
+
+// entries is how many were taken so far.
+func (q *reportQueue) entries() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.taken
 }
 
 // LostReports implements socket.Socket.
