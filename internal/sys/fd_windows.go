@@ -174,4 +174,4 @@ func toSockaddr(a netip.AddrPort, v6 bool) windows.Sockaddr {
 func (c *Conn) Discard() int { return 0 }
 
 // handBack has nothing to undo here.
-func handBack(syscall.RawConn) {}
+func (c *Conn) handBack() {}

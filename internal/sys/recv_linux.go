@@ -33,6 +33,7 @@ type receiver struct {
 	// draining: a Wake is no reason to leave what is queued.
 	draining bool
 	owed     int  // reports that waited when draining began
+	budget   int  // bytes that may have been queued then
 	ended    bool // the Sink has said no
 	busy     busyPoll
 }
@@ -207,6 +208,12 @@ func (r *receiver) dispatch(n int) bool {
 		}
 	}
 	more := r.sink.Packets(b.packets[:n])
+	if r.draining {
+		for i := range n {
+			r.budget -= int(b.hdrs[i].n) + minSkb
+		}
+		more = more && r.budget > 0
+	}
 	b.renew(n)
 	return more
 }

@@ -4,6 +4,7 @@ package sys
 
 import (
 	"errors"
+	"math"
 	"net/netip"
 	"os"
 	"sync/atomic"
@@ -176,14 +177,18 @@ func (c *Conn) Serve(sink socket.Sink) error {
 // unpollable is how long a reader sleeps that the poller does not let wait.
 const unpollable = time.Millisecond
 
-// drain lets nothing in any more and takes what is queued.
+// drain lets nothing in any more and takes what is queued. Where a filter is locked
+// there is an end all the same: what the buffer may have held.
 func (c *Conn) drain(r *receiver) error {
-	onFD(c.rc, func(fd int) error {
-		if err := refuseAll(fd); err != nil || !c.path.reports.Load() {
-			return err
+	r.budget = math.MaxInt
+	_ = onFD(c.rc, func(fd int) error {
+		if c.refuseAll(fd) != nil {
+			r.budget, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
 		}
-		c.path.queue.attend(c, fd)
-		r.owed = c.path.queue.count()
+		if c.path.reports.Load() {
+			c.path.queue.take(c, fd)
+			r.owed = c.path.queue.count()
+		}
 		return nil
 	})
 	r.draining, r.reports = true, r.reports || r.owed > 0
