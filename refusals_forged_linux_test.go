@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
@@ -168,4 +169,29 @@ func TestCloseCountsWhatWaitsBehindAnError(t *testing.T) {
 func requireClosing(t *testing.T, c *udp.Conn) {
 	t.Helper()
 	require.Eventually(t, func() bool { return strings.HasSuffix(c.String(), "(closed)") }, patience, time.Millisecond)
+}
+
+// Who asks for more control messages than this package does still hears of
+// refusals.
+func TestRefusalsComeBesideManyControlMessages(t *testing.T) {
+	h := newRecorder()
+	c, err := udp.Config{PeerErrors: true, Timestamps: true}.Listen(t.Context(), "udp", ":0", h)
+	if err != nil {
+		t.Skip(err)
+	}
+	books(t, c)
+	rc, err := c.SyscallConn()
+	require.NoError(t, err)
+	for _, o := range [][3]int{
+		{unix.IPPROTO_IP, unix.IP_RECVTTL, 1}, {unix.IPPROTO_IP, unix.IP_RECVORIGDSTADDR, 1},
+		{unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1}, {unix.IPPROTO_IPV6, unix.IPV6_RECVORIGDSTADDR, 1},
+		{unix.SOL_SOCKET, unix.SO_TIMESTAMPING, unix.SOF_TIMESTAMPING_RX_SOFTWARE | unix.SOF_TIMESTAMPING_SOFTWARE},
+	} {
+		rc.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), o[0], o[1], o[2]) })
+		require.NoError(t, err)
+	}
+	h.next(t, "Started")
+	dead := deadPort(t, "udp4")
+	require.NoError(t, c.SendTo([]byte("x"), dead))
+	requireRefused(t, c, h.next(t, "Refused").r, dead, "x")
 }

@@ -39,8 +39,8 @@ type Stats struct {
 	Retried    uint64 // sends repeated, since they only met an older datagram's error
 	Refused    uint64 // ICMP messages told to Handler.Refused
 	// RefusalsLost are ICMP messages that Handler.Refused was not called for, since
-	// more than 10,000 waited for it or the socket was closed, and those that a
-	// Queue had no room for. Those that the kernel drops while the receive buffer is
+	// more than 10,000 waited for it or the socket was closed, those that a Queue had
+	// no room for, and those that came with more control messages than can be read. Those that the kernel drops while the receive buffer is
 	// full, which it counts nowhere, are not in it.
 	RefusalsLost uint64
 	Panics       uint64 // panics in callbacks; those in Received are in Dropped.Panicked too

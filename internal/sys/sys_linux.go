@@ -98,13 +98,19 @@ func (c *Conn) peerChanged(peer netip.AddrPort) error {
 	return onFD(c.rc, func(fd int) error { return c.path.setReports(fd, true) })
 }
 
-// endReports switches the error queue off that nobody wants any more.
-func (c *Conn) endReports() {
+// endReports switches the error queue off that nobody wants any more, and says
+// whether something is left to tell. What has come since it was found empty would
+// be thrown away with that; what comes next is not told either.
+func (c *Conn) endReports() (left bool) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	if c.path.unwanted.Swap(false) && c.path.reports.Load() {
-		onFD(c.rc, func(fd int) error { return c.path.setReports(fd, false) })
+		_ = onFD(c.rc, func(fd int) error {
+			c.path.queue.take(c, fd)
+			return c.path.setReports(fd, false)
+		})
 	}
+	return c.path.queue.count() > 0
 }
 
 func (c *Conn) currentInfo() socket.Info {
@@ -155,7 +161,9 @@ func (c *Conn) Serve(sink socket.Sink) error {
 					r.poll()
 				}
 				if !r.reports && c.path.unwanted.Load() {
-					c.endReports()
+					if r.reports = c.endReports(); r.reports {
+						r.poll()
+					}
 				}
 			}
 		case Classify(err) == Closed:
