@@ -2,7 +2,6 @@ package udp
 
 import (
 	"net"
-	"os"
 	"time"
 
 	"github.com/udpkit/udp/internal/socket"
@@ -136,28 +135,6 @@ func (c *Conn) dropMet() {
 	defer c.mu.Unlock()
 	c.stats.refusalsLost.Add(uint64(c.met))
 	c.met = 0
-}
-
-// pause waits before a send is repeated, but not past the write deadline or a
-// Close.
-func (c *Conn) pause(d time.Duration) error {
-	late := false
-	if t := c.deadline.Load(); t != nil && !t.IsZero() {
-		if left := time.Until(*t); left <= d {
-			late, d = true, left
-		}
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		if late {
-			return os.ErrDeadlineExceeded
-		}
-		return nil
-	case <-c.closing:
-		return net.ErrClosed
-	}
 }
 
 // hears says whether ICMP messages about older datagrams can be met by a send.

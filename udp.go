@@ -33,7 +33,7 @@ type Conn struct {
 	peer     atomic.Pointer[netip.AddrPort] // nil: unconnected
 	next     atomic.Pointer[netip.AddrPort] // the peer to be, while connecting
 	local    atomic.Pointer[netip.AddrPort]
-	deadline atomic.Pointer[time.Time] // of writes
+	deadline atomic.Pointer[deadline] // of writes
 
 	closing chan struct{} // closed when Close begins
 	done    chan struct{} // closed when all is over
@@ -163,6 +163,7 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	c.function, _ = h.(HandlerFunc)
 	c.reader.taken = true
 	c.work.none = make(chan struct{}, 1)
+	c.deadline.Store(&deadline{changed: make(chan struct{})})
 	c.connected.Conn, c.multicast.Conn, c.reader.Conn = c, c, c
 	c.checkGroups = !sock.Info().MulticastFilter
 	c.learnLocal()
@@ -231,7 +232,7 @@ func (c *Conn) Close() error {
 func (c *Conn) stop() {
 	c.phase.Store(stopping)
 	c.end.Do(func() { close(c.closing) })
-	c.sock.SetWriteDeadline(time.Unix(1, 0)) // ends a send that waits for room
+	c.endSends()
 	c.sock.Wake()
 }
 
