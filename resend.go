@@ -43,9 +43,9 @@ func (c *Conn) sendAgain(m socket.Message, err error) error {
 		case sys.Unreachable, sys.TooLarge, sys.Denied, sys.Other:
 			// An older datagram's ICMP message, or this one's missing route or length.
 			// EPERM also comes from a fresh socket's first send:
-			// https://go.dev/issue/63322. What nobody knows may be a message's where the
-			// error queue tells of that one by itself.
-			if class == sys.Other && !(c.hears() && c.sock.Info().ErrorQueue) {
+			// https://go.dev/issue/63322. What nobody knows is a message's only if there
+			// is one.
+			if class == sys.Other && !reported {
 				return c.failed(m, err)
 			}
 			if reported && class != sys.Denied && stale < maxStale {

@@ -218,3 +218,21 @@ func TestSendsNeverWedge(t *testing.T) {
 		})
 	}
 }
+
+// An error that nobody knows is a datagram's own, unless an ICMP message waits.
+func TestUnknownErrorsAreRepeatedWhileMessagesWait(t *testing.T) {
+	for _, reported := range []bool{false, true} {
+		s := newScripted()
+		s.reported = reported
+		c := s.dial(t, udp.Config{}, udp.BaseHandler{})
+		s.send = sends(sysError(syscall.EXDEV))
+		err := c.Send([]byte("a"))
+		if reported {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, syscall.EXDEV)
+		}
+		require.NoError(t, c.Close())
+		require.Zero(t, c.Stats().Refused)
+	}
+}
