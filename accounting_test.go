@@ -208,6 +208,38 @@ func TestStatsCanBePolledAtAnyTime(t *testing.T) {
 	require.EqualValues(t, 20_000, c.Stats().Received+uint64(max(0, c.Stats().KernelDrops)))
 }
 
+// What one socket puts into a Queue may push another's datagrams out.
+func TestNoPollOfASharedQueueShowsMoreThanReceived(t *testing.T) {
+	const n = 20_000
+	q := udp.NewQueue(64, udp.DropOldest)
+	a, b := listen(t, udp.Config{NoOffload: true}, "udp4", q), listen(t, udp.Config{NoOffload: true}, "udp4", q)
+	stop := make(chan struct{})
+	var poller sync.WaitGroup
+	poller.Go(func() {
+		for {
+			if s := a.Stats(); s.Handled+s.Dropped.Total() > s.Received {
+				t.Errorf("more is done than was received: %+v", s)
+				return
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	toA, toB := dial(t, a.LocalAddrPort(), udp.BaseHandler{}), dial(t, b.LocalAddrPort(), udp.BaseHandler{})
+	for range n / 100 {
+		sendAll(t, toA, 100)
+		sendAll(t, toB, 100)
+	}
+	for _, c := range []*udp.Conn{a, b} {
+		require.NoError(t, c.Shutdown(t.Context()))
+	}
+	close(stop)
+	poller.Wait()
+}
+
 // both is a Queue of which a recorder hears when it stops.
 type both struct {
 	*udp.Queue

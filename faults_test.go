@@ -4,6 +4,7 @@ package udp_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -231,6 +232,33 @@ func TestAFloodDoesNotBreakTheLogsLimit(t *testing.T) {
 			require.Equal(t, want, told[kind], "%q: written and left out are all there were", kind)
 		}
 	})
+}
+
+// panickyLog is a slog.Handler that can't do it.
+type panickyLog struct{ slog.Handler }
+
+func (panickyLog) Enabled(context.Context, slog.Level) bool  { return true }
+func (panickyLog) Handle(context.Context, slog.Record) error { panic("out of paper") }
+
+// A Logger that panics ends neither the socket's goroutine nor that of Workers or
+// of a sender.
+func TestALoggerThatPanicsIsSurvived(t *testing.T) {
+	for name, h := range map[string]udp.Handler{
+		"a handler": udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { panic("as I was told") }),
+		"Workers":   udp.NewWorkers(1, nil, udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { panic("as I was told") })),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScripted()
+			s.fail(sysError(syscall.ENETDOWN))
+			s.arrive("1", "2")
+			c := s.listen(t, udp.Config{Logger: slog.New(panickyLog{})}, h)
+			require.NoError(t, c.Shutdown(t.Context()))
+			st := c.Stats()
+			require.Equal(t, udp.Drops{Panicked: 2}, st.Dropped)
+			require.EqualValues(t, 1, st.ReadErrors)
+			require.EqualValues(t, 2+2, st.Panics, "a second record of a kind is left out")
+		})
+	}
 }
 
 // Trains of datagrams, of which some panic, some are too long and some come from

@@ -43,7 +43,7 @@ type Stats struct {
 	// no room for, and those that came with more control messages than can be read. Those that the kernel drops while the receive buffer is
 	// full, which it counts nowhere, are not in it.
 	RefusalsLost uint64
-	Panics       uint64 // panics in callbacks; those in Received are in Dropped.Panicked too
+	Panics       uint64 // panics in callbacks and in Config.Logger; those in Received are in Dropped.Panicked too
 }
 
 // Drops counts datagrams that were read and not handled, by the reason.
@@ -169,13 +169,13 @@ func (c *Conn) Stats() Stats {
 	k := &c.stats
 	s := Stats{
 		// Read before what they are a part of, so that a poll never shows more
-		// handled than received.
-		Handled: uint64(max(0, k.handled.Load())),
+		// handled and dropped than received: what a Queue drops was Handled before.
 		Dropped: Drops{
 			Queue: k.dropped[dropQueue].Load(), Truncated: k.dropped[dropTruncated].Load(),
 			Stranger: k.dropped[dropStranger].Load(), Panicked: k.dropped[dropPanicked].Load(),
 			Closed: k.dropped[dropClosed].Load(),
 		},
+		Handled:  uint64(max(0, k.handled.Load())),
 		Received: k.received.Load(), ReceivedBytes: k.receivedBytes.Load(),
 		Reads: k.reads.Load(), ReadErrors: k.readErrors.Load(),
 		LargestRead: k.largest.Load(), QueuePeak: k.peak.Load(),
