@@ -53,7 +53,7 @@ type Drops struct {
 	Truncated uint64 // longer than Config.MaxDatagram
 	Stranger  uint64 // on a connected socket not from its peer; to a group not joined
 	Panicked  uint64 // Received panicked, or ended its goroutine
-	Closed    uint64 // read, or waiting in the kernel, when the socket was closed
+	Closed    uint64 // read, or (not on Windows and Plan 9) waiting in the kernel, when the socket was closed
 }
 
 // Total is the sum of all drops.

@@ -213,7 +213,8 @@ func (c *Conn) String() string {
 func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.sock.SyscallConn() }
 
 // Close closes the socket now: what it has read and not handled, and what waits
-// in the kernel, is counted in [Drops.Closed]. It returns when the last
+// in the kernel, is counted in [Drops.Closed] (what waits in the kernel not on
+// Windows and Plan 9). It returns when the last
 // callback has, except from inside a callback, where it returns at once and
 // Stopped follows; likewise from a callback of another socket when one of this
 // socket's waits for that one to close. It may be called again, and then waits the
