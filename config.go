@@ -60,7 +60,8 @@ type Config struct {
 	DontFragment bool
 
 	// Logger gets what went wrong and was survived, limited to one record a
-	// second for each kind. Nil is silent.
+	// second for each kind. A panic of its own is survived and counted in
+	// Stats.Panics. Nil is silent.
 	Logger *slog.Logger
 
 	// Control is called before bind, as [net.ListenConfig]'s is. It does not

@@ -2,7 +2,6 @@ package udp_test
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -167,74 +166,121 @@ func TestDemoFloodAccounting(t *testing.T) {
 	require.EqualValues(t, sent, s.Handled+s.Dropped.Total()+uint64(s.KernelDrops))
 }
 
-// An interface goes down and comes back: the naive loop has ended meanwhile, as
-// loops do that return at the first error.
+// naiveEcho is the loop that everybody writes first: it returns at any error. Each
+// datagram waits for the gate before it is answered.
+func naiveEcho(uc *net.UDPConn, in chan<- string, gate <-chan struct{}) error {
+	b := make([]byte, 100)
+	for {
+		n, from, err := uc.ReadFromUDPAddrPort(b)
+		if err != nil {
+			return err
+		}
+		in <- string(b[:n])
+		<-gate
+		if _, err := uc.WriteToUDPAddrPort(b[:n], from); err != nil {
+			return err
+		}
+	}
+}
+
+// An interface goes down and comes back: the naive server has ended meanwhile, and
+// what arrives then lies there.
 func TestDemoInterfaceBounce(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
 		netns.Veth(t, here, "left0", there, "right0")
 		here.Addr("left0", "192.0.2.1/24")
 		there.Addr("right0", "192.0.2.2/24")
-		q := udp.NewQueue(10, udp.Block)
-		var naive, echo *net.UDPConn
-		var c *udp.ConnectedConn
+		in, gate, ended := make(chan string, 10), make(chan struct{}), make(chan error, 1)
+		replied := make(chan error, 10)
+		var naive, client *net.UDPConn
+		var c *udp.Conn
 		var err error
-		there.Do(func() { echo, err = net.ListenUDP("udp4", nil) })
+		there.Do(func() { client, err = net.ListenUDP("udp4", nil) })
 		require.NoError(t, err)
-		defer echo.Close()
-		require.NoError(t, echo.SetReadDeadline(time.Now().Add(patience)))
-		peer := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.2"), addrPort(echo).Port())
+		defer client.Close()
+		require.NoError(t, client.SetReadDeadline(time.Now().Add(patience)))
 		here.Do(func() {
-			naive, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(peer))
+			naive, err = net.ListenUDP("udp4", nil)
 			if err == nil {
-				c, err = udp.Dial(context.Background(), "udp4", peer.String(), q)
+				c, err = udp.Listen(context.Background(), "udp4", ":0", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+					in <- string(d.Data)
+					<-gate
+					err := d.Reply(d.Data)
+					if err == nil {
+						err = c.Flush()
+					}
+					replied <- err
+				}))
 			}
 		})
 		require.NoError(t, err)
 		defer naive.Close()
 		books(t, c)
+		go func() { ended <- naiveEcho(naive, in, gate) }()
+		ask := func(what string) {
+			for _, port := range []uint16{addrPort(naive).Port(), c.LocalAddrPort().Port()} {
+				_, err := client.WriteToUDPAddrPort([]byte(what), netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port))
+				require.NoError(t, err)
+			}
+		}
 
+		ask("before")
+		require.Equal(t, "before", next(t, in))
+		require.Equal(t, "before", next(t, in))
 		here.IP("link set left0 down")
-		_, err = naive.Write([]byte("x"))
-		require.Error(t, err, "the naive loop ends here")
-		err = c.Send([]byte("x"))
-		require.Error(t, err)
-		require.False(t, errors.Is(err, net.ErrClosed))
-		require.EqualValues(t, 1, c.Stats().SendFailed.Unreachable, "%v", err)
+		close(gate)
+		require.ErrorIs(t, next(t, ended), syscall.ENETUNREACH, "the naive server ends here")
+		require.ErrorIs(t, next(t, replied), syscall.ENETUNREACH)
+		require.EqualValues(t, 1, c.Stats().SendFailed.Unreachable)
 
 		here.IP("link set left0 up")
 		here.AwaitRunning("left0")
-		require.NoError(t, c.Send([]byte("again")))
-		data, from := read(t, echo)
-		require.Equal(t, "again", data)
-		_, err = echo.WriteToUDPAddrPort([]byte("and back"), from)
-		require.NoError(t, err)
-		require.Equal(t, "and back", string(next(t, q.Datagrams()).Data))
+		ask("after")
+		data, from := read(t, client)
+		require.Equal(t, "after", data)
+		require.Equal(t, c.LocalAddrPort().Port(), from.Port(), "this one answers")
+		require.NoError(t, next(t, replied))
+		require.NoError(t, naive.SetReadDeadline(time.Now().Add(patience)))
+		data, _ = read(t, naive)
+		require.Equal(t, "after", data, "the other one has been asked, and nobody was there")
 	})
 }
 
 // The naive end is Close, which throws away what waits.
 func TestDemoShutdownDrains(t *testing.T) {
 	const sent = 100
-	naive, sender := raw(t, "udp4"), raw(t, "udp4")
-	for range sent {
-		_, err := sender.WriteToUDPAddrPort([]byte("x"), addrPort(naive))
-		require.NoError(t, err)
+	sender := raw(t, "udp4")
+	send := func(to netip.AddrPort) {
+		for range sent {
+			_, err := sender.WriteToUDPAddrPort([]byte("x"), to)
+			require.NoError(t, err)
+		}
 	}
+	naive, in, gate := raw(t, "udp4"), make(chan string, sent), make(chan struct{})
+	ended := make(chan error, 1)
+	go func() { ended <- naiveEcho(naive, in, gate) }()
+	send(addrPort(naive))
+	next(t, in)
 	require.NoError(t, naive.Close())
-	_, err := naive.Read(make([]byte, 1))
-	require.ErrorIs(t, err, net.ErrClosed, "100 datagrams are gone, and nobody knows")
+	close(gate)
+	require.ErrorIs(t, next(t, ended), net.ErrClosed)
+	naiveHandled := 1 + len(in) // the one that it was at, and those after it
+	require.Equal(t, 99, sent-naiveHandled, "are lost, and nobody is told")
 
 	var handled atomic.Int64
-	gate := make(chan struct{})
-	c := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { <-gate; handled.Add(1) }))
-	for range sent {
-		_, err := sender.WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort())
-		require.NoError(t, err)
-	}
+	began, release := make(chan struct{}, sent), make(chan struct{})
+	c := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
+		began <- struct{}{}
+		<-release
+		handled.Add(1)
+	}))
+	send(c.LocalAddrPort())
+	next(t, began)
 	result := make(chan error)
 	go func() { result <- c.Shutdown(context.Background()) }()
-	close(gate)
+	close(release)
 	require.NoError(t, next(t, result))
-	require.EqualValues(t, sent, handled.Load())
+	require.Zero(t, sent-handled.Load(), "lost")
+	require.Zero(t, c.Stats().KernelDrops)
 }

@@ -4,6 +4,7 @@ package udp_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -36,6 +37,9 @@ var readFaults = []struct {
 	{"no memory", sysError(syscall.ENOMEM), false, false},
 	{"network down", sysError(syscall.ENETDOWN), false, false},
 	{"firewall", sysError(syscall.EPERM), false, false},
+	{"address gone", sysError(syscall.EADDRNOTAVAIL), false, false},
+	{"device gone", sysError(syscall.ENODEV), false, false},
+	{"device not configured", sysError(syscall.ENXIO), false, false},
 	{"an errno that nobody has thought of", sysError(syscall.EXDEV), false, false},
 	{"an error that is no errno", errors.New("out of order"), false, false},
 	{"a deadline that nobody has set", os.ErrDeadlineExceeded, false, false},
@@ -45,6 +49,9 @@ var readFaults = []struct {
 	{"prohibited", sysError(syscall.EACCES), true, false},
 	{"protocol unreachable", sysError(syscall.ENOPROTOOPT), true, false},
 	{"packet too big", sysError(syscall.EMSGSIZE), true, false},
+	{"parameter problem", sysError(syscall.EPROTO), true, false},
+	{"source route failed", sysError(syscall.EOPNOTSUPP), true, false},
+	{"host unknown", sysError(syscall.EHOSTDOWN), true, false},
 	{"interrupted", sysError(syscall.EINTR), false, true},
 	{"try again", sysError(syscall.EAGAIN), false, true},
 }
@@ -225,6 +232,33 @@ func TestAFloodDoesNotBreakTheLogsLimit(t *testing.T) {
 			require.Equal(t, want, told[kind], "%q: written and left out are all there were", kind)
 		}
 	})
+}
+
+// panickyLog is a slog.Handler that can't do it.
+type panickyLog struct{ slog.Handler }
+
+func (panickyLog) Enabled(context.Context, slog.Level) bool  { return true }
+func (panickyLog) Handle(context.Context, slog.Record) error { panic("out of paper") }
+
+// A Logger that panics ends neither the socket's goroutine nor that of Workers or
+// of a sender.
+func TestALoggerThatPanicsIsSurvived(t *testing.T) {
+	for name, h := range map[string]udp.Handler{
+		"a handler": udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { panic("as I was told") }),
+		"Workers":   udp.NewWorkers(1, nil, udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { panic("as I was told") })),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScripted()
+			s.fail(sysError(syscall.ENETDOWN))
+			s.arrive("1", "2")
+			c := s.listen(t, udp.Config{Logger: slog.New(panickyLog{})}, h)
+			require.NoError(t, c.Shutdown(t.Context()))
+			st := c.Stats()
+			require.Equal(t, udp.Drops{Panicked: 2}, st.Dropped)
+			require.EqualValues(t, 1, st.ReadErrors)
+			require.EqualValues(t, 2+2, st.Panics, "a second record of a kind is left out")
+		})
+	}
 }
 
 // Trains of datagrams, of which some panic, some are too long and some come from

@@ -1,14 +1,34 @@
 package udp
 
-import "github.com/udpkit/udp/internal/buffer"
+import (
+	"sync"
+
+	"github.com/udpkit/udp/internal/buffer"
+)
 
 // line is where datagrams wait for a goroutine, in a Queue or in Workers. From
 // put on it answers for them in the counters of their sockets.
+//
+// It ends with the last of its sockets. Others may still put into it what they
+// pass on, so they hold ending, to read, while they do.
 type line struct {
 	ch       chan Datagram
 	overflow Overflow
 	whole    int  // this many wait in the buffer they were read into, the others in short ones
 	working  bool // of Workers: datagrams are Handled when they come out, not when they go in
+
+	over   chan struct{} // closed when it ends: who waits for room waits no more
+	ending sync.RWMutex  // guards ended
+	ended  bool          // ch is closed
+}
+
+// end closes the line.
+func (l *line) end() {
+	close(l.over)
+	l.ending.Lock()
+	defer l.ending.Unlock()
+	l.ended = true
+	close(l.ch)
 }
 
 // wholeBuffers bounds what the datagrams that wait in one Queue hold beyond
@@ -17,9 +37,10 @@ type line struct {
 // of trains do: copying them cost two thirds of the throughput.
 const wholeBuffers = 64
 
-// put adds d, which the Received of c was called with. Mostly it is c's own, but a
-// Handler may pass on what it has from another socket, or has made.
-func (l *line) put(c *Conn, d *Datagram) {
+// put adds d, which the Received of c was called with, for h. Mostly it is c's own,
+// and h its Handler, but a Handler may pass on what it has from another socket, or
+// has made.
+func (l *line) put(c *Conn, d *Datagram, h Handler) {
 	if d.conn == nil {
 		d.conn = c
 	} else if c == nil {
@@ -31,13 +52,18 @@ func (l *line) put(c *Conn, d *Datagram) {
 	if d.conn != nil {
 		first, asItLies = d.conn.take(d, !full)
 	}
+	if !first || d.conn.handler != h { // else it ends after this callback
+		l.ending.RLock()
+		defer l.ending.RUnlock()
+		full = full || l.ended
+	}
 	if full {
 		d.count(dropQueue)
 	} else {
 		l.place(c, d, waiting, first, asItLies)
 	}
 	if first {
-		d.conn.reader.taken = true // not before: it panics when a Queue has ended
+		d.conn.reader.taken = true
 	}
 }
 
@@ -46,7 +72,7 @@ func (l *line) put(c *Conn, d *Datagram) {
 func (l *line) place(c *Conn, d *Datagram, waiting int, first, asItLies bool) {
 	ours := first && d.buf != nil && d.buf == d.conn.reader.buf
 	d.keep(waiting >= l.whole && !asItLies, ours)
-	if l.working {
+	if l.working && d.conn != nil {
 		d.conn.work.begin() // before a worker can end it
 	}
 	select {
@@ -75,6 +101,8 @@ func (l *line) place(c *Conn, d *Datagram, waiting int, first, asItLies bool) {
 			l.entered(d)
 		case <-closing:
 			l.lost(d, dropClosed)
+		case <-l.over:
+			l.lost(d, dropQueue)
 		}
 	case DropNewest:
 		l.lost(d, dropQueue)
@@ -117,7 +145,7 @@ func (l *line) left(d *Datagram) {
 func (l *line) lost(d *Datagram, why reason) {
 	d.count(why)
 	d.Release()
-	if l.working {
+	if l.working && d.conn != nil {
 		d.conn.work.end()
 	}
 }

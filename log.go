@@ -67,5 +67,10 @@ func (l *limitedLog) write(c *Conn, level slog.Level, kind logKind, attrs ...slo
 	if omitted > 0 {
 		attrs = append(attrs, slog.Int("omitted", omitted))
 	}
+	defer func() {
+		if recover() != nil { // what it says can't be logged
+			c.stats.panics.Add(1)
+		}
+	}()
 	l.to.LogAttrs(context.Background(), level, kind.message, attrs...)
 }

@@ -3,8 +3,8 @@ package udp_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/udpkit/udp/internal/books/check"
 )
 
-// No goroutine outlives its socket.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// No goroutine outlives its socket, and the books of each balance.
+func TestMain(m *testing.M) { check.Main(m) }

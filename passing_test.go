@@ -82,6 +82,6 @@ func TestWhatIsPassedToAnEndedQueueIsCounted(t *testing.T) {
 	c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) { q.Received(c, d) }))
 	s.inputs <- trains("abc", "d")
 	require.NoError(t, c.Shutdown(t.Context()))
-	require.Equal(t, udp.Drops{Panicked: 4}, c.Stats().Dropped)
+	require.Equal(t, udp.Drops{Queue: 4}, c.Stats().Dropped)
 	balanced(t, c.Stats())
 }

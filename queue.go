@@ -33,7 +33,8 @@ func (o Overflow) String() string {
 
 // Queue is a [Handler] that puts datagrams into a channel: the ordinary way to
 // consume them. It may serve several sockets, one after another too, as long as
-// not all of them have stopped.
+// not all of them have stopped. What a Handler passes on to it after that is
+// dropped, and counted in [Drops.Queue] or Stats.RefusalsLost.
 //
 // A datagram out of the channel belongs to who received it: see
 // [Datagram.Release]. While more than 64 wait, those of up to 16 KiB are moved
@@ -49,6 +50,14 @@ type Queue struct {
 	sockets int
 	ended   bool
 	err     error
+	owners  []refused // of refusals that may lie in the channel, a ring
+	owner   int       // the oldest of owners
+}
+
+// refused is a refusal, and the socket that it is about.
+type refused struct {
+	r    *Refusal
+	conn *Conn
 }
 
 var _ Handler = (*Queue)(nil)
@@ -61,7 +70,8 @@ func NewQueue(capacity int, overflow Overflow) *Queue {
 	}
 	capacity = max(capacity, 1)
 	return &Queue{
-		line:     line{ch: make(chan Datagram, capacity), overflow: overflow, whole: wholeBuffers},
+		line: line{ch: make(chan Datagram, capacity), overflow: overflow, whole: wholeBuffers,
+			over: make(chan struct{})},
 		refusals: make(chan *Refusal, min(capacity, maxRefusals)),
 		done:     make(chan struct{}),
 	}
@@ -107,24 +117,54 @@ func (q *Queue) Started(c *Conn) {
 
 // Received implements [Handler]. It puts d into the channel: it calls Retain, so
 // that a Handler which passes d on from its own Received need not.
-func (q *Queue) Received(c *Conn, d Datagram) { q.line.put(c, &d) }
+func (q *Queue) Received(c *Conn, d Datagram) { q.line.put(c, &d, q) }
 
 // Refused implements [Handler]. When nobody takes refusals the oldest is dropped
-// for r, and counted in c's Stats.RefusalsLost.
+// for r, and counted in the Stats.RefusalsLost of the socket that it was about.
 func (q *Queue) Refused(c *Conn, r *Refusal) {
-	for {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for !q.ended {
 		select {
 		case q.refusals <- r:
+			q.own(refused{r, c})
 			return
 		default:
 		}
 		select {
-		case <-q.refusals:
-			if c != nil {
-				c.stats.refusalsLost.Add(1)
-			}
+		case old := <-q.refusals:
+			q.ownerOf(old).lostRefusal()
 		default:
 		}
+	}
+	c.lostRefusal()
+}
+
+// own remembers whose a refusal is that was put into the channel, as long as it may
+// lie there.
+func (q *Queue) own(r refused) {
+	if len(q.owners) < cap(q.refusals) {
+		q.owners = append(q.owners, r)
+		return
+	}
+	q.owners[q.owner] = r
+	q.owner = (q.owner + 1) % len(q.owners)
+}
+
+// ownerOf returns the socket of a refusal that lay in the channel.
+func (q *Queue) ownerOf(r *Refusal) *Conn {
+	for i := range q.owners {
+		if o := q.owners[(q.owner+i)%len(q.owners)]; o.r == r {
+			return o.conn
+		}
+	}
+	return nil
+}
+
+// lostRefusal counts a refusal that nobody will get.
+func (c *Conn) lostRefusal() {
+	if c != nil {
+		c.stats.refusalsLost.Add(1)
 	}
 }
 
@@ -139,8 +179,8 @@ func (q *Queue) Stopped(_ *Conn, err error) {
 		q.err = err
 	}
 	if q.sockets--; q.sockets == 0 {
-		q.ended = true
-		close(q.line.ch)
+		q.ended, q.owners = true, nil
+		q.line.end()
 		close(q.refusals)
 		close(q.done)
 	}

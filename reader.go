@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/udpkit/udp/internal/books"
 	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/goid"
 	"github.com/udpkit/udp/internal/socket"
@@ -55,6 +56,9 @@ var errGoexit = errors.New("udp: a callback ended its goroutine with runtime.Goe
 func (r *reader) finish() {
 	r.flush() // Goexit in Received left it
 	defer close(r.done)
+	if books.Stopped != nil {
+		defer func() { books.Stopped(r.String(), r.stats.balance) }()
+	}
 	if r.phase.Load() == draining && r.err == nil {
 		r.work.wait(r.closing) // Close, and the end of Shutdown's context, cut it short
 	}

@@ -2,7 +2,6 @@ package udp
 
 import (
 	"net"
-	"os"
 	"time"
 
 	"github.com/udpkit/udp/internal/socket"
@@ -41,10 +40,14 @@ func (c *Conn) sendAgain(m socket.Message, err error) error {
 			stale++
 			c.stats.retried.Add(1)
 			c.reportedBySend(err)
-		case sys.Unreachable, sys.TooLarge, sys.Denied:
+		case sys.Unreachable, sys.TooLarge, sys.Denied, sys.Other:
 			// An older datagram's ICMP message, or this one's missing route or length.
 			// EPERM also comes from a fresh socket's first send:
-			// https://go.dev/issue/63322.
+			// https://go.dev/issue/63322. What nobody knows is a message's only if there
+			// is one.
+			if class == sys.Other && !reported {
+				return c.failed(m, err)
+			}
 			if reported && class != sys.Denied && stale < maxStale {
 				stale++ // each of those that wait may be met once
 			} else if doubted == maxDoubted || doubted == 1 && (class == sys.Denied || !c.hears()) {
@@ -132,28 +135,6 @@ func (c *Conn) dropMet() {
 	defer c.mu.Unlock()
 	c.stats.refusalsLost.Add(uint64(c.met))
 	c.met = 0
-}
-
-// pause waits before a send is repeated, but not past the write deadline or a
-// Close.
-func (c *Conn) pause(d time.Duration) error {
-	late := false
-	if t := c.deadline.Load(); t != nil && !t.IsZero() {
-		if left := time.Until(*t); left <= d {
-			late, d = true, left
-		}
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		if late {
-			return os.ErrDeadlineExceeded
-		}
-		return nil
-	case <-c.closing:
-		return net.ErrClosed
-	}
 }
 
 // hears says whether ICMP messages about older datagrams can be met by a send.

@@ -257,3 +257,27 @@ func (s *scripted) LookupIP(context.Context, string, string) ([]netip.Addr, erro
 }
 func (s *scripted) Interfaces() ([]socket.Interface, error) { return nil, nil }
 func (s *scripted) Watch(func()) (func(), error)            { return func() {}, nil }
+
+// deadlines is a scripted network on which setting no write deadline takes a while.
+type deadlines struct {
+	*scripted
+	entered, leave chan struct{}
+	mu             sync.Mutex
+	last           time.Time
+}
+
+func (s *deadlines) SetWriteDeadline(at time.Time) error {
+	if at.IsZero() {
+		close(s.entered)
+		<-s.leave
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = at
+	return nil
+}
+
+// Open implements socket.Network.
+func (s *deadlines) Open(context.Context, string, netip.AddrPort, socket.Options) (socket.Socket, error) {
+	return s, nil
+}

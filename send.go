@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"time"
 
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
@@ -124,16 +123,6 @@ func (c *Conn) Flush() error {
 		return c.opError("send", netip.AddrPort{}, first)
 	}
 	return nil
-}
-
-// SetWriteDeadline bounds the waiting of sends, also of those that wait now; a
-// zero t means no deadline.
-func (c *Conn) SetWriteDeadline(t time.Time) error {
-	if c.closed() {
-		return c.opError("set", netip.AddrPort{}, net.ErrClosed)
-	}
-	c.deadline.Store(&t)
-	return c.opError("set", netip.AddrPort{}, c.sock.SetWriteDeadline(t))
 }
 
 // Payloads can't be longer than this: the length field of UDP counts its own

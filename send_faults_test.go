@@ -51,6 +51,12 @@ func TestSendsThatMeetOlderErrorsOrPassingOnesAreRepeated(t *testing.T) {
 			tries: 2, retried: 1, refusals: 1},
 		{name: "an older one was too big for the path", connected: true, errs: []error{sysError(syscall.EMSGSIZE)},
 			tries: 2, retried: 1, refusals: 1},
+		{name: "an older one had a bad parameter", connected: true, errs: []error{sysError(syscall.EPROTO)},
+			tries: 2, retried: 1, refusals: 1},
+		{name: "an older one's source route failed", connected: true, errs: []error{sysError(syscall.EOPNOTSUPP)},
+			tries: 2, retried: 1, refusals: 1},
+		{name: "an older one's host was unknown", connected: true, errs: []error{sysError(syscall.EHOSTDOWN)},
+			tries: 2, retried: 1, refusals: 1},
 		{name: "the first send of a fresh socket is denied", errs: []error{sysError(syscall.EPERM)}, tries: 2, retried: 1},
 		{name: "a signal", errs: []error{sysError(syscall.EINTR)}, tries: 2},
 		{name: "no room for a while", errs: slices.Repeat([]error{sysError(syscall.EAGAIN)}, 10),
@@ -120,6 +126,11 @@ func TestSendsThatCannotSucceedFailAndAreCountedByTheReason(t *testing.T) {
 		{"no route, connected", true, syscall.EHOSTUNREACH, syscall.EHOSTUNREACH, udp.SendFailures{Unreachable: 1}, 0},
 		{"the interface is down", false, syscall.ENETDOWN, syscall.ENETDOWN, udp.SendFailures{Unreachable: 1}, 0},
 		{"the source address is gone", false, syscall.EADDRNOTAVAIL, syscall.EADDRNOTAVAIL, udp.SendFailures{Unreachable: 1}, 0},
+		{"the device is gone", false, syscall.ENODEV, syscall.ENODEV, udp.SendFailures{Unreachable: 1}, 0},
+		{"the device is not configured", false, syscall.ENXIO, syscall.ENXIO, udp.SendFailures{Unreachable: 1}, 0},
+		{"not supported", false, syscall.EOPNOTSUPP, syscall.EOPNOTSUPP, udp.SendFailures{Unreachable: 1}, 0},
+		{"a protocol error", true, syscall.EPROTO, syscall.EPROTO, udp.SendFailures{Unreachable: 1}, 0},
+		{"host down without end", true, syscall.EHOSTDOWN, syscall.EHOSTDOWN, udp.SendFailures{Unreachable: 1}, 15 * time.Millisecond},
 		{"a firewall drops it", false, syscall.EPERM, os.ErrPermission, udp.SendFailures{Denied: 1}, 0},
 		{"broadcast is not allowed", false, syscall.EACCES, os.ErrPermission, udp.SendFailures{Denied: 1}, 0},
 		{"too long", false, syscall.EMSGSIZE, udp.ErrTooLarge, udp.SendFailures{TooLarge: 1}, 0},
@@ -205,5 +216,23 @@ func TestSendsNeverWedge(t *testing.T) {
 				require.Equal(t, udp.SendFailures{Closed: 1}, c.Stats().SendFailed)
 			})
 		})
+	}
+}
+
+// An error that nobody knows is a datagram's own, unless an ICMP message waits.
+func TestUnknownErrorsAreRepeatedWhileMessagesWait(t *testing.T) {
+	for _, reported := range []bool{false, true} {
+		s := newScripted()
+		s.reported = reported
+		c := s.dial(t, udp.Config{}, udp.BaseHandler{})
+		s.send = sends(sysError(syscall.EXDEV))
+		err := c.Send([]byte("a"))
+		if reported {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, syscall.EXDEV)
+		}
+		require.NoError(t, c.Close())
+		require.Zero(t, c.Stats().Refused)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/udpkit/udp/internal/books"
 	"github.com/udpkit/udp/internal/socket"
 )
 
@@ -39,20 +40,20 @@ type Stats struct {
 	Retried    uint64 // sends repeated, since they only met an older datagram's error
 	Refused    uint64 // ICMP messages told to Handler.Refused
 	// RefusalsLost are ICMP messages that Handler.Refused was not called for, since
-	// more than 10,000 waited for it or the socket was closed, and those that a
-	// Queue had no room for. Those that the kernel drops while the receive buffer is
+	// more than 10,000 waited for it or the socket was closed, those that a Queue had
+	// no room for, and those that came with more control messages than can be read. Those that the kernel drops while the receive buffer is
 	// full, which it counts nowhere, are not in it.
 	RefusalsLost uint64
-	Panics       uint64 // panics in callbacks; those in Received are in Dropped.Panicked too
+	Panics       uint64 // panics in callbacks and in Config.Logger; those in Received are in Dropped.Panicked too
 }
 
 // Drops counts datagrams that were read and not handled, by the reason.
 type Drops struct {
-	Queue     uint64 // a Queue or Workers was full
+	Queue     uint64 // a Queue or Workers was full, or had ended
 	Truncated uint64 // longer than Config.MaxDatagram
 	Stranger  uint64 // on a connected socket not from its peer; to a group not joined
 	Panicked  uint64 // Received panicked, or ended its goroutine
-	Closed    uint64 // read, or waiting in the kernel, when the socket was closed
+	Closed    uint64 // read, or (not on Windows and Plan 9) waiting in the kernel, when the socket was closed
 }
 
 // Total is the sum of all drops.
@@ -107,6 +108,16 @@ func (k *counters) read(n, bytes int) uint64 {
 	k.receivedBytes.Add(uint64(bytes))
 	raise(&k.largest, uint64(n))
 	return k.reads.Add(1)
+}
+
+// balance is what tests look at: as it is counted, not as Stats shows it.
+func (k *counters) balance() (b books.Balance) {
+	for i := range k.dropped {
+		b.Dropped += int64(k.dropped[i].Load())
+	}
+	b.Handled = k.handled.Load()
+	b.Received = int64(k.received.Load())
+	return b
 }
 
 // waited notes that n datagrams wait for a consumer.
@@ -169,13 +180,13 @@ func (c *Conn) Stats() Stats {
 	k := &c.stats
 	s := Stats{
 		// Read before what they are a part of, so that a poll never shows more
-		// handled than received.
-		Handled: uint64(max(0, k.handled.Load())),
+		// handled and dropped than received: what a Queue drops was Handled before.
 		Dropped: Drops{
 			Queue: k.dropped[dropQueue].Load(), Truncated: k.dropped[dropTruncated].Load(),
 			Stranger: k.dropped[dropStranger].Load(), Panicked: k.dropped[dropPanicked].Load(),
 			Closed: k.dropped[dropClosed].Load(),
 		},
+		Handled:  uint64(max(0, k.handled.Load())),
 		Received: k.received.Load(), ReceivedBytes: k.receivedBytes.Load(),
 		Reads: k.reads.Load(), ReadErrors: k.readErrors.Load(),
 		LargestRead: k.largest.Load(), QueuePeak: k.peak.Load(),

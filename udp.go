@@ -33,7 +33,7 @@ type Conn struct {
 	peer     atomic.Pointer[netip.AddrPort] // nil: unconnected
 	next     atomic.Pointer[netip.AddrPort] // the peer to be, while connecting
 	local    atomic.Pointer[netip.AddrPort]
-	deadline atomic.Pointer[time.Time] // of writes
+	deadline atomic.Pointer[deadline] // of writes
 
 	closing chan struct{} // closed when Close begins
 	done    chan struct{} // closed when all is over
@@ -94,6 +94,10 @@ func (cfg Config) Listen(ctx context.Context, network, address string, h Handler
 // Adopt makes a Conn of uc, which it owns from now on, also when it fails:
 // nothing else may read, write or close it. When uc is connected, so is the
 // Conn. Config.ReuseAddr, ReusePort, Control and Network do not apply.
+//
+// On Linux Close and Shutdown put a socket filter of their own in the place of one
+// that uc has (SO_ATTACH_FILTER, SO_ATTACH_BPF), and take it away again: whoever has
+// another descriptor of the same socket finds it without a filter.
 func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 	if uc == nil {
 		return nil, opError("adopt", "udp", nil, sys.EINVAL)
@@ -158,6 +162,8 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	}
 	c.function, _ = h.(HandlerFunc)
 	c.reader.taken = true
+	c.work.none = make(chan struct{}, 1)
+	c.deadline.Store(&deadline{changed: make(chan struct{})})
 	c.connected.Conn, c.multicast.Conn, c.reader.Conn = c, c, c
 	c.checkGroups = !sock.Info().MulticastFilter
 	c.learnLocal()
@@ -207,7 +213,8 @@ func (c *Conn) String() string {
 func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.sock.SyscallConn() }
 
 // Close closes the socket now: what it has read and not handled, and what waits
-// in the kernel, is counted in [Drops.Closed]. It returns when the last
+// in the kernel, is counted in [Drops.Closed] (what waits in the kernel not on
+// Windows and Plan 9). It returns when the last
 // callback has, except from inside a callback, where it returns at once and
 // Stopped follows; likewise from a callback of another socket when one of this
 // socket's waits for that one to close. It may be called again, and then waits the
@@ -226,7 +233,7 @@ func (c *Conn) Close() error {
 func (c *Conn) stop() {
 	c.phase.Store(stopping)
 	c.end.Do(func() { close(c.closing) })
-	c.sock.SetWriteDeadline(time.Unix(1, 0)) // ends a send that waits for room
+	c.endSends()
 	c.sock.Wake()
 }
 

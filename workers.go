@@ -4,6 +4,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -19,6 +20,10 @@ import (
 // have got. Refused is called on the socket's goroutine, so beside Received too.
 // Started and Stopped come first and last as ever. A panic in Received is
 // survived and counted in [Drops.Panicked].
+//
+// A Handler may also pass on to Workers what other sockets have received: Received
+// is called with the socket that the datagram came by. What comes while the Workers
+// have no socket of their own is dropped, and counted in [Drops.Queue].
 //
 // Close and Shutdown called from inside Received return at once, as they do
 // from inside any callback. Shutdown handles what waits in Workers before the
@@ -41,6 +46,7 @@ type Workers struct {
 	mu      sync.Mutex
 	sockets int
 	crew    atomic.Pointer[crew] // of the sockets there are now
+	closed  line                 // while there are none
 }
 
 var _ Handler = (*Workers)(nil)
@@ -55,7 +61,7 @@ func NewWorkers(n int, key func(Datagram) uint64, h Handler) *Workers {
 	if h == nil {
 		panic("udp: NewWorkers: nil Handler")
 	}
-	return &Workers{n: max(n, 1), key: key, handler: h}
+	return &Workers{n: max(n, 1), key: key, handler: h, closed: line{working: true, ended: true}}
 }
 
 // Started implements [Handler].
@@ -71,12 +77,18 @@ func (w *Workers) Started(c *Conn) {
 
 // Received implements [Handler].
 func (w *Workers) Received(c *Conn, d Datagram) {
+	if d.conn == nil {
+		d.conn = c
+	}
 	crew := w.crew.Load()
 	if crew == nil {
-		panic("udp: Workers.Received without Started")
+		w.closed.put(c, &d, nil)
+		return
 	}
-	d.conn = c
-	crew.choose(d).put(c, &d)
+	if d.conn != nil && d.conn.handler != Handler(w) {
+		d.conn.work.employ(crew)
+	}
+	crew.choose(d).put(c, &d, w)
 }
 
 // Refused implements [Handler].
@@ -121,8 +133,9 @@ func newCrew(w *Workers) *crew {
 		lines: make([]line, w.n), ids: make([]atomic.Uintptr, w.n)}
 	c.running.Add(w.n)
 	for i := range c.lines {
-		c.lines[i] = line{ch: make(chan Datagram, capacity), overflow: w.Overflow,
-			whole: max(1, wholeBuffers/w.n), working: true}
+		l := &c.lines[i]
+		l.ch, l.over = make(chan Datagram, capacity), make(chan struct{})
+		l.overflow, l.whole, l.working = w.Overflow, max(1, wholeBuffers/w.n), true
 		go c.work(i)
 	}
 	return c
@@ -161,6 +174,10 @@ var errWorkerGoexit = errors.New("runtime.Goexit")
 
 func (c *crew) handle(d Datagram) {
 	conn := d.conn
+	if conn == nil { // somebody has made it
+		c.handleMade(d)
+		return
+	}
 	if conn.closed() {
 		d.count(dropClosed)
 		d.Release()
@@ -185,9 +202,18 @@ func (c *crew) handle(d Datagram) {
 	conn.stats.handled.Add(1)
 }
 
+// handleMade is for a datagram that no socket counts.
+func (c *crew) handleMade(d Datagram) {
+	defer func() {
+		_ = recover() // nor is there a Logger
+		d.Release()
+	}()
+	c.handler.Received(nil, d)
+}
+
 func (c *crew) end() {
 	for i := range c.lines {
-		close(c.lines[i].ch)
+		c.lines[i].end()
 	}
 	c.running.Wait()
 }
@@ -204,10 +230,9 @@ type work struct {
 func (w *work) employ(c *crew) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.none == nil {
-		w.none = make(chan struct{}, 1)
+	if !slices.Contains(w.crews, c) {
+		w.crews = append(w.crews, c)
 	}
-	w.crews = append(w.crews, c)
 }
 
 func (w *work) begin() { w.left.Add(1) }

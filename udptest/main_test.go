@@ -4,9 +4,9 @@ import (
 	"context"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/udpkit/udp/internal/books/check"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { check.Main(m) }
 
 var ctx = context.Background()

@@ -36,8 +36,6 @@ func parseSystem(level, typ int, data []byte, r *Received) {
 		r.Time = time.Unix(int64(ne.Uint64(data)), int64(ne.Uint64(data[8:])))
 	case level == unix.SOL_SOCKET && typ == unix.SO_TIMESTAMPNS_NEW && len(data) >= 16:
 		r.Time = time.Unix(int64(ne.Uint64(data)), int64(ne.Uint64(data[8:])))
-	case level == unix.SOL_SOCKET && typ == unix.SO_RXQ_OVFL && len(data) >= 4:
-		r.Overflow = ne.Uint32(data)
 	}
 }
 

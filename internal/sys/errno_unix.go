@@ -16,7 +16,7 @@ func Classify(err error) Class {
 	switch errno {
 	case syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.ENOPROTOOPT, syscall.EHOSTDOWN:
 		return Report
-	case syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EACCES, syscall.EPROTO:
+	case syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EACCES, syscall.EPROTO, syscall.EOPNOTSUPP:
 		return Unreachable
 	case syscall.EMSGSIZE:
 		return TooLarge
@@ -33,5 +33,5 @@ func Classify(err error) Class {
 	case syscall.EBADF, syscall.ENOTSOCK:
 		return Closed
 	}
-	return Other
+	return classifySystem(errno)
 }

@@ -15,7 +15,7 @@ import (
 
 // recvErrQueue takes one entry. The name is where the datagram was sent to, and
 // the data what came back of its payload (ip(7), IP_RECVERR).
-func recvErrQueue(fd int, p, control []byte, name *unix.RawSockaddrInet6) (n, namelen, controllen int, errno syscall.Errno) {
+func recvErrQueue(fd int, p, control []byte, name *unix.RawSockaddrInet6) (n, namelen, controllen, flags int, errno syscall.Errno) {
 	iov := unix.Iovec{Base: &p[0]}
 	iov.SetLen(len(p))
 	h := unix.Msghdr{Iov: &iov, Control: &control[0]}
@@ -23,7 +23,7 @@ func recvErrQueue(fd int, p, control []byte, name *unix.RawSockaddrInet6) (n, na
 	h.SetControllen(len(control))
 	h.Name, h.Namelen = (*byte)(unsafe.Pointer(name)), uint32(unsafe.Sizeof(*name))
 	r, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&h)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
-	return int(r), int(h.Namelen), int(h.Controllen), errno
+	return int(r), int(h.Namelen), int(h.Controllen), int(h.Flags), errno
 }
 
 // parseReport reads the control messages of an entry; nameOf names a zone. It

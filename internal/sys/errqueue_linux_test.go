@@ -73,6 +73,18 @@ func TestAnEntryOfTheErrorQueueIsRead(t *testing.T) {
 	}
 }
 
+// No errno that Linux makes of an ICMP message is one that nobody knows
+// (icmp_err_convert and icmp_unreach in net/ipv4/icmp.c, icmpv6_err_convert in
+// net/ipv6/icmp.c of 6.18).
+func TestEveryErrnoOfAnICMPMessageIsKnown(t *testing.T) {
+	for _, errno := range []syscall.Errno{
+		unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENOPROTOOPT, unix.ECONNREFUSED, unix.EMSGSIZE, unix.EOPNOTSUPP,
+		unix.EHOSTDOWN, unix.ENONET, unix.EPROTO, unix.EACCES,
+	} {
+		require.Contains(t, []Class{Report, Unreachable, TooLarge}, Classify(errno), "%v", errno)
+	}
+}
+
 func number(index uint32) string { return strconv.FormatUint(uint64(index), 10) }
 
 func FuzzParseReport(f *testing.F) {

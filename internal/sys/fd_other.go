@@ -50,4 +50,4 @@ func getpeername(syscall.RawConn) (netip.AddrPort, error) {
 func (c *Conn) Discard() int { return 0 }
 
 // handBack has nothing to undo here.
-func handBack(syscall.RawConn) {}
+func (c *Conn) handBack() {}

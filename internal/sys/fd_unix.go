@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"math"
 	"net/netip"
 	"syscall"
 
@@ -151,39 +152,41 @@ func toSockaddr(fd int, a netip.AddrPort, v6 bool) unix.Sockaddr {
 	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: zoneIndex(uintptr(fd), a.Addr().Zone())}
 }
 
-// Discard implements socket.Socket.
+// Discard implements socket.Socket. Where nothing new can arrive it takes all
+// there is; elsewhere no more than the buffer has room for.
 func (c *Conn) Discard() (n int) {
-	onFD(c.rc, func(fd int) error {
-		refuseAll(fd)
-		n = discard(fd)
+	_ = onFD(c.rc, func(fd int) error {
+		most := math.MaxInt
+		if c.refuseAll(fd) != nil {
+			size, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+			most = size / minSkb
+		}
+		n = discard(fd, most)
 		return nil
 	})
 	return n
 }
 
-// discard takes everything that is queued and counts the datagrams. With
-// MSG_TRUNC Linux tells the length that a train had. The limit is for systems
-// whose queue still grows meanwhile.
-func discard(fd int) (total int) {
+// discardErrors is how many errors of reads are met while discarding, at most.
+const discardErrors = 1 << 10
+
+// discard takes up to so many messages of what is queued and counts the datagrams.
+// With MSG_TRUNC Linux tells the length that a train had.
+func discard(fd, most int) (total int) {
 	var (
 		oob  [cmsg.Space]byte
 		none [1]byte
 	)
-	for errs := 0; total < 1<<18 && errs < 1<<10; {
+	for errs := 0; most > 0 && errs < discardErrors; {
 		n, oobn, _, _, err := unix.RecvmsgBuffers(fd, [][]byte{none[:]}, oob[:], unix.MSG_TRUNC)
-		if err != nil {
-			switch Classify(err) {
-			case Report, Unreachable, TooLarge:
-				errs++ // an ICMP message's, gone with this call
-			case Again:
-				if err == unix.EAGAIN {
-					return total
-				}
-			default:
-				return total
-			}
+		switch {
+		case err == unix.EAGAIN, err != nil && Classify(err) == Closed:
+			return total
+		case err != nil:
+			errs++ // an ICMP message's, gone with this call; whatever it is, datagrams may lie behind
 			continue
 		}
+		most--
 		var m cmsg.Received
 		cmsg.Parse(oob[:oobn], &m)
 		if m.Segment > 0 && n > 0 {

@@ -170,8 +170,9 @@ func toSockaddr(a netip.AddrPort, v6 bool) windows.Sockaddr {
 	return &windows.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: zoneIndex(0, a.Addr().Zone())}
 }
 
-// Discard implements socket.Socket. There is no read here that does not wait.
+// Discard implements socket.Socket. There is no read here that does not wait: net
+// leaves its sockets blocking, and FIONREAD does not see an empty datagram.
 func (c *Conn) Discard() int { return 0 }
 
 // handBack has nothing to undo here.
-func handBack(syscall.RawConn) {}
+func (c *Conn) handBack() {}

@@ -33,6 +33,7 @@ type receiver struct {
 	// draining: a Wake is no reason to leave what is queued.
 	draining bool
 	owed     int  // reports that waited when draining began
+	budget   int  // bytes that may have been queued then
 	ended    bool // the Sink has said no
 	busy     busyPoll
 }
@@ -207,6 +208,12 @@ func (r *receiver) dispatch(n int) bool {
 		}
 	}
 	more := r.sink.Packets(b.packets[:n])
+	if r.draining {
+		for i := range n {
+			r.budget -= int(b.hdrs[i].n) + minSkb
+		}
+		more = more && r.budget > 0
+	}
 	b.renew(n)
 	return more
 }
@@ -227,6 +234,13 @@ func (r *receiver) reported(errno syscall.Errno) bool {
 	case Report, Unreachable, TooLarge:
 		r.reports = true
 		return true
+	case Other:
+		// Whatever the number is, it was a message's if there is one.
+		q := &r.conn.path.queue
+		before := q.entries()
+		_ = onFD(r.conn.rc, func(fd int) error { q.attend(r.conn, fd); return nil })
+		r.reports = true
+		return q.entries() != before
 	}
 	return false
 }

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/udpkit/udp/internal/buffer"
-	"github.com/udpkit/udp/internal/cmsg"
 	"github.com/udpkit/udp/internal/socket"
 )
 
@@ -28,8 +27,10 @@ type reportQueue struct {
 	next     int  // of waiting
 	size     int  // bytes that waiting holds
 	attended bool // the reader will look without being woken
+	missed   bool // the reader has found taking locked
 	closed   bool
 	lost     uint64
+	taken    uint64 // entries so far, the lost ones too
 }
 
 const (
@@ -38,6 +39,9 @@ const (
 	maxReports = 16 << 20
 	// reportCost is what one holds beside its payload.
 	reportCost = 128
+	// errControl is enough for the control messages of an entry, also when more
+	// have been asked for through SyscallConn.
+	errControl = 1024
 	// takenAtOnce bounds how long one call is kept from what it was made for.
 	takenAtOnce = 1024
 )
@@ -46,11 +50,31 @@ const (
 // for what there is.
 func (q *reportQueue) take(c *Conn, fd int) (wake bool) {
 	q.taking.Lock()
-	defer q.taking.Unlock()
-	all := q.takeAll(c, fd)
+	return q.leave(c, fd, q.takeAll(c, fd))
+}
+
+// leave unlocks taking for take. A message may have come after the error queue was
+// found empty, which the kernel told the reader only, who then found taking locked:
+// so it is looked for once more.
+func (q *reportQueue) leave(c *Conn, fd int, all bool) (wake bool) {
+	q.taking.Unlock()
+	if q.hasMissed() {
+		q.taking.Lock()
+		all = q.takeAll(c, fd)
+		q.taking.Unlock()
+		all = !q.hasMissed() && all
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return !all || !q.attended && q.left() > 0
+}
+
+// hasMissed says whether the reader has looked in vain since it was last asked.
+func (q *reportQueue) hasMissed() (missed bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	missed, q.missed = q.missed, false
+	return missed
 }
 
 // attend is take for the reader, unless a sender is about that, who wakes the
@@ -61,7 +85,12 @@ func (q *reportQueue) attend(c *Conn, fd int) (all bool) {
 	q.attended = true
 	q.mu.Unlock()
 	if !q.taking.TryLock() {
-		return true
+		q.mu.Lock()
+		q.missed = true
+		q.mu.Unlock()
+		if !q.taking.TryLock() { // so who has it will see that
+			return true
+		}
 	}
 	defer q.taking.Unlock()
 	return q.takeAll(c, fd)
@@ -69,14 +98,16 @@ func (q *reportQueue) attend(c *Conn, fd int) (all bool) {
 
 // takeAll needs taking.
 func (q *reportQueue) takeAll(c *Conn, fd int) (all bool) {
-	var (
-		name    unix.RawSockaddrInet6
-		control [cmsg.Space]byte
-		b       = buffer.Get()
-	)
+	var control [errControl]byte
+	return q.takeInto(c, fd, control[:])
+}
+
+func (q *reportQueue) takeInto(c *Conn, fd int, control []byte) (all bool) {
+	var name unix.RawSockaddrInet6
+	b := buffer.Get()
 	defer b.Release(1)
 	for range takenAtOnce {
-		n, from, oobn, errno := recvErrQueue(fd, b.B, control[:], &name)
+		n, from, oobn, flags, errno := recvErrQueue(fd, b.B, control, &name)
 		if errno == unix.EINTR {
 			continue
 		}
@@ -84,18 +115,31 @@ func (q *reportQueue) takeAll(c *Conn, fd int) (all bool) {
 			return true // EAGAIN; any other is the socket's, and the next read tells it
 		}
 		var rep socket.Report
-		if parseReport(control[:oobn], &rep, c.nameOf) { // else made by this host itself: the send has told
+		switch {
+		case parseReport(control[:oobn], &rep, c.nameOf):
 			rep.Peer = c.addrPort(&name, from)
 			q.push(rep, b.B[:n])
+		case flags&unix.MSG_CTRUNC != 0:
+			q.lose()
+		default: // made by this host itself: the send has told
 		}
 	}
 	return false
+}
+
+// lose counts an entry that can't be read.
+func (q *reportQueue) lose() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.taken++
+	q.lost++
 }
 
 func (q *reportQueue) push(rep socket.Report, payload []byte) {
 	rep.Payload = bytes.Clone(payload)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.taken++
 	if q.closed || q.size+len(payload)+reportCost > maxReports {
 		q.lost++
 		return
@@ -149,6 +193,13 @@ func (q *reportQueue) count() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.left()
+}
+
+// entries is how many were taken so far.
+func (q *reportQueue) entries() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.taken
 }
 
 // LostReports implements socket.Socket.

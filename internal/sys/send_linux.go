@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -45,12 +46,16 @@ func (c *Conn) sendErr(err error) error {
 	err = c.sendFailed(err)
 	if c.path.reports.Load() {
 		switch Classify(err) {
-		case Report, Unreachable, TooLarge:
+		case Report, Unreachable, TooLarge, Other:
 			c.errorTaken()
 		}
 	}
 	return err
 }
+
+// maxDoubted is how often a batch is gone on with, at most, after errors that may
+// be those of ICMP messages.
+const maxDoubted = 64
 
 func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {
 	ms := unsafe.Slice(first, n)
@@ -60,9 +65,10 @@ func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {
 	var (
 		next    position
 		refused refusal
-		doubted bool
+		doubted int
 	)
 	for next.message < n {
+		known := c.path.queue.entries()
 		s.pack(ms, next)
 		werr := c.rc.Write(s.step)
 		done := 0
@@ -77,10 +83,12 @@ func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {
 		if s.errno == 0 {
 			continue
 		}
-		if s.errno == unix.EMSGSIZE && !doubted && c.path.reports.Load() {
-			doubted = true // an older datagram's "packet too big", perhaps
-			c.errorTaken()
-			continue
+		if concernsTrains(s.errno) && doubted < maxDoubted && c.path.reports.Load() {
+			// An older datagram's "packet too big" or "source route failed", perhaps.
+			if c.errorTaken(); doubted == 0 || c.path.queue.entries() != known {
+				doubted++
+				continue
+			}
 		}
 		to := ms[next.message].To.Addr()
 		if s.count[s.sent] > 1 && refused.train(&c.path.limits, s.errno, next, to, s.count[s.sent], s.size[s.sent]) {
@@ -109,4 +117,13 @@ func (p *position) advance(ms []socket.Message, n int) {
 		n -= left
 		p.message, p.offset = p.message+1, 0
 	}
+}
+
+// concernsTrains says whether a train may be why a send has failed.
+func concernsTrains(errno syscall.Errno) bool {
+	switch errno {
+	case unix.EIO, unix.EOPNOTSUPP, unix.EINVAL, unix.EMSGSIZE:
+		return true
+	}
+	return false
 }

@@ -197,6 +197,7 @@ func TestARefusedTrainLeavesAsDatagrams(t *testing.T) {
 		wantLongest  int
 	}{
 		"a device without checksum offload": {unix.EIO, func(count int) bool { return count > 1 }, 1, math.MaxInt},
+		"a device that says so":             {unix.EOPNOTSUPP, func(count int) bool { return count > 1 }, 1, math.MaxInt},
 		"a kernel that takes 64":            {unix.EINVAL, func(count int) bool { return count > 64 }, 64, math.MaxInt},
 		"datagrams over the MTU":            {unix.EMSGSIZE, func(count int) bool { return count > 1 }, firstSegments, 99},
 		"the same in an older kernel":       {unix.EINVAL, func(count int) bool { return count > 1 }, firstSegments, 99},

@@ -97,19 +97,26 @@ const (
 )
 
 // refuseAll makes the socket's filter drop everything that arrives from now on;
-// the kernel counts it as it counts what the buffer has no room for.
-func refuseAll(fd int) error {
+// the kernel counts it as it counts what the buffer has no room for. It takes the
+// place of another filter, and fails when that is locked (SO_LOCK_FILTER).
+func (c *Conn) refuseAll(fd int) error {
 	program := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
-	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 		&unix.SockFprog{Len: 1, Filter: &program[0]})
+	if err == nil {
+		c.refuses.Store(true)
+	}
+	return err
 }
 
 // handBack undoes what others who have a descriptor of the same socket would not
 // expect: the filter that drops everything, trains of datagrams, error queues.
-func handBack(rc syscall.RawConn) {
-	_ = onFD(rc, func(fd int) error {
+func (c *Conn) handBack() {
+	_ = onFD(c.rc, func(fd int) error {
+		if c.refuses.Load() {
+			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+		}
 		return errors.Join(
-			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0),
 			unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 0),
 			unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 0),
 			unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 0))

@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"errors"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -43,7 +44,7 @@ func drops(syscall.RawConn) (uint32, bool) { return 0, false }
 
 // refuseAll has no counterpart here: what arrives while a socket is being
 // closed may still be queued.
-func refuseAll(int) error { return nil }
+func (c *Conn) refuseAll(int) error { return errors.ErrUnsupported }
 
 // handBack has nothing to undo here.
-func handBack(syscall.RawConn) {}
+func (c *Conn) handBack() {}

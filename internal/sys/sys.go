@@ -25,6 +25,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,6 +40,7 @@ type Conn struct {
 	path packetPath // what the packet path of this system keeps
 
 	adopted bool           // others may have descriptors of the same socket
+	refuses atomic.Bool    // its filter drops everything
 	bound   netip.AddrPort // what bind was asked for, with the port it got
 	only    netip.Addr     // the one address that datagrams come for, if it is one
 
@@ -168,6 +170,9 @@ func (c *Conn) prepare(o socket.Options) error {
 	return nil
 }
 
+// minSkb is less than any system takes of a receive buffer beside a payload, bytes.
+const minSkb = 64
+
 // Peer is the peer that the socket is connected to, whoever has done that.
 func (c *Conn) Peer() netip.AddrPort {
 	peer, err := getpeername(c.rc)
@@ -197,7 +202,7 @@ func (c *Conn) Close() error {
 	c.spill.close()
 	c.closeReports()
 	if c.adopted {
-		handBack(c.rc)
+		c.handBack()
 	}
 	return unwrapOp(c.uc.Close())
 }

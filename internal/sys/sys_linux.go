@@ -4,6 +4,7 @@ package sys
 
 import (
 	"errors"
+	"math"
 	"net/netip"
 	"os"
 	"sync/atomic"
@@ -97,13 +98,19 @@ func (c *Conn) peerChanged(peer netip.AddrPort) error {
 	return onFD(c.rc, func(fd int) error { return c.path.setReports(fd, true) })
 }
 
-// endReports switches the error queue off that nobody wants any more.
-func (c *Conn) endReports() {
+// endReports switches the error queue off that nobody wants any more, and says
+// whether something is left to tell. What has come since it was found empty would
+// be thrown away with that; what comes next is not told either.
+func (c *Conn) endReports() (left bool) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	if c.path.unwanted.Swap(false) && c.path.reports.Load() {
-		onFD(c.rc, func(fd int) error { return c.path.setReports(fd, false) })
+		_ = onFD(c.rc, func(fd int) error {
+			c.path.queue.take(c, fd)
+			return c.path.setReports(fd, false)
+		})
 	}
+	return c.path.queue.count() > 0
 }
 
 func (c *Conn) currentInfo() socket.Info {
@@ -154,7 +161,9 @@ func (c *Conn) Serve(sink socket.Sink) error {
 					r.poll()
 				}
 				if !r.reports && c.path.unwanted.Load() {
-					c.endReports()
+					if r.reports = c.endReports(); r.reports {
+						r.poll()
+					}
 				}
 			}
 		case Classify(err) == Closed:
@@ -176,14 +185,18 @@ func (c *Conn) Serve(sink socket.Sink) error {
 // unpollable is how long a reader sleeps that the poller does not let wait.
 const unpollable = time.Millisecond
 
-// drain lets nothing in any more and takes what is queued.
+// drain lets nothing in any more and takes what is queued. Where a filter is locked
+// there is an end all the same: what the buffer may have held.
 func (c *Conn) drain(r *receiver) error {
-	onFD(c.rc, func(fd int) error {
-		if err := refuseAll(fd); err != nil || !c.path.reports.Load() {
-			return err
+	r.budget = math.MaxInt
+	_ = onFD(c.rc, func(fd int) error {
+		if c.refuseAll(fd) != nil {
+			r.budget, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
 		}
-		c.path.queue.attend(c, fd)
-		r.owed = c.path.queue.count()
+		if c.path.reports.Load() {
+			c.path.queue.take(c, fd)
+			r.owed = c.path.queue.count()
+		}
 		return nil
 	})
 	r.draining, r.reports = true, r.reports || r.owed > 0

@@ -44,9 +44,6 @@ const drainErrors = 64
 // waiting at all.
 const drainWait = 20 * time.Millisecond
 
-// minSkb is less than any system takes of a receive buffer beside the payload.
-const minSkb = 64
-
 // read takes one datagram, by the cheaper of two calls where nothing has been
 // asked for that comes beside it: recvfrom instead of recvmsg.
 func (c *Conn) read(p, oob []byte) (n, oobn int, from netip.AddrPort, err error) {

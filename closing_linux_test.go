@@ -1,0 +1,77 @@
+package udp_test
+
+import (
+	"context"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp"
+)
+
+// However much waits when a socket is closed, it is counted.
+func TestCloseCountsALongQueue(t *testing.T) {
+	const train, n = 64, 300_000 / 64 * 64
+	gate, in := make(chan struct{}), make(chan struct{}, train)
+	c := listen(t, udp.Config{ReadBuffer: 32 << 20}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
+		select {
+		case in <- struct{}{}:
+		default:
+		}
+		<-gate
+	}))
+	sender := dial(t, c.LocalAddrPort(), udp.BaseHandler{})
+	if !c.Info().GRO || sender.Info().Segments < train || c.Info().ReadBuffer < 32<<20 {
+		t.Skip("no trains here, or no room for them")
+	}
+	ms := make([]udp.Message, train)
+	for i := range ms {
+		ms[i].Data = []byte("x")
+	}
+	for range n / train {
+		sent, err := sender.SendBatch(ms)
+		require.NoError(t, err)
+		require.Equal(t, train, sent)
+	}
+	next(t, in)
+	require.Zero(t, c.Stats().KernelDrops)
+	closed := make(chan error)
+	go func() { closed <- c.Close() }()
+	requireClosing(t, c)
+	close(gate)
+	require.NoError(t, next(t, closed))
+	require.EqualValues(t, n, c.Stats().Received)
+	require.EqualValues(t, n-1, c.Stats().Dropped.Closed)
+}
+
+// A program may lock its sockets' filters. Then what arrives while a socket is
+// being shut down can't be kept out, but Shutdown ends.
+func TestShutdownEndsWhenTheFilterIsLocked(t *testing.T) {
+	all := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff}}
+	cfg := udp.Config{Control: func(_, _ string, rc syscall.RawConn) (err error) {
+		rc.Control(func(fd uintptr) {
+			err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &all[0]})
+			if err == nil {
+				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1)
+			}
+		})
+		return err
+	}}
+	// Each is answered with another one to the same socket, so there is always more.
+	c := listen(t, cfg, "udp4", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+		c.SendTo(d.Data, c.LocalAddrPort())
+		c.Flush()
+	}))
+	flood := raw(t, "udp4")
+	const sent = 200 // more than one read takes
+	for range sent {
+		_, err := flood.WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort())
+		require.NoError(t, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.NoError(t, c.Shutdown(ctx))
+	require.GreaterOrEqual(t, c.Stats().Handled, uint64(sent))
+}

@@ -1,0 +1,71 @@
+//go:build unix
+
+package udp_test
+
+import (
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+)
+
+// SetWriteDeadline beside Close does not let a send wait that Close has ended.
+func TestAWriteDeadlineBesideCloseStaysInThePast(t *testing.T) {
+	s := &deadlines{scripted: newScripted(), entered: make(chan struct{}), leave: make(chan struct{})}
+	c, err := udp.Config{Network: s}.Listen(t.Context(), "udp4", here.String(), udp.BaseHandler{})
+	require.NoError(t, err)
+	var setter sync.WaitGroup
+	setter.Go(func() { c.SetWriteDeadline(time.Time{}) })
+	next(t, s.entered)
+	require.NoError(t, c.Close())
+	close(s.leave)
+	setter.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	require.True(t, !s.last.IsZero() && s.last.Before(time.Now()), "%v", s.last)
+	require.ErrorIs(t, c.SetWriteDeadline(time.Time{}), net.ErrClosed)
+}
+
+// A write deadline that is set while a send waits to be repeated ends that wait.
+func TestAWriteDeadlineReachesASendThatIsRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScripted()
+		c := s.listen(t, udp.Config{}, udp.BaseHandler{})
+		s.send = always(sysError(syscall.EAGAIN))
+		sent := make(chan error)
+		go func() { sent <- c.SendTo([]byte("a"), there) }()
+		time.Sleep(200 * time.Millisecond) // in a pause of 64
+		require.NoError(t, c.SetWriteDeadline(time.Now().Add(time.Millisecond)))
+		require.NoError(t, c.SetWriteDeadline(time.Now().Add(time.Hour)), "nobody has to have waited for the first")
+		time.Sleep(200 * time.Millisecond)
+		start := time.Now()
+		require.NoError(t, c.SetWriteDeadline(start))
+		require.ErrorIs(t, <-sent, os.ErrDeadlineExceeded)
+		require.Zero(t, time.Since(start))
+		require.NoError(t, c.Close())
+	})
+}
+
+// What a callback has sent before it sets a write deadline leaves before that.
+func TestAWriteDeadlineInACallbackIsForWhatComesAfter(t *testing.T) {
+	s := newScripted()
+	var before, after int
+	c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+		if string(d.Data) == "1" {
+			require.NoError(t, d.Reply([]byte("gathered")))
+			before = len(s.sent)
+			require.NoError(t, c.SetWriteDeadline(time.Unix(1, 0)))
+			after = len(s.sent)
+		}
+	}))
+	s.arrive("1", "2")
+	require.NoError(t, c.Shutdown(t.Context()))
+	require.Equal(t, [2]int{0, 1}, [2]int{before, after})
+}
