@@ -7,10 +7,8 @@ import (
 	"github.com/udpkit/udp/internal/goid"
 )
 
-// inside says whether the caller runs inside a callback, on the socket's
-// goroutine or in Workers.
-func (c *Conn) inside() bool { return c.runs(goid.ID()) }
-
+// runs says whether a goroutine is inside a callback, on the socket's own or in
+// Workers.
 func (c *Conn) runs(id uintptr) bool { return c.callback.Load() == id || c.work.has(id) }
 
 // inCallback says whether the caller runs inside a callback on the socket's
