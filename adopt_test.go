@@ -23,6 +23,8 @@ func unowned(t testing.TB, network string) *net.UDPConn {
 }
 
 // A socket that was made elsewhere works as one of ours.
+//
+// Twisted: A1
 func TestAdopt(t *testing.T) {
 	for _, network := range networks(t) {
 		t.Run(network, func(t *testing.T) {
@@ -62,6 +64,8 @@ func TestAdopt(t *testing.T) {
 }
 
 // A connected socket stays connected, and can be disconnected.
+//
+// Twisted: A1
 func TestAdoptConnected(t *testing.T) {
 	for _, network := range networks(t) {
 		t.Run(network, func(t *testing.T) {
@@ -120,6 +124,8 @@ func TestAdoptedSocketIsRefused(t *testing.T) {
 }
 
 // What can't be adopted is closed all the same, and the Handler hears nothing.
+//
+// Twisted: A2
 func TestAdoptErrors(t *testing.T) {
 	h := newRecorder()
 	_, err := udp.Config{}.Adopt(nil, h)
@@ -152,6 +158,8 @@ func TestAdoptErrors(t *testing.T) {
 }
 
 // A socket made for IPv4 by Adopt knows its family.
+//
+// Twisted: A3
 func TestAdoptKnowsTheFamily(t *testing.T) {
 	for _, network := range networks(t) {
 		c, err := udp.Config{}.Adopt(unowned(t, network), udp.BaseHandler{})

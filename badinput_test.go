@@ -18,6 +18,8 @@ import (
 // What can't be listened to or dialled says why, as a net.OpError, and leaves
 // nothing behind. Names and ports are in TestResolveErrors, groups and
 // interfaces in TestBadMemberships.
+//
+// Twisted: L3 UDPTests.test_bindError
 func TestWhatCanNotBeOpened(t *testing.T) {
 	busy := listen(t, udp.Config{}, "udp4", udp.BaseHandler{}).LocalAddr().String()
 	var none udp.Handler
@@ -76,6 +78,10 @@ func TestWhatCanNotBeOpened(t *testing.T) {
 
 // What can't be sent says why before any system call, or with the system's own
 // errno, and is counted by the reason.
+//
+// Twisted: W1 W2 W4
+// UDPPortTestsMixin.test_writingToIPv6OnIPv4RaisesInvalidAddressError
+// UDPPortTestsMixin.test_writingToIPv4OnIPv6RaisesInvalidAddressError
 func TestWhatCanNotBeSent(t *testing.T) {
 	for _, network := range networks(t) {
 		t.Run(network, func(t *testing.T) {
@@ -143,6 +149,8 @@ func TestWhatCanNotBeSent(t *testing.T) {
 }
 
 // Broadcasts need Config.Broadcast.
+//
+// Twisted: L5 B1 UDPPortTestsMixin.test_allowBroadcast
 func TestBroadcast(t *testing.T) {
 	to := netip.MustParseAddrPort("127.255.255.255:9") // loopback's broadcast address stays there
 	without := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
@@ -176,6 +184,8 @@ func TestBroadcastArrives(t *testing.T) {
 }
 
 // After Close everything says net.ErrClosed, and the counters stay.
+//
+// Twisted: W8
 func TestAfterClose(t *testing.T) {
 	c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
 	local := c.LocalAddrPort()
@@ -196,6 +206,8 @@ func TestAfterClose(t *testing.T) {
 }
 
 // A write deadline that has passed ends a send that would wait, and no other.
+//
+// Twisted: W6
 func TestWriteDeadline(t *testing.T) {
 	c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
 	require.NoError(t, c.SetWriteDeadline(time.Unix(1, 0)))

@@ -16,6 +16,8 @@ import (
 )
 
 // Close from outside returns after the last callback has, whatever is going on.
+//
+// Twisted: P4 S1
 func TestCloseWaitsForTheCallbackThatRuns(t *testing.T) {
 	h := newRecorder()
 	release := make(chan struct{})
@@ -94,6 +96,8 @@ func TestCloseAgainstSend(t *testing.T) {
 }
 
 // Shutdown and Close from many goroutines at once all return.
+//
+// Twisted: S2
 func TestShutdownAgainstClose(t *testing.T) {
 	for range 50 {
 		h := newRecorder()

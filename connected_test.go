@@ -15,6 +15,8 @@ import (
 
 // One write to a port where nobody listens, on a socket that does nothing else,
 // is told, once, and the socket goes on.
+//
+// Twisted: C5 C7 test_udp_internals.test_connectedReadImmediateError
 func TestSingleWriteToADeadPortIsRefused(t *testing.T) {
 	for _, network := range networks(t) {
 		t.Run(network, func(t *testing.T) {
@@ -63,6 +65,8 @@ func requireRefused(t testing.TB, c *udp.Conn, r *udp.Refusal, peer netip.AddrPo
 
 // Every datagram that the kernel took and a dead port refused is told of exactly
 // once, whether a read or a later send met the message; none is told to the sender.
+//
+// Twisted: P7
 func TestOneRefusedForEachICMPMessage(t *testing.T) {
 	for _, network := range networks(t) {
 		t.Run(network, func(t *testing.T) {
@@ -89,6 +93,8 @@ func TestOneRefusedForEachICMPMessage(t *testing.T) {
 
 // Sends in a row to a dead port meet each other's errors: all of them are
 // repeated, none fails, and what the Handler hears is never more than was sent.
+//
+// Twisted: W5 UDPTests.test_connectionRefused
 func TestSendThatMeetsAnOlderErrorIsRepeated(t *testing.T) {
 	for _, network := range networks(t) {
 		t.Run(network, func(t *testing.T) {
@@ -130,6 +136,8 @@ func TestSendThatMeetsAnOlderErrorIsRepeated(t *testing.T) {
 
 // The send that only met an older datagram's error is delivered, when somebody
 // listens by then.
+//
+// Twisted: W5
 func TestSendAfterARefusalIsDelivered(t *testing.T) {
 	for _, network := range networks(t) {
 		t.Run(network, func(t *testing.T) {
@@ -156,6 +164,8 @@ func TestSendAfterARefusalIsDelivered(t *testing.T) {
 
 // A handler that writes from Refused does not keep the socket from its other
 // work, as Twisted's does, and Close ends it.
+//
+// Twisted: C8
 func TestWritingInRefused(t *testing.T) {
 	h := newRecorder()
 	h.refused = func(c *udp.Conn, _ *udp.Refusal) {
@@ -174,6 +184,9 @@ func TestWritingInRefused(t *testing.T) {
 
 // Unconnected sockets hear nothing of refusals and are not harmed by them; with
 // Config.PeerErrors they hear them.
+//
+// Twisted: W5 C5 UDPTests.test_connectionRefused UDPTests.test_serverReadFailure
+// test_udp_internals.test_readImmediateError
 func TestRefusalsOnUnconnectedSockets(t *testing.T) {
 	for _, network := range networks(t) {
 		t.Run(network, func(t *testing.T) {

@@ -22,6 +22,8 @@ const (
 )
 
 // Everything that UDP can carry arrives whole, alone and in batches.
+//
+// Twisted: P5 UDPPortTestsMixin.test_writeToIPv6Interface
 func TestEveryLengthArrivesWhole(t *testing.T) {
 	for _, network := range networks(t) {
 		largest := largestIPv4
@@ -66,6 +68,8 @@ func TestEveryLengthArrivesWhole(t *testing.T) {
 }
 
 // A datagram over Config.MaxDatagram is dropped whole and counted.
+//
+// Twisted: R2
 func TestMaxDatagram(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -173,6 +177,8 @@ func TestRelease(t *testing.T) {
 }
 
 // Senders and destinations are of one form: IPv4 never as 4-in-6.
+//
+// Twisted: W3 UDPTests.test_sendPackets
 func TestAddressesAreNeverFourInSix(t *testing.T) {
 	hosts := []string{"127.0.0.1", "::ffff:127.0.0.1"}
 	if len(networks(t)) > 1 {
@@ -208,6 +214,9 @@ func TestAddressesAreNeverFourInSix(t *testing.T) {
 
 // The zone of a link-local address is kept, by its name, wherever an address
 // shows; replies go back through it.
+//
+// Twisted: P5 UDPPortTestsMixin.test_getHostIPv6
+// UDPPortTestsMixin.test_writeToIPv6Interface
 func TestZonesAreKept(t *testing.T) {
 	netns.Isolated(t, func() {
 		here, there := netns.Self(t), netns.New(t)

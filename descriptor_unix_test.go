@@ -14,6 +14,8 @@ import (
 
 // A program that is started meanwhile inherits no socket, and none of them blocks
 // a thread; also those that package net has not made.
+//
+// Twisted: L5
 func TestDescriptorsAreNotInheritedAndNeverBlock(t *testing.T) {
 	group := netip.MustParseAddr("239.1.2.3")
 	bound, err := udp.ListenMulticast(t.Context(), "udp4", netip.AddrPortFrom(group, 0).String(), udp.BaseHandler{})

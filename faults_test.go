@@ -56,6 +56,9 @@ var readFaults = []struct {
 	{"try again", sysError(syscall.EAGAIN), false, true},
 }
 
+// Twisted: C6 C7 R3 test_udp_internals.test_socketReadNormal
+// test_udp_internals.test_readImmediateError
+// test_udp_internals.test_readUnknownError
 func TestAReaderSurvivesEveryErrorAmongDatagrams(t *testing.T) {
 	for _, f := range readFaults {
 		for _, connected := range []bool{false, true} {
@@ -120,6 +123,8 @@ func TestAReaderSurvivesEveryErrorAmongDatagrams(t *testing.T) {
 
 // An error that comes for ever costs next to nothing, and what comes after it is
 // still read.
+//
+// Twisted: R3
 func TestAReaderNeverSpins(t *testing.T) {
 	for _, f := range readFaults {
 		for _, connected := range []bool{false, true} {

@@ -20,6 +20,8 @@ import (
 
 // Started comes first, inside Listen and on its goroutine; then datagrams; then
 // Stopped, once, and Close returns after it.
+//
+// Twisted: L1 L4 P1 S2 UDPTests.test_startStop
 func TestCallbacksComeInOrder(t *testing.T) {
 	h := newRecorder()
 	caller, started := goid.ID(), uintptr(0)
@@ -51,6 +53,10 @@ func TestCallbacksComeInOrder(t *testing.T) {
 
 // Closing and shutting down work from every callback without waiting for
 // themselves, and Stopped follows, once.
+//
+// Twisted: P3 P4 S2 S3
+// ReactorShutdownInteractionTests.testShutdownFromDatagramReceived
+// DatagramTransportTestsMixin.test_stopProtocolScheduling
 func TestEndFromEveryCallback(t *testing.T) {
 	for _, way := range []struct {
 		name string
@@ -101,6 +107,8 @@ func TestEndFromEveryCallback(t *testing.T) {
 }
 
 // One Handler may serve several sockets, then at the same time.
+//
+// Twisted: P2
 func TestOneHandlerOnSeveralSockets(t *testing.T) {
 	h := newRecorder()
 	const n = 3
@@ -129,6 +137,8 @@ func TestOneHandlerOnSeveralSockets(t *testing.T) {
 }
 
 // The same Handler may listen again once it has stopped, also on the same port.
+//
+// Twisted: L6 UDPTests.test_rebind
 func TestHandlerListensAgain(t *testing.T) {
 	h := newRecorder()
 	c := listen(t, udp.Config{}, "udp4", h)
@@ -143,6 +153,8 @@ func TestHandlerListensAgain(t *testing.T) {
 }
 
 // Shutdown handles what the kernel has queued, then stops.
+//
+// Twisted: V1 ReactorShutdownInteractionTests.testShutdownFromDatagramReceived
 func TestShutdownHandlesWhatIsQueued(t *testing.T) {
 	const n = 200
 	for _, from := range []string{"outside", "Received"} {
@@ -210,6 +222,9 @@ func TestShutdownThatCanNotFinish(t *testing.T) {
 }
 
 // String names the socket by its address, peer and state.
+//
+// Twisted: L4 L7 UDPTests.test_oldAddress UDPPortTestsMixin.test_getHost
+// UDPPortTestsMixin.test_str UDPPortTestsMixin.test_repr
 func TestString(t *testing.T) {
 	c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
 	local := c.LocalAddrPort().String()
@@ -226,6 +241,8 @@ func TestString(t *testing.T) {
 
 // A callback that panics, or ends its goroutine as t.FailNow does, costs its own
 // datagram at most, and never a socket or a goroutine.
+//
+// Twisted: P6 UDPTests.test_datagramReceivedError
 func TestPanics(t *testing.T) {
 	var log bytes.Buffer
 	h := newRecorder()
@@ -268,6 +285,7 @@ func TestPanics(t *testing.T) {
 	require.Contains(t, log.String(), "lifecycle_test.go", "the stack is in the log")
 }
 
+// Twisted: P6
 func TestGoexit(t *testing.T) {
 	for _, callback := range []string{"Started", "Received", "Refused", "Stopped"} {
 		t.Run(callback, func(t *testing.T) {

@@ -52,6 +52,9 @@ func (l *line) put(c *Conn, d *Datagram, h Handler) {
 	if d.conn != nil {
 		first, asItLies = d.conn.take(d, !full)
 	}
+	if c != nil && l.overflow == Block && waiting == cap(l.ch) {
+		c.flushFirst() // also in place, but not while it keeps the line from ending
+	}
 	if !first || d.conn.handler != h { // else it ends after this callback
 		l.ending.RLock()
 		defer l.ending.RUnlock()

@@ -17,11 +17,11 @@ import (
 // A Membership is a wish to receive what is sent to a group, and what has
 // become of it.
 type Membership struct {
-	Group   netip.Addr
-	Source  netip.Addr   // valid for a source-specific one
-	All     bool         // wished on every interface, but for those left by name
-	Blocked []netip.Addr // sources that are not wanted, see [MulticastConn.BlockSource]
-	On      []InterfaceMembership
+	Group   netip.Addr            // without a zone
+	Source  netip.Addr            // valid for a source-specific one
+	All     bool                  // wished on every interface, but for those left by name
+	Blocked []netip.Addr          // sources that are not wanted, see [MulticastConn.BlockSource]
+	On      []InterfaceMembership // each interface that it is about, there or not
 }
 
 // Held says whether the membership holds on any interface.
@@ -31,8 +31,8 @@ func (m Membership) Held() bool {
 
 // An InterfaceMembership is a [Membership] on one interface.
 type InterfaceMembership struct {
-	Name  string
-	Index int // 0 while there is no interface of that name
+	Name  string // what it is called now, or was when it went
+	Index int    // 0 while there is no interface of that name
 	// Err is why it does not hold, nil when it does: ENODEV while a named interface
 	// is gone, ENETDOWN while it is down or its MTU too short for the protocol, else
 	// what the system answered.

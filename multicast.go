@@ -191,7 +191,7 @@ func (m *MulticastConn) Memberships() []Membership { return m.groups.list() }
 
 // SetTTL sets the time to live (IPv4) and the hop limit (IPv6) of what is sent
 // to groups: 0 stays on this host, 1, the default, in the local network, up
-// to 255.
+// to 255. Anything else is EINVAL.
 func (m *MulticastConn) SetTTL(n int) error {
 	if n < 0 || n > 255 {
 		return m.opError("set", netip.AddrPort{}, os.NewSyscallError("setsockopt", sys.EINVAL))

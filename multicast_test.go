@@ -46,6 +46,8 @@ func loopbackInterface(t testing.TB) *net.Interface {
 }
 
 // Groups of IPv4 work on loopback, so on every machine.
+//
+// Twisted: MulticastTests.test_multicast
 func TestMulticastOnLoopback(t *testing.T) {
 	lo, group := loopbackInterface(t), netip.MustParseAddr("239.255.42.1")
 	h := newRecorder()
@@ -162,6 +164,8 @@ func (c wire) sender(t testing.TB, fam family) (m *udp.MulticastConn) {
 }
 
 // What is joined arrives, what is left does not any more, and can be joined again.
+//
+// Twisted: M1 M2 M7 MulticastTests.test_joinLeave MulticastTests.test_multicast
 func TestJoinAndLeave(t *testing.T) {
 	onCable(t, func(t *testing.T, c wire, fam family) {
 		h := newRecorder()
@@ -209,6 +213,8 @@ func TestJoinAndLeave(t *testing.T) {
 }
 
 // Source-specific membership takes one sender's datagrams and nobody else's.
+//
+// Twisted: M8
 func TestJoinSource(t *testing.T) {
 	onCable(t, func(t *testing.T, c wire, fam family) {
 		h := newRecorder()
@@ -249,6 +255,8 @@ func TestJoinSource(t *testing.T) {
 }
 
 // The TTL is 1 unless set, goes out with every datagram, and stays in its range.
+//
+// Twisted: M3 MulticastTests.testTTL
 func TestMulticastTTL(t *testing.T) {
 	onCable(t, func(t *testing.T, c wire, fam family) {
 		pc, err := net.ListenPacket(fam.network, ":0")
@@ -284,6 +292,8 @@ func TestMulticastTTL(t *testing.T) {
 
 // A member hears what its own host sends, unless SetLoopback says no; others
 // hear it anyway.
+//
+// Twisted: M4 MulticastTests.test_loopback
 func TestMulticastLoopback(t *testing.T) {
 	onCable(t, func(t *testing.T, c wire, fam family) {
 		h, far := newRecorder(), newRecorder()
@@ -327,6 +337,8 @@ func (f family) wildcard() netip.Addr {
 }
 
 // SetInterface chooses where groups' datagrams leave; Join where they come in.
+//
+// Twisted: M5 MulticastTests.test_interface
 func TestMulticastInterface(t *testing.T) {
 	onCable(t, func(t *testing.T, c wire, fam family) {
 		if fam.network == "udp4" { // the wire is there for both families
@@ -376,6 +388,8 @@ func TestMulticastInterface(t *testing.T) {
 
 // Sockets that share a port each get the groups that they have joined themselves,
 // whole, and no other's.
+//
+// Twisted: M6 M8 MulticastTests.test_multiListen
 func TestGroupsOnOnePortAreKeptApart(t *testing.T) {
 	for _, cfg := range []struct {
 		name string
@@ -419,6 +433,8 @@ func TestGroupsOnOnePortAreKeptApart(t *testing.T) {
 }
 
 // Without ReuseAddr or ReusePort a port is one socket's.
+//
+// Twisted: L5
 func TestAPortIsNotSharedUnasked(t *testing.T) {
 	m, err := udp.ListenMulticast(t.Context(), "udp4", ":0", udp.BaseHandler{})
 	require.NoError(t, err)
@@ -432,6 +448,8 @@ func TestAPortIsNotSharedUnasked(t *testing.T) {
 
 // An ordinary socket may send to a group, and a member may be connected; it hears
 // its peer then.
+//
+// Twisted: M7
 func TestMulticastBesideTheRest(t *testing.T) {
 	onCable(t, func(t *testing.T, c wire, fam family) {
 		h, plain := newRecorder(), newRecorder()
@@ -527,6 +545,8 @@ func TestListenMulticastAddresses(t *testing.T) {
 }
 
 // What can't be joined says why.
+//
+// Twisted: M2 MulticastTests.test_joinFailure
 func TestBadMemberships(t *testing.T) {
 	lo := loopbackInterface(t)
 	for _, fam := range families {

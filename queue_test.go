@@ -12,6 +12,8 @@ import (
 )
 
 // A full Queue does what its policy says, and every datagram is accounted for.
+//
+// Twisted: R4
 func TestQueueKeepsItsPolicy(t *testing.T) {
 	const capacity, n = 4, 20
 	for _, test := range []struct {

@@ -15,6 +15,8 @@ import (
 
 // A Reconnect to a peer behind another interface leaves from that interface's
 // address; the port stays.
+//
+// Twisted: C2
 func TestReconnectBehindAnotherInterface(t *testing.T) {
 	for _, test := range []struct{ name, network, net1, net2, bits string }{
 		{"IPv4", "udp4", "192.0.2.", "198.51.100.", "/24"},

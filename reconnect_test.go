@@ -16,6 +16,9 @@ import (
 
 // Listen, Connect, Reconnect and Disconnect are one socket, with one port, which
 // the system may have chosen.
+//
+// Twisted: C1 C3 C4 UDPTests.test_sendPackets UDPPortTestsMixin.test_getHostIPv6
+// UDPPortTestsMixin.test_connectedWriteToIPv6Interface
 func TestConnectReconnectDisconnectKeepThePort(t *testing.T) {
 	for _, network := range networks(t) {
 		for _, host := range []string{loopback(network), ""} {
@@ -91,6 +94,8 @@ func TestConnectReconnectDisconnectKeepThePort(t *testing.T) {
 }
 
 // What can't be done to the peer says so and changes nothing.
+//
+// Twisted: W3 C2 C8 UDPTests.test_badConnect
 func TestFailedConnectLeavesTheSocketAsItWas(t *testing.T) {
 	peer := raw(t, "udp4")
 	h := newRecorder()
@@ -178,6 +183,8 @@ func TestConnectAfterClose(t *testing.T) {
 
 // What others have sent before Connect still lies in the kernel after it, and is
 // dropped and counted.
+//
+// Twisted: C8
 func TestStrangersQueuedBeforeConnect(t *testing.T) {
 	const n = 20
 	peer, stranger := raw(t, "udp4"), raw(t, "udp4")

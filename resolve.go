@@ -9,8 +9,8 @@ import (
 
 // Resolved is what [ResolveAsync] delivers.
 type Resolved struct {
-	Addrs []netip.AddrPort
-	Err   error
+	Addrs []netip.AddrPort // what [Resolve] returns: at least one, unless Err is set
+	Err   error            // a [*net.OpError]
 }
 
 // Resolve is Config{}.Resolve.

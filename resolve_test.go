@@ -93,6 +93,10 @@ var zone = map[string][]netip.Addr{
 }
 
 // Resolve gives all addresses that fit the network, or says why not.
+//
+// Twisted: N1 N2 test_resolver:resolveOneHost test_resolver:resolveOneIPv6Host
+// test_resolver:resolveBoth test_resolver:resolveOnlyIPv4
+// test_resolver:resolveOnlyIPv6
 func TestResolve(t *testing.T) {
 	s := newNameserver(t, zone)
 	cfg := udp.Config{Resolver: s.resolver()}
@@ -133,6 +137,8 @@ func TestResolve(t *testing.T) {
 	})
 }
 
+// Twisted: L2 UDPPortTestsMixin.test_invalidInterface test_resolver:resolveOnlyIPv4
+// test_resolver:resolveOnlyIPv6 test_resolver:gaierror
 func TestResolveErrors(t *testing.T) {
 	s := newNameserver(t, zone)
 	cfg := udp.Config{Resolver: s.resolver()}
@@ -184,6 +190,8 @@ func TestResolveErrors(t *testing.T) {
 
 // A nameserver that does not answer holds up nothing but the caller, as long as
 // its context says, and no reader.
+//
+// Twisted: N1 N3
 func TestResolvingObeysItsContext(t *testing.T) {
 	s := newNameserver(t, zone)
 	s.silent.Store(true)
@@ -236,6 +244,8 @@ func TestResolvingObeysItsContext(t *testing.T) {
 }
 
 // Listen and Dial take names, and use the first of its addresses that works.
+//
+// Twisted: L2 N2
 func TestListenAndDialTakeNames(t *testing.T) {
 	s := newNameserver(t, map[string][]netip.Addr{
 		"far.test":  addrs("192.0.2.1", "127.0.0.2"), // the first is not ours

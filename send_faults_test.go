@@ -33,6 +33,7 @@ func always(err error) func(socket.Message) error {
 	return func(socket.Message) error { return err }
 }
 
+// Twisted: C6
 func TestSendsThatMeetOlderErrorsOrPassingOnesAreRepeated(t *testing.T) {
 	refused, full := sysError(syscall.ECONNREFUSED), sysError(syscall.ENOBUFS)
 	for _, test := range []struct {
@@ -184,6 +185,8 @@ func TestSendsThatCannotSucceedFailAndAreCountedByTheReason(t *testing.T) {
 }
 
 // What the system can't take for ever ends at the write deadline, or with Close.
+//
+// Twisted: W6
 func TestSendsNeverWedge(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.EAGAIN, syscall.EINTR, syscall.ENOBUFS} {
 		t.Run("deadline, "+errno.Error(), func(t *testing.T) {

@@ -12,9 +12,9 @@ import (
 
 // A GroupSend is what became of a datagram on one interface.
 type GroupSend struct {
-	Name  string
-	Index int
-	Err   error // nil: the system took it
+	Name  string // of the interface
+	Index int    // of the interface, 0 while there is none of that name
+	Err   error  // nil: the system took it
 }
 
 // SendGroup sends b to a group on each of the named interfaces, or, without

@@ -33,12 +33,12 @@ type Stats struct {
 	// (everywhere but Linux and the simulated network).
 	KernelDrops int64
 
-	Sent       uint64 // datagrams the system took
-	SentBytes  uint64 // their payloads
-	SendErrors uint64 // datagrams it did not, each told to the caller or the Logger
-	SendFailed SendFailures
-	Retried    uint64 // sends repeated, since they only met an older datagram's error
-	Refused    uint64 // ICMP messages told to Handler.Refused
+	Sent       uint64       // datagrams the system took
+	SentBytes  uint64       // their payloads
+	SendErrors uint64       // datagrams it did not, each told to the caller or the Logger
+	SendFailed SendFailures // the same by the reason
+	Retried    uint64       // sends repeated, since they only met an older datagram's error
+	Refused    uint64       // ICMP messages told to Handler.Refused
 	// RefusalsLost are ICMP messages that Handler.Refused was not called for, since
 	// more than 10,000 waited for it or the socket was closed, those that a Queue had
 	// no room for, and those that came with more control messages than can be read. Those that the kernel drops while the receive buffer is
@@ -70,7 +70,7 @@ type SendFailures struct {
 	Denied      uint64 // EPERM, EACCES: a firewall, or a broadcast without Config.Broadcast
 	Deadline    uint64 // the write deadline passed
 	Closed      uint64 // the socket was closed
-	Other       uint64
+	Other       uint64 // anything else
 }
 
 // counters are what Stats is made of. Who counts what is on cache lines of its

@@ -34,6 +34,7 @@ func (j *journal) Stopped(_ *udp.Conn, err error) {
 	j.lines = append(j.lines, line)
 }
 
+// Twisted: V2
 func TestARecorderFeedsAndRecords(t *testing.T) {
 	r, j := udptest.NewRecorder(), new(journal)
 	c := r.Start(j)

@@ -185,6 +185,7 @@ func TestTTLRunsOutInALoopOfRouters(t *testing.T) {
 	})
 }
 
+// Twisted: V3
 func TestInjectedErrorsMeetTheNthCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := udptest.NewNet(udptest.Config{T: t})
