@@ -1,0 +1,138 @@
+package udp_test
+
+import (
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/netns"
+)
+
+// The TTL is 1 unless set, goes out with every datagram, and stays in its range.
+//
+// Twisted: M3 MulticastTests.testTTL
+func TestMulticastTTL(t *testing.T) {
+	onCable(t, func(t *testing.T, c wire, fam family) {
+		pc, err := net.ListenPacket(fam.network, ":0")
+		require.NoError(t, err)
+		defer pc.Close()
+		ttl := fam.joinRaw(t, pc, c.left, fam.group)
+		s := c.sender(t, fam)
+		to := netip.AddrPortFrom(fam.group, addrPort(pc.(*net.UDPConn)).Port())
+		expect := func(want int) {
+			t.Helper()
+			got, err := s.TTL()
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+			require.NoError(t, s.SendTo([]byte("x"), to))
+			got, err = ttl()
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		}
+		expect(1)
+		for _, n := range []int{2, 255} {
+			require.NoError(t, s.SetTTL(n))
+			expect(n)
+		}
+		for _, n := range []int{-1, 256} {
+			err := s.SetTTL(n)
+			requireOpError(t, err, "set")
+			require.ErrorIs(t, err, syscall.EINVAL)
+			expect(255)
+		}
+		require.NoError(t, s.SetTTL(0))
+	})
+}
+
+// A member hears what its own host sends, unless SetLoopback says no; others
+// hear it anyway.
+//
+// Twisted: M4 MulticastTests.test_loopback
+func TestMulticastLoopback(t *testing.T) {
+	onCable(t, func(t *testing.T, c wire, fam family) {
+		h, far := newRecorder(), newRecorder()
+		m := memberOf(t, udp.Config{}, fam.network, ":0", h, c.left, fam.group)
+		h.next(t, "Started")
+		port := m.LocalAddrPort().Port()
+		var there *udp.MulticastConn
+		c.there.Do(func() {
+			there = memberOf(t, udp.Config{}, fam.network, netip.AddrPortFrom(fam.wildcard(), port).String(), far, c.right, fam.group)
+		})
+		far.next(t, "Started")
+		expect := func(own bool) {
+			t.Helper()
+			on, err := m.Loopback()
+			require.NoError(t, err)
+			require.Equal(t, own, on)
+			require.NoError(t, m.SendTo([]byte("group"), netip.AddrPortFrom(fam.group, port)))
+			require.NoError(t, m.SendTo([]byte("unicast"), netip.AddrPortFrom(fam.left, port)))
+			e := h.next(t, "Received")
+			if own {
+				require.Equal(t, "group", e.data)
+				e = h.next(t, "Received")
+			}
+			require.Equal(t, "unicast", e.data)
+			require.Equal(t, "group", far.next(t, "Received").data)
+		}
+		expect(true)
+		require.NoError(t, m.SetLoopback(false))
+		expect(false)
+		require.NoError(t, m.SetLoopback(true))
+		expect(true)
+		require.NotNil(t, there)
+	})
+}
+
+// SetInterface chooses where groups' datagrams leave; Join where they come in.
+//
+// Twisted: M5 MulticastTests.test_interface
+func TestMulticastInterface(t *testing.T) {
+	onCable(t, func(t *testing.T, c wire, fam family) {
+		if fam.network == "udp4" { // the wire is there for both families
+			netns.Veth(t, c.here, "left2", c.there, "right2")
+			c.here.Addr("left2", "198.51.100.1/24")
+			c.there.Addr("right2", "198.51.100.2/24")
+			c.here.Addr("left2", "2001:db8:2::1/64")
+			c.there.Addr("right2", "2001:db8:2::2/64")
+		}
+		left2, right2 := c.here.Interface("left2"), c.there.Interface("right2")
+		h := newRecorder()
+		m := memberOf(t, udp.Config{}, fam.network, ":0", h, nil)
+		h.next(t, "Started")
+		require.NoError(t, m.Join(fam.group), "on both")
+		require.Len(t, m.Memberships()[0].On, 2)
+		s := c.sender(t, fam)
+		to := netip.AddrPortFrom(fam.group, m.LocalAddrPort().Port())
+		for _, way := range []struct{ out, in *net.Interface }{{c.right, c.left}, {right2, left2}, {c.right, c.left}} {
+			c.there.Do(func() {
+				require.NoError(t, s.SetInterface(way.out))
+				got, err := s.Interface()
+				require.NoError(t, err)
+				require.Equal(t, way.out.Name, got.Name)
+			})
+			require.NoError(t, s.SendTo([]byte("x"), to))
+			require.Equal(t, way.in.Index, h.next(t, "Received").d.IfIndex)
+		}
+		// Joined on one of them only, the other's don't arrive.
+		require.NoError(t, m.Leave(fam.group, c.left))
+		require.NoError(t, s.SendTo([]byte("no"), to))
+		require.NoError(t, s.SetInterface(right2))
+		require.NoError(t, s.SendTo([]byte("yes"), to))
+		require.Equal(t, "yes", h.next(t, "Received").data)
+
+		require.NoError(t, s.SetInterface(nil))
+		got, err := s.Interface()
+		require.NoError(t, err)
+		require.Nil(t, got)
+		err = s.SetInterface(&net.Interface{Index: 1 << 20, Name: "nothing"})
+		requireOpError(t, err, "set")
+		require.ErrorIs(t, err, syscall.ENODEV)
+		got, err = s.Interface()
+		require.NoError(t, err)
+		require.Nil(t, got, "as it was")
+	})
+}
