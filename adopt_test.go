@@ -191,3 +191,34 @@ func TestAdoptForgetsDeadlines(t *testing.T) {
 	require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
 	require.Equal(t, "x", h.next(t, "Received").data)
 }
+
+// A socket that is adopted with a peer says where each datagram was sent to once
+// the peer is taken away: then it may hear more than one address.
+func TestAdoptedAndDisconnected(t *testing.T) {
+	peer := raw(t, "udp4")
+	// With a port of its own Linux knows it as bound to every address.
+	port := raw(t, "udp4")
+	local := addrPort(port).Port()
+	require.NoError(t, port.Close())
+	uc, err := net.DialUDP("udp4", &net.UDPAddr{Port: int(local)}, net.UDPAddrFromAddrPort(addrPort(peer)))
+	if err != nil {
+		t.Skip(err) // somebody else was given the port meanwhile
+	}
+	h := newRecorder()
+	c, err := udp.Config{}.Adopt(uc, h)
+	require.NoError(t, err)
+	books(t, c)
+	h.next(t, "Started")
+	cc, ok := c.Connected()
+	require.True(t, ok)
+	_, err = cc.Disconnect()
+	require.NoError(t, err)
+	if !c.LocalAddrPort().Addr().IsUnspecified() || !c.Info().PacketInfo {
+		t.Skip("it hears one address, ", c.LocalAddrPort())
+	}
+	other := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), local)
+	if _, err := peer.WriteToUDPAddrPort([]byte("x"), other); err != nil {
+		t.Skip(err)
+	}
+	require.Equal(t, other.Addr(), h.next(t, "Received").d.To)
+}

@@ -208,3 +208,34 @@ func TestCloseFromAnotherSocketsCallbackWaits(t *testing.T) {
 	require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
 	require.Equal(t, []string{"Stopped"}, next(t, seen))
 }
+
+// A worker that closes a socket whose callback then gives those Workers its first
+// datagram does not wait for what it has to handle itself.
+func TestCloseByAWorkerThatTheSocketComesToNeed(t *testing.T) {
+	for range 20 {
+		var x *udp.Conn
+		ready := make(chan struct{})
+		w := udp.NewWorkers(1, nil, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			if string(d.Data) == "close" {
+				<-ready
+				assert.NoError(t, x.Close())
+			}
+		}))
+		a := listen(t, udp.Config{}, "udp4", w)
+		in := make(chan struct{})
+		x = listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+			close(in)
+			for c.SendTo(nil, c.LocalAddrPort()) == nil { // until Close has begun
+				runtime.Gosched()
+			}
+			w.Received(c, d)
+		}))
+		close(ready)
+		require.NoError(t, a.SendTo([]byte("hi"), x.LocalAddrPort()))
+		<-in
+		require.NoError(t, a.SendTo([]byte("close"), a.LocalAddrPort()))
+		<-x.Done()
+		require.NoError(t, x.Close())
+		require.NoError(t, a.Close())
+	}
+}

@@ -122,7 +122,7 @@ func (c *Conn) connect(peer netip.AddrPort) error {
 	case !a.IsValid():
 		return &net.AddrError{Err: "missing address"}
 	case peer.Port() == 0:
-		return &net.AddrError{Err: "port 0 can't be connected to", Addr: peer.String()}
+		return &net.AddrError{Err: "port 0 can't be connected to"} // Addr is the net.OpError's
 	case !c.family.Has(a):
 		return ErrFamily
 	case err != nil:

@@ -4,9 +4,8 @@ package udp
 // methods are never called at the same time for one socket. A Handler may serve
 // several sockets; calls for different sockets do run at the same time.
 //
-// A panic in any of them is recovered, logged to [Config.Logger], if that is set,
-// with its stack
-// and counted in [Stats]; the socket goes on.
+// A panic in any of them is recovered, logged with its stack to [Config.Logger],
+// if that is set, and counted in [Stats]; the socket goes on.
 type Handler interface {
 	// Started is called once, on the goroutine that called Listen, Dial or
 	// ListenMulticast and before that returns, before anything is read. It may

@@ -110,3 +110,12 @@ func TestControl(t *testing.T) {
 	requireOpError(t, err, "dial")
 	require.ErrorIs(t, err, syscall.EDOM)
 }
+
+// Stats and Info can be printed: what is zero is left out.
+func TestStatsAndInfoInLogs(t *testing.T) {
+	s := udp.Stats{Received: 3, Handled: 2, KernelDrops: -1}
+	s.Dropped.Queue = 1
+	require.Equal(t, "Received=3 Handled=2 Dropped.Queue=1 KernelDrops=-1", s.String())
+	require.Empty(t, udp.Stats{}.String())
+	require.Equal(t, "ReadBuffer=4096 PacketInfo Batch=1", udp.Info{ReadBuffer: 4096, PacketInfo: true, Batch: 1}.String())
+}

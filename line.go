@@ -41,16 +41,18 @@ const wholeBuffers = 64
 // and h its Handler, but a Handler may pass on what it has from another socket, or
 // has made.
 func (l *line) put(c *Conn, d *Datagram, h Handler) {
-	if d.conn == nil {
-		d.conn = c
-	} else if c == nil {
-		c = d.conn
-	}
 	waiting := len(l.ch)
 	full := l.overflow == DropNewest && waiting == cap(l.ch)
 	first, asItLies := false, false
-	if d.conn != nil {
+	switch {
+	case d.conn != nil:
 		first, asItLies = d.conn.take(d, !full)
+		if c == nil {
+			c = d.conn
+		}
+	case c != nil: // somebody has made it: for the books c has received it
+		d.conn = c
+		c.stats.made(d)
 	}
 	if c != nil && l.overflow == Block && waiting == cap(l.ch) {
 		c.flushFirst() // also in place, but not while it keeps the line from ending

@@ -1,6 +1,7 @@
 package udp_test
 
 import (
+	"net/netip"
 	"syscall"
 	"testing"
 
@@ -84,4 +85,38 @@ func TestWhatIsPassedToAnEndedQueueIsCounted(t *testing.T) {
 	require.NoError(t, c.Shutdown(t.Context()))
 	require.Equal(t, udp.Drops{Queue: 4}, c.Stats().Dropped)
 	balanced(t, c.Stats())
+}
+
+// A datagram that somebody has made is in the books of the socket that it is given
+// as, be it taken or dropped, from wherever it comes.
+func TestWhatSomebodyHasMadeIsInTheBooks(t *testing.T) {
+	made := udp.Datagram{Data: []byte("made"), From: netip.MustParseAddrPort("127.0.0.1:9")}
+	t.Run("Queue", func(t *testing.T) {
+		q := udp.NewQueue(2, udp.DropNewest)
+		received := make(chan struct{})
+		c := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(c *udp.Conn, _ udp.Datagram) {
+			q.Received(c, made) // and not what it was called for
+			close(received)
+		}))
+		require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
+		<-received
+		for range 2 {
+			q.Received(c, made)
+		}
+		require.NoError(t, c.Close())
+		s := c.Stats()
+		require.Equal(t, []uint64{4, 3, 1}, []uint64{s.Received, s.Handled, s.Dropped.Queue})
+		require.Same(t, c, (<-q.Datagrams()).Conn())
+	})
+	t.Run("Workers", func(t *testing.T) {
+		handled := make(chan *udp.Conn, 1)
+		w := udp.NewWorkers(1, nil, udp.HandlerFunc(func(c *udp.Conn, _ udp.Datagram) { handled <- c }))
+		c := listen(t, udp.Config{}, "udp4", w)
+		w.Received(c, made)
+		require.Same(t, c, next(t, handled))
+		require.NoError(t, c.Close())
+		w.Received(c, made)
+		s := c.Stats()
+		require.Equal(t, []uint64{2, 1, 1}, []uint64{s.Received, s.Handled, s.Dropped.Queue})
+	})
 }

@@ -54,11 +54,24 @@ func (cfg Config) ResolveAsync(ctx context.Context, network, address string) <-c
 
 func (cfg Config) resolve(ctx context.Context, op, network, address string) ([]netip.AddrPort, error) {
 	addrs, err := cfg.lookup(ctx, network, address)
-	if err != nil {
-		return nil, opError(op, network, nil, err)
+	if err == nil {
+		return addrs, nil
 	}
-	return addrs, nil
+	var of net.Addr
+	if e, ok := errors.AsType[*net.AddrError](err); !ok || e.Addr != address {
+		of = unresolved{network, address}
+	}
+	return nil, opError(op, network, of, err)
 }
+
+// unresolved is an address as it was given, for errors.
+type unresolved struct{ network, address string }
+
+// Network implements net.Addr.
+func (u unresolved) Network() string { return u.network }
+
+// String implements net.Addr.
+func (u unresolved) String() string { return u.address }
 
 func (cfg Config) lookup(ctx context.Context, network, address string) ([]netip.AddrPort, error) {
 	ipNetwork, fits, err := families(network)

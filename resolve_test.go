@@ -266,6 +266,20 @@ func TestListenAndDialTakeNames(t *testing.T) {
 	require.Empty(t, h.names(), "the Handler hears nothing of it")
 }
 
+// Errors name what was asked for, once.
+func TestResolveErrorsNameTheAddress(t *testing.T) {
+	for _, test := range []struct{ network, address, want string }{
+		{"udp", "localhost:99999", "resolve udp localhost:99999: address 99999: invalid port"},
+		{"udp4", "[::1]:53", "resolve udp4 [::1]:53: udp: address family does not fit the socket"},
+		{"udp", "53", "resolve udp: address 53: missing port in address"},
+	} {
+		_, err := udp.Resolve(t.Context(), test.network, test.address)
+		require.EqualError(t, err, test.want)
+	}
+	_, err := udp.Dial(t.Context(), "udp", "127.0.0.1:0", udp.BaseHandler{})
+	require.EqualError(t, err, "dial udp 127.0.0.1:0: port 0 can't be connected to")
+}
+
 // A name that has several addresses: Listen takes the first that this host has,
 // and says so when its port is taken, where the next address would be another
 // service's than the name's clients find.

@@ -109,8 +109,8 @@ func (c *Conn) sendOut(o *outbox) (sent int, err error) {
 // handled or 1,024 datagrams have come together; Flush is for callbacks that
 // run long after they have sent. Its error is of the first datagram that
 // failed. Without Flush the error of a datagram that had to wait goes to
-// [Config.Logger] only, and it is counted in any case. From outside callbacks nothing is ever gathered, and Flush does
-// nothing.
+// [Config.Logger] only; it is counted in any case. Outside callbacks nothing is
+// ever gathered, and Flush does nothing.
 func (c *Conn) Flush() error {
 	if !c.inCallback() {
 		return nil
@@ -157,7 +157,7 @@ func (c *Conn) address(m *socket.Message) error {
 		m.To = netip.AddrPortFrom(to, m.To.Port())
 	}
 	if m.To.Port() == 0 {
-		return &net.AddrError{Err: "port 0 can't be sent to", Addr: m.To.String()}
+		return &net.AddrError{Err: "port 0 can't be sent to"} // Addr is the net.OpError's
 	}
 	if m.From.IsValid() {
 		m.From = m.From.Unmap()

@@ -17,7 +17,9 @@ import (
 // [Workers] are not yet, so Received - Handled - Dropped.Total() is how many are
 // on their way.
 type Stats struct {
-	Received      uint64 // datagrams read from the system
+	// Received are the datagrams read from the system, and those that somebody has
+	// made and given to a Queue or Workers as this socket's.
+	Received      uint64
 	ReceivedBytes uint64 // payloads of those, but for what Close found waiting in the kernel
 	Handled       uint64 // Received returned, and no Queue or Workers dropped it after
 	Dropped       Drops  // each by why it was not handled
@@ -28,9 +30,9 @@ type Stats struct {
 
 	// KernelDrops are the datagrams that the socket's receive buffer had no room
 	// for, and on Linux also those whose checksum was wrong or that a socket
-	// filter refused: they are in no other counter. A train of datagrams that
-	// Linux had joined counts as one: see [Config.NoOffload]. -1 where the system can't say
-	// (everywhere but Linux and the simulated network).
+	// filter refused: they are in no other counter. A train of datagrams that Linux
+	// had joined counts as one: see [Config.NoOffload]. -1 where the system can't
+	// say (everywhere but Linux and the simulated network).
 	KernelDrops int64
 
 	Sent       uint64       // datagrams the system took
@@ -39,10 +41,10 @@ type Stats struct {
 	SendFailed SendFailures // the same by the reason
 	Retried    uint64       // sends repeated, since they only met an older datagram's error
 	Refused    uint64       // ICMP messages told to Handler.Refused
-	// RefusalsLost are ICMP messages that Handler.Refused was not called for, since
-	// more than 10,000 waited for it or the socket was closed, those that a Queue had
-	// no room for, and those that came with more control messages than can be read. Those that the kernel drops while the receive buffer is
-	// full, which it counts nowhere, are not in it.
+	// RefusalsLost are ICMP messages that Handler.Refused was not called for: more
+	// than 10,000 waited for it, the socket was closed, what came with one was cut,
+	// or a Queue had no room for it. Those that the kernel drops while the receive
+	// buffer is full, which it counts nowhere, are not in it.
 	RefusalsLost uint64
 	Panics       uint64 // panics in callbacks and in Config.Logger; those in Received are in Dropped.Panicked too
 }
@@ -118,6 +120,12 @@ func (k *counters) balance() (b books.Balance) {
 	b.Handled = k.handled.Load()
 	b.Received = int64(k.received.Load())
 	return b
+}
+
+// made counts a datagram that did not come by the socket.
+func (k *counters) made(d *Datagram) {
+	k.received.Add(1)
+	k.receivedBytes.Add(uint64(len(d.Data)))
 }
 
 // waited notes that n datagrams wait for a consumer.

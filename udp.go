@@ -2,7 +2,6 @@ package udp
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -142,7 +141,7 @@ func (cfg Config) open(ctx context.Context, network, address string, h Handler) 
 		}
 		// The next one only for an address that this host has not. Behind a busy port it
 		// would be another service's than clients of the name find.
-		next := errors.Is(oerr, sys.EADDRNOTAVAIL) || errors.Is(oerr, sys.EAFNOSUPPORT)
+		next := sys.Classify(oerr) == sys.Down
 		if err == nil || !next {
 			err = opError("listen", network, net.UDPAddrFromAddrPort(local), oerr)
 		}
@@ -214,18 +213,14 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.sock.SyscallCon
 
 // Close closes the socket now: what it has read and not handled, and what waits
 // in the kernel, is counted in [Drops.Closed] (what waits in the kernel not on
-// Windows and Plan 9). It returns when the last
-// callback has, except from inside a callback, where it returns at once and
-// Stopped follows; likewise from a callback of another socket when one of this
-// socket's waits for that one to close. It may be called again, and then waits the
-// same way. Its error is always nil.
+// Windows and Plan 9). It returns when the last callback has, except from inside a
+// callback, where it returns at once and Stopped follows; likewise from a callback
+// of another socket when one of this socket's waits for that one to close. It may
+// be called again, and then waits the same way. Its error is always nil.
 func (c *Conn) Close() error {
 	c.flushFirst()
 	c.stop()
-	if arrived, ok := c.mayWait(); ok {
-		<-c.done
-		arrived()
-	}
+	c.wait(nil)
 	return nil
 }
 
@@ -252,18 +247,11 @@ func (c *Conn) stop() {
 func (c *Conn) Shutdown(ctx context.Context) error {
 	c.phase.CompareAndSwap(running, draining)
 	c.sock.Wake()
-	arrived, ok := c.mayWait()
-	if !ok {
+	if !c.wait(ctx.Done()) {
 		return nil
 	}
-	defer arrived()
 	select {
-	case <-c.done:
-		return nil
-	case <-ctx.Done():
-	}
-	select {
-	case <-c.done: // both were ready
+	case <-c.done: // whatever became of ctx
 		return nil
 	default:
 	}

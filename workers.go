@@ -72,21 +72,23 @@ func (w *Workers) Started(c *Conn) {
 	}
 	c.work.employ(w.crew.Load())
 	w.mu.Unlock()
+	c.noticeWorkers()
 	w.handler.Started(c)
 }
 
 // Received implements [Handler].
 func (w *Workers) Received(c *Conn, d Datagram) {
-	if d.conn == nil {
-		d.conn = c
-	}
 	crew := w.crew.Load()
 	if crew == nil {
 		w.closed.put(c, &d, nil)
 		return
 	}
-	if d.conn != nil && d.conn.handler != Handler(w) {
-		d.conn.work.employ(crew)
+	by := d.conn
+	if by == nil {
+		by = c
+	}
+	if by != nil && by.handler != Handler(w) && by.work.employ(crew) {
+		by.noticeWorkers()
 	}
 	crew.choose(d).put(c, &d, w)
 }
@@ -122,6 +124,7 @@ type crew struct {
 	lines   []line
 	ids     []atomic.Uintptr // goids
 	running sync.WaitGroup
+	gone    atomic.Bool // its goroutines have ended
 }
 
 func newCrew(w *Workers) *crew {
@@ -216,6 +219,7 @@ func (c *crew) end() {
 		c.lines[i].end()
 	}
 	c.running.Wait()
+	c.gone.Store(true)
 }
 
 // work is what a socket knows about Workers that have its datagrams.
@@ -227,12 +231,21 @@ type work struct {
 	none chan struct{} // gets one when left comes down to 0
 }
 
-func (w *work) employ(c *crew) {
+// employ says whether the socket had not given the crew a datagram before.
+func (w *work) employ(c *crew) (first bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !slices.Contains(w.crews, c) {
-		w.crews = append(w.crews, c)
+	if slices.Contains(w.crews, c) {
+		return false
 	}
+	crews := []*crew{c}
+	for _, old := range w.crews {
+		if !old.gone.Load() {
+			crews = append(crews, old)
+		}
+	}
+	w.crews = crews
+	return true
 }
 
 func (w *work) begin() { w.left.Add(1) }
@@ -258,16 +271,16 @@ func (w *work) wait(cut <-chan struct{}) {
 	}
 }
 
-// has says whether the calling goroutine is one of the Workers'.
-func (w *work) has(id uintptr) bool {
+// goroutines are those of the Workers.
+func (w *work) goroutines(yield func(uintptr) bool) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, c := range w.crews {
+	crews := w.crews // never changed, but replaced
+	w.mu.Unlock()
+	for _, c := range crews {
 		for i := range c.ids {
-			if c.ids[i].Load() == id {
-				return true
+			if id := c.ids[i].Load(); id != 0 && !yield(id) {
+				return
 			}
 		}
 	}
-	return false
 }

@@ -306,3 +306,20 @@ type through struct {
 func (h through) Received(c *udp.Conn, d udp.Datagram) {
 	h.how(func() { h.Handler.Received(c, d) })
 }
+
+// A socket that gives its datagrams to Workers of others remembers those only that
+// there still are.
+func TestASocketForgetsWorkersThatHaveEnded(t *testing.T) {
+	w := udp.NewWorkers(2, nil, udp.BaseHandler{})
+	x := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(w.Received))
+	for range 10 {
+		a := listen(t, udp.Config{}, "udp4", w)
+		before := x.Stats().Handled
+		require.NoError(t, x.SendTo([]byte("x"), x.LocalAddrPort()))
+		for x.Stats().Handled == before {
+			runtime.Gosched()
+		}
+		require.NoError(t, a.Close())
+	}
+	require.LessOrEqual(t, x.Crews(), 2, "the last, and the one before, which may just have been ending")
+}

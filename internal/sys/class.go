@@ -20,7 +20,7 @@ const (
 	Again                    // try again at once
 	Denied                   // a firewall dropped the datagram
 	NoPeer                   // the socket is not connected
-	Down                     // the interface or the source address is not there
+	Down                     // the interface, the address or its family is not there
 )
 
 func classifyPortable(err error) Class {

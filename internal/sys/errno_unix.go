@@ -28,7 +28,7 @@ func Classify(err error) Class {
 		return Denied
 	case syscall.EDESTADDRREQ, syscall.ENOTCONN:
 		return NoPeer
-	case syscall.ENETDOWN, syscall.EADDRNOTAVAIL, syscall.ENODEV, syscall.ENXIO:
+	case syscall.ENETDOWN, syscall.EADDRNOTAVAIL, syscall.EAFNOSUPPORT, syscall.ENODEV, syscall.ENXIO:
 		return Down
 	case syscall.EBADF, syscall.ENOTSOCK:
 		return Closed

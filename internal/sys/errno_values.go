@@ -6,7 +6,6 @@ import "syscall"
 
 // The errnos that the toolkit itself answers with.
 const (
-	EAFNOSUPPORT  = syscall.EAFNOSUPPORT
 	EADDRNOTAVAIL = syscall.EADDRNOTAVAIL
 	EINVAL        = syscall.EINVAL
 	EADDRINUSE    = syscall.EADDRINUSE

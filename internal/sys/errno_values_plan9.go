@@ -4,7 +4,6 @@ import "syscall"
 
 // Plan 9 has error strings instead of numbers.
 const (
-	EAFNOSUPPORT  = syscall.ErrorString("address family not supported")
 	EADDRNOTAVAIL = syscall.ErrorString("cannot assign requested address")
 	EINVAL        = syscall.ErrorString("invalid argument")
 	EADDRINUSE    = syscall.ErrorString("address in use")

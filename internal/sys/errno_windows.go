@@ -36,6 +36,7 @@ var _ = [...]struct{}{
 	[1]struct{}{}[windows.WSAENOTSOCK-wsaENOTSOCK],
 	[1]struct{}{}[windows.WSAEDESTADDRREQ-wsaEDESTADDRREQ],
 	[1]struct{}{}[windows.WSAEMSGSIZE-wsaEMSGSIZE],
+	[1]struct{}{}[windows.WSAEAFNOSUPPORT-wsaEAFNOSUPPORT],
 	[1]struct{}{}[windows.WSAEADDRNOTAVAIL-wsaEADDRNOTAVAIL],
 	[1]struct{}{}[windows.WSAENETDOWN-wsaENETDOWN],
 	[1]struct{}{}[windows.WSAENETUNREACH-wsaENETUNREACH],

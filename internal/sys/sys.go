@@ -144,7 +144,7 @@ func (c *Conn) prepare(o socket.Options) error {
 		c.peer.set, c.peer.zoned = true, c.peer.want.Addr().Zone() != ""
 	}
 	c.bound = c.Local()
-	if !c.wildcard() {
+	if !c.wildcard() && !c.peer.set { // which may be the wildcard once the peer is taken away
 		c.only = c.bound.Addr()
 	}
 	if err := setBroadcast(c.rc, o.Broadcast); err != nil {
@@ -234,7 +234,9 @@ func (c *Conn) wildcard() bool { return c.bound.Addr().IsUnspecified() }
 
 // needsInfo says whether a datagram has to come with its destination or its
 // interface, because they are not clear from what the socket is bound to.
-func (c *Conn) needsInfo() bool { return c.wildcard() || c.bound.Addr().IsMulticast() }
+func (c *Conn) needsInfo() bool {
+	return c.wildcard() || c.bound.Addr().IsMulticast() || c.peer.set
+}
 
 // wildcardFor is what a socket is bound to for a group that it can't be bound to.
 func wildcardFor(group netip.AddrPort) (network string, local netip.AddrPort) {

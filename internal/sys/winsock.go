@@ -15,6 +15,7 @@ const (
 	wsaENOTSOCK            = 10038
 	wsaEDESTADDRREQ        = 10039
 	wsaEMSGSIZE            = 10040
+	wsaEAFNOSUPPORT        = 10047
 	wsaEADDRNOTAVAIL       = 10049
 	wsaENETDOWN            = 10050
 	wsaENETUNREACH         = 10051
@@ -41,7 +42,7 @@ func classifyWinsock(errno uintptr) Class {
 		return Again
 	case wsaENOTCONN, wsaEDESTADDRREQ:
 		return NoPeer
-	case wsaENETDOWN, wsaEADDRNOTAVAIL:
+	case wsaENETDOWN, wsaEADDRNOTAVAIL, wsaEAFNOSUPPORT:
 		return Down
 	case wsaENOTSOCK, winInvalidHandle:
 		return Closed

@@ -32,6 +32,7 @@ func TestWindowsErrorsAreSorted(t *testing.T) {
 		"WSAEDESTADDRREQ":                      {10039, NoPeer},
 		"WSAENETDOWN":                          {10050, Down},
 		"WSAEADDRNOTAVAIL":                     {10049, Down},
+		"WSAEAFNOSUPPORT":                      {10047, Down},
 		"WSAENOTSOCK":                          {10038, Closed},
 		"ERROR_INVALID_HANDLE":                 {6, Closed},
 		"WSAEINVAL, of which nothing is known": {10022, Other},
