@@ -146,9 +146,14 @@ func (r *reader) dropRest() {
 // It also says whether d may be kept as it lies: when the buffer before was well
 // used, as those of trains are. Then it holds no more memory for a datagram than
 // a short buffer would.
-func (c *Conn) take(d *Datagram, keeps bool) (first, asItLies bool) {
+func (c *Conn) take(d *Datagram, keeps, made bool) (first, asItLies bool) {
 	r := &c.reader
-	if !c.inCallback() || r.taken {
+	switch {
+	case c.inCallback() && !r.taken: // what was made may stand for the callback's
+	case made:
+		c.stats.made(d)
+		return false, false
+	default:
 		c.stats.handled.Add(-1) // it is counted already
 		return false, false
 	}

@@ -44,15 +44,14 @@ func (l *line) put(c *Conn, d *Datagram, h Handler) {
 	waiting := len(l.ch)
 	full := l.overflow == DropNewest && waiting == cap(l.ch)
 	first, asItLies := false, false
-	switch {
-	case d.conn != nil:
-		first, asItLies = d.conn.take(d, !full)
-		if c == nil {
-			c = d.conn
-		}
-	case c != nil: // somebody has made it: for the books c has received it
+	made := d.conn == nil
+	if made {
 		d.conn = c
-		c.stats.made(d)
+	} else if c == nil {
+		c = d.conn
+	}
+	if d.conn != nil {
+		first, asItLies = d.conn.take(d, !full, made)
 	}
 	if c != nil && l.overflow == Block && waiting == cap(l.ch) {
 		c.flushFirst() // also in place, but not while it keeps the line from ending

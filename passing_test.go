@@ -95,7 +95,7 @@ func TestWhatSomebodyHasMadeIsInTheBooks(t *testing.T) {
 		q := udp.NewQueue(2, udp.DropNewest)
 		received := make(chan struct{})
 		c := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(c *udp.Conn, _ udp.Datagram) {
-			q.Received(c, made) // and not what it was called for
+			q.Received(c, made) // which stands for what it was called for
 			close(received)
 		}))
 		require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
@@ -105,7 +105,7 @@ func TestWhatSomebodyHasMadeIsInTheBooks(t *testing.T) {
 		}
 		require.NoError(t, c.Close())
 		s := c.Stats()
-		require.Equal(t, []uint64{4, 3, 1}, []uint64{s.Received, s.Handled, s.Dropped.Queue})
+		require.Equal(t, []uint64{3, 2, 1}, []uint64{s.Received, s.Handled, s.Dropped.Queue})
 		require.Same(t, c, (<-q.Datagrams()).Conn())
 	})
 	t.Run("Workers", func(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 // on their way.
 type Stats struct {
 	// Received are the datagrams read from the system, and those that somebody has
-	// made and given to a Queue or Workers as this socket's.
+	// made and given to a Queue or Workers as this socket's, unless for one read.
 	Received      uint64
 	ReceivedBytes uint64 // payloads of those, but for what Close found waiting in the kernel
 	Handled       uint64 // Received returned, and no Queue or Workers dropped it after
