@@ -110,6 +110,7 @@ func TestServerAnswersNobodyWithAnotherID(t *testing.T) {
 	require.Equal(t, "data", string((<-q.Datagrams()).Data))
 	server.Line(`asked for "mine"$`)
 	require.Empty(t, server.Stop())
+	require.NoError(t, server.Err())
 	require.Empty(t, q.Datagrams())
 }
 

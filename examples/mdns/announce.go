@@ -27,7 +27,8 @@ func announce(ctx context.Context, s settings, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ctx, fail := context.WithCancelCause(ctx)
+	interrupted := ctx
+	ctx, fail := context.WithCancelCause(interrupted)
 	defer fail(nil)
 	cfg := udp.Config{OnMembership: func(m *udp.MulticastConn, changed udp.Membership) {
 		// An interface has come, maybe: those behind it haven't heard of the service,
@@ -61,7 +62,7 @@ func announce(ctx context.Context, s settings, stdout io.Writer) error {
 	case <-ctx.Done():
 	}
 	all.tell(func([]netip.Addr) []dnsmessage.Resource { return v.goodbye() }, stdout)
-	if err := context.Cause(ctx); err != context.Canceled {
+	if err := context.Cause(ctx); err != context.Cause(interrupted) {
 		return err
 	}
 	return nil

@@ -157,6 +157,7 @@ func TestDeviceDoesNotAnswer(t *testing.T) {
 	require.Equal(t, "uuid:1-2", h.Get("USN"))
 	device.Line(` searches uuid:1-2$`)
 	device.Stop()
+	require.NoError(t, device.Err())
 	require.Empty(t, q.Datagrams())
 }
 

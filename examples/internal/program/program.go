@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -36,12 +37,16 @@ type Program struct {
 	err   error // once done
 }
 
+// errStopped is the cause that Stop cancels a context with: since Go 1.26
+// signal.NotifyContext has one, too.
+var errStopped = errors.New("the test stops the program")
+
 // Run starts an example's run function. What it writes is read by Line.
 func Run(t testing.TB, run func(ctx context.Context, stdout io.Writer) error) *Program {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	r, w := io.Pipe()
-	p := &Program{t: t, name: "run", stop: cancel}
+	p := &Program{t: t, name: "run", stop: func() { cancel(errStopped) }}
 	p.watch(r, func() error {
 		err := run(ctx, w)
 		w.Close()
