@@ -127,3 +127,10 @@ func TestDiscoveryWithWrongArguments(t *testing.T) {
 		require.Error(t, run(t.Context(), args, io.Discard), "%v", args)
 	}
 }
+
+func TestDiscoveryHelps(t *testing.T) {
+	help := func(args []string, stdout io.Writer) error { return run(t.Context(), args, stdout) }
+	program.Helps(t, help)
+	program.Helps(t, help, "serve")
+	program.Helps(t, help, "find")
+}

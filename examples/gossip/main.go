@@ -22,11 +22,17 @@ import (
 	"time"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/examples/internal/command"
 	"github.com/udpkit/udp/udptest"
 )
 
+const about = `Gossip is a group of nodes that watch over one another, simulated or on loopback: one
+crashes, one joins, and it is told how the news spreads.
+
+usage: gossip [flags]`
+
 func main() {
-	s, err := parse(os.Args[1:])
+	s, err := parse(os.Args[1:], os.Stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return
@@ -41,7 +47,7 @@ func main() {
 	}
 }
 
-func parse(args []string) (s settings, err error) {
+func parse(args []string, stdout io.Writer) (s settings, err error) {
 	flags := flag.NewFlagSet("gossip", flag.ContinueOnError)
 	flags.IntVar(&s.nodes, "nodes", 10000, "`number` of nodes")
 	flags.DurationVar(&s.length, "for", 10*time.Minute, "how long they gossip")
@@ -50,7 +56,7 @@ func parse(args []string) (s settings, err error) {
 	flags.Uint64Var(&s.seed, "seed", 1, "what chance begins with")
 	flags.StringVar(&s.svg, "svg", "", "`file` for a plot of the spread")
 	flags.BoolVar(&s.real, "real", false, "gossip over real sockets")
-	if err := flags.Parse(args); err != nil {
+	if err := command.Parse(flags, about, args, stdout); err != nil {
 		return s, err
 	}
 	switch {

@@ -17,13 +17,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/examples/internal/program"
 	"github.com/udpkit/udp/internal/books/check"
 )
 
 func TestMain(m *testing.M) { check.Main(m) }
 
 func simulation(t *testing.T, args ...string) string {
-	s, err := parse(args)
+	s, err := parse(args, io.Discard)
 	require.NoError(t, err)
 	var out bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
@@ -106,7 +107,7 @@ func TestRealSocketsGossip(t *testing.T) {
 }
 
 func TestRealRunReports(t *testing.T) {
-	s, err := parse([]string{"-real", "-nodes", "5", "-for", "200ms", "-period", "20ms"})
+	s, err := parse([]string{"-real", "-nodes", "5", "-for", "200ms", "-period", "20ms"}, io.Discard)
 	require.NoError(t, err)
 	var out bytes.Buffer
 	require.NoError(t, run(s, &out))
@@ -171,7 +172,14 @@ func TestWrongFlagsAreErrors(t *testing.T) {
 		"real sockets lose nothing":      {"-real", "-loss", "0.1"},
 		"flag provided but not defined:": {"-nonsense"},
 	} {
-		_, err := parse(args)
+		_, err := parse(args, io.Discard)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+func TestGossipHelps(t *testing.T) {
+	program.Helps(t, func(args []string, stdout io.Writer) error {
+		_, err := parse(args, stdout)
+		return err
+	})
 }

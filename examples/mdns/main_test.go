@@ -141,3 +141,11 @@ func TestWrongArguments(t *testing.T) {
 		require.Error(t, run(t.Context(), args, io.Discard), "%v", args)
 	}
 }
+
+func TestMdnsHelps(t *testing.T) {
+	help := func(args []string, stdout io.Writer) error { return run(t.Context(), args, stdout) }
+	program.Helps(t, help)
+	program.Helps(t, help, "announce")
+	program.Helps(t, help, "browse")
+	program.Helps(t, help, "query")
+}

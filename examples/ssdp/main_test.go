@@ -190,3 +190,10 @@ func FuzzMessages(f *testing.F) {
 		}
 	})
 }
+
+func TestSsdpHelps(t *testing.T) {
+	help := func(args []string, stdout io.Writer) error { return run(t.Context(), args, stdout) }
+	program.Helps(t, help)
+	program.Helps(t, help, "device")
+	program.Helps(t, help, "search")
+}

@@ -20,7 +20,12 @@ import (
 	"time"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/examples/internal/command"
 )
+
+const about = `Syslog collects log messages and writes each as one line of text.
+
+usage: syslog [flags]`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -40,7 +45,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	listen := flags.String("listen", ":5514", "`address` to listen on; the standard port, 514, needs privileges")
 	capacity := flags.Int("queue", 4096, "messages that wait for being written")
 	buffer := flags.Int("buffer", 8<<20, "kernel buffer to ask for, `bytes`; it is what a burst fits into")
-	if err := flags.Parse(args); err != nil {
+	if err := command.Parse(flags, about, args, stdout); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {

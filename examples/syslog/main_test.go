@@ -156,3 +156,7 @@ func TestSyslogWithWrongArguments(t *testing.T) {
 		require.Error(t, run(t.Context(), args, io.Discard, io.Discard), "%v", args)
 	}
 }
+
+func TestSyslogHelps(t *testing.T) {
+	program.Helps(t, func(args []string, stdout io.Writer) error { return run(t.Context(), args, stdout, io.Discard) })
+}

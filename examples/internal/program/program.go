@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"os"
 	"os/exec"
@@ -182,6 +183,15 @@ func (p *Program) Rest() (rest []string) {
 func (p *Program) Err() error {
 	<-p.done
 	return p.err
+}
+
+// Helps makes sure that -h, after the arguments before it, has an example say in a
+// sentence what it does, and how it is used.
+func Helps(t testing.TB, run func(args []string, stdout io.Writer) error, before ...string) {
+	t.Helper()
+	var out bytes.Buffer
+	require.ErrorIs(t, run(append(before, "-h"), &out), flag.ErrHelp)
+	require.Regexp(t, `(?s)^[A-Z][^\n]{20}.*\.\n\nusage: `, out.String())
 }
 
 // Need skips the test if a program is missing.
