@@ -46,7 +46,7 @@ func announced(t *testing.T, args ...string) (p *program.Program, lo, port strin
 	lo = loopback(t).Name
 	p = start(t, append([]string{"announce", "-interface", lo, "-port", "0"}, args...)...)
 	p.Line(`^joined 224\.0\.0\.251 on ` + lo)
-	return p, lo, p.Line(`^announcing .* on port (\d+)`)[1]
+	return p, lo, p.Line(`^announcing .* by mDNS, port (\d+)`)[1]
 }
 
 func TestBrowseHearsAServiceComeAndGo(t *testing.T) {
