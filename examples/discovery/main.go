@@ -147,6 +147,7 @@ func find(ctx context.Context, s settings, stdout io.Writer) error {
 	defer m.Close()
 	ctx, cancel := context.WithTimeout(ctx, s.wait)
 	defer cancel()
+	began := time.Now()
 	// Out of each interface; it is enough that one works.
 	if _, err := m.SendGroup([]byte(s.id), s.group.Addr(), s.group.Port(), s.ifs...); err != nil {
 		return err
@@ -158,7 +159,7 @@ func find(ctx context.Context, s settings, stdout io.Writer) error {
 			d.Release()
 		case <-ctx.Done():
 			if n == 0 || s.count > 0 {
-				return fmt.Errorf("%d answers in %v", n, s.wait)
+				return fmt.Errorf("%d answers in %v", n, time.Since(began).Round(10*time.Millisecond))
 			}
 			return nil
 		}

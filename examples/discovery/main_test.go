@@ -119,6 +119,17 @@ func TestFindWithNoAnswer(t *testing.T) {
 	require.ErrorContains(t, err, "0 answers")
 }
 
+func TestInterruptedFindTellsHowLongItTook(t *testing.T) {
+	lo := loopback(t).Name
+	server := start(t, "serve", "-interface", lo, "-group", "239.255.80.5:0")
+	at := server.Line(`^serving (\S+)`)[1]
+	client := start(t, "find", "-interface", lo, "-group", at, "-wait", "1h", "-count", "2")
+	client.Line(`^\S+ answered`)
+	client.Stop()
+	require.ErrorContains(t, client.Err(), "1 answers in ")
+	require.NotContains(t, client.Err().Error(), "1h")
+}
+
 func TestDiscoveryWithWrongArguments(t *testing.T) {
 	for _, args := range [][]string{
 		nil, {"seek"}, {"serve", "x"}, {"serve", "-group", "x"}, {"serve", "-interface", "no such"},

@@ -166,6 +166,15 @@ func TestSearchWithNoAnswer(t *testing.T) {
 	require.ErrorContains(t, err, "0 answers")
 }
 
+func TestInterruptedSearchTellsHowLongItTook(t *testing.T) {
+	_, lo, group := present(t)
+	client := start(t, "search", "-interface", lo.Name, "-group", group, "-wait", "1h", "-count", "2", "uuid:1-2")
+	client.Line(`^uuid:1-2 at`)
+	client.Stop()
+	require.ErrorContains(t, client.Err(), "1 answers in ")
+	require.NotContains(t, client.Err().Error(), "1h")
+}
+
 func TestWrongArguments(t *testing.T) {
 	for _, args := range [][]string{
 		nil, {"seek"}, {"device"}, {"search"}, {"search", "a", "b"}, {"search", "a\r\nb"}, {"search", "-group", "x", "a"},
