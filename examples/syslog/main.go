@@ -61,7 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer c.Close()
-	fmt.Fprintf(stderr, "listening on %v with a buffer of %d bytes\n", c.LocalAddrPort(), c.Info().ReadBuffer)
+	fmt.Fprintf(stderr, "listening on %v with a buffer of %s\n", c.LocalAddrPort(), granted(c.Info().ReadBuffer, *buffer))
 
 	written := make(chan error, 1)
 	go func() { written <- write(stdout, queue) }()
@@ -79,6 +79,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fmt.Fprintf(stderr, "%d messages received, %d written, %d dropped, %d lost by the kernel (-1 is unknown)\n",
 		s.Received, s.Handled, s.Dropped.Total(), s.KernelDrops)
 	return err
+}
+
+// granted tells the size of a buffer, and when it is less than was asked for.
+func granted(bytes, asked int) string {
+	if bytes < asked {
+		return fmt.Sprintf("%d bytes (asked for %d; on Linux see net.core.rmem_max)", bytes, asked)
+	}
+	return fmt.Sprintf("%d bytes", bytes)
 }
 
 // write writes what comes out of the queue until its socket has stopped. It
