@@ -15,6 +15,16 @@
 //		d.Reply(d.Data)
 //	}))
 //
+// Take a Queue to consume in goroutines of your own, beside timers and other
+// channels, and Workers when a Handler takes long and the order of each sender must
+// hold. Several goroutines may share a Queue, where the order is lost:
+//
+//	for range 4 {
+//		go func() {
+//			for d := range q.Datagrams() { ... }
+//		}()
+//	}
+//
 // A [Datagram] knows where it came from and which address of this host it was
 // sent to; [Datagram.Reply] answers from that one, also on a socket that is bound
 // to every address. [Conn.SendTo] sends to an address, [Conn.SendBatch] many

@@ -2,6 +2,8 @@ package udptest_test
 
 import (
 	"fmt"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,56 +14,65 @@ import (
 	"github.com/udpkit/udp/udptest"
 )
 
+// wronglyBuilt has for each error how to make it.
+var wronglyBuilt = map[string]func(n *udptest.Net, a *udptest.Host){
+	`udptest: b: 10.0.0.1 is an address of a already`: func(n *udptest.Net, _ *udptest.Host) { n.Host("b", "10.0.0.1/8") },
+	`udptest: there is a host or a name "a" already`:  func(n *udptest.Net, _ *udptest.Host) { n.Host("a", "10.0.0.2") },
+	`udptest: b: "10.0.0" is neither an address nor one with a prefix length`: func(n *udptest.Net, _ *udptest.Host) {
+		n.Host("b", "10.0.0")
+	},
+	`udptest: b: 224.0.0.1 can't be the address of an interface`: func(n *udptest.Net, _ *udptest.Host) { n.Host("b", "224.0.0.1") },
+	`udptest: "b c" can't be a host's name`:                      func(n *udptest.Net, _ *udptest.Host) { n.Host("b c", "10.0.0.2") },
+	`udptest: a has no interface "eth7"`:                         func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth7") },
+	`udptest: a has an interface eth0 already`: func(n *udptest.Net, a *udptest.Host) {
+		a.Attach(n.Segment("x"), "eth0", "10.0.0.9")
+	},
+	`udptest: a has an interface lo already`:     func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth0").Rename("lo") },
+	`udptest: a has no address 10.0.0.2 on eth0`: func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth0").RemoveAddr("10.0.0.2") },
+	`udptest: a has the address fd00::2 already`: func(n *udptest.Net, a *udptest.Host) {
+		a.Attach(n.Segment("x"), "eth1", "fd00::2").Rename("eth2")
+		a.Interface("eth0").AddAddr("fd00::2")
+	},
+	`udptest: a: the loopback interface stays as it is`:                      func(_ *udptest.Net, a *udptest.Host) { a.Interface("lo").AddAddr("10.0.0.2") },
+	`udptest: a: eth0 was removed already`:                                   func(_ *udptest.Net, a *udptest.Host) { i := a.Interface("eth0"); i.Remove(); i.Rename("eth1") },
+	`udptest: there is a segment "lan" already`:                              func(n *udptest.Net, _ *udptest.Host) { n.Segment("lan") },
+	`udptest: a can't reach its gateway fd00::1: it is on none of its links`: func(_ *udptest.Net, a *udptest.Host) { a.Gateway("fd00::1") },
+	`udptest: a partition needs hosts of this network`: func(n *udptest.Net, _ *udptest.Host) {
+		n.Partition([]*udptest.Host{udptest.NewNet(udptest.Config{}).Host("z", "10.0.0.1")})
+	},
+	`udptest: a is in two groups of the partition`: func(n *udptest.Net, a *udptest.Host) {
+		n.Partition([]*udptest.Host{a}, []*udptest.Host{a})
+	},
+	`udptest: a and b share no segment`: func(n *udptest.Net, a *udptest.Host) {
+		n.Path(a, n.Segment("far").Host("b", "10.0.0.2"))
+	},
+	`udptest: a is no router`:                                        func(_ *udptest.Net, a *udptest.Host) { a.ForwardMulticast() },
+	`udptest: a: no call has the number 0`:                           func(_ *udptest.Net, a *udptest.Host) { a.FailRead(1, 0, syscall.EIO) },
+	`udptest: a: an injected error is nil`:                           func(_ *udptest.Net, a *udptest.Host) { a.FailSend(1, 1, nil) },
+	`udptest: a segment needs a name`:                                func(n *udptest.Net, _ *udptest.Host) { n.Segment("") },
+	`udptest: a: "" can't be an interface's name`:                    func(n *udptest.Net, a *udptest.Host) { a.Attach(n.Segment("x"), "", "10.9.0.1") },
+	`udptest: a: "e 0" can't be an interface's name`:                 func(n *udptest.Net, a *udptest.Host) { a.Attach(n.Segment("x"), "e 0", "10.9.0.1") },
+	`udptest: a: "e%0" can't be an interface's name`:                 func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth0").Rename("e%0") },
+	`udptest: a: "\t" can't be an interface's name`:                  func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth0").Rename("\t") },
+	`udptest: a can't be its own gateway: 10.0.0.1`:                  func(_ *udptest.Net, a *udptest.Host) { a.Gateway("10.0.0.1") },
+	`udptest: a: nobody has the address of its gateway 10.0.0.77`:    func(_ *udptest.Net, a *udptest.Host) { a.Gateway("10.0.0.77") },
+	`udptest: b: 10.0.0.0/24 can't be the address of an interface`:   func(n *udptest.Net, _ *udptest.Host) { n.Host("b", "10.0.0.0/24") },
+	`udptest: b: 10.0.0.255/24 can't be the address of an interface`: func(n *udptest.Net, _ *udptest.Host) { n.Host("b", "10.0.0.255/24") },
+	`udptest: name "b": no addresses`:                                func(n *udptest.Net, _ *udptest.Host) { n.Name("b") },
+	`udptest: a path from a to itself`:                               func(n *udptest.Net, a *udptest.Host) { n.Path(a, a) },
+	`udptest: the outside of a NAT is an interface`: func(n *udptest.Net, a *udptest.Host) {
+		n.Router("r").NAT(a.Interface("eth0"), udptest.NATConfig{})
+	},
+	`udptest: "" can't be a host's name`:            func(n *udptest.Net, _ *udptest.Host) { n.Router("") },
+	`udptest: "s c" can't be a host's name`:         func(n *udptest.Net, _ *udptest.Host) { n.Segment("x").Host("s c", "10.0.0.2") },
+	`udptest: a: eth1 was removed already`:          func(n *udptest.Net, a *udptest.Host) { i := a.Attach(n.Segment("x"), "eth1"); i.Remove(); i.Remove() },
+	`udptest: out has no link`:                      func(n *udptest.Net, _ *udptest.Host) { n.Router("out").Out() },
+	`udptest: in has no link`:                       func(n *udptest.Net, _ *udptest.Host) { n.Router("in").In() },
+	`Loss is a probability, and not from 0 to 1: 2`: func(_ *udptest.Net, a *udptest.Host) { a.Out().Set(udptest.Faults{Loss: 2}) },
+}
+
 func TestBuildingWronglyFailsAtOnce(t *testing.T) {
-	for name, build := range map[string]func(n *udptest.Net, a *udptest.Host){
-		`udptest: b: 10.0.0.1 is an address of a already`: func(n *udptest.Net, _ *udptest.Host) { n.Host("b", "10.0.0.1/8") },
-		`udptest: there is a host or a name "a" already`:  func(n *udptest.Net, _ *udptest.Host) { n.Host("a", "10.0.0.2") },
-		`udptest: b: "10.0.0" is neither an address nor one with a prefix length`: func(n *udptest.Net, _ *udptest.Host) {
-			n.Host("b", "10.0.0")
-		},
-		`udptest: b: 224.0.0.1 can't be the address of an interface`: func(n *udptest.Net, _ *udptest.Host) { n.Host("b", "224.0.0.1") },
-		`udptest: "b c" can't be a host's name`:                      func(n *udptest.Net, _ *udptest.Host) { n.Host("b c", "10.0.0.2") },
-		`udptest: a has no interface "eth7"`:                         func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth7") },
-		`udptest: a has an interface eth0 already`: func(n *udptest.Net, a *udptest.Host) {
-			a.Attach(n.Segment("x"), "eth0", "10.0.0.9")
-		},
-		`udptest: a has an interface lo already`:     func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth0").Rename("lo") },
-		`udptest: a has no address 10.0.0.2 on eth0`: func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth0").RemoveAddr("10.0.0.2") },
-		`udptest: a has the address fd00::2 already`: func(n *udptest.Net, a *udptest.Host) {
-			a.Attach(n.Segment("x"), "eth1", "fd00::2").Rename("eth2")
-			a.Interface("eth0").AddAddr("fd00::2")
-		},
-		`udptest: a: the loopback interface stays as it is`:                      func(_ *udptest.Net, a *udptest.Host) { a.Interface("lo").AddAddr("10.0.0.2") },
-		`udptest: a: eth0 was removed already`:                                   func(_ *udptest.Net, a *udptest.Host) { i := a.Interface("eth0"); i.Remove(); i.Rename("eth1") },
-		`udptest: there is a segment "lan" already`:                              func(n *udptest.Net, _ *udptest.Host) { n.Segment("lan") },
-		`udptest: a can't reach its gateway fd00::1: it is on none of its links`: func(_ *udptest.Net, a *udptest.Host) { a.Gateway("fd00::1") },
-		`udptest: a partition needs hosts of this network`: func(n *udptest.Net, _ *udptest.Host) {
-			n.Partition([]*udptest.Host{udptest.NewNet(udptest.Config{}).Host("z", "10.0.0.1")})
-		},
-		`udptest: a is in two groups of the partition`: func(n *udptest.Net, a *udptest.Host) {
-			n.Partition([]*udptest.Host{a}, []*udptest.Host{a})
-		},
-		`udptest: a and b share no segment`: func(n *udptest.Net, a *udptest.Host) {
-			n.Path(a, n.Segment("far").Host("b", "10.0.0.2"))
-		},
-		`udptest: a is no router`:                                        func(_ *udptest.Net, a *udptest.Host) { a.ForwardMulticast() },
-		`udptest: a: no call has the number 0`:                           func(_ *udptest.Net, a *udptest.Host) { a.FailRead(1, 0, syscall.EIO) },
-		`udptest: a: an injected error is nil`:                           func(_ *udptest.Net, a *udptest.Host) { a.FailSend(1, 1, nil) },
-		`udptest: a segment needs a name`:                                func(n *udptest.Net, _ *udptest.Host) { n.Segment("") },
-		`udptest: a: "" can't be an interface's name`:                    func(n *udptest.Net, a *udptest.Host) { a.Attach(n.Segment("x"), "", "10.9.0.1") },
-		`udptest: a: "e 0" can't be an interface's name`:                 func(n *udptest.Net, a *udptest.Host) { a.Attach(n.Segment("x"), "e 0", "10.9.0.1") },
-		`udptest: a: "e%0" can't be an interface's name`:                 func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth0").Rename("e%0") },
-		`udptest: a: "\t" can't be an interface's name`:                  func(_ *udptest.Net, a *udptest.Host) { a.Interface("eth0").Rename("\t") },
-		`udptest: a can't be its own gateway: 10.0.0.1`:                  func(_ *udptest.Net, a *udptest.Host) { a.Gateway("10.0.0.1") },
-		`udptest: a: nobody has the address of its gateway 10.0.0.77`:    func(_ *udptest.Net, a *udptest.Host) { a.Gateway("10.0.0.77") },
-		`udptest: b: 10.0.0.0/24 can't be the address of an interface`:   func(n *udptest.Net, _ *udptest.Host) { n.Host("b", "10.0.0.0/24") },
-		`udptest: b: 10.0.0.255/24 can't be the address of an interface`: func(n *udptest.Net, _ *udptest.Host) { n.Host("b", "10.0.0.255/24") },
-		`udptest: name "b": no addresses`:                                func(n *udptest.Net, _ *udptest.Host) { n.Name("b") },
-		`udptest: a path from a to itself`:                               func(n *udptest.Net, a *udptest.Host) { n.Path(a, a) },
-		`udptest: the outside of a NAT is an interface`: func(n *udptest.Net, a *udptest.Host) {
-			n.Router("r").NAT(a.Interface("eth0"), udptest.NATConfig{})
-		},
-	} {
+	for name, build := range wronglyBuilt {
 		t.Run(name, func(t *testing.T) {
 			n := udptest.NewNet(udptest.Config{})
 			a := n.Host("a", "10.0.0.1/8")
@@ -73,6 +84,58 @@ func TestBuildingWronglyFailsAtOnce(t *testing.T) {
 			build(n, a)
 		})
 	}
+}
+
+// charged is a test that notes which file's line would be charged with a failure.
+type charged struct {
+	testing.TB
+	helpers map[string]bool // functions
+	file    string
+}
+
+func (c *charged) frames() *runtime.Frames {
+	pcs := make([]uintptr, 50)
+	return runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
+}
+
+func (c *charged) Helper() {
+	f, _ := c.frames().Next()
+	c.helpers[f.Function] = true
+}
+
+func (c *charged) Fatal(...any) {
+	for frames, more := c.frames(), true; more; {
+		var f runtime.Frame
+		if f, more = frames.Next(); !c.helpers[f.Function] {
+			c.file = filepath.Base(f.File)
+			break
+		}
+	}
+	runtime.Goexit()
+}
+
+func TestWhoBuildsWronglyIsCharged(t *testing.T) {
+	for name, build := range wronglyBuilt {
+		t.Run(name, func(t *testing.T) {
+			c := &charged{TB: t, helpers: make(map[string]bool)}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				n := udptest.NewNet(udptest.Config{T: c})
+				build(n, n.Host("a", "10.0.0.1/8"))
+			}()
+			<-done
+			require.Equal(t, "building_test.go", c.file)
+		})
+	}
+	c := &charged{TB: t, helpers: make(map[string]bool)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		udptest.NewNet(udptest.Config{T: c, Tick: -1})
+	}()
+	<-done
+	require.Equal(t, "building_test.go", c.file)
 }
 
 func TestAddressesAtTheEndsOfAPrefixThatMayBe(t *testing.T) {

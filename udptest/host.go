@@ -105,6 +105,7 @@ func (h *Host) Network() udp.Network { return network{h} }
 
 // Attach adds an interface on a segment.
 func (h *Host) Attach(s *Segment, name string, addrs ...string) *Interface {
+	h.net.t.Helper()
 	var i *Interface
 	h.net.locked(func() (err error) {
 		if s == nil || s.net != h.net {
@@ -145,6 +146,7 @@ func (h *Host) attach(name string, s *Segment, addrs []string) (*Interface, erro
 // Gateway sends what is for nobody on the host's links to a router, which must be
 // there; one for each family.
 func (h *Host) Gateway(addr string) {
+	h.net.t.Helper()
 	h.net.locked(func() error {
 		a, err := netip.ParseAddr(addr)
 		if err != nil {
@@ -167,6 +169,7 @@ func (h *Host) Gateway(addr string) {
 
 // Interface returns the interface of that name; a host without it is a failure.
 func (h *Host) Interface(name string) *Interface {
+	h.net.t.Helper()
 	var found *Interface
 	h.net.locked(func() error {
 		for _, i := range h.ifaces {
@@ -181,12 +184,19 @@ func (h *Host) Interface(name string) *Interface {
 }
 
 // Out returns the direction from the host to the network of its first link.
-func (h *Host) Out() *Pipe { return h.first().Out() }
+func (h *Host) Out() *Pipe {
+	h.net.t.Helper()
+	return h.first().Out()
+}
 
 // In returns the direction from the network to the host of its first link.
-func (h *Host) In() *Pipe { return h.first().In() }
+func (h *Host) In() *Pipe {
+	h.net.t.Helper()
+	return h.first().In()
+}
 
 func (h *Host) first() *Interface {
+	h.net.t.Helper()
 	var i *Interface
 	h.net.locked(func() error {
 		if len(h.ifaces) < 2 {

@@ -50,6 +50,7 @@ func (i *Interface) SetDown(down bool) {
 // Remove takes the interface away, as when a cable is pulled out with its
 // adapter; what sockets have joined on it is gone with it.
 func (i *Interface) Remove() {
+	i.host.net.t.Helper()
 	i.change(func() error {
 		h := i.host
 		i.seg.ifaces = slices.DeleteFunc(i.seg.ifaces, func(o *Interface) bool { return o == i })
@@ -69,6 +70,7 @@ func (i *Interface) Remove() {
 
 // AddAddr gives the interface one more address; it is written as for [Net.Host].
 func (i *Interface) AddAddr(addr string) {
+	i.host.net.t.Helper()
 	i.change(func() error {
 		prefix, err := i.newAddr(addr)
 		if err != nil {
@@ -83,6 +85,7 @@ func (i *Interface) AddAddr(addr string) {
 // RemoveAddr takes an address from the interface, as when its lease has run out.
 // Sockets that are bound to it hear nothing any more.
 func (i *Interface) RemoveAddr(addr string) {
+	i.host.net.t.Helper()
 	i.change(func() error {
 		prefix, err := parsePrefix(addr)
 		if err != nil {
@@ -101,6 +104,7 @@ func (i *Interface) RemoveAddr(addr string) {
 // Rename gives the interface another name. What its link does to datagrams stays
 // as it is.
 func (i *Interface) Rename(name string) {
+	i.host.net.t.Helper()
 	i.change(func() error {
 		if err := i.host.free(name); err != nil {
 			return err
@@ -113,6 +117,7 @@ func (i *Interface) Rename(name string) {
 // change changes an interface that is there, other than lo, and tells the
 // watchers.
 func (i *Interface) change(f func() error) {
+	i.host.net.t.Helper()
 	h := i.host
 	h.net.locked(func() error {
 		switch {

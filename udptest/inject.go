@@ -25,14 +25,21 @@ type injection struct {
 // it: the first is number 1, which is the one that an idle socket waits in. It is of
 // the sockets of one port, or, with port 0, of all of this host. Nothing is lost by
 // it: the next read gets what this one would have.
-func (h *Host) FailRead(port uint16, nth int, err error) { h.addInjection(opRead, port, nth, err) }
+func (h *Host) FailRead(port uint16, nth int, err error) {
+	h.net.t.Helper()
+	h.addInjection(opRead, port, nth, err)
+}
 
 // FailSend makes the nth send from now fail with err; what was to be sent is not.
 // The toolkit sends again after some errors, which counts as a send too.
 // Otherwise it is as [Host.FailRead].
-func (h *Host) FailSend(port uint16, nth int, err error) { h.addInjection(opSend, port, nth, err) }
+func (h *Host) FailSend(port uint16, nth int, err error) {
+	h.net.t.Helper()
+	h.addInjection(opSend, port, nth, err)
+}
 
 func (h *Host) addInjection(o op, port uint16, nth int, err error) {
+	h.net.t.Helper()
 	h.net.locked(func() error {
 		switch {
 		case nth < 1:

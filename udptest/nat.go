@@ -64,6 +64,7 @@ type mapping struct {
 // NAT makes a router translate the IPv4 source addresses of what leaves by an
 // interface to that interface's address, and back.
 func (h *Host) NAT(outside *Interface, cfg NATConfig) {
+	h.net.t.Helper()
 	h.net.locked(func() error {
 		switch {
 		case !h.forwards:

@@ -39,6 +39,7 @@ type Config struct {
 // no closing: it has no goroutine while nothing is on its way.
 type Net struct {
 	cfg   Config
+	t     testing.TB // cfg.T, or nobody
 	start time.Time
 
 	// mu guards the whole network but for what lies in the sockets' queues. It is
@@ -65,12 +66,13 @@ type Segment struct {
 // NewNet makes a network without hosts.
 func NewNet(cfg Config) *Net {
 	n := &Net{
-		cfg: cfg, start: time.Now(), paths: make(map[[2]*Host]*Pipe),
+		cfg: cfg, t: cfg.T, start: time.Now(), paths: make(map[[2]*Host]*Pipe),
 		names: make(map[string][]netip.Addr), parts: make(map[*Host]int),
 	}
-	if cfg.T != nil {
-		cfg.T.Helper()
+	if cfg.T == nil {
+		n.t = nobody{}
 	}
+	n.t.Helper()
 	n.events.net = n
 	switch err := cfg.Faults.Validate(); {
 	case err != nil:
@@ -105,30 +107,32 @@ func (n *Net) open() (names []string) {
 	return names
 }
 
-// fail says that the network was built or asked wrongly.
+// nobody is the test of a network that has none.
+type nobody struct{ testing.TB }
+
+func (nobody) Helper() {}
+
+func (nobody) Fatal(args ...any) { panic(args[0]) }
+
+// fail says that the network was built or asked wrongly. Like all between it and
+// who is to blame it is a Helper, so that the test's line is told.
 func (n *Net) fail(err error) {
-	if n.cfg.T != nil {
-		n.cfg.T.Helper()
-		n.cfg.T.Fatal(err)
-	}
-	panic(err)
+	n.t.Helper()
+	n.t.Fatal(err)
+	panic(err) // a T that went on
 }
 
 // check fails for an error; it must be called without the lock.
 func (n *Net) check(err error) {
 	if err != nil {
-		if n.cfg.T != nil {
-			n.cfg.T.Helper()
-		}
+		n.t.Helper()
 		n.fail(err)
 	}
 }
 
 // locked runs f with the lock, and fails for its error.
 func (n *Net) locked(f func() error) {
-	if n.cfg.T != nil {
-		n.cfg.T.Helper()
-	}
+	n.t.Helper()
 	n.check(func() error {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -141,6 +145,7 @@ func (n *Net) now() time.Duration { return time.Since(n.start) }
 
 // Segment adds a segment, for networks that have more than one.
 func (n *Net) Segment(name string) *Segment {
+	n.t.Helper()
 	var s *Segment
 	n.locked(func() error {
 		if name == "" {
@@ -179,6 +184,7 @@ func (n *Net) lan() *Segment {
 // address of its family. The host's name resolves to its addresses, on every
 // host.
 func (n *Net) Host(name string, addrs ...string) *Host {
+	n.t.Helper()
 	var h *Host
 	n.locked(func() (err error) {
 		if h, err = n.host(name); err != nil {
@@ -193,6 +199,7 @@ func (n *Net) Host(name string, addrs ...string) *Host {
 // Host adds a host whose interface eth0 is on this segment; it is [Net.Host]
 // otherwise.
 func (s *Segment) Host(name string, addrs ...string) *Host {
+	s.net.t.Helper()
 	var h *Host
 	s.net.locked(func() (err error) {
 		if h, err = s.net.host(name); err != nil {
@@ -230,6 +237,7 @@ func (s *Segment) has(h *Host) bool {
 
 // Name gives addresses a host name, as an entry of the DNS would.
 func (n *Net) Name(name string, addrs ...string) {
+	n.t.Helper()
 	n.locked(func() error {
 		if _, taken := n.names[name]; taken || name == "localhost" {
 			return fmt.Errorf("udptest: there is a host or a name %q already", name)
@@ -254,6 +262,7 @@ func (n *Net) Name(name string, addrs ...string) {
 // of both: its faults are for this pair in this direction. It begins where the
 // sender's link ends, so the two must share a segment.
 func (n *Net) Path(from, to *Host) *Pipe {
+	n.t.Helper()
 	var p *Pipe
 	n.locked(func() error {
 		if from == nil || to == nil || from.net != n || to.net != n {
@@ -279,6 +288,7 @@ func (n *Net) Path(from, to *Host) *Pipe {
 // Partition divides the hosts: datagrams pass within a group and not between two
 // of them. Hosts in no group are one more. It replaces an earlier partition.
 func (n *Net) Partition(groups ...[]*Host) {
+	n.t.Helper()
 	n.locked(func() error {
 		parts := make(map[*Host]int)
 		for i, g := range groups {
@@ -298,7 +308,10 @@ func (n *Net) Partition(groups ...[]*Host) {
 }
 
 // Heal ends a partition.
-func (n *Net) Heal() { n.Partition() }
+func (n *Net) Heal() {
+	n.t.Helper()
+	n.Partition()
+}
 
 // pipe makes one direction of something. Its number depends on its name only, so
 // that other links do not change what its faults do.

@@ -50,9 +50,7 @@ type PipeStats struct {
 // touched. Counters go on; the script, the bursts, the exact loss and the bucket
 // begin anew. Wrong faults fail at once, as building the network wrongly does.
 func (p *Pipe) Set(f Faults) {
-	if t := p.net.cfg.T; t != nil {
-		t.Helper()
-	}
+	p.net.t.Helper()
 	p.net.check(f.Validate())
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()

@@ -22,6 +22,10 @@ import (
 // Receive and Refuse return when the callback has, so nothing has to be waited
 // for. They must not be called by the handler, and panic when there is no socket,
 // or none any more.
+//
+// Behind [udp.Workers] the callback is theirs: Receive returns when they have the
+// datagram, and the Received of the handler behind them may still be to come. Test
+// that handler itself, or wait by [udp.Conn.Shutdown] or, in a bubble, synctest.Wait.
 type Recorder struct {
 	host *Host
 

@@ -11,6 +11,7 @@ import (
 // when it knows no way, and does not forward multicast unless
 // [Host.ForwardMulticast] was called. Hosts reach it with [Host.Gateway].
 func (n *Net) Router(name string) *Host {
+	n.t.Helper()
 	var h *Host
 	n.locked(func() (err error) {
 		if h, err = n.host(name); err == nil {
@@ -24,6 +25,7 @@ func (n *Net) Router(name string) *Host {
 // ForwardMulticast makes a router forward what is sent to groups, to all of its
 // other interfaces, when its TTL allows it; groups of the link only stay there.
 func (h *Host) ForwardMulticast() {
+	h.net.t.Helper()
 	h.net.locked(func() error {
 		if !h.forwards {
 			return fmt.Errorf("udptest: %s is no router", h.name)

@@ -22,7 +22,14 @@ import (
 	"time"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/examples/internal/command"
 )
+
+const about = `Discovery finds services in the local network by multicast.
+
+usage: discovery serve [flags]
+       discovery find [flags]
+With -h after serve or find: their flags.`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -44,30 +51,29 @@ type settings struct {
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
-	if len(args) == 0 {
-		return errors.New("needs serve or find")
+	chosen, args, err := command.Choose(about, args, stdout)
+	if err != nil {
+		return err
 	}
 	var s settings
-	flags := flag.NewFlagSet("discovery "+args[0], flag.ContinueOnError)
+	flags := flag.NewFlagSet("discovery "+chosen, flag.ContinueOnError)
 	group := flags.String("group", "239.255.80.5:8005", "multicast group and port; port 0 lets a server choose a free one")
 	name := flags.String("interface", "", "network interface; none is all")
 	flags.StringVar(&s.id, "id", "UniqueID", "what the client asks for")
-	command := serve
-	switch args[0] {
+	do, usage := serve, "Serve answers who asks for its id.\n\nusage: discovery serve [flags]"
+	switch chosen {
 	case "serve":
 		flags.StringVar(&s.data, "data", "data", "what the server answers")
 	case "find":
-		command = find
+		do, usage = find, "Find asks for an id, and prints each answer.\n\nusage: discovery find [flags]"
 		flags.IntVar(&s.count, "count", 0, "end after so many answers; 0 is never")
 		flags.DurationVar(&s.wait, "wait", time.Second, "how long to wait for answers")
-	case "-h", "-help", "--help":
-		fmt.Fprintln(stdout, "usage: discovery serve [flags]\n       discovery find [flags]\nWith -h after serve or find: their flags.")
-		return nil
+	case "":
+		return errors.New("needs serve or find: see -h")
 	default:
-		return fmt.Errorf("unknown command %q: needs serve or find", args[0])
+		return fmt.Errorf("unknown command %q: needs serve or find", chosen)
 	}
-	err := flags.Parse(args[1:])
-	if err != nil {
+	if err := command.Parse(flags, usage, args, stdout); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
@@ -76,14 +82,10 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if s.group, err = netip.ParseAddrPort(*group); err != nil {
 		return fmt.Errorf("-group %q: %w", *group, err)
 	}
-	if *name != "" {
-		ifi, err := net.InterfaceByName(*name)
-		if err != nil {
-			return err
-		}
-		s.ifs = append(s.ifs, ifi)
+	if s.ifs, err = command.Interfaces(*name); err != nil {
+		return err
 	}
-	return command(ctx, s, stdout)
+	return do(ctx, s, stdout)
 }
 
 // A server answers those who ask for its id.
@@ -145,6 +147,7 @@ func find(ctx context.Context, s settings, stdout io.Writer) error {
 	defer m.Close()
 	ctx, cancel := context.WithTimeout(ctx, s.wait)
 	defer cancel()
+	began := time.Now()
 	// Out of each interface; it is enough that one works.
 	if _, err := m.SendGroup([]byte(s.id), s.group.Addr(), s.group.Port(), s.ifs...); err != nil {
 		return err
@@ -156,7 +159,7 @@ func find(ctx context.Context, s settings, stdout io.Writer) error {
 			d.Release()
 		case <-ctx.Done():
 			if n == 0 || s.count > 0 {
-				return fmt.Errorf("%d answers in %v", n, s.wait)
+				return fmt.Errorf("%d answers in %v", n, time.Since(began).Round(10*time.Millisecond))
 			}
 			return nil
 		}

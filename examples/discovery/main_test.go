@@ -110,12 +110,24 @@ func TestServerAnswersNobodyWithAnotherID(t *testing.T) {
 	require.Equal(t, "data", string((<-q.Datagrams()).Data))
 	server.Line(`asked for "mine"$`)
 	require.Empty(t, server.Stop())
+	require.NoError(t, server.Err())
 	require.Empty(t, q.Datagrams())
 }
 
 func TestFindWithNoAnswer(t *testing.T) {
 	err := run(t.Context(), []string{"find", "-interface", loopback(t).Name, "-wait", "1ns", "-group", "239.255.80.6:9"}, io.Discard)
 	require.ErrorContains(t, err, "0 answers")
+}
+
+func TestInterruptedFindTellsHowLongItTook(t *testing.T) {
+	lo := loopback(t).Name
+	server := start(t, "serve", "-interface", lo, "-group", "239.255.80.5:0")
+	at := server.Line(`^serving (\S+)`)[1]
+	client := start(t, "find", "-interface", lo, "-group", at, "-wait", "1h", "-count", "2")
+	client.Line(`^\S+ answered`)
+	client.Stop()
+	require.ErrorContains(t, client.Err(), "1 answers in ")
+	require.NotContains(t, client.Err().Error(), "1h")
 }
 
 func TestDiscoveryWithWrongArguments(t *testing.T) {
@@ -125,4 +137,11 @@ func TestDiscoveryWithWrongArguments(t *testing.T) {
 	} {
 		require.Error(t, run(t.Context(), args, io.Discard), "%v", args)
 	}
+}
+
+func TestDiscoveryHelps(t *testing.T) {
+	help := func(args []string, stdout io.Writer) error { return run(t.Context(), args, stdout) }
+	program.Helps(t, help)
+	program.Helps(t, help, "serve")
+	program.Helps(t, help, "find")
 }

@@ -18,7 +18,12 @@ import (
 	"time"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/examples/internal/command"
 )
+
+const about = `Echo sends back every datagram it gets.
+
+usage: echo [flags]`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -32,7 +37,7 @@ func main() {
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("echo", flag.ContinueOnError)
 	listen := flags.String("listen", ":7007", "`address` to listen on; port 7 needs privileges")
-	if err := flags.Parse(args); err != nil {
+	if err := command.Parse(flags, about, args, stdout); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {

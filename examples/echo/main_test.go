@@ -66,3 +66,7 @@ func TestEchoOnAPortInUse(t *testing.T) {
 func TestEchoWithWrongArguments(t *testing.T) {
 	require.Error(t, run(t.Context(), []string{"-listen", "nowhere"}, &bytes.Buffer{}))
 }
+
+func TestEchoHelps(t *testing.T) {
+	program.Helps(t, func(args []string, stdout io.Writer) error { return run(t.Context(), args, stdout) })
+}

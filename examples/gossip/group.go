@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/netip"
@@ -84,6 +85,13 @@ func (s *spread) leaveOut(m netip.AddrPort) {
 	s.besides = m
 }
 
+// known is how many have heard, once there is something to hear.
+func (s *spread) known() (many int, began bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.after), !s.began.IsZero()
+}
+
 // reached is how long it took until this share of so many had heard.
 func (s *spread) reached(share float64, of int) string {
 	s.mu.Lock()
@@ -96,8 +104,8 @@ func (s *spread) reached(share float64, of int) string {
 }
 
 // run lets the group live: at a quarter of the time one node crashes, and at the
-// half another joins.
-func (g *group) run(stdout io.Writer) error {
+// half another joins. When ctx ends it reports what there is.
+func (g *group) run(ctx context.Context, stdout io.Writer) error {
 	defer func() {
 		for _, n := range g.nodes {
 			n.stop()
@@ -115,8 +123,17 @@ func (g *group) run(stdout io.Writer) error {
 	began := time.Now()
 	// A quarter of an instant early: at whole ones datagrams arrive and at half ones
 	// nodes send, and what happens here must not race with that.
-	until := func(d time.Duration) { time.Sleep(time.Until(began.Add(d - instant/4))) }
-	until(g.length / 4)
+	until := func(d time.Duration) (interrupted bool) {
+		select {
+		case <-time.After(time.Until(began.Add(d - instant/4))):
+			return false
+		case <-ctx.Done():
+			return true
+		}
+	}
+	if until(g.length / 4) {
+		return g.report(time.Since(began), stdout)
+	}
 
 	victim := len(g.nodes) / 2
 	g.crash.begin(g.nodes[victim].self, suspect)
@@ -124,7 +141,9 @@ func (g *group) run(stdout io.Writer) error {
 		g.kill(victim)
 	}
 	g.nodes[victim].stop()
-	until(g.length / 2)
+	if until(g.length / 2) {
+		return g.report(time.Since(began), stdout)
+	}
 
 	late, err := g.add(g.settings.nodes)
 	if err != nil {
@@ -133,8 +152,10 @@ func (g *group) run(stdout io.Writer) error {
 	g.join.begin(late.self, alive)
 	g.crash.leaveOut(late.self)
 	late.start(all, true)
-	until(g.length)
-	return g.report(stdout)
+	if until(g.length) {
+		return g.report(time.Since(began), stdout)
+	}
+	return g.report(g.length, stdout)
 }
 
 // add opens a node that tells the group what it hears.
@@ -163,8 +184,8 @@ func (g *group) told(n *node, u update, _ state) {
 	}
 }
 
-// report says how the news spread.
-func (g *group) report(stdout io.Writer) error {
+// report says how the news spread in that time.
+func (g *group) report(length time.Duration, stdout io.Writer) error {
 	others := g.settings.nodes - 1
 	var sum udp.Stats
 	for _, n := range g.nodes {
@@ -173,11 +194,17 @@ func (g *group) report(stdout io.Writer) error {
 		sum.SentBytes += s.SentBytes
 		sum.Received += s.Received
 	}
-	fmt.Fprintf(stdout, "%d nodes, %v, %d datagrams sent (%d bytes), %d received\n",
-		len(g.nodes), g.length, sum.Sent, sum.SentBytes, sum.Received)
+	joined := ""
+	if len(g.nodes) > g.settings.nodes {
+		joined = " and one that joined"
+	}
+	fmt.Fprintf(stdout, "%d nodes%s, %v, %d datagrams sent (%d bytes), %d received\n",
+		g.settings.nodes, joined, length.Round(time.Millisecond), sum.Sent, sum.SentBytes, sum.Received)
 	for _, s := range []*spread{g.crash, g.join} {
-		fmt.Fprintf(stdout, "%s: known to %d of %d; the first after %s, half %s, 99%% %s, all %s\n", s.name,
-			len(s.after), others, s.reached(0, others), s.reached(0.5, others), s.reached(0.99, others), s.reached(1, others))
+		if known, began := s.known(); began {
+			fmt.Fprintf(stdout, "%s: known to %d of %d; the first after %s, half %s, 99%% %s, all %s\n", s.name,
+				known, others, s.reached(0, others), s.reached(0.5, others), s.reached(0.99, others), s.reached(1, others))
+		}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -10,38 +10,52 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/examples/internal/command"
 	"github.com/udpkit/udp/udptest"
 )
 
+const about = `Gossip is a group of nodes that watch over one another, simulated or on loopback: one
+crashes, one joins, and it is told how the news spreads.
+
+usage: gossip [flags]`
+
 func main() {
-	s, err := parse(os.Args[1:])
+	s, err := parse(os.Args[1:], os.Stdout)
 	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return
 	case err == nil && s.real:
-		err = run(s, os.Stdout)
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		err = run(ctx, s, os.Stdout)
 	case err == nil:
 		simulateAsTest(s)
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "gossip:", err)
-		os.Exit(1)
-	}
+	exit(err)
 }
 
-func parse(args []string) (s settings, err error) {
+func exit(err error) {
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		os.Exit(0)
+	}
+	fmt.Fprintln(os.Stderr, "gossip:", err)
+	os.Exit(1)
+}
+
+func parse(args []string, stdout io.Writer) (s settings, err error) {
 	flags := flag.NewFlagSet("gossip", flag.ContinueOnError)
 	flags.IntVar(&s.nodes, "nodes", 10000, "`number` of nodes")
 	flags.DurationVar(&s.length, "for", 10*time.Minute, "how long they gossip")
@@ -50,7 +64,7 @@ func parse(args []string) (s settings, err error) {
 	flags.Uint64Var(&s.seed, "seed", 1, "what chance begins with")
 	flags.StringVar(&s.svg, "svg", "", "`file` for a plot of the spread")
 	flags.BoolVar(&s.real, "real", false, "gossip over real sockets")
-	if err := flags.Parse(args); err != nil {
+	if err := command.Parse(flags, about, args, stdout); err != nil {
 		return s, err
 	}
 	switch {
@@ -74,13 +88,13 @@ func (s settings) faults() udptest.Faults {
 	return udptest.Faults{Loss: s.loss, Latency: 5 * time.Millisecond, Jitter: 45 * time.Millisecond}
 }
 
-// run lets the nodes gossip over real sockets.
-func run(s settings, stdout io.Writer) error {
+// run lets the nodes gossip over real sockets, until ctx ends at the latest.
+func run(ctx context.Context, s settings, stdout io.Writer) error {
 	g := newGroup(s)
 	g.open = func(i int) (*node, error) {
 		return newNode(udp.Config{}, "127.0.0.1:0", s.period, s.seed<<32+uint64(i))
 	}
-	return g.run(stdout)
+	return g.run(ctx, stdout)
 }
 
 // simulate lets them gossip over a simulated network, in virtual time when it is
@@ -99,20 +113,18 @@ func simulate(s settings, stdout io.Writer) error {
 		return newNode(cfg, netip.AddrPortFrom(addr, 7946).String(), s.period, s.seed<<32+uint64(i))
 	}
 	g.kill = func(i int) { hosts[i].Crash() }
-	return g.run(stdout)
+	return g.run(context.Background(), stdout)
 }
 
 // simulateAsTest simulates in virtual time, and exits. Only tests have bubbles, so
-// this is one, with all that a test prints.
+// this is one; it exits before package testing says that it has passed.
 func simulateAsTest(s settings) {
 	testing.Init()
 	_ = flag.CommandLine.Parse(nil) // the arguments are ours
 	match := func(string, string) (bool, error) { return true, nil }
 	testing.Main(match, []testing.InternalTest{{Name: "gossip", F: func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			if err := simulate(s, os.Stdout); err != nil {
-				t.Fatal(err)
-			}
-		})
+		var err error
+		synctest.Test(t, func(*testing.T) { err = simulate(s, os.Stdout) })
+		exit(err)
 	}}}, nil, nil)
 }

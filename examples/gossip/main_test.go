@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/xml"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -17,13 +20,24 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/examples/internal/program"
 	"github.com/udpkit/udp/internal/books/check"
 )
 
-func TestMain(m *testing.M) { check.Main(m) }
+// asProgram makes the test binary be the program itself, so that all it writes is
+// seen.
+const asProgram = "GOSSIP_TEST_IS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		os.Exit(0)
+	}
+	check.Main(m)
+}
 
 func simulation(t *testing.T, args ...string) string {
-	s, err := parse(args)
+	s, err := parse(args, io.Discard)
 	require.NoError(t, err)
 	var out bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
@@ -106,11 +120,36 @@ func TestRealSocketsGossip(t *testing.T) {
 }
 
 func TestRealRunReports(t *testing.T) {
-	s, err := parse([]string{"-real", "-nodes", "5", "-for", "200ms", "-period", "20ms"})
+	s, err := parse([]string{"-real", "-nodes", "5", "-for", "200ms", "-period", "20ms"}, io.Discard)
 	require.NoError(t, err)
 	var out bytes.Buffer
-	require.NoError(t, run(s, &out))
-	require.True(t, strings.HasPrefix(out.String(), "6 nodes, 200ms, "), out.String())
+	require.NoError(t, run(t.Context(), s, &out))
+	require.Regexp(t, `^5 nodes and one that joined, 200ms, \d+ datagrams sent`, out.String())
+}
+
+func TestRealRunThatIsInterruptedReports(t *testing.T) {
+	s, err := parse([]string{"-real", "-nodes", "5", "-for", "1h"}, io.Discard)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("interrupted"))
+	var out bytes.Buffer
+	require.NoError(t, run(ctx, s, &out))
+	require.Regexp(t, `^5 nodes, \d\S*s, \d+ datagrams sent[^\n]*\nsuspicions`, out.String())
+	require.NotContains(t, out.String(), "1h")
+}
+
+func TestSimulationWritesNothingButItsReport(t *testing.T) {
+	for args, want := range map[string]string{
+		"":          `^20 nodes and one that joined, 20s, (.|\n)* times$`,
+		"-svg /dev": `^20 nodes and one that joined(.|\n)* times\ngossip: open /dev: `,
+	} {
+		cmd := exec.Command(os.Args[0], append([]string{"-nodes", "20", "-for", "20s"}, strings.Fields(args)...)...)
+		cmd.Env = append(os.Environ(), asProgram+"=1")
+		p := program.StartCmd(t, nil, cmd)
+		p.Rest()
+		require.Regexp(t, want, p.Output())
+		require.Equal(t, args == "", p.Err() == nil)
+	}
 }
 
 func TestNewsIsWhatChangesSomething(t *testing.T) {
@@ -171,7 +210,14 @@ func TestWrongFlagsAreErrors(t *testing.T) {
 		"real sockets lose nothing":      {"-real", "-loss", "0.1"},
 		"flag provided but not defined:": {"-nonsense"},
 	} {
-		_, err := parse(args)
+		_, err := parse(args, io.Discard)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+func TestGossipHelps(t *testing.T) {
+	program.Helps(t, func(args []string, stdout io.Writer) error {
+		_, err := parse(args, stdout)
+		return err
+	})
 }

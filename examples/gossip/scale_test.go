@@ -25,7 +25,7 @@ func TestTenThousandNodes(t *testing.T) {
 	if !*scale {
 		t.Skip("without -scale")
 	}
-	s, err := parse(nil)
+	s, err := parse(nil, nil)
 	require.NoError(t, err)
 	most, done, watched := uint64(0), make(chan struct{}), make(chan struct{})
 	go func() { // outside the bubble, in real time

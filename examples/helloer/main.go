@@ -17,7 +17,12 @@ import (
 	"time"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/examples/internal/command"
 )
+
+const about = `Helloer says hello to one peer, again and again, and prints what comes back.
+
+usage: helloer [flags] host:port`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -32,7 +37,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("helloer", flag.ContinueOnError)
 	every := flags.Duration("every", time.Second, "`time` between two hellos")
 	count := flags.Int("count", 0, "end after so many answers; 0 is never")
-	if err := flags.Parse(args); err != nil {
+	if err := command.Parse(flags, about, args, stdout); err != nil {
 		return err
 	}
 	if flags.NArg() != 1 {

@@ -65,3 +65,7 @@ func TestHelloerWithWrongArguments(t *testing.T) {
 		require.Error(t, run(t.Context(), args, io.Discard), "%v", args)
 	}
 }
+
+func TestHelloerHelps(t *testing.T) {
+	program.Helps(t, func(args []string, stdout io.Writer) error { return run(t.Context(), args, stdout) })
+}

@@ -27,12 +27,14 @@ func announce(ctx context.Context, s settings, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ctx, fail := context.WithCancelCause(ctx)
+	interrupted := ctx
+	ctx, fail := context.WithCancelCause(interrupted)
 	defer fail(nil)
+	failing := &troubles{out: stdout}
 	cfg := udp.Config{OnMembership: func(m *udp.MulticastConn, changed udp.Membership) {
 		// An interface has come, maybe: those behind it haven't heard of the service,
 		// and the others may hear of it again.
-		tell(m, changed, v.records, stdout)
+		tell(m, changed, v.records, failing)
 	}}
 	all, err := open(ctx, cfg, s, true, func(group netip.Addr) udp.Handler {
 		return &responder{service: v, group: group, fail: fail, out: stdout}
@@ -50,33 +52,33 @@ func announce(ctx context.Context, s settings, stdout io.Writer) error {
 			fmt.Fprintf(stdout, "joined %v on %s\n", l.group, on.Name)
 		}
 	}
-	all.tell(v.records, stdout)
-	fmt.Fprintf(stdout, "announcing %v on port %d\n", v.instance, all[0].port)
+	all.tell(v.records, failing)
+	fmt.Fprintf(stdout, "announcing %v by mDNS, port %d\n", v.instance, all[0].port)
 	// Once more, since datagrams get lost (RFC 6762, section 8.3).
 	select {
 	case <-time.After(time.Second):
-		all.tell(v.records, stdout)
+		all.tell(v.records, failing)
 		fmt.Fprintln(stdout, "announced again")
 		<-ctx.Done()
 	case <-ctx.Done():
 	}
-	all.tell(func([]netip.Addr) []dnsmessage.Resource { return v.goodbye() }, stdout)
-	if err := context.Cause(ctx); err != context.Canceled {
+	all.tell(func([]netip.Addr) []dnsmessage.Resource { return v.goodbye() }, failing)
+	if err := context.Cause(ctx); err != context.Cause(interrupted) {
 		return err
 	}
 	return nil
 }
 
 // tell sends records unasked, on each interface those that hold there.
-func (all links) tell(records func([]netip.Addr) []dnsmessage.Resource, out io.Writer) {
+func (all links) tell(records func([]netip.Addr) []dnsmessage.Resource, failing *troubles) {
 	for _, l := range all {
 		for _, joined := range l.Memberships() {
-			tell(l.MulticastConn, joined, records, out)
+			tell(l.MulticastConn, joined, records, failing)
 		}
 	}
 }
 
-func tell(m *udp.MulticastConn, joined udp.Membership, records func([]netip.Addr) []dnsmessage.Resource, out io.Writer) {
+func tell(m *udp.MulticastConn, joined udp.Membership, records func([]netip.Addr) []dnsmessage.Resource, failing *troubles) {
 	for _, on := range joined.On {
 		if on.Err != nil {
 			continue
@@ -85,9 +87,7 @@ func tell(m *udp.MulticastConn, joined udp.Membership, records func([]netip.Addr
 		if err == nil {
 			_, err = m.SendGroup(b, joined.Group, m.LocalAddrPort().Port(), &net.Interface{Index: on.Index, Name: on.Name})
 		}
-		if err != nil {
-			fmt.Fprintln(out, err)
-		}
+		failing.note(joined.Group, on.Name, err)
 	}
 }
 

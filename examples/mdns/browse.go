@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 
@@ -48,7 +49,7 @@ func newBrowser(kind dnsmessage.Name, out io.Writer) *browser {
 // browse hears what is sent to the groups, its own answers and those to others,
 // announcements and goodbyes.
 func browse(ctx context.Context, s settings, stdout io.Writer) error {
-	kind, err := local(s.rest[0])
+	kind, err := serviceType(s.rest[0])
 	if err != nil {
 		return err
 	}
@@ -61,6 +62,7 @@ func browse(ctx context.Context, s settings, stdout io.Writer) error {
 	ctx, cancel := s.waiting(ctx)
 	defer cancel()
 
+	began := time.Now()
 	b := newBrowser(kind, stdout)
 	again := newPause()
 	defer again.Stop()
@@ -80,7 +82,7 @@ func browse(ctx context.Context, s settings, stdout io.Writer) error {
 			d.Release()
 		case <-ctx.Done():
 			if b.found == 0 || s.count > 0 {
-				return fmt.Errorf("%d services in %v", b.found, s.wait)
+				return fmt.Errorf("%d services in %v", b.found, time.Since(began).Round(10*time.Millisecond))
 			}
 			return nil
 		}

@@ -51,6 +51,7 @@ func query(ctx context.Context, s settings, stdout io.Writer) error {
 	ctx, cancel := s.waiting(ctx)
 	defer cancel()
 
+	began := time.Now()
 	seen := map[string]bool{}
 	again := newPause()
 	defer again.Stop()
@@ -77,7 +78,7 @@ func query(ctx context.Context, s settings, stdout io.Writer) error {
 			d.Release()
 		case <-ctx.Done():
 			if len(seen) == 0 || s.count > 0 {
-				return fmt.Errorf("%d answers in %v", len(seen), s.wait)
+				return fmt.Errorf("%d answers in %v", len(seen), time.Since(began).Round(10*time.Millisecond))
 			}
 			return nil
 		}

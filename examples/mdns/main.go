@@ -32,7 +32,16 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/udpkit/udp/examples/internal/command"
 )
+
+const about = `Mdns announces and finds services in the local network by multicast DNS.
+
+usage: mdns announce [flags] type port [key=value ...]
+       mdns browse [flags] type
+       mdns query [flags] name
+With -h after announce, browse or query: their flags.`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -56,49 +65,51 @@ type settings struct {
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
-	if len(args) == 0 {
-		return errors.New("needs announce, browse or query")
+	chosen, args, err := command.Choose(about, args, stdout)
+	if err != nil {
+		return err
 	}
 	var s settings
-	flags := flag.NewFlagSet("mdns "+args[0], flag.ContinueOnError)
+	flags := flag.NewFlagSet("mdns "+chosen, flag.ContinueOnError)
 	port := flags.Uint("port", 5353, "port; 0 lets announce choose a free one, for tests")
 	name := flags.String("interface", "", "network interface; none is all")
-	command, least, most := announce, 2, 1000
-	switch args[0] {
+	do, least, most := announce, 2, 1000
+	usage := "Announce announces a service, such as _http._tcp 8080, and answers who asks.\n\nusage: mdns announce [flags] type port [key=value ...]"
+	switch chosen {
 	case "announce":
 		hostname, _ := os.Hostname()
 		flags.StringVar(&s.name, "name", "", "name of the service; none is the host's")
 		flags.StringVar(&s.host, "host", hostname, "name of this host in the domain local")
 	case "browse":
-		command, least, most = browse, 1, 1
+		do, least, most = browse, 1, 1
+		usage = "Browse prints services of a type, such as _http._tcp, as they come (+) and go (-).\n\nusage: mdns browse [flags] type"
 		flags.IntVar(&s.count, "count", 0, "end after so many services; 0 is never")
 		flags.DurationVar(&s.wait, "wait", 5*time.Second, "how long to look; 0 is until interrupted")
 	case "query":
-		command, least, most = query, 1, 1
+		do, least, most = query, 1, 1
+		usage = "Query prints what is known of a name, such as host.local.\n\nusage: mdns query [flags] name"
 		flags.StringVar(&s.kind, "type", "", "A, AAAA, PTR, SRV, TXT or ANY; none is A and AAAA")
 		flags.IntVar(&s.count, "count", 0, "end after so many answers; 0 is never")
 		flags.DurationVar(&s.wait, "wait", time.Second, "how long to wait for answers; 0 is until interrupted")
+	case "":
+		return errors.New("needs announce, browse or query: see -h")
 	default:
-		return fmt.Errorf("unknown command %q: needs announce, browse or query", args[0])
+		return fmt.Errorf("unknown command %q: needs announce, browse or query", chosen)
 	}
-	if err := flags.Parse(args[1:]); err != nil {
+	if err := command.Parse(flags, usage, args, stdout); err != nil {
 		return err
 	}
 	if s.rest = flags.Args(); len(s.rest) < least || len(s.rest) > most {
 		return fmt.Errorf("unexpected number of arguments: %q", s.rest)
 	}
-	if *port > 65535 || *port == 0 && args[0] != "announce" {
+	if *port > 65535 || *port == 0 && chosen != "announce" {
 		return fmt.Errorf("no port: %d", *port)
 	}
 	s.port = uint16(*port)
-	if *name != "" {
-		ifi, err := net.InterfaceByName(*name)
-		if err != nil {
-			return err
-		}
-		s.ifs = append(s.ifs, ifi)
+	if s.ifs, err = command.Interfaces(*name); err != nil {
+		return err
 	}
-	return command(ctx, s, stdout)
+	return do(ctx, s, stdout)
 }
 
 // waiting bounds a context by s.wait, from when the question can be asked: how

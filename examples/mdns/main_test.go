@@ -46,7 +46,7 @@ func announced(t *testing.T, args ...string) (p *program.Program, lo, port strin
 	lo = loopback(t).Name
 	p = start(t, append([]string{"announce", "-interface", lo, "-port", "0"}, args...)...)
 	p.Line(`^joined 224\.0\.0\.251 on ` + lo)
-	return p, lo, p.Line(`^announcing .* on port (\d+)`)[1]
+	return p, lo, p.Line(`^announcing .* by mDNS, port (\d+)`)[1]
 }
 
 func TestBrowseHearsAServiceComeAndGo(t *testing.T) {
@@ -79,6 +79,44 @@ func TestQueryAsksForEachType(t *testing.T) {
 func TestQueryThatNobodyAnswers(t *testing.T) {
 	err := run(t.Context(), []string{"query", "-interface", loopback(t).Name, "-port", "9", "-wait", "1ns", "box"}, io.Discard)
 	require.ErrorContains(t, err, "0 answers")
+}
+
+func TestInterruptedFindsTellHowLongTheyTook(t *testing.T) {
+	_, lo, port := announced(t, "-name", "Our Web", "-host", "box", "_http._tcp", "8080")
+	for first, args := range map[string][]string{
+		`^box\.local\. A`: {"query", "-type", "A", "box"},
+		`^\+ Our Web`:     {"browse", "_http._tcp.local"},
+	} {
+		args = append([]string{args[0], "-interface", lo, "-port", port, "-wait", "1h", "-count", "1000"}, args[1:]...)
+		p := start(t, args...)
+		p.Line(first)
+		p.Stop()
+		require.ErrorContains(t, p.Err(), "1 ")
+		require.NotContains(t, p.Err().Error(), "1h")
+	}
+}
+
+func TestNamesAreOfTheDomainLocal(t *testing.T) {
+	for name, want := range map[string]string{
+		"box": "box.local.", "box.": "box.local.", "Box.LOCAL": "Box.local.", "a.b.local.": "a.b.local.",
+		"_http._tcp": "_http._tcp.local.", "Our Web._http._TCP": "Our Web._http._TCP.local.",
+	} {
+		got, err := local(name)
+		require.NoError(t, err, name)
+		require.Equal(t, want, got.String())
+	}
+	for _, name := range []string{"example.com", "example.com.", "box.locals", "notlocal.x"} {
+		_, err := local(name)
+		require.ErrorContains(t, err, "not in the domain local", name)
+	}
+	for _, name := range []string{"http", "http._tcp", "_http", "_http.local", "_tcp", "_http._tcpx"} {
+		_, err := serviceType(name)
+		require.ErrorContains(t, err, "looks like _http._tcp", name)
+	}
+	for _, name := range []string{"_http._tcp", "_http._tcp.local.", "_printer._sub._http._tcp", "_services._dns-sd._udp"} {
+		_, err := serviceType(name)
+		require.NoError(t, err, name)
+	}
 }
 
 func TestAnnounceDoesNotAnswer(t *testing.T) {
@@ -135,9 +173,17 @@ func TestWrongArguments(t *testing.T) {
 		{"announce", "-host", strings.Repeat("x", 64), "-name", "x", "_http._tcp", "1"},
 		{"announce", "_http._tcp", "1", strings.Repeat("x", 256)}, {"announce", "_http.._tcp", "1"},
 		{"announce", "-interface", "no such", "_http._tcp", "1"},
-		{"browse"}, {"browse", "a", "b"}, {"browse", "-port", "0", "_http._tcp"}, {"browse", strings.Repeat("x.", 200)},
-		{"query"}, {"query", "-type", "LOC", "x"}, {"query", "-port", "65536", "x"}, {"query", "a..b"},
+		{"browse"}, {"browse", "http"}, {"browse", "a", "b"}, {"browse", "-port", "0", "_http._tcp"}, {"browse", strings.Repeat("x.", 200)},
+		{"query"}, {"query", "-type", "LOC", "x"}, {"query", "-port", "65536", "x"}, {"query", "a..b"}, {"query", "example.com"},
 	} {
 		require.Error(t, run(t.Context(), args, io.Discard), "%v", args)
 	}
+}
+
+func TestMdnsHelps(t *testing.T) {
+	help := func(args []string, stdout io.Writer) error { return run(t.Context(), args, stdout) }
+	program.Helps(t, help)
+	program.Helps(t, help, "announce")
+	program.Helps(t, help, "browse")
+	program.Helps(t, help, "query")
 }

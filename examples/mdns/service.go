@@ -45,10 +45,6 @@ func newService(s settings) (service, error) {
 	if err != nil {
 		return v, fmt.Errorf("no port: %w", err)
 	}
-	if kind := strings.TrimSuffix(s.rest[0], "."); !strings.HasPrefix(kind, "_") ||
-		!strings.HasSuffix(kind, "._udp") && !strings.HasSuffix(kind, "._tcp") {
-		return v, fmt.Errorf("%q is no service type: it looks like _http._tcp", s.rest[0])
-	}
 	if strings.Contains(name, ".") {
 		return v, fmt.Errorf("the name %q has a dot", name)
 	}
@@ -57,7 +53,7 @@ func newService(s settings) (service, error) {
 		v.text = []string{""} // there is no record without a string (RFC 6763, section 6.1)
 	}
 	var errs [3]error
-	v.kind, errs[0] = local(s.rest[0])
+	v.kind, errs[0] = serviceType(s.rest[0])
 	v.instance, errs[1] = local(name + "." + s.rest[0])
 	v.host, errs[2] = local(host)
 	if err := errors.Join(errs[:]...); err != nil {
@@ -68,13 +64,37 @@ func newService(s settings) (service, error) {
 	return v, err
 }
 
-// local returns a name in the domain local, whether it says so or not.
+// local returns a name in the domain local, which those of one label and those of
+// services need not say.
 func local(name string) (dnsmessage.Name, error) {
-	name = strings.TrimSuffix(name, ".")
-	if !strings.HasSuffix(strings.ToLower(name), ".local") {
-		name += ".local"
+	short := short(name)
+	if short == strings.TrimSuffix(name, ".") && strings.Contains(short, ".") && !ofService(short) {
+		return dnsmessage.Name{}, fmt.Errorf("%q is not in the domain local, which is all that multicast DNS knows: is it %s.local?", name, short)
 	}
-	return dnsmessage.NewName(name + ".")
+	return dnsmessage.NewName(short + ".local.")
+}
+
+// serviceType is local for the type of a service.
+func serviceType(name string) (dnsmessage.Name, error) {
+	if kind := short(name); !strings.HasPrefix(kind, "_") || !ofService(kind) {
+		return dnsmessage.Name{}, fmt.Errorf("%q is no service type: it looks like _http._tcp", name)
+	}
+	return local(name)
+}
+
+// short returns a name without the domain local.
+func short(name string) string {
+	name = strings.TrimSuffix(name, ".")
+	if at := len(name) - len(".local"); at >= 0 && strings.EqualFold(name[at:], ".local") {
+		return name[:at]
+	}
+	return name
+}
+
+// ofService says whether a name is of a service, or its type.
+func ofService(short string) bool {
+	short = strings.ToLower(short)
+	return strings.HasSuffix(short, "._udp") || strings.HasSuffix(short, "._tcp")
 }
 
 // records returns everything that is known of the service, with the addresses that

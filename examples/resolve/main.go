@@ -14,7 +14,12 @@ import (
 	"time"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/examples/internal/command"
 )
+
+const about = `Resolve prints the addresses of names, all of which it looks up at once.
+
+usage: resolve [flags] host:port...`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -29,7 +34,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("resolve", flag.ContinueOnError)
 	network := flags.String("network", "udp", "udp, udp4 for IPv4 only, udp6 for IPv6 only")
 	timeout := flags.Duration("timeout", 10*time.Second, "give up after this `time`")
-	if err := flags.Parse(args); err != nil {
+	if err := command.Parse(flags, about, args, stdout); err != nil {
 		return err
 	}
 	names := flags.Args()

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/examples/internal/program"
 	"github.com/udpkit/udp/internal/books/check"
 )
 
@@ -39,4 +40,8 @@ func TestResolveStopsWithItsContext(t *testing.T) {
 func TestResolveWithWrongArguments(t *testing.T) {
 	require.Error(t, run(t.Context(), nil, io.Discard))
 	require.ErrorIs(t, run(t.Context(), []string{"-network", "tcp", "127.0.0.1:7"}, io.Discard), net.UnknownNetworkError("tcp"))
+}
+
+func TestResolveHelps(t *testing.T) {
+	program.Helps(t, func(args []string, stdout io.Writer) error { return run(t.Context(), args, stdout) })
 }

@@ -27,7 +27,15 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/udpkit/udp/examples/internal/command"
 )
+
+const about = `Ssdp announces and finds devices in the local network by SSDP, as UPnP does.
+
+usage: ssdp device [flags] type [service ...]
+       ssdp search [flags] target
+With -h after device or search: their flags.`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -52,29 +60,33 @@ type settings struct {
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
-	if len(args) == 0 {
-		return errors.New("needs device or search")
+	chosen, args, err := command.Choose(about, args, stdout)
+	if err != nil {
+		return err
 	}
 	var s settings
-	flags := flag.NewFlagSet("ssdp "+args[0], flag.ContinueOnError)
+	flags := flag.NewFlagSet("ssdp "+chosen, flag.ContinueOnError)
 	group := flags.String("group", "239.255.255.250:1900", "multicast group and port; port 0 lets a device choose a free one, for tests")
 	name := flags.String("interface", "", "network interface; none is all")
-	command, most := device, 100
-	switch args[0] {
+	do, most := device, 100
+	usage := "Device announces a device and its services, and answers who searches.\n\nusage: ssdp device [flags] type [service ...]"
+	switch chosen {
 	case "device":
 		flags.StringVar(&s.uuid, "uuid", "", "of the device, the same at each start; none makes one")
 		flags.StringVar(&s.location, "location", "http://{host}/description.xml", "where the description is")
 		flags.DurationVar(&s.maxAge, "max-age", 30*time.Minute, "how long an announcement is good")
 		flags.DurationVar(&s.delay, "delay", 5*time.Second, "longest time before an answer, which is chosen at random")
 	case "search":
-		command, most = search, 1
+		do, most = search, 1
+		usage = "Search prints each answer to a search for upnp:rootdevice, ssdp:all, uuid:... or a type.\n\nusage: ssdp search [flags] target"
 		flags.IntVar(&s.count, "count", 0, "end after so many answers; 0 is never")
 		flags.DurationVar(&s.wait, "wait", 3*time.Second, "how long to wait for answers")
+	case "":
+		return errors.New("needs device or search: see -h")
 	default:
-		return fmt.Errorf("unknown command %q: needs device or search", args[0])
+		return fmt.Errorf("unknown command %q: needs device or search", chosen)
 	}
-	err := flags.Parse(args[1:])
-	if err != nil {
+	if err := command.Parse(flags, usage, args, stdout); err != nil {
 		return err
 	}
 	if s.rest = flags.Args(); len(s.rest) < 1 || len(s.rest) > most {
@@ -89,14 +101,10 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if s.group, err = netip.ParseAddrPort(*group); err != nil {
 		return err
 	}
-	if *name != "" {
-		ifi, err := net.InterfaceByName(*name)
-		if err != nil {
-			return err
-		}
-		s.ifs = append(s.ifs, ifi)
+	if s.ifs, err = command.Interfaces(*name); err != nil {
+		return err
 	}
-	return command(ctx, s, stdout)
+	return do(ctx, s, stdout)
 }
 
 // network is the group's family.

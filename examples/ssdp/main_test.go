@@ -157,12 +157,22 @@ func TestDeviceDoesNotAnswer(t *testing.T) {
 	require.Equal(t, "uuid:1-2", h.Get("USN"))
 	device.Line(` searches uuid:1-2$`)
 	device.Stop()
+	require.NoError(t, device.Err())
 	require.Empty(t, q.Datagrams())
 }
 
 func TestSearchWithNoAnswer(t *testing.T) {
 	err := run(t.Context(), []string{"search", "-interface", loopback(t).Name, "-group", "239.255.255.250:9", "-wait", "1ns", "ssdp:all"}, io.Discard)
 	require.ErrorContains(t, err, "0 answers")
+}
+
+func TestInterruptedSearchTellsHowLongItTook(t *testing.T) {
+	_, lo, group := present(t)
+	client := start(t, "search", "-interface", lo.Name, "-group", group, "-wait", "1h", "-count", "2", "uuid:1-2")
+	client.Line(`^uuid:1-2 at`)
+	client.Stop()
+	require.ErrorContains(t, client.Err(), "1 answers in ")
+	require.NotContains(t, client.Err().Error(), "1h")
 }
 
 func TestWrongArguments(t *testing.T) {
@@ -188,4 +198,11 @@ func FuzzMessages(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestSsdpHelps(t *testing.T) {
+	help := func(args []string, stdout io.Writer) error { return run(t.Context(), args, stdout) }
+	program.Helps(t, help)
+	program.Helps(t, help, "device")
+	program.Helps(t, help, "search")
 }

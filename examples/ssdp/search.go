@@ -28,6 +28,7 @@ func search(ctx context.Context, s settings, stdout io.Writer) error {
 	mx := min(max(int(s.wait.Seconds())-1, 1), 5)
 	b := message("M-SEARCH * HTTP/1.1", "HOST", s.group.String(), "MAN", `"ssdp:discover"`,
 		"MX", strconv.Itoa(mx), "ST", s.rest[0], "USER-AGENT", product)
+	began := time.Now()
 	seen := map[string]bool{}
 	again := time.NewTimer(0)
 	defer again.Stop()
@@ -50,7 +51,7 @@ func search(ctx context.Context, s settings, stdout io.Writer) error {
 			d.Release()
 		case <-ctx.Done():
 			if len(seen) == 0 || s.count > 0 {
-				return fmt.Errorf("%d answers in %v", len(seen), s.wait)
+				return fmt.Errorf("%d answers in %v", len(seen), time.Since(began).Round(10*time.Millisecond))
 			}
 			return nil
 		}

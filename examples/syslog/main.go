@@ -20,7 +20,12 @@ import (
 	"time"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/examples/internal/command"
 )
+
+const about = `Syslog collects log messages and writes each as one line of text.
+
+usage: syslog [flags]`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -40,7 +45,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	listen := flags.String("listen", ":5514", "`address` to listen on; the standard port, 514, needs privileges")
 	capacity := flags.Int("queue", 4096, "messages that wait for being written")
 	buffer := flags.Int("buffer", 8<<20, "kernel buffer to ask for, `bytes`; it is what a burst fits into")
-	if err := flags.Parse(args); err != nil {
+	if err := command.Parse(flags, about, args, stdout); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
@@ -56,7 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer c.Close()
-	fmt.Fprintf(stderr, "listening on %v with a buffer of %d bytes\n", c.LocalAddrPort(), c.Info().ReadBuffer)
+	fmt.Fprintf(stderr, "listening on %v with a buffer of %s\n", c.LocalAddrPort(), granted(c.Info().ReadBuffer, *buffer))
 
 	written := make(chan error, 1)
 	go func() { written <- write(stdout, queue) }()
@@ -74,6 +79,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fmt.Fprintf(stderr, "%d messages received, %d written, %d dropped, %d lost by the kernel (-1 is unknown)\n",
 		s.Received, s.Handled, s.Dropped.Total(), s.KernelDrops)
 	return err
+}
+
+// granted tells the size of a buffer, and when it is less than was asked for.
+func granted(bytes, asked int) string {
+	if bytes < asked {
+		return fmt.Sprintf("%d bytes (asked for %d; on Linux see net.core.rmem_max)", bytes, asked)
+	}
+	return fmt.Sprintf("%d bytes", bytes)
 }
 
 // write writes what comes out of the queue until its socket has stopped. It

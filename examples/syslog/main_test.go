@@ -41,7 +41,7 @@ func process(t *testing.T) (p *program.Program, cmd *exec.Cmd, addr netip.AddrPo
 	cmd = exec.Command(os.Args[0], "-listen", "127.0.0.1:0")
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	p = program.StartCmd(t, nil, cmd)
-	m := p.Line(`^listening on (\S+) with a buffer of (\d+) bytes$`)
+	m := p.Line(`^listening on (\S+) with a buffer of (\d+) bytes`)
 	buffer, err := strconv.Atoi(m[2])
 	require.NoError(t, err)
 	return p, cmd, netip.MustParseAddrPort(m[1]), buffer
@@ -135,6 +135,19 @@ func TestSyslogLosesNothingWhenItsOutputIsSlow(t *testing.T) {
 	p.Line(`^61 messages received, 61 written, 0 dropped`)
 }
 
+func TestSyslogTellsThatItsBufferIsSmallerThanWished(t *testing.T) {
+	require.Equal(t, "4096 bytes (asked for 8192; on Linux see net.core.rmem_max)", granted(4096, 8192))
+	require.Equal(t, "8192 bytes", granted(8192, 8192))
+	require.Equal(t, "212992 bytes", granted(212992, 0))
+
+	// Nobody grants this much.
+	const most = 1<<31 - 1
+	p := program.Run(t, func(ctx context.Context, stderr io.Writer) error {
+		return run(ctx, []string{"-listen", "127.0.0.1:0", "-buffer", fmt.Sprint(most)}, io.Discard, stderr)
+	})
+	p.Line(`^listening on \S+ with a buffer of \d+ bytes \(asked for 2147483647; `)
+}
+
 type broken struct{}
 
 var errBroken = errors.New("disk full")
@@ -155,4 +168,8 @@ func TestSyslogWithWrongArguments(t *testing.T) {
 	for _, args := range [][]string{{"x"}, {"-listen", "nowhere"}, {"-buffer", "-1"}} {
 		require.Error(t, run(t.Context(), args, io.Discard, io.Discard), "%v", args)
 	}
+}
+
+func TestSyslogHelps(t *testing.T) {
+	program.Helps(t, func(args []string, stdout io.Writer) error { return run(t.Context(), args, stdout, io.Discard) })
 }

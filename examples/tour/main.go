@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -15,12 +16,17 @@ import (
 	"time"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/examples/internal/command"
 )
+
+const about = `Tour shows what package udp does, step by step, on the loopback interface only.
+
+usage: tour`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "tour:", err)
 		os.Exit(1)
 	}
@@ -38,7 +44,11 @@ type namedSocket struct {
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
-	if len(args) > 0 {
+	flags := flag.NewFlagSet("tour", flag.ContinueOnError)
+	if err := command.Parse(flags, about, args, stdout); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
 		return errors.New("takes no arguments")
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)

@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/udpkit/udp/examples/internal/program"
 	"github.com/udpkit/udp/internal/books/check"
 )
 
@@ -55,4 +57,8 @@ func TestTourStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, run(ctx, nil, &bytes.Buffer{}), context.Canceled)
+}
+
+func TestTourHelps(t *testing.T) {
+	program.Helps(t, func(args []string, stdout io.Writer) error { return run(t.Context(), args, stdout) })
 }

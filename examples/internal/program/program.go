@@ -5,6 +5,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
+	"flag"
 	"io"
 	"os"
 	"os/exec"
@@ -36,12 +38,16 @@ type Program struct {
 	err   error // once done
 }
 
+// errStopped is the cause that Stop cancels a context with: since Go 1.26
+// signal.NotifyContext has one, too.
+var errStopped = errors.New("the test stops the program")
+
 // Run starts an example's run function. What it writes is read by Line.
 func Run(t testing.TB, run func(ctx context.Context, stdout io.Writer) error) *Program {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	r, w := io.Pipe()
-	p := &Program{t: t, name: "run", stop: cancel}
+	p := &Program{t: t, name: "run", stop: func() { cancel(errStopped) }}
 	p.watch(r, func() error {
 		err := run(ctx, w)
 		w.Close()
@@ -177,6 +183,15 @@ func (p *Program) Rest() (rest []string) {
 func (p *Program) Err() error {
 	<-p.done
 	return p.err
+}
+
+// Helps makes sure that -h, after the arguments before it, has an example say in a
+// sentence what it does, and how it is used.
+func Helps(t testing.TB, run func(args []string, stdout io.Writer) error, before ...string) {
+	t.Helper()
+	var out bytes.Buffer
+	require.ErrorIs(t, run(append(before, "-h"), &out), flag.ErrHelp)
+	require.Regexp(t, `(?s)^[A-Z][^\n]{20}.*\.\n\nusage: `, out.String())
 }
 
 // Need skips the test if a program is missing.
