@@ -94,6 +94,8 @@ func (r *registry) join(key membershipKey, zone string, ifs []*net.Interface) er
 	if fresh {
 		w = &wish{membershipKey: key}
 		r.add(w)
+	} else if r.fulfil(w, now) {
+		r.tell(w) // the news comes too late for that
 	}
 	before := *w
 	w.follow(known)
