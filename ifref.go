@@ -53,6 +53,14 @@ func refOf(k *socket.Interface) ifRef {
 	return ifRef{name: k.Name, index: k.Index, generation: k.Generation}
 }
 
+// ifKey tells interfaces apart, whatever they are called.
+type ifKey struct {
+	index      int
+	generation uint64
+}
+
+func keyOf(k *socket.Interface) ifKey { return ifKey{k.Index, k.Generation} }
+
 // follow finds the interface, and notes what it is now.
 func (i *ifRef) follow(known []socket.Interface) *socket.Interface {
 	k := find(known, func(k *socket.Interface) bool { return i.index != 0 && i.same(refOf(k)) })

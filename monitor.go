@@ -23,7 +23,8 @@ type monitor struct {
 	done chan struct{} // closed when the goroutine has ended
 
 	// changing is held while wishes change, or the interfaces, and what is joined by
-	// the sockets follows. It comes before the locks of registries.
+	// the sockets follows. It comes before the locks of registries. Nothing of the
+	// user's runs meanwhile.
 	changing sync.Mutex
 	last     []ifRef // the interfaces at the last look
 
@@ -134,7 +135,11 @@ func put(in chan struct{}) {
 
 func (m *monitor) run() {
 	defer close(m.done)
-	defer m.stop()
+	defer func() {
+		m.changing.Lock() // nobody looks any more
+		defer m.changing.Unlock()
+		m.stop()
+	}()
 	retry := time.NewTimer(retryAfter)
 	defer retry.Stop()
 	retry.Stop()

@@ -9,21 +9,21 @@ import (
 // census is the interfaces there are at one time, and what follows for wishes.
 type census struct {
 	known []socket.Interface
-	byRef map[[2]uint64]*socket.Interface // by index and generation
-	all   [2][]target                     // of a wish for all interfaces, by family; nil: not needed yet
+	byKey map[ifKey]*socket.Interface
+	all   [2][]target // of a wish for all interfaces, by family; nil: not needed yet
 }
 
 func newCensus(known []socket.Interface) *census { return &census{known: known} }
 
 // find returns the interface, if it is still there.
 func (c *census) find(ref ifRef) *socket.Interface {
-	if c.byRef == nil {
-		c.byRef = make(map[[2]uint64]*socket.Interface, len(c.known))
+	if c.byKey == nil {
+		c.byKey = make(map[ifKey]*socket.Interface, len(c.known))
 		for i := range c.known {
-			c.byRef[[2]uint64{uint64(c.known[i].Index), c.known[i].Generation}] = &c.known[i]
+			c.byKey[keyOf(&c.known[i])] = &c.known[i]
 		}
 	}
-	return c.byRef[[2]uint64{uint64(ref.index), ref.generation}]
+	return c.byKey[ifKey{ref.index, ref.generation}]
 }
 
 // letGo leaves what is over, since its interface is no longer what it was; it says
@@ -62,7 +62,7 @@ func (r *registry) letGo(known []socket.Interface, renew bool) (any bool) {
 
 // settle brings everything in line with the interfaces there are now, after every
 // registry has let go. It returns false when something was refused that may be
-// granted later.
+// granted later. Wishes for all interfaces wait for the user's filter.
 func (r *registry) settle(known []socket.Interface) (all bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -70,10 +70,17 @@ func (r *registry) settle(known []socket.Interface) (all bool) {
 		return true
 	}
 	now := newCensus(known)
+	var unjudged []*socket.Interface
+	if slices.ContainsFunc(r.wishes, func(w *wish) bool { return w.all }) {
+		unjudged = r.unjudged(known)
+	}
 	for _, w := range r.wishes {
-		if r.fulfil(w, now) {
+		if (!w.all || len(unjudged) == 0) && r.fulfil(w, now) {
 			r.tell(w)
 		}
+	}
+	if len(unjudged) > 0 {
+		r.askLater(unjudged)
 	}
 	return r.restoreOut(known) && r.refused == 0
 }
