@@ -151,6 +151,7 @@ func (r *registry) leave(key membershipKey, zone string, ifs []*net.Interface) e
 	}
 	r.filter.update(key.group, r.byGroup[key.group])
 	r.retryRefused(newCensus(known)) // there is room for others now
+	r.moveBack()
 	return errors.Join(errs...)
 }
 

@@ -82,6 +82,9 @@ func (r *registry) settle(known []socket.Interface) (all bool) {
 	if len(unjudged) > 0 {
 		r.askLater(unjudged)
 	}
+	if len(r.wishes) > 0 {
+		r.moveBack()
+	}
 	return r.restoreOut(known) && r.refused == 0
 }
 
