@@ -32,10 +32,13 @@ func refer(known []socket.Interface, zone string, ifs []*net.Interface) (refs []
 	}
 	if zone != "" && len(ifs) == 0 {
 		k := find(known, func(k *socket.Interface) bool { return k.Name == zone || strconv.Itoa(k.Index) == zone })
-		if k == nil {
+		if k != nil {
+			return []ifRef{refOf(k)}, nil
+		}
+		if _, err := strconv.Atoi(zone); err == nil {
 			return nil, &net.AddrError{Err: "no such interface", Addr: zone}
 		}
-		refs = append(refs, refOf(k))
+		refs = append(refs, ifRef{name: zone})
 	}
 	return refs, nil
 }
