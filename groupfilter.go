@@ -2,9 +2,9 @@ package udp
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 
@@ -112,7 +112,7 @@ func (r *registry) setBlocked(key membershipKey, on bool) error {
 	defer done()
 	w := r.find(membershipKey{group: key.group})
 	if w == nil {
-		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
+		return errNotJoined
 	}
 	before := make([]sourceFilter, len(w.on))
 	for i, h := range w.on {
@@ -125,7 +125,7 @@ func (r *registry) setBlocked(key membershipKey, on bool) error {
 	case on:
 		w.blocked = append(w.blocked, key.source)
 	case at < 0:
-		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
+		return fmt.Errorf("not blocked: %w", sys.EADDRNOTAVAIL)
 	default:
 		w.blocked = slices.Delete(w.blocked, at, at+1)
 	}

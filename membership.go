@@ -3,9 +3,9 @@ package udp
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -68,6 +68,9 @@ func newRegistry(source socket.Network) (*registry, error) {
 	return r, err
 }
 
+// errNotJoined is what leaving and blocking answer to who has not joined.
+var errNotJoined = fmt.Errorf("not joined: %w", sys.EADDRNOTAVAIL)
+
 // stop ends the reconciling; nothing is joined any more after it.
 func (r *registry) stop() {
 	r.mu.Lock()
@@ -125,7 +128,7 @@ func (r *registry) leave(key membershipKey, zone string, ifs []*net.Interface) e
 	defer done()
 	w := r.find(key)
 	if w == nil {
-		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
+		return errNotJoined
 	}
 	refs, err := refer(known, zone, ifs)
 	if err != nil {
@@ -133,7 +136,7 @@ func (r *registry) leave(key membershipKey, zone string, ifs []*net.Interface) e
 	}
 	w.follow(known)
 	if len(refs) > 0 && !slices.ContainsFunc(refs, w.reaches) {
-		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
+		return errNotJoined
 	}
 	var errs []error
 	w.on = slices.DeleteFunc(w.on, func(h hold) bool {

@@ -69,7 +69,7 @@ func (m *MulticastConn) SetInterface(ifi *net.Interface) error {
 	if ifi != nil {
 		refs, err := refer(known, "", []*net.Interface{ifi})
 		if err == nil && refs[0].index == 0 {
-			err = os.NewSyscallError("setsockopt", sys.ENODEV) // 0 would be the system's choice
+			err = errGone // 0 would be the system's choice
 		}
 		if err != nil {
 			return m.opError("set", netip.AddrPort{}, err)
