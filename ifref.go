@@ -22,7 +22,13 @@ func refer(known []socket.Interface, zone string, ifs []*net.Interface) (refs []
 			return nil, &net.AddrError{Err: "nil interface"}
 		}
 		ref := ifRef{name: ifi.Name}
-		if k := find(known, func(k *socket.Interface) bool { return k.Index == ifi.Index || ifi.Index == 0 && k.Name == ifi.Name }); k != nil {
+		k := find(known, func(k *socket.Interface) bool { return k.Index == ifi.Index })
+		if k == nil || k.Name != ifi.Name { // it is out of date: the index may be another's by now
+			if named := find(known, func(k *socket.Interface) bool { return k.Name == ifi.Name }); named != nil {
+				k = named
+			}
+		}
+		if k != nil {
 			ref = refOf(k)
 		}
 		if ref.name == "" {

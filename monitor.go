@@ -2,6 +2,7 @@ package udp
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -68,6 +69,9 @@ func watchInterfaces(source socket.Network, r *registry) (*monitor, error) {
 		if ns.ID() != 0 {
 			id = ns.ID()
 		}
+	}
+	if !reflect.ValueOf(id).Comparable() {
+		id = nil // a Network that can't be a key is not shared
 	}
 	monitors.Lock()
 	defer monitors.Unlock()

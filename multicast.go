@@ -108,6 +108,9 @@ func (c *Conn) Multicast() (*MulticastConn, bool) {
 // Joining again adds interfaces: named ones stand beside all, and are joined though
 // "all" may pass them over. An IPv6 group may name its interface as its zone.
 //
+// A *net.Interface whose index is another's by now means the one of its name, if there
+// is one.
+//
 // Errors: EINVAL for what is no group, or another one than the socket is bound to,
 // [ErrFamily], and, when no interface
 // accepted, all their errors joined.
