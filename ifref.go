@@ -10,9 +10,9 @@ import (
 // ifRef names an interface. It is the one of the index and generation for as
 // long as that exists, also under another name; then any of that name.
 type ifRef struct {
-	name       string
-	index      int
-	generation uint64
+	name string
+	ifKey
+	emptied uint64
 }
 
 // refer finds the interfaces that a caller has named, in ifs or as a zone.
@@ -59,7 +59,7 @@ func find(known []socket.Interface, is func(*socket.Interface) bool) *socket.Int
 }
 
 func refOf(k *socket.Interface) ifRef {
-	return ifRef{name: k.Name, index: k.Index, generation: k.Generation}
+	return ifRef{k.Name, keyOf(k), k.Emptied}
 }
 
 // ifKey tells interfaces apart, whatever they are called.
@@ -72,7 +72,7 @@ func keyOf(k *socket.Interface) ifKey { return ifKey{k.Index, k.Generation} }
 
 // follow finds the interface, and notes what it is now.
 func (i *ifRef) follow(known []socket.Interface) *socket.Interface {
-	k := find(known, func(k *socket.Interface) bool { return i.index != 0 && i.same(refOf(k)) })
+	k := find(known, func(k *socket.Interface) bool { return i.index != 0 && i.ifKey == keyOf(k) })
 	if k == nil {
 		k = find(known, func(k *socket.Interface) bool { return k.Name == i.name })
 	}
@@ -92,7 +92,6 @@ func (i ifRef) is(other ifRef) bool {
 	return i.name == other.name
 }
 
-// same is is, for references that are both up to date.
-func (i ifRef) same(other ifRef) bool {
-	return i.index == other.index && i.generation == other.generation
-}
+// same is is, for references that are both up to date: what was joined on one is
+// joined on the other.
+func (i ifRef) same(other ifRef) bool { return i.ifKey == other.ifKey && i.emptied == other.emptied }

@@ -23,7 +23,7 @@ func (c *census) find(ref ifRef) *socket.Interface {
 			c.byKey[keyOf(&c.known[i])] = &c.known[i]
 		}
 	}
-	return c.byKey[ifKey{ref.index, ref.generation}]
+	return c.byKey[ref.ifKey]
 }
 
 // letGo leaves what is over, since its interface is no longer what it was; it says
@@ -51,6 +51,9 @@ func (r *registry) letGo(known []socket.Interface, renew bool) (any bool) {
 			switch k := now.find(h.ifRef); {
 			case k == nil:
 				r.abandon(w.group, h.index, errGone)
+				any = true
+			case k.Emptied != h.emptied:
+				r.abandon(w.group, h.index, nil)
 				any = true
 			case renew && !h.running && hasCarrier(k):
 				r.abandon(w.group, h.index, nil)
@@ -125,7 +128,7 @@ func (r *registry) retryRefused(now *census) {
 }
 
 // fulfil brings what holds in line with a wish and the interfaces there are. It
-// says whether the user sees a difference.
+// says whether the user sees a difference, as when an interface was replaced.
 func (r *registry) fulfil(w *wish, now *census) (changed bool) {
 	targets := r.targets(w, now)
 	if w.settled(targets) {
@@ -167,6 +170,6 @@ func (r *registry) fulfil(w *wish, now *census) (changed bool) {
 	r.noteRefused(w, slices.ContainsFunc(w.on, hold.refused))
 	r.filter.update(w.group, r.byGroup[w.group])
 	return !slices.EqualFunc(before, w.on, func(a, b hold) bool {
-		return a.ifRef == b.ifRef && (a.err == nil) == (b.err == nil) && (a.err == nil || a.err.Error() == b.err.Error())
+		return a.name == b.name && a.ifKey == b.ifKey && (a.err == nil) == (b.err == nil) && (a.err == nil || a.err.Error() == b.err.Error())
 	})
 }
