@@ -161,6 +161,9 @@ func (c *Conn) MoveBack() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p, at := range s.places {
+		if s.open == 0 || s.room == [2]int{} {
+			return
+		}
 		room := &s.room[v6Index(p.group)]
 		if at.holder == nil || *room == 0 {
 			continue
