@@ -79,9 +79,11 @@ type Config struct {
 
 	// InterfaceFilter narrows what a [MulticastConn] joins when no interface is
 	// named: only those for which it returns true, the loopback interface included.
-	// It is asked at every Join and whenever interfaces have changed, from any
-	// goroutine, so it should be quick and use no MulticastConn. A panic in it is
-	// counted, and means false. Nil: every one.
+	// It is asked about each interface that is up once, and again when that has
+	// changed, from any goroutine, for one socket by one at a time. What waits for it
+	// are Join and SendGroup of that socket for all interfaces, so it must use neither;
+	// Close does not, and it may still run after that. A panic in it is counted, and
+	// means false. Nil: every one.
 	InterfaceFilter func(*net.Interface) bool
 
 	// Network is where sockets come from: nil is the kernel's, package udptest

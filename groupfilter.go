@@ -2,9 +2,9 @@ package udp
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 
@@ -81,9 +81,9 @@ func (r *registry) wants(to, source netip.Addr, ifindex int) bool {
 // net.ipv4.igmp_max_msf, 10 sources); beyond it, and where a system has no such
 // call, the toolkit drops the datagrams itself and counts them in [Drops].Stranger.
 //
-// Errors: EADDRNOTAVAIL if the group was not joined, or with JoinSource only, and
-// [errors.ErrUnsupported] where neither the kernel nor the toolkit can do it, which
-// is not told what a datagram was sent to (Windows).
+// Errors: EADDRNOTAVAIL if the group was not joined, or with JoinSource only. Where the
+// toolkit is not told what a datagram was sent to ([Info].PacketInfo), what the kernel
+// answers: [errors.ErrUnsupported] where it can't do it either (Windows).
 func (m *MulticastConn) BlockSource(group, source netip.Addr) error {
 	return m.opErrorGroup("block", group, m.blockSource(group, source, true))
 }
@@ -105,25 +105,14 @@ func (m *MulticastConn) blockSource(group, source netip.Addr, on bool) error {
 }
 
 func (r *registry) setBlocked(key membershipKey, on bool) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.stopped {
-		return net.ErrClosed
+	_, done, err := r.begin()
+	if err != nil {
+		return err
 	}
+	defer done()
 	w := r.find(membershipKey{group: key.group})
 	if w == nil {
-		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
-	}
-	if on && !r.conn.sock.Info().PacketInfo {
-		// The reader can't keep it out, not knowing what it was sent to.
-		for _, h := range w.on {
-			if !h.joined {
-				continue
-			}
-			if err := r.block(w.group, key.source, h.index, true); errors.Is(err, errors.ErrUnsupported) {
-				return err
-			}
-		}
+		return errNotJoined
 	}
 	before := make([]sourceFilter, len(w.on))
 	for i, h := range w.on {
@@ -136,15 +125,57 @@ func (r *registry) setBlocked(key membershipKey, on bool) error {
 	case on:
 		w.blocked = append(w.blocked, key.source)
 	case at < 0:
-		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
+		return fmt.Errorf("not blocked: %w", sys.EADDRNOTAVAIL)
 	default:
 		w.blocked = slices.Delete(w.blocked, at, at+1)
 	}
+	inKernel := on && !r.conn.sock.Info().PacketInfo
+	if inKernel {
+		if err := r.blockInKernel(w, key.source); err != nil {
+			w.blocked = w.blocked[:len(w.blocked)-1]
+			return err
+		}
+	}
 	r.filter.update(key.group, r.byGroup[key.group])
+	if inKernel {
+		return nil
+	}
 	for i, h := range w.on {
 		if h.joined {
 			_ = r.change(w.group, h.index, before[i], r.filterOn(h.index, w, true))
 		}
+	}
+	return nil
+}
+
+// blockInKernel blocks a source everywhere or not at all, where the reader can't keep
+// it out, not knowing what it was sent to.
+func (r *registry) blockInKernel(w *wish, source netip.Addr) error {
+	var done []int
+	anywhere := false
+	for _, h := range w.on {
+		if !h.joined {
+			continue
+		}
+		anywhere = true
+		if !slices.Contains(r.filterOn(h.index, w, true).sources, source) {
+			continue // it is joined by itself
+		}
+		if err := r.block(w.group, source, h.index, true); err != nil {
+			for _, index := range done {
+				_ = r.block(w.group, source, index, false)
+			}
+			return err
+		}
+		done = append(done, h.index)
+	}
+	if anywhere {
+		return nil
+	}
+	// Nothing is joined at the moment, so that this fails; but it tells whether there is
+	// such a call.
+	if err := r.block(w.group, source, 0, true); errors.Is(err, errors.ErrUnsupported) {
+		return err
 	}
 	return nil
 }

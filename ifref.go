@@ -10,9 +10,9 @@ import (
 // ifRef names an interface. It is the one of the index and generation for as
 // long as that exists, also under another name; then any of that name.
 type ifRef struct {
-	name       string
-	index      int
-	generation uint64
+	name string
+	ifKey
+	emptied uint64
 }
 
 // refer finds the interfaces that a caller has named, in ifs or as a zone.
@@ -22,7 +22,13 @@ func refer(known []socket.Interface, zone string, ifs []*net.Interface) (refs []
 			return nil, &net.AddrError{Err: "nil interface"}
 		}
 		ref := ifRef{name: ifi.Name}
-		if k := find(known, func(k *socket.Interface) bool { return k.Index == ifi.Index || ifi.Index == 0 && k.Name == ifi.Name }); k != nil {
+		k := find(known, func(k *socket.Interface) bool { return k.Index == ifi.Index })
+		if k == nil || k.Name != ifi.Name { // it is out of date: the index may be another's by now
+			if named := find(known, func(k *socket.Interface) bool { return k.Name == ifi.Name }); named != nil {
+				k = named
+			}
+		}
+		if k != nil {
 			ref = refOf(k)
 		}
 		if ref.name == "" {
@@ -32,10 +38,13 @@ func refer(known []socket.Interface, zone string, ifs []*net.Interface) (refs []
 	}
 	if zone != "" && len(ifs) == 0 {
 		k := find(known, func(k *socket.Interface) bool { return k.Name == zone || strconv.Itoa(k.Index) == zone })
-		if k == nil {
+		if k != nil {
+			return []ifRef{refOf(k)}, nil
+		}
+		if _, err := strconv.Atoi(zone); err == nil {
 			return nil, &net.AddrError{Err: "no such interface", Addr: zone}
 		}
-		refs = append(refs, refOf(k))
+		refs = append(refs, ifRef{name: zone})
 	}
 	return refs, nil
 }
@@ -50,12 +59,20 @@ func find(known []socket.Interface, is func(*socket.Interface) bool) *socket.Int
 }
 
 func refOf(k *socket.Interface) ifRef {
-	return ifRef{name: k.Name, index: k.Index, generation: k.Generation}
+	return ifRef{k.Name, keyOf(k), k.Emptied}
 }
+
+// ifKey tells interfaces apart, whatever they are called.
+type ifKey struct {
+	index      int
+	generation uint64
+}
+
+func keyOf(k *socket.Interface) ifKey { return ifKey{k.Index, k.Generation} }
 
 // follow finds the interface, and notes what it is now.
 func (i *ifRef) follow(known []socket.Interface) *socket.Interface {
-	k := find(known, func(k *socket.Interface) bool { return i.index != 0 && i.same(refOf(k)) })
+	k := find(known, func(k *socket.Interface) bool { return i.index != 0 && i.ifKey == keyOf(k) })
 	if k == nil {
 		k = find(known, func(k *socket.Interface) bool { return k.Name == i.name })
 	}
@@ -75,7 +92,6 @@ func (i ifRef) is(other ifRef) bool {
 	return i.name == other.name
 }
 
-// same is is, for references that are both up to date.
-func (i ifRef) same(other ifRef) bool {
-	return i.index == other.index && i.generation == other.generation
-}
+// same is is, for references that are both up to date: what was joined on one is
+// joined on the other.
+func (i ifRef) same(other ifRef) bool { return i.ifKey == other.ifKey && i.emptied == other.emptied }

@@ -29,6 +29,7 @@ type counted struct {
 	calls  []string          // that joined and left, in order
 	refuse func(place) error // nil: joins are left to the network
 	lost   uint64            // how often the network has lost track of its interfaces
+	empty  uint64            // how often the interfaces have lost what was joined on them
 	err    error             // of listing them
 }
 
@@ -40,7 +41,7 @@ type place struct {
 func (c *counted) Interfaces() ([]socket.Interface, error) {
 	c.mu.Lock()
 	c.looks++
-	lost, err := c.lost, c.err
+	lost, empty, err := c.lost, c.empty, c.err
 	c.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -48,6 +49,7 @@ func (c *counted) Interfaces() ([]socket.Interface, error) {
 	ifs, err := c.Network.Interfaces()
 	for i := range ifs {
 		ifs[i].Generation += lost << 32
+		ifs[i].Emptied += empty
 	}
 	return ifs, err
 }

@@ -3,9 +3,9 @@ package udp
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -46,14 +46,15 @@ type registry struct {
 	monitor *monitor
 	filter  groupFilter // what the reader asks
 
-	mu      sync.Mutex
-	stopped bool
-	wishes  []*wish // in the order of joining
-	joined  uint64  // wishes so far
-	refused int     // wishes that an interface has refused
-	byGroup map[netip.Addr][]*wish
-	out     outgoing
-	outLost atomic.Bool // the interface of out is gone, or the system has to be told again
+	mu       sync.Mutex
+	stopped  bool
+	wishes   []*wish // in the order of joining
+	joined   uint64  // wishes so far
+	refused  int     // wishes that an interface has refused
+	byGroup  map[netip.Addr][]*wish
+	out      outgoing
+	verdicts verdicts
+	outLost  atomic.Bool // the interface of out is gone, or the system has to be told again
 }
 
 type membershipKey struct{ group, source netip.Addr }
@@ -67,19 +68,20 @@ func newRegistry(source socket.Network) (*registry, error) {
 	return r, err
 }
 
+// errNotJoined is what leaving and blocking answer to who has not joined.
+var errNotJoined = fmt.Errorf("not joined: %w", sys.EADDRNOTAVAIL)
+
 // stop ends the reconciling; nothing is joined any more after it.
 func (r *registry) stop() {
-	r.monitor.changing.Lock()
 	r.mu.Lock()
 	r.stopped = true
 	r.mu.Unlock()
-	r.monitor.changing.Unlock()
 	r.monitor.leave(r)
 }
 
 // join adds to a wish and carries it out.
 func (r *registry) join(key membershipKey, zone string, ifs []*net.Interface) error {
-	known, done, err := r.begin()
+	known, done, err := r.beginJoin(zone == "" && len(ifs) == 0)
 	if err != nil {
 		return err
 	}
@@ -94,6 +96,8 @@ func (r *registry) join(key membershipKey, zone string, ifs []*net.Interface) er
 	if fresh {
 		w = &wish{membershipKey: key}
 		r.add(w)
+	} else if r.fulfil(w, now) {
+		r.tell(w) // the news comes too late for that
 	}
 	before := *w
 	w.follow(known)
@@ -124,7 +128,7 @@ func (r *registry) leave(key membershipKey, zone string, ifs []*net.Interface) e
 	defer done()
 	w := r.find(key)
 	if w == nil {
-		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
+		return errNotJoined
 	}
 	refs, err := refer(known, zone, ifs)
 	if err != nil {
@@ -132,7 +136,7 @@ func (r *registry) leave(key membershipKey, zone string, ifs []*net.Interface) e
 	}
 	w.follow(known)
 	if len(refs) > 0 && !slices.ContainsFunc(refs, w.reaches) {
-		return os.NewSyscallError("setsockopt", sys.EADDRNOTAVAIL)
+		return errNotJoined
 	}
 	var errs []error
 	w.on = slices.DeleteFunc(w.on, func(h hold) bool {
@@ -150,6 +154,7 @@ func (r *registry) leave(key membershipKey, zone string, ifs []*net.Interface) e
 	}
 	r.filter.update(key.group, r.byGroup[key.group])
 	r.retryRefused(newCensus(known)) // there is room for others now
+	r.moveBack()
 	return errors.Join(errs...)
 }
 
@@ -158,17 +163,37 @@ func (r *registry) leave(key membershipKey, zone string, ifs []*net.Interface) e
 func (r *registry) begin() (known []socket.Interface, done func(), err error) {
 	m := r.monitor
 	m.changing.Lock()
-	if r.stopped { // only changed with that lock
-		err = net.ErrClosed
-	} else {
+	r.mu.Lock()
+	done = func() { r.mu.Unlock(); m.changing.Unlock() }
+	if !r.stopped {
+		r.mu.Unlock() // since to look takes that of every registry
 		known, err = m.look(false)
+		r.mu.Lock()
+	}
+	if r.stopped {
+		err = net.ErrClosed
 	}
 	if err != nil {
-		m.changing.Unlock()
+		done()
 		return nil, nil, err
 	}
-	r.mu.Lock()
-	return known, func() { r.mu.Unlock(); m.changing.Unlock() }, nil
+	return known, done, nil
+}
+
+// beginJoin is begin; for a wish for all interfaces it asks the user's filter about
+// those that are new. What changes meanwhile the monitor settles later.
+func (r *registry) beginJoin(all bool) (known []socket.Interface, done func(), err error) {
+	known, done, err = r.begin()
+	if err != nil || !all {
+		return known, done, err
+	}
+	unjudged := r.unjudged(known)
+	if len(unjudged) == 0 {
+		return known, done, nil
+	}
+	done()
+	r.ask(unjudged)
+	return r.begin()
 }
 
 // look lists the interfaces, for what changes no wish.

@@ -2,6 +2,7 @@ package udp
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -23,7 +24,8 @@ type monitor struct {
 	done chan struct{} // closed when the goroutine has ended
 
 	// changing is held while wishes change, or the interfaces, and what is joined by
-	// the sockets follows. It comes before the locks of registries.
+	// the sockets follows. It comes before the locks of registries. Nothing of the
+	// user's runs meanwhile.
 	changing sync.Mutex
 	last     []ifRef // the interfaces at the last look
 
@@ -67,6 +69,9 @@ func watchInterfaces(source socket.Network, r *registry) (*monitor, error) {
 		if ns.ID() != 0 {
 			id = ns.ID()
 		}
+	}
+	if !reflect.ValueOf(id).Comparable() {
+		id = nil // a Network that can't be a key is not shared
 	}
 	monitors.Lock()
 	defer monitors.Unlock()
@@ -134,7 +139,11 @@ func put(in chan struct{}) {
 
 func (m *monitor) run() {
 	defer close(m.done)
-	defer m.stop()
+	defer func() {
+		m.changing.Lock() // nobody looks any more
+		defer m.changing.Unlock()
+		m.stop()
+	}()
 	retry := time.NewTimer(retryAfter)
 	defer retry.Stop()
 	retry.Stop()

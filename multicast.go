@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
@@ -109,7 +108,11 @@ func (c *Conn) Multicast() (*MulticastConn, bool) {
 // Joining again adds interfaces: named ones stand beside all, and are joined though
 // "all" may pass them over. An IPv6 group may name its interface as its zone.
 //
-// Errors: EINVAL for what is no group, [ErrFamily], and, when no interface
+// A *net.Interface whose index is another's by now means the one of its name, if there
+// is one.
+//
+// Errors: EINVAL for what is no group, or another one than the socket is bound to,
+// [ErrFamily], and, when no interface
 // accepted, all their errors joined.
 func (m *MulticastConn) Join(group netip.Addr, ifs ...*net.Interface) error {
 	return m.opErrorGroup("join", group, m.join(group, netip.Addr{}, ifs))
@@ -149,6 +152,9 @@ func (m *MulticastConn) join(group, source netip.Addr, ifs []*net.Interface) err
 	if err != nil {
 		return err
 	}
+	if only := m.groups.only; only.IsValid() && key.group != only {
+		return fmt.Errorf("the socket is bound to %v: %w", only, sys.EINVAL)
+	}
 	return m.groups.join(key, group.Zone(), ifs)
 }
 
@@ -167,11 +173,9 @@ func (m *MulticastConn) key(group, source netip.Addr) (membershipKey, error) {
 	case m.closed():
 		return key, net.ErrClosed
 	case !key.group.IsMulticast():
-		return key, fmt.Errorf("%v is not a multicast group: %w", group, os.NewSyscallError("setsockopt", sys.EINVAL))
-	case m.groups.only.IsValid() && key.group != m.groups.only:
-		return key, fmt.Errorf("the socket is bound to %v: %w", m.groups.only, os.NewSyscallError("setsockopt", sys.EINVAL))
+		return key, fmt.Errorf("%v is not a multicast group: %w", group, sys.EINVAL)
 	case key.source.IsValid() && (key.source.IsMulticast() || key.source.IsUnspecified()):
-		return key, fmt.Errorf("%v is not a source: %w", source, os.NewSyscallError("setsockopt", sys.EINVAL))
+		return key, fmt.Errorf("%v is not a source: %w", source, sys.EINVAL)
 	case key.source.IsValid() && key.source.Is4() != key.group.Is4(), !m.family.Has(key.group):
 		return key, ErrFamily
 	}
@@ -194,7 +198,7 @@ func (m *MulticastConn) Memberships() []Membership { return m.groups.list() }
 // to 255. Anything else is EINVAL.
 func (m *MulticastConn) SetTTL(n int) error {
 	if n < 0 || n > 255 {
-		return m.opError("set", netip.AddrPort{}, os.NewSyscallError("setsockopt", sys.EINVAL))
+		return m.opError("set", netip.AddrPort{}, fmt.Errorf("TTL %d: %w", n, sys.EINVAL))
 	}
 	return m.setOption(socket.MulticastTTL, n)
 }

@@ -1,6 +1,7 @@
 package udp_test
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -45,5 +46,75 @@ func TestOverTheLimitAndBelowIt(t *testing.T) {
 		require.NoError(t, receiver.Join(last))
 		require.False(t, receiver.Info().MulticastFilter)
 		hears(t, receiver, sender, last, "eth")
+	})
+}
+
+// Whichever groups are left, below the limit the kernel keeps strangers away again;
+// the others are heard all the time, with the sources that they were joined and
+// blocked for.
+func TestBelowTheLimitWhateverIsLeft(t *testing.T) {
+	netns.Run(t, func() {
+		for _, first := range []bool{true, false} {
+			t.Run(fmt.Sprintf("the first ones %v", first), func(t *testing.T) {
+				here, there := netns.New(t), netns.New(t)
+				cable(t, here, there)
+				sender := joinIn(t, there, udp.Config{}, "udp4", ":0")
+				receiver := joinIn(t, here, udp.Config{}, "udp4", ":0")
+				before := openSockets(t)
+				groups := manyGroups(false, 45)
+				for _, group := range groups[:43] {
+					require.NoError(t, receiver.Join(group))
+				}
+				near, far := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.50")
+				for _, source := range []netip.Addr{far, near} {
+					require.NoError(t, receiver.JoinSource(groups[43], source))
+				}
+				require.NoError(t, receiver.Join(groups[44]))
+				require.NoError(t, receiver.BlockSource(groups[44], far))
+				require.NoError(t, receiver.BlockSource(groups[44], far.Next()))
+				require.NoError(t, receiver.UnblockSource(groups[44], far.Next()))
+				require.Equal(t, before+2, openSockets(t), "two more")
+				require.False(t, receiver.Info().MulticastFilter)
+
+				left, rest := groups[:25], groups[25:]
+				if !first {
+					left, rest = groups[18:43], append(groups[:18:18], groups[43:]...)
+				}
+				for _, group := range left {
+					require.NoError(t, receiver.Leave(group))
+					hears(t, receiver, sender, groups[44], "eth")
+				}
+				require.True(t, receiver.Info().MulticastFilter)
+				require.Equal(t, before, openSockets(t))
+				eth := here.Interface("eth")
+				for i, group := range rest {
+					want := "exclude []"
+					switch group {
+					case groups[43]:
+						want = "include [192.0.2.2 192.0.2.50]"
+					case groups[44]:
+						want = "exclude [192.0.2.50]"
+					}
+					require.Equal(t, want, kernelFilter(t, group, eth.Index), i)
+					require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
+					hears(t, receiver, sender, group, "eth")
+				}
+				require.NoError(t, receiver.UnblockSource(groups[44], far))
+				require.NoError(t, receiver.LeaveSource(groups[43], near))
+				require.Equal(t, "exclude []", kernelFilter(t, groups[44], eth.Index))
+				require.Equal(t, "include [192.0.2.50]", kernelFilter(t, groups[43], eth.Index))
+				for _, m := range receiver.Memberships() {
+					if m.Source.IsValid() {
+						require.NoError(t, receiver.LeaveSource(m.Group, m.Source))
+					} else {
+						require.NoError(t, receiver.Leave(m.Group))
+					}
+				}
+				for _, group := range groups {
+					require.Empty(t, kernelHas(t, here, group))
+				}
+				require.Equal(t, before, openSockets(t))
+			})
+		}
 	})
 }

@@ -21,7 +21,7 @@ var errStranded = fmt.Errorf("the interface to send by is gone: %w", os.NewSysca
 
 // stranded says whether a datagram to a group, or to the peer that is one, would have
 // to leave by an interface that is gone. The system may have given its index to
-// another one by now, and would send it by that.
+// another one by now, and would send it by that. A zone names its own.
 func (r *registry) stranded(to netip.AddrPort, peer *netip.AddrPort) bool {
 	if r == nil || !r.outLost.Load() {
 		return false
@@ -29,7 +29,11 @@ func (r *registry) stranded(to netip.AddrPort, peer *netip.AddrPort) bool {
 	if peer != nil {
 		to = *peer
 	}
-	return to.Addr().IsMulticast()
+	a := to.Addr()
+	if a.Zone() != "" && (a.IsLinkLocalMulticast() || a.IsInterfaceLocalMulticast()) {
+		return false // others Linux sends by the chosen one all the same: udpv6_sendmsg in net/ipv6/udp.c
+	}
+	return a.IsMulticast()
 }
 
 // restoreOut makes datagrams to groups leave by the chosen interface again after
@@ -52,7 +56,7 @@ func (r *registry) restoreOut(known []socket.Interface) bool {
 // SetInterface chooses the interface that datagrams to groups leave by; nil
 // leaves it to the system, which asks its routing table. The choice outlives the
 // interface: while there is none of its name nothing can be sent to groups (ENODEV),
-// and then the new one is used. See also [MulticastConn.SendGroup].
+// but by the zone of an IPv6 group of link scope, and then the new one is used. See also [MulticastConn.SendGroup].
 func (m *MulticastConn) SetInterface(ifi *net.Interface) error {
 	m.flushFirst()
 	r := m.groups
@@ -65,7 +69,7 @@ func (m *MulticastConn) SetInterface(ifi *net.Interface) error {
 	if ifi != nil {
 		refs, err := refer(known, "", []*net.Interface{ifi})
 		if err == nil && refs[0].index == 0 {
-			err = os.NewSyscallError("setsockopt", sys.ENODEV) // 0 would be the system's choice
+			err = errGone // 0 would be the system's choice
 		}
 		if err != nil {
 			return m.opError("set", netip.AddrPort{}, err)

@@ -9,21 +9,21 @@ import (
 // census is the interfaces there are at one time, and what follows for wishes.
 type census struct {
 	known []socket.Interface
-	byRef map[[2]uint64]*socket.Interface // by index and generation
-	all   [2][]target                     // of a wish for all interfaces, by family; nil: not needed yet
+	byKey map[ifKey]*socket.Interface
+	all   [2][]target // of a wish for all interfaces, by family; nil: not needed yet
 }
 
 func newCensus(known []socket.Interface) *census { return &census{known: known} }
 
 // find returns the interface, if it is still there.
 func (c *census) find(ref ifRef) *socket.Interface {
-	if c.byRef == nil {
-		c.byRef = make(map[[2]uint64]*socket.Interface, len(c.known))
+	if c.byKey == nil {
+		c.byKey = make(map[ifKey]*socket.Interface, len(c.known))
 		for i := range c.known {
-			c.byRef[[2]uint64{uint64(c.known[i].Index), c.known[i].Generation}] = &c.known[i]
+			c.byKey[keyOf(&c.known[i])] = &c.known[i]
 		}
 	}
-	return c.byRef[[2]uint64{uint64(ref.index), ref.generation}]
+	return c.byKey[ref.ifKey]
 }
 
 // letGo leaves what is over, since its interface is no longer what it was; it says
@@ -52,6 +52,9 @@ func (r *registry) letGo(known []socket.Interface, renew bool) (any bool) {
 			case k == nil:
 				r.abandon(w.group, h.index, errGone)
 				any = true
+			case k.Emptied != h.emptied:
+				r.abandon(w.group, h.index, nil)
+				any = true
 			case renew && !h.running && hasCarrier(k):
 				r.abandon(w.group, h.index, nil)
 			}
@@ -62,7 +65,7 @@ func (r *registry) letGo(known []socket.Interface, renew bool) (any bool) {
 
 // settle brings everything in line with the interfaces there are now, after every
 // registry has let go. It returns false when something was refused that may be
-// granted later.
+// granted later. Wishes for all interfaces wait for the user's filter.
 func (r *registry) settle(known []socket.Interface) (all bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -70,10 +73,20 @@ func (r *registry) settle(known []socket.Interface) (all bool) {
 		return true
 	}
 	now := newCensus(known)
+	var unjudged []*socket.Interface
+	if slices.ContainsFunc(r.wishes, func(w *wish) bool { return w.all }) {
+		unjudged = r.unjudged(known)
+	}
 	for _, w := range r.wishes {
-		if r.fulfil(w, now) {
+		if (!w.all || len(unjudged) == 0) && r.fulfil(w, now) {
 			r.tell(w)
 		}
+	}
+	if len(unjudged) > 0 {
+		r.askLater(unjudged)
+	}
+	if len(r.wishes) > 0 {
+		r.moveBack()
 	}
 	return r.restoreOut(known) && r.refused == 0
 }
@@ -115,7 +128,7 @@ func (r *registry) retryRefused(now *census) {
 }
 
 // fulfil brings what holds in line with a wish and the interfaces there are. It
-// says whether the user sees a difference.
+// says whether the user sees a difference, as when an interface was replaced.
 func (r *registry) fulfil(w *wish, now *census) (changed bool) {
 	targets := r.targets(w, now)
 	if w.settled(targets) {
@@ -157,6 +170,6 @@ func (r *registry) fulfil(w *wish, now *census) (changed bool) {
 	r.noteRefused(w, slices.ContainsFunc(w.on, hold.refused))
 	r.filter.update(w.group, r.byGroup[w.group])
 	return !slices.EqualFunc(before, w.on, func(a, b hold) bool {
-		return a.ifRef == b.ifRef && (a.err == nil) == (b.err == nil) && (a.err == nil || a.err.Error() == b.err.Error())
+		return a.name == b.name && a.ifKey == b.ifKey && (a.err == nil) == (b.err == nil) && (a.err == nil || a.err.Error() == b.err.Error())
 	})
 }

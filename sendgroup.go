@@ -99,6 +99,12 @@ func (r *registry) outlets(group netip.Addr, zone string, ifs []*net.Interface) 
 		}
 	}
 	known, err := r.look()
+	if err == nil && len(ifs) == 0 && zone == "" {
+		if unjudged := r.unjudged(known); len(unjudged) > 0 {
+			r.askUnlocked(unjudged)
+			known, err = r.look()
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

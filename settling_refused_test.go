@@ -36,6 +36,42 @@ func TestAfterLostNewsEverythingIsJoinedAnew(t *testing.T) {
 	})
 }
 
+// An interface that has lost what was joined on it is what it was to the user: nothing
+// is told but what can't be joined again.
+func TestWhatAnInterfaceHasLostIsJoinedInSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		group := netip.MustParseAddr("ff35::1234")
+		l := newLab(t, "udp6")
+		require.NoError(t, l.m.Join(group))
+		require.NoError(t, l.m.Join(group.Next(), l.eth0.Interface()))
+		l.settled()
+		lose := func(refuse error) {
+			l.net.mu.Lock()
+			l.net.empty++
+			l.net.refuse = func(place) error { return refuse }
+			l.net.mu.Unlock()
+			l.eth0.AddAddr(netip.AddrFrom16([16]byte{0xfd, 15: byte(0x80 + l.net.empty)}).String() + "/64") // any news
+		}
+		for range 3 {
+			lose(nil)
+			l.hears(l.lan, group, nil)
+			_, joins, told := l.settled()
+			require.Equal(t, 2, joins)
+			require.Empty(t, told)
+			require.Empty(t, l.net.twice)
+		}
+		lose(nil)
+		require.NoError(t, l.m.Join(group.Prev()), "before the news")
+		_, joins, told := l.settled()
+		require.Equal(t, 3, joins)
+		require.Empty(t, told)
+		lose(syscall.ENETDOWN)
+		_, _, told = l.settled()
+		require.Len(t, told, 3)
+		require.ErrorIs(t, told[0].On[0].Err, syscall.ENETDOWN)
+	})
+}
+
 // What an interface has refused is tried again: in ten seconds, and before that
 // when anything changes.
 func TestWhatWasRefusedIsTriedAgain(t *testing.T) {

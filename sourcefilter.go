@@ -139,6 +139,14 @@ func (r *registry) refuse(key membershipKey, index int, err error) {
 	}
 }
 
+// moveBack has the socket join itself what it had no room for, so that the kernel
+// keeps strangers away again. It is for when all that is over has been left.
+func (r *registry) moveBack() {
+	if s, ok := r.conn.sock.(interface{ MoveBack() }); ok {
+		s.MoveBack()
+	}
+}
+
 // blockAll tells the kernel of sources to keep out, as many as it takes. The
 // groupFilter keeps out all.
 func (r *registry) blockAll(group netip.Addr, index int, sources []netip.Addr) {

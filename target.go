@@ -60,17 +60,6 @@ func (r *registry) fitting(group netip.Addr, now *census) []target {
 	return ts
 }
 
-// admits asks the user's filter.
-func (r *registry) admits(k *socket.Interface) (yes bool) {
-	filter := r.conn.cfg.InterfaceFilter
-	if filter == nil {
-		return true
-	}
-	ifi := k.Interface
-	r.conn.guard("InterfaceFilter", func() { yes = filter(&ifi) })
-	return yes
-}
-
 // multicasts says whether an interface can carry what is sent to a group, other
 // than within the host.
 func multicasts(k *socket.Interface, group netip.Addr) bool {

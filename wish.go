@@ -151,6 +151,9 @@ func (w *wish) membership() Membership {
 	}
 	for i, h := range w.on {
 		m.On[i] = InterfaceMembership{Name: h.name, Index: h.index, Err: h.err}
+		if h.err == errGone {
+			m.On[i].Index = 0 // also while it is still to be settled
+		}
 	}
 	return m
 }

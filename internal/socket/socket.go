@@ -36,8 +36,9 @@ type Interface struct {
 	net.Interface
 	Addrs []netip.Prefix
 	// Generation changes when an interface is created anew under an index that
-	// another one had, or has lost what was joined on it. 0 where that is not known.
-	Generation uint64
+	// another one had, Emptied when it is still the same but has lost what was joined
+	// on it. 0 where that is not known.
+	Generation, Emptied uint64
 }
 
 // MinMTU is the shortest MTU of a link that can carry IPv6 (RFC 8200, 5) or IPv4

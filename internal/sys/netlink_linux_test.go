@@ -201,7 +201,7 @@ func TestInterfacesAreToldApart(t *testing.T) {
 	bridged := link(3, 0)
 	bridged[0] = unix.AF_BRIDGE
 	n := Namespace{}
-	look := func(indexes ...int) (generations []uint64) {
+	look := func(indexes ...int) (seen [][2]uint64) {
 		var ifs []socket.Interface
 		for _, index := range indexes {
 			ifs = append(ifs, iface(index, "eth", 0))
@@ -209,9 +209,9 @@ func TestInterfacesAreToldApart(t *testing.T) {
 		}
 		n.tellApart(ifs)
 		for _, ifi := range ifs {
-			generations = append(generations, ifi.Generation)
+			seen = append(seen, [2]uint64{ifi.Generation, ifi.Emptied})
 		}
-		return generations
+		return seen
 	}
 	last := look(2, 3)
 	require.NotEqual(t, last[0], last[1])
@@ -236,6 +236,7 @@ func TestInterfacesAreToldApart(t *testing.T) {
 		now := look(2, 3)
 		require.Equal(t, last[0], now[0], news.name)
 		require.Equal(t, news.another, last[1] != now[1], news.name)
+		require.Equal(t, news.name == "it goes", last[1][0] != now[1][0], news.name)
 		last = now
 	}
 	look(2)

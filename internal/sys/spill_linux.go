@@ -26,6 +26,7 @@ type spill struct {
 	on     bool // IP_MULTICAST_ALL is
 	places map[place]*membership
 	free   [2][]*holder // by family, those that may have room
+	room   [2]int       // by family, places that the socket itself has left since it was full
 	open   int          // holders
 }
 
@@ -40,16 +41,9 @@ func (m member) place() place { return place{m.group, m.ifindex} }
 // membership is what is joined at one place, all of it by one socket: a socket
 // that is a member for some sources of a group takes no others in.
 type membership struct {
-	holder  *holder // nil: the socket itself
-	sources int     // 0: for all of them
-}
-
-// holder is a socket that is nothing but a member.
-type holder struct {
-	fd      int
-	v6      bool
-	members int  // places
-	full    bool // and not among those that may have room
+	holder  *holder      // nil: the socket itself
+	sources []netip.Addr // none: for all of them
+	blocked []netip.Addr // not these
 }
 
 // joinMember joins, on another socket when this one has no room.
@@ -67,7 +61,7 @@ func (c *Conn) joinMember(m member) error {
 	err := s.change(c, at, m, join)
 	switch {
 	case err == nil && m.source.IsValid():
-		at.sources++
+		at.sources = append(at.sources, m.source)
 	case noRoom(err):
 		err = fmt.Errorf("too many sources of one group (sysctl %s): %w", sourceLimit(m.group), err)
 	}
@@ -78,10 +72,14 @@ func (c *Conn) joinMember(m member) error {
 func (s *spill) first(c *Conn, m member) error {
 	at := &membership{}
 	if m.source.IsValid() {
-		at.sources = 1
+		at.sources = []netip.Addr{m.source}
 	}
 	err := c.membership(m, join)
+	if err == nil {
+		s.room[v6Index(m.group)] = max(0, s.room[v6Index(m.group)]-1)
+	}
 	if noRoom(err) {
+		s.room[v6Index(m.group)] = 0
 		if m.group.Is4() {
 			err = fmt.Errorf("too many memberships of one socket (sysctl net.ipv4.igmp_max_memberships): %w", err)
 		}
@@ -116,15 +114,18 @@ func (c *Conn) leaveMember(m member) error {
 	if at == nil {
 		return sysErr("setsockopt", unix.EADDRNOTAVAIL)
 	}
-	last := !m.source.IsValid() || at.sources == 1
+	last := !m.source.IsValid() || len(at.sources) == 1
 	if last {
 		m.source = netip.Addr{}
 		delete(s.places, m.place())
 	} else {
-		at.sources--
+		at.sources = remove(at.sources, m.source)
 	}
-	if last && at.holder != nil {
+	switch {
+	case last && at.holder != nil:
 		return s.release(c, at.holder, m)
+	case last:
+		s.room[v6Index(m.group)]++
 	}
 	return s.change(c, at, m, leave)
 }
@@ -138,7 +139,70 @@ func (c *Conn) blockMember(m member, a action) error {
 	if at == nil {
 		return sysErr("setsockopt", unix.EADDRNOTAVAIL)
 	}
-	return s.change(c, at, m, a)
+	err := s.change(c, at, m, a)
+	switch {
+	case err == nil && a == block:
+		at.blocked = append(at.blocked, m.source)
+	case err == nil:
+		at.blocked = remove(at.blocked, m.source)
+	}
+	return err
+}
+
+func remove(as []netip.Addr, a netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(as, func(other netip.Addr) bool { return other == a })
+}
+
+// MoveBack makes the socket itself a member again where others are for it, as far as
+// there is room. It is for when no interface has gone that something is still joined
+// on: the kernel would join on the next one of that index instead.
+func (c *Conn) MoveBack() {
+	s := &c.spill
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, at := range s.places {
+		if s.open == 0 || s.room == [2]int{} {
+			return
+		}
+		room := &s.room[v6Index(p.group)]
+		if at.holder == nil || *room == 0 {
+			continue
+		}
+		switch err := s.moveBack(c, p, at); {
+		case err == nil:
+			*room--
+		case noRoom(err):
+			*room = 0
+		}
+	}
+}
+
+// moveBack joins first and leaves then, so that nothing is missed, and the host
+// stays a member.
+func (s *spill) moveBack(c *Conn, p place, at *membership) error {
+	all := member{p.group, netip.Addr{}, p.ifindex}
+	joins := []member{all}
+	if len(at.sources) > 0 {
+		joins = nil
+		for _, source := range at.sources {
+			joins = append(joins, member{p.group, source, p.ifindex})
+		}
+	}
+	for i, m := range joins {
+		if err := c.membership(m, join); err != nil {
+			if i > 0 {
+				_ = c.membership(all, leave)
+			}
+			return err
+		}
+	}
+	for _, source := range at.blocked {
+		_ = c.membership(member{p.group, source, p.ifindex}, block) // else the layer above does it
+	}
+	h := at.holder
+	at.holder = nil
+	_ = s.release(c, h, all)
+	return nil
 }
 
 func (s *spill) change(c *Conn, at *membership, m member, a action) error {
@@ -194,11 +258,10 @@ func (s *spill) another(c *Conn, m member) (*holder, error) {
 }
 
 func (s *spill) freeOf(v6 bool) *[]*holder {
-	if v6 {
-		return &s.free[1]
-	}
-	return &s.free[0]
+	return &s.free[toInt(v6)]
 }
+
+func v6Index(a netip.Addr) int { return toInt(a.Is6()) }
 
 // release makes a holder leave a place, and closes it when that was its last.
 func (s *spill) release(c *Conn, h *holder, m member) error {
@@ -267,46 +330,6 @@ func (s *spill) letIn(c *Conn, on bool) error {
 // noRoom says whether a limit of the socket was reached: ENOBUFS for the number
 // of memberships, ENOMEM for their memory.
 func noRoom(err error) bool { return errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM) }
-
-// change does what x/net does, with the calls of RFC 3678.
-func (h *holder) change(m member, a action) error {
-	level := unix.IPPROTO_IP
-	if h.v6 {
-		level = unix.IPPROTO_IPV6
-	}
-	b := append(ifindexField(m.ifindex), toStorage(m.group)...)
-	options := [...]int{join: unix.MCAST_JOIN_GROUP, leave: unix.MCAST_LEAVE_GROUP, unblock: 0}
-	if m.source.IsValid() {
-		b = append(b, toStorage(m.source)...)
-		options = [...]int{
-			join: unix.MCAST_JOIN_SOURCE_GROUP, leave: unix.MCAST_LEAVE_SOURCE_GROUP,
-			block: unix.MCAST_BLOCK_SOURCE, unblock: unix.MCAST_UNBLOCK_SOURCE,
-		}
-	}
-	return sysErr("setsockopt", unix.SetsockoptString(h.fd, level, options[a], string(b)))
-}
-
-// ifindexField begins struct group_req { uint32_t gr_interface; struct
-// sockaddr_storage gr_group; } and struct group_source_req, which goes on with
-// struct sockaddr_storage gsr_source. A sockaddr_storage is aligned as a pointer.
-func ifindexField(index int) []byte {
-	b := make([]byte, max(4, unix.SizeofPtr), 300)
-	ne.PutUint32(b, uint32(index))
-	return b
-}
-
-// toStorage makes a struct sockaddr_storage of an address.
-func toStorage(a netip.Addr) []byte {
-	b := make([]byte, 128)
-	if a.Is4() {
-		ne.PutUint16(b, unix.AF_INET)
-		copy(b[4:], a.AsSlice())
-		return b
-	}
-	ne.PutUint16(b, unix.AF_INET6)
-	copy(b[8:], a.AsSlice())
-	return b
-}
 
 // Info implements socket.Socket.
 func (c *Conn) Info() socket.Info {

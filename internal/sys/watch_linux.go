@@ -34,7 +34,8 @@ type Namespace struct {
 // seen until it goes.
 type sighting struct {
 	generation uint64
-	without    int // see protocolsWithout
+	emptied    uint64 // times
+	without    int    // see protocolsWithout
 }
 
 // protocolsWithout says how many of IPv6 and IPv4, in that order, a link does
@@ -174,7 +175,7 @@ func (n *Namespace) hear(b []byte) {
 	}
 }
 
-// heardMTU makes an interface another one when it can't carry a protocol any more.
+// heardMTU notes that an interface can't carry a protocol any more.
 func (n *Namespace) heardMTU(index, without int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -183,8 +184,7 @@ func (n *Namespace) heardMTU(index, without int) {
 		return
 	}
 	if without > s.without {
-		n.last++
-		s.generation = n.last
+		s.emptied++
 	}
 	s.without = without
 	n.seen[index] = s
@@ -218,7 +218,7 @@ func (n *Namespace) tellApart(ifs []socket.Interface) {
 			s = sighting{generation: n.last, without: protocolsWithout(ifs[i].MTU)}
 		}
 		seen[ifs[i].Index] = s
-		ifs[i].Generation = s.generation
+		ifs[i].Generation, ifs[i].Emptied = s.generation, s.emptied
 	}
 	n.seen = seen
 }

@@ -41,7 +41,7 @@ func poll(list func() ([]socket.Interface, error), interval time.Duration, chang
 func snapshot(list func() ([]socket.Interface, error)) (s []string, err error) {
 	ifs, err := list()
 	for _, i := range ifs {
-		s = append(s, fmt.Sprint(i.Index, i.Name, i.Flags, i.Addrs))
+		s = append(s, fmt.Sprint(i.Index, i.Name, i.Flags, i.MTU, i.Addrs))
 	}
 	return s, err
 }

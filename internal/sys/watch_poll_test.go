@@ -44,6 +44,12 @@ func iface(index int, name string, flags net.Flags, addrs ...string) socket.Inte
 	return i
 }
 
+// short is an interface that can't carry IPv6.
+func short(i socket.Interface) socket.Interface {
+	i.MTU = 1000
+	return i
+}
+
 // Where the system does not tell of changes, each is found at the next look, and
 // told once; what is as it was is not told.
 func TestChangesAreFoundByComparison(t *testing.T) {
@@ -67,6 +73,8 @@ func TestChangesAreFoundByComparison(t *testing.T) {
 			{name: "its address has another prefix", now: []socket.Interface{lo, eth, iface(3, "wlan", up, "10.0.0.2/16")}},
 			{name: "it gains a second one", now: []socket.Interface{lo, eth, iface(3, "wlan", up, "10.0.0.2/16", "fe80::1/64")}},
 			{name: "it is renamed", now: []socket.Interface{lo, eth, iface(3, "wifi", up, "10.0.0.2/16", "fe80::1/64")}},
+			{name: "its MTU is another", now: []socket.Interface{lo, eth, short(iface(3, "wifi", up, "10.0.0.2/16", "fe80::1/64"))}},
+			{name: "and again", now: []socket.Interface{lo, eth, iface(3, "wifi", up, "10.0.0.2/16", "fe80::1/64")}},
 			{name: "it goes down", now: []socket.Interface{lo, eth, iface(3, "wifi", net.FlagMulticast, "10.0.0.2/16", "fe80::1/64")}},
 			{name: "it comes up", now: []socket.Interface{lo, eth, iface(3, "wifi", up, "10.0.0.2/16", "fe80::1/64")}},
 			{name: "it gets its carrier", now: []socket.Interface{lo, eth, iface(3, "wifi", up|net.FlagRunning, "10.0.0.2/16", "fe80::1/64")}},
@@ -87,12 +95,12 @@ func TestChangesAreFoundByComparison(t *testing.T) {
 			require.Len(t, told, 1, change.name)
 			require.Equal(t, pollInterval-time.Second, (<-told).Sub(start), change.name)
 		}
-		require.Equal(t, 1+15*5, h.looks)
+		require.Equal(t, 1+17*5, h.looks)
 		h.set(nil, eth)
 		stop()
 		time.Sleep(time.Hour)
 		require.Empty(t, told, "after stop")
-		require.Equal(t, 1+15*5, h.looks)
+		require.Equal(t, 1+17*5, h.looks)
 	})
 }
 
