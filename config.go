@@ -81,9 +81,9 @@ type Config struct {
 	// named: only those for which it returns true, the loopback interface included.
 	// It is asked about each interface that is up once, and again when that has
 	// changed, from any goroutine, for one socket by one at a time. What waits for it
-	// are Join and SendGroup of that socket for all interfaces, so it must use neither;
-	// Close does not, and it may still run after that. A panic in it is counted, and
-	// means false. Nil: every one.
+	// are Join and SendGroup of that socket for all interfaces, and Close once it has
+	// begun, so it must use none of them. A panic in it is counted, and means false.
+	// Nil: every one.
 	InterfaceFilter func(*net.Interface) bool
 
 	// Network is where sockets come from: nil is the kernel's, package udptest

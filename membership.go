@@ -77,6 +77,7 @@ func (r *registry) stop() {
 	r.stopped = true
 	r.mu.Unlock()
 	r.monitor.leave(r)
+	r.verdicts.running.Wait() // no goroutine outlives its socket
 }
 
 // join adds to a wish and carries it out.

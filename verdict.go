@@ -14,9 +14,10 @@ import (
 // each once, and again when something of that is another, and never while a lock is
 // held that anything else needs: it may be slow, or want a lock of the user's.
 type verdicts struct {
-	asking sync.Mutex // held while the filter runs; it comes before those of registries and monitors
-	late   bool       // it runs for the monitor
-	on     map[ifKey]verdict
+	asking  sync.Mutex     // held while the filter runs; it comes before those of registries and monitors
+	late    bool           // it runs for the monitor
+	running sync.WaitGroup // the goroutine that it does so in
+	on      map[ifKey]verdict
 }
 
 type verdict struct {
@@ -87,7 +88,7 @@ func (r *registry) askLater(ks []*socket.Interface) {
 		return
 	}
 	r.verdicts.late = true
-	go func() {
+	r.verdicts.running.Go(func() {
 		defer r.monitor.changed()
 		defer func() {
 			r.mu.Lock()
@@ -95,7 +96,7 @@ func (r *registry) askLater(ks []*socket.Interface) {
 			r.verdicts.late = false
 		}()
 		r.ask(ks)
-	}()
+	})
 }
 
 // admits says what the filter has said. Of an interface that has changed since, what
