@@ -229,7 +229,7 @@ func (h *Host) Crash() {
 	now := h.net.now()
 	h.net.events.lose(h, now)
 	for _, i := range h.ifaces {
-		i.out.free = min(i.out.free, now)
+		i.out.stop(now)
 	}
 }
 

@@ -25,6 +25,7 @@ type Pipe struct {
 	number  int // of datagrams, for the script
 	bad     bool
 	free    time.Duration // when the last bit that waits will have left
+	left    time.Duration // when the last datagram will have, in whole microseconds
 	last    time.Duration // of arrival, when ordered
 	entered uint64        // for Exact
 	losing  []uint64      // places in this block of Exact, sorted
@@ -58,7 +59,7 @@ func (p *Pipe) Set(f Faults) {
 	defer p.net.mu.Unlock()
 	p.faults, p.perfect = f, f.none()
 	p.number, p.bad, p.entered, p.losing = 0, false, 0, nil
-	p.free, p.last = never, 0
+	p.free, p.left, p.last = never, never, 0
 	p.changed()
 }
 
@@ -187,7 +188,7 @@ func (p *Pipe) decide(q *packet, size int, now time.Duration) (to fate) {
 		}
 		to.waits, to.delay = wait, wait
 	}
-	to.delay += f.Latency
+	to.delay += whole(f.Latency)
 	if !f.random() {
 		if f.Ordered {
 			to.delay = p.ordered(now, to.delay)
@@ -201,14 +202,15 @@ func (p *Pipe) decide(q *packet, size int, now time.Duration) (to fate) {
 	}
 	to.later = to.delay
 	if f.Jitter > 0 {
-		to.delay += time.Duration(p.chance(q, drawJitter) * float64(f.Jitter+1))
+		jitter := uint64(f.Jitter/time.Microsecond) + 1
+		to.delay += time.Duration(p.chance(q, drawJitter)*float64(jitter)) * time.Microsecond
 		copied := q.key
 		copied.copy++
-		to.later += time.Duration(p.draw(copied, drawJitter) % uint64(f.Jitter+1))
+		to.later += time.Duration(p.draw(copied, drawJitter)%jitter) * time.Microsecond
 	}
 	if f.Reorder > 0 && p.chance(q, drawReorder) < f.Reorder {
 		p.stats.Delayed++
-		to.delay += f.ReorderBy
+		to.delay += whole(f.ReorderBy)
 	}
 	if f.Ordered {
 		to.delay = p.ordered(now, to.delay)
@@ -291,7 +293,16 @@ func (p *Pipe) queue(size int, now time.Duration) (wait time.Duration, room bool
 		return 0, false
 	}
 	p.free = min(p.free+p.lasts(size), now+longest)
-	return max(0, p.free-now), true
+	p.left = max(p.left, now+whole(max(0, p.free-now)))
+	return p.left - now, true
+}
+
+// stop empties the queue.
+func (p *Pipe) stop(now time.Duration) { p.free, p.left = min(p.free, now), min(p.left, now) }
+
+// whole rounds up to microseconds: see linkTime.
+func whole(d time.Duration) time.Duration {
+	return (d + time.Microsecond - 1).Truncate(time.Microsecond)
 }
 
 // lasts is how long the link takes for n bytes.

@@ -110,7 +110,7 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 		return 0, nil
 	}
 	if h.net.leave(p, r, now) && r.iface.out.faults.Rate > 0 {
-		s.leaving = append(s.leaving, leaving{r.iface.out.free, len(m.Data)})
+		s.leaving = append(s.leaving, leaving{r.iface.out.left, len(m.Data)})
 	}
 	return 0, nil
 }
