@@ -14,6 +14,9 @@ const defaultTTL = 64 // net.ipv4.ip_default_ttl
 // Send implements socket.Socket.
 func (s *sock) Send(m socket.Message) error {
 	n := s.host.net
+	if err := s.host.inject(opSend, s.port); err != nil {
+		return err
+	}
 	for {
 		n.mu.Lock()
 		wait, err := s.try(m, n.now())
@@ -44,9 +47,6 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 	h := s.host
 	dead, err := s.mayWrite()
 	if err != nil {
-		return 0, err
-	}
-	if err := h.injectLocked(opSend, s.port); err != nil {
 		return 0, err
 	}
 	if dead || h.down {
