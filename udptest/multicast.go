@@ -17,8 +17,13 @@ type membership struct {
 	sources []netip.Addr
 }
 
-// maxMemberships is net.ipv4.igmp_max_memberships; IPv6 has no such limit.
-const maxMemberships = 20
+// Limits of a socket: net.ipv4.igmp_max_memberships, of which IPv6 has none, and, of
+// sources of one group, net.ipv4.igmp_max_msf and net.ipv6.mld_max_msf.
+const (
+	maxMemberships = 20
+	maxSources4    = 10
+	maxSources6    = 64
+)
 
 // Join implements socket.Socket.
 func (s *sock) Join(group, source netip.Addr, ifindex int) error {
@@ -50,11 +55,20 @@ func (s *sock) Join(group, source netip.Addr, ifindex int) error {
 		return sysErr("setsockopt", eADDRINUSE)
 	case len(m.sources) == 0:
 		return sysErr("setsockopt", eINVAL) // everybody is in already
+	case len(m.sources) >= maxSources(group):
+		return sysErr("setsockopt", eNOBUFS)
 	case slices.Contains(m.sources, source):
 		return sysErr("setsockopt", eADDRNOTAVAIL)
 	}
 	m.sources = append(m.sources, source)
 	return nil
+}
+
+func maxSources(group netip.Addr) int {
+	if group.Is4() {
+		return maxSources4
+	}
+	return maxSources6
 }
 
 // groups4 counts the memberships in IPv4's groups.
