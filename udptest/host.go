@@ -226,10 +226,8 @@ func (h *Host) Crash() {
 	h.ports.clear()
 	h.nat.forget()
 	h.looking, h.mtus, h.limits = nil, nil, nil
-	now := h.net.now()
-	h.net.events.lose(h, now)
 	for _, i := range h.ifaces {
-		i.out.stop(now)
+		i.flush()
 	}
 }
 

@@ -153,6 +153,7 @@ func (p *Pipe) enter(q *packet) (size int) {
 	size = q.size()
 	p.stats.Entered++
 	p.stats.EnteredBytes += uint64(size)
+	p.number++
 	return size
 }
 
@@ -167,7 +168,6 @@ func (p *Pipe) decide(q *packet, size int, now time.Duration) (to fate) {
 		return fate{}
 	}
 	f := &p.faults
-	p.number++
 	if f.Down {
 		p.stats.Blocked++
 		return fate{why: "link down"}

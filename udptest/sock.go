@@ -55,6 +55,7 @@ type sock struct {
 
 // leaving is a datagram that waits before a link with a rate.
 type leaving struct {
+	by    *Pipe
 	at    time.Duration
 	bytes int
 }
