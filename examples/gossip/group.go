@@ -115,7 +115,7 @@ func (g *group) run(stdout io.Writer) error {
 	began := time.Now()
 	// A quarter of an instant early: at whole ones datagrams arrive and at half ones
 	// nodes send, and what happens here must not race with that.
-	until := func(d time.Duration) { time.Sleep(time.Until(began.Add(d - instant/4))) }
+	until := func(d time.Duration) { time.Sleep(time.Until(began.Add(d.Truncate(instant) - instant/4))) }
 	until(g.length / 4)
 
 	victim := len(g.nodes) / 2

@@ -96,7 +96,11 @@ func simulate(s settings, stdout io.Writer) error {
 		hosts = append(hosts, n.Host(fmt.Sprintf("node%d", i), addr.String()))
 		hosts[i].Out().Set(s.faults())
 		cfg := udp.Config{Network: hosts[i].Network()}
-		return newNode(cfg, netip.AddrPortFrom(addr, 7946).String(), s.period, s.seed<<32+uint64(i))
+		node, err := newNode(cfg, netip.AddrPortFrom(addr, 7946).String(), s.period, s.seed<<32+uint64(i))
+		if err == nil {
+			node.grain = instant
+		}
+		return node, err
 	}
 	g.kill = func(i int) { hosts[i].Crash() }
 	return g.run(stdout)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -60,14 +61,19 @@ func TestNewsReachesEverybodyInSpiteOfLoss(t *testing.T) {
 
 func TestASimulationRepeatsExactly(t *testing.T) {
 	args := []string{"-nodes", "100", "-for", "20s", "-loss", "0.4"}
-	first := simulation(t, args...)
-	for _, procs := range []int{1, 2, 4} {
-		before := runtime.GOMAXPROCS(procs)
-		again := simulation(t, args...)
-		runtime.GOMAXPROCS(before)
-		require.Equal(t, first, again, "GOMAXPROCS %d", procs)
+	for _, more := range [][]string{
+		nil, {"-period", "125ms"}, {"-period", "1.2345678s"}, {"-for", "4030ms", "-period", "3ms"},
+	} {
+		args := append(slices.Clone(args), more...)
+		first := simulation(t, args...)
+		for _, procs := range []int{1, 2, 4} {
+			before := runtime.GOMAXPROCS(procs)
+			again := simulation(t, args...)
+			runtime.GOMAXPROCS(before)
+			require.Equal(t, first, again, "GOMAXPROCS %d, %v", procs, more)
+		}
 	}
-	require.NotEqual(t, first, simulation(t, append(args, "-seed", "2")...))
+	require.NotEqual(t, simulation(t, args...), simulation(t, append(args, "-seed", "2")...))
 }
 
 func TestRealSocketsGossip(t *testing.T) {
