@@ -61,6 +61,9 @@ func parse(args []string) (s settings, err error) {
 	case s.length <= 0 || s.period <= 0:
 		return s, errors.New("a time that is not positive")
 	}
+	if least := 5 * instant; !s.real && s.period < least {
+		return s, fmt.Errorf("a period of %v: a simulated one takes %v at least", s.period, least)
+	}
 	lossy := false
 	flags.Visit(func(f *flag.Flag) { lossy = lossy || f.Name == "loss" })
 	if s.real && lossy {

@@ -78,7 +78,7 @@ func newRoster(nodes []*node) *roster {
 }
 
 // Of a period: a probe is repeated at the first two fifths, others are asked at
-// the third, and its end decides.
+// the third, and its end decides. In a simulation each lasts an instant at least.
 var stages = [...]float64{0.2, 0.4, 0.6, 1}
 
 // instant is how finely a simulation counts time: many nodes have something to do at
