@@ -34,7 +34,7 @@ type Host struct {
 	injected             []*injection
 	injecting            atomic.Bool
 	recorder             *Recorder
-	dead                 []*sock // of before a crash, closed or not
+	dead                 []*sock // of before a crash, not closed yet
 }
 
 // open names the sockets that are not closed. It needs the network's lock.

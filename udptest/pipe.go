@@ -289,7 +289,7 @@ func (p *Pipe) queue(size int, now time.Duration) (wait time.Duration, room bool
 	// An idle link saves up Depth bytes' worth of time.
 	p.free = max(p.free, now-p.lasts(f.Depth))
 	backlog := p.free - now
-	if room := p.lasts(limit); backlog > 0 && room < longest && backlog+p.lasts(size) > room {
+	if most := p.lasts(limit); backlog > 0 && most < longest && backlog+p.lasts(size) > most {
 		return 0, false
 	}
 	p.free = min(p.free+p.lasts(size), now+longest)
