@@ -193,3 +193,18 @@ nowhere
 partition: r a | b | the others
 `, "\n"), n.String())
 }
+
+func TestStringDrawsPathsInTheOrderOfHosts(t *testing.T) {
+	n := udptest.NewNet(udptest.Config{T: t})
+	hosts := make([]*udptest.Host, 5)
+	for i := range hosts {
+		hosts[i] = n.Host(fmt.Sprint("h", i), fmt.Sprintf("10.0.0.%d", i+1))
+	}
+	var want strings.Builder
+	for i := range 4 {
+		n.Path(hosts[4], hosts[3-i]).SetDown(true)
+		fmt.Fprintf(&want, "      to h%d: down\n", i)
+	}
+	n.Path(hosts[0], hosts[1]) // does nothing
+	require.True(t, strings.HasSuffix(n.String(), "h4 eth0 10.0.0.5\n"+want.String()), n)
+}

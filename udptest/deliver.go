@@ -10,7 +10,7 @@ import (
 // receive takes a packet that has arrived at an interface.
 func (h *Host) receive(p *packet, now time.Duration) {
 	n, i := h.net, p.iface
-	if h.down || i.down || i.seg == nil && i != h.lo {
+	if h.down || i.down || i.removed {
 		n.note(now, i.in.name, "nobody there", p)
 		n.free(p)
 		return

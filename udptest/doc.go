@@ -30,8 +30,9 @@
 //     where datagrams arrive at the same instant, and to faults that remember what
 //     has passed before (bursts, exact loss, rates, scripts).
 //   - A timer of a host that fires at the very instant a datagram arrives there.
-//     Each link takes 1001 ns beside its faults, so no arrival meets a timer of a
-//     round time; one that another arrival has set may. With [Config.Tick], send
+//     Each link takes 1001 ns beside its faults, and those take whole microseconds,
+//     so no arrival meets a timer of a round time; one that another arrival has set
+//     may. With [Config.Tick] every arrival is at a round time: let timers fire
 //     between its multiples.
 //   - A goroutine that changes the network at an instant when something passes it.
 //

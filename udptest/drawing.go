@@ -1,6 +1,7 @@
 package udptest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,12 +13,13 @@ func (n *Net) String() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var b strings.Builder
+	paths := n.pathsBySender()
 	for _, s := range n.segments {
 		fmt.Fprintf(&b, "%s\n", s.name)
 		for i, ifi := range s.ifaces {
 			branch, stem := tree(i == len(s.ifaces)-1)
 			fmt.Fprintf(&b, "%s %s\n", branch, ifi.describe())
-			for _, line := range ifi.faults() {
+			for _, line := range ifi.faults(paths[ifi.host]) {
 				fmt.Fprintf(&b, "%s    %s\n", stem, line)
 			}
 		}
@@ -34,6 +36,20 @@ func (n *Net) String() string {
 		fmt.Fprintf(&b, "partition: %s\n", n.partition())
 	}
 	return b.String()
+}
+
+// pathsBySender are those that do something, in the order of the hosts they lead to.
+func (n *Net) pathsBySender() map[*Host][]*Host {
+	paths := make(map[*Host][]*Host)
+	for ends, p := range n.paths {
+		if p.faults.String() != "" {
+			paths[ends[0]] = append(paths[ends[0]], ends[1])
+		}
+	}
+	for _, to := range paths {
+		slices.SortFunc(to, func(a, b *Host) int { return cmp.Compare(a.id, b.id) })
+	}
+	return paths
 }
 
 func tree(last bool) (branch, stem string) {
@@ -89,8 +105,9 @@ func (h *Host) is() (text string) {
 }
 
 // faults says what the pipes do to datagrams that begin or end at an interface,
-// and, with the host's first one, those of its loopback interface.
-func (i *Interface) faults() (lines []string) {
+// those of the paths to others of its segment, and, with the host's first one, those
+// of its loopback interface.
+func (i *Interface) faults(to []*Host) (lines []string) {
 	h := i.host
 	pipes := []*Pipe{&i.out, &i.in}
 	if i == h.ifaces[1] {
@@ -101,10 +118,9 @@ func (i *Interface) faults() (lines []string) {
 			lines = append(lines, fmt.Sprintf("%s: %s", strings.TrimPrefix(p.name, h.name+" "), f))
 		}
 	}
-	for _, other := range h.net.hosts {
-		p := h.net.paths[[2]*Host{h, other}]
-		if p != nil && p.faults.String() != "" && i.seg.has(other) {
-			lines = append(lines, fmt.Sprintf("to %s: %s", other.name, p.faults.String()))
+	for _, other := range to {
+		if i.seg.has(other) {
+			lines = append(lines, fmt.Sprintf("to %s: %s", other.name, h.net.paths[[2]*Host{h, other}].faults.String()))
 		}
 	}
 	return lines

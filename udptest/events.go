@@ -86,10 +86,19 @@ func (e *events) wake(s *sock) {
 	e.woken = append(e.woken, s)
 }
 
-// lose makes those packets vanish that have not left a host yet.
-func (e *events) lose(h *Host, now time.Duration) {
+// lose makes those packets vanish that have not left by an interface yet, or never
+// leave: what is on lo, and what a sender to a group gets back.
+func (e *events) lose(i *Interface, now time.Duration) {
 	for _, ev := range e.heap {
-		if p := ev.p; p.from != nil && p.from.host == h && (p.stage == unresolved || p.stage == onSegment && p.left > now) {
+		p := ev.p
+		switch {
+		case p.from != i:
+		case p.stage == unresolved:
+			p.gone = true
+			delete(i.host.looking, p.hop)
+		case p.stage == onSegment:
+			p.gone = p.gone || p.left > now
+		case p.iface == i:
 			p.gone = true
 		}
 	}

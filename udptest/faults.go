@@ -12,7 +12,8 @@ import (
 //
 // Probabilities are from 0 to 1. Sizes are bytes of the whole IP packet, headers
 // included. The order is: down, MTU, script, loss of all kinds, queue, then
-// corruption, duplication, and the delays.
+// corruption, duplication, and the delays, which are whole microseconds: times are
+// rounded up to them, but for Jitter's, which is rounded down.
 type Faults struct {
 	Down bool // nothing passes
 
@@ -71,8 +72,9 @@ func DropNth(numbers ...int) Script {
 
 // linkTime is what every link takes. That nothing arrives at the instant it was
 // sent is what makes runs repeat: at each instant it is known before what arrives.
-// Nor does anything arrive at a round time, when timers fire: a million links in a
-// row make a whole number of milliseconds again, of microseconds a thousand.
+// Nor does anything arrive at a round time, when timers fire, since what the faults
+// add is whole microseconds: a million links in a row make a whole number of
+// milliseconds again, of microseconds a thousand.
 const linkTime = 1001 * time.Nanosecond
 
 const defaultQueue = 256 << 10

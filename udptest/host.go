@@ -34,7 +34,7 @@ type Host struct {
 	injected             []*injection
 	injecting            atomic.Bool
 	recorder             *Recorder
-	dead                 []*sock // of before a crash, closed or not
+	dead                 []*sock // of before a crash, not closed yet
 }
 
 // open names the sockets that are not closed. It needs the network's lock.
@@ -236,10 +236,8 @@ func (h *Host) Crash() {
 	h.ports.clear()
 	h.nat.forget()
 	h.looking, h.mtus, h.limits = nil, nil, nil
-	now := h.net.now()
-	h.net.events.lose(h, now)
 	for _, i := range h.ifaces {
-		i.out.free = min(i.out.free, now)
+		i.flush()
 	}
 }
 

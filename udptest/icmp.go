@@ -156,10 +156,7 @@ func (h *Host) refused(p *packet, now time.Duration) {
 	s.report(socket.Report{
 		Peer: peer, Offender: p.src.Addr(), Type: r.typ, Code: r.code, MTU: r.mtu,
 		Payload: append([]byte(nil), p.data...), Err: err,
-	})
-	s.mu.Lock()
-	s.pending = err
-	s.mu.Unlock()
+	}, err)
 	h.net.events.wake(s)
 }
 

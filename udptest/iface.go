@@ -14,7 +14,8 @@ import (
 // directions, [Interface.Out] and [Interface.In].
 type Interface struct {
 	host    *Host
-	seg     *Segment // nil: loopback, or removed
+	seg     *Segment // nil: loopback
+	removed bool     // what is on the wire still is
 	name    string
 	index   int
 	addrs   []netip.Prefix
@@ -38,17 +39,33 @@ func (i *Interface) Out() *Pipe { return &i.out }
 func (i *Interface) In() *Pipe { return &i.in }
 
 // SetDown takes the interface down, or up again, for the host to see: it has no
-// route by it while it is down. For a broken cable, of which the host knows
-// nothing, see [Pipe.SetDown].
+// route by it while it is down, and what waits before its link is lost. For a broken
+// cable, of which the host knows nothing, see [Pipe.SetDown].
 func (i *Interface) SetDown(down bool) {
 	i.host.net.mu.Lock()
 	defer i.host.net.mu.Unlock()
-	i.down = down
+	if i.down = down; down {
+		i.flush()
+	}
 	i.host.changed()
 }
 
+// flush throws away what waits before the link, as Linux does when an interface goes
+// down (dev_deactivate). It needs the network's lock.
+func (i *Interface) flush() {
+	now := i.host.net.now()
+	i.host.net.events.lose(i, now)
+	i.out.stop(now)
+	for _, socks := range i.host.ports.all {
+		for _, s := range socks {
+			s.leaving = slices.DeleteFunc(s.leaving, func(l leaving) bool { return l.by == &i.out })
+		}
+	}
+}
+
 // Remove takes the interface away, as when a cable is pulled out with its
-// adapter; what sockets have joined on it is gone with it.
+// adapter; what sockets have joined on it is gone with it, and what waits before its
+// link. What is on the wire already goes on.
 func (i *Interface) Remove() {
 	i.host.net.t.Helper()
 	i.change(func() error {
@@ -58,7 +75,8 @@ func (i *Interface) Remove() {
 		for _, p := range i.addrs {
 			i.unknown(p)
 		}
-		i.seg = nil
+		i.removed = true
+		i.flush()
 		for _, socks := range h.ports.all {
 			for _, s := range socks {
 				s.leaveAll(i.index)
@@ -123,7 +141,7 @@ func (i *Interface) change(f func() error) {
 		switch {
 		case i == h.lo:
 			return fmt.Errorf("udptest: %s: the loopback interface stays as it is", h.name)
-		case i.seg == nil:
+		case i.removed:
 			return fmt.Errorf("udptest: %s: %s was removed already", h.name, i.name)
 		}
 		defer h.changed()

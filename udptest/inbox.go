@@ -105,6 +105,12 @@ func (s *sock) next(draining, soon bool, left int) (batch []socket.Packet, rs []
 					return nil, nil, false, false, err
 				}
 				s.mu.Lock()
+				if s.closed || s.fatal != nil || len(s.queue) == 0 { // meanwhile
+					s.busy = false
+					s.mu.Unlock()
+					s.idle.Broadcast()
+					continue
+				}
 			}
 			batch = s.take(draining, left)
 			s.mu.Unlock()
@@ -207,8 +213,9 @@ func (s *sock) push(p socket.Packet) (what string) {
 	return received
 }
 
-// report queues a report, and is otherwise like push.
-func (s *sock) report(r socket.Report) {
+// report queues a report, whose error is for the next send unless that is read
+// before, and is otherwise like push.
+func (s *sock) report(r socket.Report, pending errno) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -216,6 +223,9 @@ func (s *sock) report(r socket.Report) {
 		return
 	}
 	s.reports = append(s.reports, r)
+	if pending != none {
+		s.pending = pending
+	}
 }
 
 // Discard implements socket.Socket.

@@ -10,15 +10,20 @@ import (
 )
 
 // A membership is one of a socket on one interface. Without sources it is for
-// everybody's datagrams.
+// everybody's datagrams but those of the blocked.
 type membership struct {
-	group   netip.Addr
-	index   int
-	sources []netip.Addr
+	group            netip.Addr
+	index            int
+	sources, blocked []netip.Addr
 }
 
-// maxMemberships is net.ipv4.igmp_max_memberships; IPv6 has no such limit.
-const maxMemberships = 20
+// Limits of a socket: net.ipv4.igmp_max_memberships, of which IPv6 has none, and, of
+// sources of one group, net.ipv4.igmp_max_msf and net.ipv6.mld_max_msf.
+const (
+	maxMemberships = 20
+	maxSources4    = 10
+	maxSources6    = 64
+)
 
 // Join implements socket.Socket.
 func (s *sock) Join(group, source netip.Addr, ifindex int) error {
@@ -50,11 +55,20 @@ func (s *sock) Join(group, source netip.Addr, ifindex int) error {
 		return sysErr("setsockopt", eADDRINUSE)
 	case len(m.sources) == 0:
 		return sysErr("setsockopt", eINVAL) // everybody is in already
+	case len(m.sources) >= maxSources(group):
+		return sysErr("setsockopt", eNOBUFS)
 	case slices.Contains(m.sources, source):
 		return sysErr("setsockopt", eADDRNOTAVAIL)
 	}
 	m.sources = append(m.sources, source)
 	return nil
+}
+
+func maxSources(group netip.Addr) int {
+	if group.Is4() {
+		return maxSources4
+	}
+	return maxSources6
 }
 
 // groups4 counts the memberships in IPv4's groups.
@@ -97,6 +111,32 @@ func (s *sock) Leave(group, source netip.Addr, ifindex int) error {
 	return nil
 }
 
+// Block keeps a source out of a membership for everybody, or lets it in again.
+func (s *sock) Block(group, source netip.Addr, ifindex int, on bool) error {
+	n := s.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.isClosed() {
+		return net.ErrClosed
+	}
+	at := s.find(group, ifindex)
+	if at < 0 || len(s.groups[at].sources) > 0 {
+		return sysErr("setsockopt", eINVAL)
+	}
+	m := &s.groups[at]
+	switch blocked := slices.Index(m.blocked, source); {
+	case on && len(m.blocked) >= maxSources(group):
+		return sysErr("setsockopt", eNOBUFS)
+	case on != (blocked < 0):
+		return sysErr("setsockopt", eADDRNOTAVAIL)
+	case on:
+		m.blocked = append(m.blocked, source)
+	default:
+		m.blocked = slices.Delete(m.blocked, blocked, blocked+1)
+	}
+	return nil
+}
+
 func (s *sock) memberInterface(group netip.Addr, index int) (*Interface, errno) {
 	if !group.IsMulticast() {
 		return nil, eINVAL
@@ -128,7 +168,11 @@ func (s *sock) leaveAll(index int) {
 // member says whether the socket has joined a group for a source on an interface.
 func (s *sock) member(group, source netip.Addr, index int) bool {
 	at := s.find(group, index)
-	return at >= 0 && (len(s.groups[at].sources) == 0 || slices.Contains(s.groups[at].sources, source))
+	if at < 0 {
+		return false
+	}
+	m := &s.groups[at]
+	return (len(m.sources) == 0 || slices.Contains(m.sources, source)) && !slices.Contains(m.blocked, source)
 }
 
 // SetMulticast implements socket.Socket.

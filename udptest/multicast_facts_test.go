@@ -77,3 +77,32 @@ func TestGroupsOfIPv4AreLimited(t *testing.T) {
 		require.NoError(t, m.Join(netip.MustParseAddr("ff02::2:1"), eth0))
 	})
 }
+
+// net.ipv4.igmp_max_msf and net.ipv6.mld_max_msf.
+func TestSourcesOfAGroupAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t})
+		a := n.Host("a", "10.0.0.1", "fd00::1")
+		eth0 := a.Interface("eth0").Interface()
+		m, err := on(a).ListenMulticast(ctx, "udp", ":9", udp.BaseHandler{})
+		require.NoError(t, err)
+		defer m.Close()
+		for _, tt := range []struct {
+			group  string
+			source func(i int) string
+			limit  int
+		}{
+			{"239.1.2.3", func(i int) string { return fmt.Sprintf("10.0.1.%d", i) }, 10},
+			{"ff02::1:1", func(i int) string { return fmt.Sprintf("fd00::%x", i) }, 64},
+		} {
+			g := netip.MustParseAddr(tt.group)
+			join := func(i int) error { return m.JoinSource(g, netip.MustParseAddr(tt.source(i)), eth0) }
+			for i := range tt.limit {
+				require.NoError(t, join(i+1))
+			}
+			require.ErrorIs(t, join(tt.limit+1), syscall.ENOBUFS, tt.group)
+			require.NoError(t, m.LeaveSource(g, netip.MustParseAddr(tt.source(1)), eth0))
+			require.NoError(t, join(tt.limit+1))
+		}
+	})
+}

@@ -2,7 +2,6 @@ package udptest
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"time"
 )
@@ -59,6 +58,7 @@ type mapping struct {
 	port    uint16
 	used    time.Duration
 	talksTo map[netip.AddrPort]bool
+	came    []natKey // of the NAT's, those that may be of this one
 }
 
 // NAT makes a router translate the IPv4 source addresses of what leaves by an
@@ -186,7 +186,12 @@ func (t *nat) expired(m *mapping, now time.Duration) bool {
 	}
 	delete(t.byIn, m.key)
 	delete(t.byPort, m.port)
-	maps.DeleteFunc(t.came, func(_ natKey, o *mapping) bool { return o == m })
+	for _, k := range m.came {
+		if t.came[k] == m {
+			delete(t.came, k)
+		}
+	}
+	m.came = nil
 	return true
 }
 
@@ -249,7 +254,10 @@ func (t *nat) inward(p *packet, now time.Duration) bool {
 	if t.Inbound {
 		m.used = now
 	}
-	t.came[natKey{m.key.inside, p.src}] = m
+	if k := (natKey{m.key.inside, p.src}); t.came[k] != m {
+		t.came[k] = m
+		m.came = append(m.came, k)
+	}
 	p.dst = m.key.inside
 	return true
 }

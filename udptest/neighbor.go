@@ -18,6 +18,11 @@ const (
 // gives it up.
 func (n *Net) look(p *packet, now time.Duration) {
 	h := p.from.host
+	if p.from.down || p.from.removed { // nobody asks
+		n.note(now, p.from.out.name, "gone", p)
+		n.free(p)
+		return
+	}
 	began, looking := h.looking[p.hop]
 	if p.stage != unresolved {
 		if !looking {

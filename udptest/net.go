@@ -318,5 +318,5 @@ func (n *Net) Heal() {
 func (n *Net) pipe(name string) *Pipe {
 	h := fnv.New64a()
 	h.Write([]byte(name))
-	return &Pipe{net: n, name: name, id: h.Sum64(), perfect: n.cfg.Faults.none(), faults: n.cfg.Faults, free: never}
+	return &Pipe{net: n, name: name, id: h.Sum64(), perfect: n.cfg.Faults.none(), faults: n.cfg.Faults, free: never, left: never}
 }

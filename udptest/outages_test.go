@@ -2,6 +2,8 @@ package udptest_test
 
 import (
 	"bytes"
+	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -115,4 +117,101 @@ func TestReceiveBufferOverflowIsCounted(t *testing.T) {
 		require.Equal(t, int64(84), server.Stats().KernelDrops, "16 KiB are room for 16 of 1024 bytes")
 		close(release)
 	})
+}
+
+func TestACrashTakesWhatIsOnLoopback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{T: t})
+		a := n.Host("a", "10.0.0.1")
+		a.Interface("lo").Out().Set(udptest.Faults{Latency: time.Second})
+		listen := func(q *udp.Queue) *udp.MulticastConn {
+			m, err := on(a).ListenMulticast(ctx, "udp4", ":7", q, group)
+			require.NoError(t, err)
+			t.Cleanup(func() { m.Close() })
+			return m
+		}
+		old := listen(udp.NewQueue(10, udp.Block))
+		require.NoError(t, old.SendTo([]byte("to itself"), netip.MustParseAddrPort("10.0.0.1:7")))
+		require.NoError(t, old.SendTo([]byte("to the group"), netip.AddrPortFrom(group, 7)))
+		a.Crash()
+		a.Restart()
+		q := udp.NewQueue(10, udp.Block)
+		listen(q)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, texts(q))
+	})
+}
+
+// Linux throws away what waits before an interface that goes down (dev_deactivate),
+// and nobody can get back what is on the wire.
+func TestAnInterfaceThatGoesTakesWhatWaitsBeforeIt(t *testing.T) {
+	for name, goes := range map[string]func(i *udptest.Interface){
+		"down":    func(i *udptest.Interface) { i.SetDown(true) },
+		"removed": (*udptest.Interface).Remove,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n, a, c, q := slow(t)
+			other := a.Attach(n.Segment("other"), "eth1", "10.1.0.1/24")
+			a.Out().Set(udptest.Faults{Rate: 8000, Latency: time.Minute})
+			require.Less(t, <-sends(c, 5), time.Millisecond)
+			time.Sleep(2500 * time.Millisecond) // the third is half out
+			goes(a.Interface("eth0"))
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			require.Equal(t, 2, len(texts(q)), name)
+
+			// The write buffer is empty, and so is the link.
+			other.Out().Set(udptest.Faults{Rate: 8000})
+			began := time.Now()
+			m := listen(t, on(a), "udp4", ":0", udp.BaseHandler{})
+			require.NoError(t, m.SendTo(make([]byte, 972), netip.MustParseAddrPort("10.1.0.9:7")))
+			require.Zero(t, time.Since(began), name)
+		})
+	}
+}
+
+func TestAnInterfaceThatComesBackHasNothingToSend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, c, q := slow(t)
+		eth0 := a.Interface("eth0")
+		require.Less(t, <-sends(c, 5), time.Millisecond)
+		eth0.SetDown(true)
+		eth0.SetDown(false)
+		require.Less(t, <-sends(c, 5), time.Millisecond, "there is room")
+		time.Sleep(5100 * time.Millisecond)
+		synctest.Wait()
+		require.Equal(t, 5, len(texts(q)))
+		require.NoError(t, c.Send(make([]byte, 972)))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Equal(t, 1, len(texts(q)))
+	})
+}
+
+// What has entered a link is numbered, whatever takes it.
+func TestScriptsNumberWhatOutagesTake(t *testing.T) {
+	for name, outage := range map[string]func(n *udptest.Net, b *udptest.Host, down bool){
+		"the link": func(_ *udptest.Net, b *udptest.Host, down bool) { b.In().SetDown(down) },
+		"a partition": func(n *udptest.Net, b *udptest.Host, down bool) {
+			if n.Heal(); down {
+				n.Partition([]*udptest.Host{b})
+			}
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n := udptest.NewNet(udptest.Config{T: t})
+			a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
+			q := udp.NewQueue(10, udp.Block)
+			listen(t, on(b), "udp", ":7", q)
+			b.In().Set(udptest.Faults{Script: udptest.DropNth(3)})
+			c := dial(t, on(a), "udp", "b:7", udp.BaseHandler{})
+			for i := range 5 {
+				outage(n, b, i == 0)
+				require.NoError(t, c.Send([]byte(strconv.Itoa(i+1))))
+				settle()
+			}
+			require.Equal(t, []string{"2", "4", "5"}, texts(q), name)
+		})
+	}
 }

@@ -35,7 +35,7 @@ type packet struct {
 	until time.Duration // it waits for hop
 	by    *Pipe         // it is in, or has just passed
 	left  time.Duration // when its last bit has left the host
-	gone  bool          // with its host, before that
+	gone  bool          // with its host or interface, before that
 	next  *packet       // in the list of spare ones
 }
 

@@ -25,6 +25,7 @@ type Pipe struct {
 	number  int // of datagrams, for the script
 	bad     bool
 	free    time.Duration // when the last bit that waits will have left
+	left    time.Duration // when the last datagram will have, in whole microseconds
 	last    time.Duration // of arrival, when ordered
 	entered uint64        // for Exact
 	losing  []uint64      // places in this block of Exact, sorted
@@ -56,7 +57,7 @@ func (p *Pipe) Set(f Faults) {
 	defer p.net.mu.Unlock()
 	p.faults, p.perfect = f, f.none()
 	p.number, p.bad, p.entered, p.losing = 0, false, 0, nil
-	p.free, p.last = never, 0
+	p.free, p.left, p.last = never, never, 0
 	p.changed()
 }
 
@@ -150,6 +151,7 @@ func (p *Pipe) enter(q *packet) (size int) {
 	size = q.size()
 	p.stats.Entered++
 	p.stats.EnteredBytes += uint64(size)
+	p.number++
 	return size
 }
 
@@ -164,7 +166,6 @@ func (p *Pipe) decide(q *packet, size int, now time.Duration) (to fate) {
 		return fate{}
 	}
 	f := &p.faults
-	p.number++
 	if f.Down {
 		p.stats.Blocked++
 		return fate{why: "link down"}
@@ -185,7 +186,7 @@ func (p *Pipe) decide(q *packet, size int, now time.Duration) (to fate) {
 		}
 		to.waits, to.delay = wait, wait
 	}
-	to.delay += f.Latency
+	to.delay += whole(f.Latency)
 	if !f.random() {
 		if f.Ordered {
 			to.delay = p.ordered(now, to.delay)
@@ -199,14 +200,15 @@ func (p *Pipe) decide(q *packet, size int, now time.Duration) (to fate) {
 	}
 	to.later = to.delay
 	if f.Jitter > 0 {
-		to.delay += time.Duration(p.chance(q, drawJitter) * float64(f.Jitter+1))
+		jitter := uint64(f.Jitter/time.Microsecond) + 1
+		to.delay += time.Duration(p.chance(q, drawJitter)*float64(jitter)) * time.Microsecond
 		copied := q.key
 		copied.copy++
-		to.later += time.Duration(p.draw(copied, drawJitter) % uint64(f.Jitter+1))
+		to.later += time.Duration(p.draw(copied, drawJitter)%jitter) * time.Microsecond
 	}
 	if f.Reorder > 0 && p.chance(q, drawReorder) < f.Reorder {
 		p.stats.Delayed++
-		to.delay += f.ReorderBy
+		to.delay += whole(f.ReorderBy)
 	}
 	if f.Ordered {
 		to.delay = p.ordered(now, to.delay)
@@ -285,11 +287,20 @@ func (p *Pipe) queue(size int, now time.Duration) (wait time.Duration, room bool
 	// An idle link saves up Depth bytes' worth of time.
 	p.free = max(p.free, now-p.lasts(f.Depth))
 	backlog := p.free - now
-	if room := p.lasts(limit); backlog > 0 && room < longest && backlog+p.lasts(size) > room {
+	if most := p.lasts(limit); backlog > 0 && most < longest && backlog+p.lasts(size) > most {
 		return 0, false
 	}
 	p.free = min(p.free+p.lasts(size), now+longest)
-	return max(0, p.free-now), true
+	p.left = max(p.left, now+whole(max(0, p.free-now)))
+	return p.left - now, true
+}
+
+// stop empties the queue.
+func (p *Pipe) stop(now time.Duration) { p.free, p.left = min(p.free, now), min(p.left, now) }
+
+// whole rounds up to microseconds: see linkTime.
+func whole(d time.Duration) time.Duration {
+	return (d + time.Microsecond - 1).Truncate(time.Microsecond)
 }
 
 // lasts is how long the link takes for n bytes.

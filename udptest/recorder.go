@@ -134,7 +134,7 @@ func (r *Recorder) Refuse(f *udp.Refusal) {
 	s.report(socket.Report{
 		Peer: f.Peer, Offender: f.Offender, Type: f.Type, Code: f.Code, MTU: f.MTU,
 		Payload: bytes.Clone(f.Payload), Err: f.Err,
-	})
+	}, none)
 	signal(s.readable)
 	s.settle()
 }

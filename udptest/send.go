@@ -14,6 +14,9 @@ const defaultTTL = 64 // net.ipv4.ip_default_ttl
 // Send implements socket.Socket.
 func (s *sock) Send(m socket.Message) error {
 	n := s.host.net
+	if err := s.host.inject(opSend, s.port); err != nil {
+		return err
+	}
 	for {
 		n.mu.Lock()
 		wait, err := s.try(m, n.now())
@@ -44,9 +47,6 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 	h := s.host
 	dead, err := s.mayWrite()
 	if err != nil {
-		return 0, err
-	}
-	if err := h.injectLocked(opSend, s.port); err != nil {
 		return 0, err
 	}
 	if dead || h.down {
@@ -110,7 +110,7 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 		return 0, nil
 	}
 	if h.net.leave(p, r, now) && r.iface.out.faults.Rate > 0 {
-		s.leaving = append(s.leaving, leaving{r.iface.out.free, len(m.Data)})
+		s.leaving = append(s.leaving, leaving{&r.iface.out, r.iface.out.left, len(m.Data)})
 	}
 	return 0, nil
 }
@@ -289,13 +289,7 @@ func (n *Net) step(p *packet, now time.Duration) {
 
 // cross brings a packet from one interface to others of the segment.
 func (n *Net) cross(p *packet, now time.Duration) {
-	from := p.iface
-	seg := from.seg
-	if seg == nil { // removed meanwhile
-		n.note(now, from.out.name, "gone", p)
-		n.free(p)
-		return
-	}
+	from, seg := p.iface, p.iface.seg
 	if p.hop.IsValid() {
 		to := seg.byAddr[p.hop]
 		if to == nil {

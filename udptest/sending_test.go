@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,4 +155,19 @@ func TestStatsMayBeAskedWhileASocketCloses(t *testing.T) {
 		together.Wait()
 		a.Restart()
 	}
+}
+
+func TestASendThatWaitsIsOneSend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, c, _ := slow(t)
+		for range 5 {
+			require.NoError(t, c.Send(make([]byte, 972)))
+		}
+		for nth := 2; nth < 6; nth++ {
+			a.FailSend(0, nth, syscall.EPERM)
+		}
+		time.AfterFunc(100*time.Millisecond, func() { a.Interface("eth0").Rename("eth1") }) // it looks again
+		require.NoError(t, c.Send(make([]byte, 972)))
+		require.Zero(t, c.Stats().Retried)
+	})
 }

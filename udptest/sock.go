@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -55,6 +56,7 @@ type sock struct {
 
 // leaving is a datagram that waits before a link with a rate.
 type leaving struct {
+	by    *Pipe
 	at    time.Duration
 	bytes int
 }
@@ -92,6 +94,7 @@ func (s *sock) Close() error {
 	n := s.host.net
 	n.mu.Lock()
 	s.release()
+	s.host.dead = slices.DeleteFunc(s.host.dead, func(o *sock) bool { return o == s })
 	n.mu.Unlock()
 	s.mu.Lock()
 	if s.closed {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/udpkit/udp"
 )
@@ -109,6 +110,32 @@ var multicastPromises = []promise{
 		deaf.quiet()
 		t.ok(m.LeaveSource(t.Group, t.A.Addr, t.interfaces()...))
 		t.is(m.LeaveSource(t.Group, t.A.Addr, t.interfaces()...), eADDRNOTAVAIL)
+	}},
+	{"a source that is blocked is not heard until it is not any more", func(t *trial) {
+		w := t.witness()
+		m := t.join(w, 0, t.Group)
+		s := t.sender()
+		to := netip.AddrPortFrom(t.Group, m.LocalAddrPort().Port())
+		t.is(m.BlockSource(t.otherGroup(), t.A.Addr), eADDRNOTAVAIL)
+		t.is(m.UnblockSource(t.Group, t.A.Addr), eADDRNOTAVAIL)
+		t.ok(m.BlockSource(t.Group, t.A.Addr))
+		equal(t, "blocked", slices.Equal(m.Memberships()[0].Blocked, []netip.Addr{t.A.Addr}), true)
+		t.send(s.Conn, to, "blocked")
+		t.send(s.Conn, t.at(m.Conn), "not to the group")
+		w.receives("not to the group")
+		t.ok(m.UnblockSource(t.Group, t.A.Addr))
+		t.send(s.Conn, to, "heard again")
+		w.receives("heard again")
+		if t.Other.IsValid() {
+			t.ok(m.BlockSource(t.Group, t.Other))
+			t.send(s.Conn, to, "another is blocked")
+			w.receives("another is blocked")
+		}
+		t.settle()
+		w.quiet()
+		if m.Info().MulticastFilter { // the system keeps it out, and the toolkit has nothing to drop
+			equal(t, "dropped", m.Stats().Dropped.Stranger, 0)
+		}
 	}},
 	{"what was left does not arrive any more", func(t *trial) {
 		w := t.witness()

@@ -15,12 +15,12 @@ import (
 	"github.com/udpkit/udp/udptest"
 )
 
-// ticking counts a host's ticks in what it receives: the datagrams are sent and
-// delayed by round times, as the ticker is.
-func ticking(t *testing.T, tick, latency time.Duration) string {
+// ticking counts a host's ticks in what it receives: the datagrams are sent at round
+// times, as the ticker ticks.
+func ticking(t *testing.T, tick time.Duration, f udptest.Faults) string {
 	var out strings.Builder
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t, Seed: 1, Faults: udptest.Faults{Latency: latency}})
+		n := udptest.NewNet(udptest.Config{T: t, Seed: 1, Faults: f})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		var ticks atomic.Int64
 		ticker := time.NewTicker(tick)
@@ -46,7 +46,7 @@ func ticking(t *testing.T, tick, latency time.Duration) string {
 		for range 300 {
 			require.NoError(t, c.Send(nil))
 			<-answered
-			if latency > 0 {
+			if f.Latency > 0 {
 				time.Sleep(tick)
 			}
 		}
@@ -58,14 +58,45 @@ func ticking(t *testing.T, tick, latency time.Duration) string {
 // so no arrival comes at a round time.
 func TestATickerNeverMeetsAnArrival(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
-	for name, args := range map[string][2]time.Duration{
-		"latency":                        {100 * time.Millisecond, 50 * time.Millisecond},
-		"no latency, back and forth":     {100 * time.Microsecond, 0},
-		"a latency of some microseconds": {time.Millisecond, 125 * time.Microsecond},
+	for name, tt := range map[string]struct {
+		tick   time.Duration
+		faults udptest.Faults
+	}{
+		"two links are as long as a tick":    {100 * time.Millisecond, udptest.Faults{Latency: 50 * time.Millisecond}},
+		"some microseconds":                  {250 * time.Microsecond, udptest.Faults{Latency: 125 * time.Microsecond}},
+		"no latency, back and forth, 1, 3 …": {25 * time.Microsecond, udptest.Faults{}},
+		"jitter":                             {10 * time.Microsecond, udptest.Faults{Jitter: time.Millisecond}},
 	} {
-		first := ticking(t, args[0], args[1])
+		first := ticking(t, tt.tick, tt.faults)
 		for range 10 {
-			require.Equal(t, first, ticking(t, args[0], args[1]), name)
+			require.Equal(t, first, ticking(t, tt.tick, tt.faults), name)
 		}
 	}
+}
+
+// What the faults add is whole microseconds, and what two links take beside it is not.
+func TestNothingArrivesAtAWholeMicrosecond(t *testing.T) {
+	for name, f := range map[string]udptest.Faults{
+		"jitter":            {Jitter: time.Millisecond},
+		"duplicates":        {Jitter: 3 * time.Millisecond, Duplicate: 0.5},
+		"a rate":            {Rate: 3e6, Queue: 1 << 20},
+		"a bucket":          {Rate: 7e6, Depth: 3000},
+		"nanoseconds":       {Latency: 999_999, Reorder: 0.5, ReorderBy: 500_999},
+		"one after another": {Latency: 999, Jitter: 777_777, Ordered: true},
+	} {
+		got, _ := run(t, 1, f, 5000, 100, 300*time.Microsecond)
+		require.NotEmpty(t, got)
+		for _, a := range got {
+			require.Zero(t, a.at%time.Microsecond, "%s: %v", name, a.at)
+		}
+	}
+}
+
+// A link is as fast as its rate says, and lets none overtake another, though it
+// counts in microseconds.
+func TestFastLinksKeepTheirRate(t *testing.T) {
+	const size = 40 // 0.32 µs
+	got, _ := run(t, 1, udptest.Faults{Rate: 1e9, Queue: 1 << 20}, 5000, size-28, 0)
+	require.Equal(t, upTo(5000), numbers(got))
+	require.InDelta(t, 1600*time.Microsecond, got[len(got)-1].at, float64(2*time.Microsecond))
 }

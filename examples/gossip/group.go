@@ -125,7 +125,7 @@ func (g *group) run(ctx context.Context, stdout io.Writer) error {
 	// nodes send, and what happens here must not race with that.
 	until := func(d time.Duration) (interrupted bool) {
 		select {
-		case <-time.After(time.Until(began.Add(d - instant/4))):
+		case <-time.After(time.Until(began.Add(d.Truncate(instant) - instant/4))):
 			return false
 		case <-ctx.Done():
 			return true

@@ -75,6 +75,9 @@ func parse(args []string, stdout io.Writer) (s settings, err error) {
 	case s.length <= 0 || s.period <= 0:
 		return s, errors.New("a time that is not positive")
 	}
+	if least := 5 * instant; !s.real && s.period < least {
+		return s, fmt.Errorf("a period of %v: a simulated one takes %v at least", s.period, least)
+	}
 	lossy := false
 	flags.Visit(func(f *flag.Flag) { lossy = lossy || f.Name == "loss" })
 	if s.real && lossy {
@@ -110,7 +113,11 @@ func simulate(s settings, stdout io.Writer) error {
 		hosts = append(hosts, n.Host(fmt.Sprintf("node%d", i), addr.String()))
 		hosts[i].Out().Set(s.faults())
 		cfg := udp.Config{Network: hosts[i].Network()}
-		return newNode(cfg, netip.AddrPortFrom(addr, 7946).String(), s.period, s.seed<<32+uint64(i))
+		node, err := newNode(cfg, netip.AddrPortFrom(addr, 7946).String(), s.period, s.seed<<32+uint64(i))
+		if err == nil {
+			node.grain = instant
+		}
+		return node, err
 	}
 	g.kill = func(i int) { hosts[i].Crash() }
 	return g.run(context.Background(), stdout)

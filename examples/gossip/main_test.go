@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -74,14 +75,19 @@ func TestNewsReachesEverybodyInSpiteOfLoss(t *testing.T) {
 
 func TestASimulationRepeatsExactly(t *testing.T) {
 	args := []string{"-nodes", "100", "-for", "20s", "-loss", "0.4"}
-	first := simulation(t, args...)
-	for _, procs := range []int{1, 2, 4} {
-		before := runtime.GOMAXPROCS(procs)
-		again := simulation(t, args...)
-		runtime.GOMAXPROCS(before)
-		require.Equal(t, first, again, "GOMAXPROCS %d", procs)
+	for _, more := range [][]string{
+		nil, {"-for", "2s", "-period", "125ms"}, {"-for", "1030ms", "-period", "51ms"},
+	} {
+		args := append(slices.Clone(args), more...)
+		first := simulation(t, args...)
+		for _, procs := range []int{1, 2, 4} {
+			before := runtime.GOMAXPROCS(procs)
+			again := simulation(t, args...)
+			runtime.GOMAXPROCS(before)
+			require.Equal(t, first, again, "GOMAXPROCS %d, %v", procs, more)
+		}
 	}
-	require.NotEqual(t, first, simulation(t, append(args, "-seed", "2")...))
+	require.NotEqual(t, simulation(t, args...), simulation(t, append(args, "-seed", "2")...))
 }
 
 func TestRealSocketsGossip(t *testing.T) {
@@ -206,6 +212,7 @@ func TestWrongFlagsAreErrors(t *testing.T) {
 		"unexpected argument":            {"x"},
 		"there must be 2 at least":       {"-nodes", "1"},
 		"not positive":                   {"-for", "0"},
+		"takes 50ms at least":            {"-period", "49ms"},
 		"not from 0 to 1":                {"-loss", "2"},
 		"real sockets lose nothing":      {"-real", "-loss", "0.1"},
 		"flag provided but not defined:": {"-nonsense"},

@@ -23,6 +23,7 @@ type node struct {
 	conn   *udp.Conn
 	self   netip.AddrPort
 	period time.Duration
+	grain  time.Duration // of its timers' times: an instant in a simulation
 	roster *roster
 	told   func(n *node, u update, old state) // called with the lock held, for each piece of news; or nil
 
@@ -77,7 +78,7 @@ func newRoster(nodes []*node) *roster {
 }
 
 // Of a period: a probe is repeated at the first two fifths, others are asked at
-// the third, and its end decides.
+// the third, and its end decides. In a simulation each lasts an instant at least.
 var stages = [...]float64{0.2, 0.4, 0.6, 1}
 
 // instant is how finely a simulation counts time: many nodes have something to do at
@@ -91,7 +92,7 @@ const (
 
 // newNode opens a node's socket. It takes part from start on.
 func newNode(cfg udp.Config, address string, period time.Duration, seed uint64) (*node, error) {
-	n := &node{period: period, rand: rand.New(rand.NewPCG(seed, 1)), changed: make(map[int32]status)}
+	n := &node{period: period, grain: 1, rand: rand.New(rand.NewPCG(seed, 1)), changed: make(map[int32]status)}
 	c, err := cfg.Listen(context.Background(), "udp", address, n)
 	if err != nil {
 		return nil, err
@@ -110,9 +111,9 @@ func (n *node) start(r *roster, join bool) {
 		n.incarnation = 1
 		n.spread(update{n.self, n.incarnation, alive})
 	}
-	// Not all at once, but halfway between instants: the simulation has datagrams
+	// Not all at once, but halfway between instants: a simulation has datagrams
 	// arrive at those, so that what happens first does not depend on the scheduler.
-	n.timer = time.AfterFunc(time.Duration(n.rand.Int64N(int64(n.period))).Truncate(instant)+instant/2, n.tick)
+	n.timer = time.AfterFunc(time.Duration(n.rand.Int64N(int64(n.period))).Truncate(n.grain)+n.grain/2, n.tick)
 }
 
 // stop ends the node without a word, as a crash would.
@@ -149,7 +150,13 @@ func (n *node) tick() {
 		}
 		p.stage++
 	}
-	n.timer.Reset(time.Until(p.began.Add(time.Duration(stages[p.stage] * float64(n.period)))))
+	n.timer.Reset(time.Until(n.ends(p.stage)))
+}
+
+// ends is when a stage of the probe is over, whole grains after its beginning.
+func (n *node) ends(stage int) time.Time {
+	d := time.Duration(stages[stage] * float64(n.period))
+	return n.probe.began.Add((d + n.grain - 1).Truncate(n.grain))
 }
 
 func (n *node) endPeriod() {
@@ -303,5 +310,5 @@ func (n *node) acked() {
 		return
 	}
 	p.acked, p.stage = true, len(stages)-1
-	n.timer.Reset(time.Until(p.began.Add(n.period)))
+	n.timer.Reset(time.Until(n.ends(p.stage)))
 }

@@ -12,15 +12,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Their times are of an idle machine with two cores, which a shared one is not.
+// The budget is of processor time: how long it takes depends on what else is going on.
 var (
 	scale  = flag.Bool("scale", false, "let 10,000 nodes gossip for ten virtual minutes")
-	budget = flag.Duration("budget", 0, "how long that may take; 0: as long as it does")
+	budget = flag.Duration("budget", 0, "how much processor time that may take; 0: any")
 )
 
 // TestTenThousandNodes is for what docs/testing.md says:
 //
-//	go test ./examples/gossip -run TenThousand -scale -budget 60s
+//	go test ./examples/gossip -run TenThousand -args -scale -budget 150s
 func TestTenThousandNodes(t *testing.T) {
 	if !*scale {
 		t.Skip("without -scale")
@@ -41,17 +41,18 @@ func TestTenThousandNodes(t *testing.T) {
 		}
 	}()
 	var out bytes.Buffer
-	began := time.Now()
+	began, used := time.Now(), processorTime()
 	synctest.Test(t, func(t *testing.T) { require.NoError(t, simulate(s, &out)) })
 	took := time.Since(began)
+	used = processorTime() - used
 	close(done)
 	<-watched
-	t.Logf("%v on %d cores, %d MB at the most\n%s", took, runtime.GOMAXPROCS(0), most>>20, &out)
+	t.Logf("%v on %d cores, %v of processor time, %d MB at the most\n%s", took, runtime.GOMAXPROCS(0), used, most>>20, &out)
 	require.Contains(t, out.String(), "a crash is suspected: known to 9999 of 9999")
 	require.Contains(t, out.String(), "a new member is known: known to 9999 of 9999")
-	require.Less(t, most, uint64(2<<30))
+	require.Less(t, most, uint64(1<<30))
 	if *budget > 0 {
-		require.Less(t, took, *budget)
+		require.Less(t, used, *budget)
 	}
 }
 

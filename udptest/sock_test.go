@@ -1,0 +1,125 @@
+package udptest
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// A sink tells when it was woken.
+type sink struct{ woken chan struct{} }
+
+func (sink) Packets([]socket.Packet) bool { return true }
+func (sink) Reports([]socket.Report) bool { return true }
+func (sink) Fault(error) bool             { return true }
+func (s sink) Woken() socket.Action       { s.woken <- struct{}{}; return socket.Continue }
+
+func openSock(t *testing.T, h *Host) *sock {
+	s, err := h.Network().Open(context.Background(), "udp4", netip.MustParseAddrPort("10.0.0.1:7"), socket.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	return s.(*sock)
+}
+
+// The network's lock is taken before the socket's, so a read that may be one that
+// fails gives up its own: what it has seen in the queue may be gone afterwards.
+func TestACrashWhileAReadMayFailEndsNoSocket(t *testing.T) {
+	n := NewNet(Config{T: t})
+	a := n.Host("a", "10.0.0.1")
+	a.FailRead(8, 1, eNETDOWN) // for another socket
+	s := openSock(t, a)
+	n.mu.Lock()
+	s.push(socket.Packet{Buf: n.newPacket(nil).buf})
+	served := make(chan error, 1)
+	reader := sink{make(chan struct{}, 1)}
+	go func() { served <- s.Serve(reader) }()
+	for busy := false; !busy; runtime.Gosched() {
+		s.mu.Lock()
+		busy = s.busy
+		s.mu.Unlock()
+	}
+	s.die()
+	n.mu.Unlock()
+	s.Wake()
+	select {
+	case <-reader.woken:
+	case err := <-served:
+		require.Fail(t, "it has ended", err)
+	}
+	s.settle()
+	require.NoError(t, s.Close())
+	require.ErrorIs(t, <-served, net.ErrClosed)
+}
+
+func TestRefusalsThatNobodyHasReadAreCounted(t *testing.T) {
+	h := NewNet(Config{T: t}).Host("a", "10.0.0.1")
+	for name, lose := range map[string]func(s *sock){
+		"close":   func(s *sock) { s.Close() },
+		"discard": func(s *sock) { s.Discard() },
+		"crash":   func(*sock) { h.Crash(); h.Restart() },
+	} {
+		s := openSock(t, h)
+		s.report(socket.Report{}, none)
+		s.report(socket.Report{}, none)
+		lose(s)
+		require.Equal(t, uint64(2), s.LostReports(), name)
+		s.Close()
+	}
+}
+
+func TestACrashedHostForgetsSocketsThatAreClosed(t *testing.T) {
+	h := NewNet(Config{T: t}).Host("a", "10.0.0.1")
+	for range 3 {
+		s := openSock(t, h)
+		h.Crash()
+		require.Len(t, h.dead, 1)
+		h.Restart()
+		require.NoError(t, s.Close())
+		require.Empty(t, h.dead)
+	}
+}
+
+// A mapping that expires takes with it what was kept about who has sent by it.
+func TestAMappingThatExpiresLeavesNothing(t *testing.T) {
+	n := NewNet(Config{T: t})
+	r := n.Router("r")
+	outside := r.Attach(n.Segment("outside"), "eth0", "203.0.113.1")
+	r.NAT(outside, NATConfig{Timeout: time.Second})
+	inside, remote := netip.MustParseAddrPort("192.168.0.1:1"), netip.MustParseAddrPort("198.51.100.1:1")
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	m := r.nat.open(inside, remote, 0)
+	for i := range 1000 {
+		from := netip.AddrPortFrom(remote.Addr(), uint16(i%100+1))
+		p := &packet{src: from, dst: netip.AddrPortFrom(r.nat.addr, m.port), iface: outside}
+		require.True(t, r.nat.inward(p, 0))
+		require.Equal(t, inside, p.dst)
+	}
+	require.Len(t, r.nat.came, 100)
+	require.Len(t, m.came, 100)
+	require.True(t, r.nat.expired(m, time.Second))
+	require.Empty(t, r.nat.came)
+	require.Empty(t, r.nat.byIn)
+	require.Empty(t, r.nat.byPort)
+}
+
+// Were it two steps, a reader could come between them and leave the error for a
+// later send.
+func TestARefusalAndItsErrorComeTogether(t *testing.T) {
+	s := openSock(t, NewNet(Config{T: t}).Host("a", "10.0.0.1"))
+	s.report(socket.Report{}, eCONNREFUSED)
+	_, err := s.mayWrite()
+	require.ErrorIs(t, err, eCONNREFUSED)
+	s.report(socket.Report{}, eCONNREFUSED)
+	_, reports, _, _, _ := s.next(false, false, 0)
+	require.Len(t, reports, 2)
+	_, err = s.mayWrite()
+	require.NoError(t, err)
+}
