@@ -161,7 +161,6 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	}
 	c.function, _ = h.(HandlerFunc)
 	c.reader.taken = true
-	c.work.none = make(chan struct{}, 1)
 	c.deadline.Store(&deadline{changed: make(chan struct{})})
 	c.connected.Conn, c.multicast.Conn, c.reader.Conn = c, c, c
 	c.checkGroups = !sock.Info().MulticastFilter

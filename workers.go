@@ -238,6 +238,9 @@ func (w *work) employ(c *crew) (first bool) {
 	if slices.Contains(w.crews, c) {
 		return false
 	}
+	if w.none == nil { // an idle socket without Workers is to be small
+		w.none = make(chan struct{}, 1)
+	}
 	crews := []*crew{c}
 	for _, old := range w.crews {
 		if !old.gone.Load() {

@@ -11,7 +11,7 @@ type peer struct {
 	set    bool           // the system has one, or what is left of trying
 	broken bool           // the system has not what it is to have
 	zoned  bool           // with set: the peer, or the one that was tried, has a zone
-	device int            // the interface that its owner has bound it to, 0: none
+	device int32          // the interface that its owner has bound it to, 0: none
 }
 
 // Connect implements socket.Socket. A socket that is connected already is

@@ -21,14 +21,15 @@ func (c *Conn) dissolve() error {
 		if c.peer.device == 0 {
 			return nil
 		}
-		return sysErr("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, c.peer.device))
+		return sysErr("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, int(c.peer.device)))
 	})
 }
 
 // noteDevice remembers the interface that the socket is bound to.
 func (c *Conn) noteDevice() {
 	_ = onFD(c.rc, func(fd int) error { // Linux 5.0
-		c.peer.device, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX)
+		index, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX)
+		c.peer.device = int32(index)
 		return nil
 	})
 }

@@ -21,7 +21,6 @@ type zoneCache struct {
 	// known is written with mu; it is made longer for more zones, up to maxZones.
 	known atomic.Pointer[[]atomic.Pointer[zone]]
 	mu    sync.Mutex
-	next  int // the oldest
 }
 
 // maxZones bounds the time that a look takes. Each interface takes one, or two
@@ -113,8 +112,12 @@ func (z *zoneCache) remember(n *zone) {
 	switch {
 	case at >= 0:
 	case len(known) == maxZones:
-		at = z.next
-		z.next = (at + 1) % maxZones
+		at = 0 // none is free
+		for i := range known {
+			if known[i].Load().until.Before(known[at].Load().until) {
+				at = i
+			}
+		}
 	default:
 		at = len(known)
 		more := make([]atomic.Pointer[zone], min(2*at+4, maxZones))

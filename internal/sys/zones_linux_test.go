@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -89,7 +90,7 @@ func TestManyZones(t *testing.T) {
 func TestRememberedZonesAreBounded(t *testing.T) {
 	var z zoneCache
 	for i := range 10 * maxZones {
-		z.remember(&zone{index: uint32(i), name: strconv.Itoa(i)})
+		z.remember(&zone{index: uint32(i), name: strconv.Itoa(i), until: time.Unix(int64(i), 0)})
 	}
 	require.Len(t, z.all(), maxZones)
 	kept := map[uint32]bool{}
