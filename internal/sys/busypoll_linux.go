@@ -17,7 +17,7 @@ import (
 // It is only for a processor that nobody else needs. Other goroutines get theirs
 // before each read. Other programs show by the time that it took: who never sleeps
 // is scheduled after those who do, for milliseconds, and that costs more than
-// being woken.
+// being woken. So do other sockets that poll, each of which holds its buffers.
 type busyPoll struct {
 	now   func() time.Time
 	luck  int       // how often it may fail; at 0 or below it is not done
@@ -31,7 +31,7 @@ const (
 	badLuck    = 3    // what a failure costs; a success gives 1
 	noLuck     = 128  // waits until it is tried again
 	contended  = 8192 // the same when somebody else needed the processor
-	tooLong    = 500 * time.Microsecond
+	tooLong    = 250 * time.Microsecond
 )
 
 // found is called when a read has found something.

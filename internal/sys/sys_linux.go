@@ -130,7 +130,7 @@ func (c *Conn) Segments() int { return int(c.path.limits.segments.Load()) }
 // edge-triggered, and RawConn.Read would begin by forgetting an edge), and a
 // datagram costs one system call, not the second one that only says EAGAIN.
 func (c *Conn) Serve(sink socket.Sink) error {
-	r := receiver{conn: c, sink: sink, slots: minBatch, busy: busyPoll{now: time.Now}}
+	r := receiver{conn: c, sink: sink, slots: minBatch, busy: busyPoll{now: time.Now, luck: -noLuck}}
 	defer r.giveBack()
 	step := r.step
 	for {
