@@ -17,8 +17,9 @@ import (
 // [Workers] are not yet, so Received - Handled - Dropped.Total() is how many are
 // on their way.
 type Stats struct {
-	// Received are the datagrams read from the system, and those that somebody has
-	// made and given to a Queue or Workers as this socket's, unless for one read.
+	// Received are the datagrams read from the system. One that somebody has made and
+	// given to a Queue or Workers as this socket's counts too, unless a Handler has
+	// done that in place of the one that its Received was called for.
 	Received      uint64
 	ReceivedBytes uint64 // payloads of those, but for what Close found waiting in the kernel
 	Handled       uint64 // Received returned, and no Queue or Workers dropped it after

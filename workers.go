@@ -23,7 +23,9 @@ import (
 //
 // A Handler may also pass on to Workers what other sockets have received: Received
 // is called with the socket that the datagram came by. What comes while the Workers
-// have no socket of their own is dropped, and counted in [Drops.Queue].
+// have no socket of their own is dropped, and counted in [Drops.Queue]. For a
+// datagram that came by no socket Received is called with a nil Conn, and a panic
+// in it is survived, but there is nowhere to count it.
 //
 // Close and Shutdown called from inside Received return at once, as they do
 // from inside any callback. Shutdown handles what waits in Workers before the

@@ -231,8 +231,8 @@ func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
 // processor meanwhile costs more than the call. Where there is only one processor
 // (GOMAXPROCS is 1) the runtime even takes it away from a program that makes many
 // short calls, again and again. Until such a call returns the garbage collector
-// may have to wait for it; on loopback a send does the receiver's part too, 50 µs
-// for a train of 64 KiB.
+// may have to wait for it; on loopback a send does the receiver's part too, 50 to
+// 110 µs for a train.
 const (
 	maxRaw      = 8         // messages
 	maxRawBytes = 128 << 10 // sent: trains beyond it go with another call
