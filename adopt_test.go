@@ -220,5 +220,5 @@ func TestAdoptedAndDisconnected(t *testing.T) {
 	if _, err := peer.WriteToUDPAddrPort([]byte("x"), other); err != nil {
 		t.Skip(err)
 	}
-	require.Equal(t, other.Addr(), h.next(t, "Received").d.To)
+	require.Equal(t, other.Addr(), h.next(t, "Received").d.To().Addr())
 }

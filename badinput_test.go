@@ -176,7 +176,7 @@ func TestBroadcastArrives(t *testing.T) {
 	require.NoError(t, c.SendTo([]byte("ping"), netip.AddrPortFrom(netip.MustParseAddr("127.255.255.255"), s.LocalAddrPort().Port())))
 	e := server.next(t, "Received")
 	if s.Info().PacketInfo {
-		require.Equal(t, "127.255.255.255", e.d.To.String())
+		require.Equal(t, "127.255.255.255", e.d.To().Addr().String())
 	}
 	e = h.next(t, "Received")
 	require.Equal(t, "pong", e.data)

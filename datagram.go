@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/udpkit/udp/internal/buffer"
+	"github.com/udpkit/udp/internal/socket"
 )
 
 // A Datagram is one that a socket has received.
@@ -17,17 +18,52 @@ import (
 // Built with the race detector, a buffer is overwritten when it is released, so
 // that a use after that shows.
 type Datagram struct {
-	Data    []byte         // payload, 0 to 65,527 bytes
-	From    netip.AddrPort // sender; IPv4 is never 4-in-6; an IPv6 zone is kept
-	To      netip.Addr     // address it was sent to, where known: see [Info.PacketInfo]
-	IfIndex int            // interface it arrived on, 0 where unknown
-	ECN     ECN            // where known: Linux
-	Time    time.Time      // kernel's receive time with [Config.Timestamps]: Linux
+	Data []byte         // payload, 0 to 65,527 bytes
+	From netip.AddrPort // sender; IPv4 is never 4-in-6; an IPv6 zone is kept
 
-	own  bool // To is an address of ours
-	conn *Conn
-	buf  *buffer.Buffer
+	to      netip.AddrPort
+	ifIndex int
+	ttl     uint8
+	class   uint8
+	time    time.Time
+	own     bool // to is an address of ours
+	conn    *Conn
+	buf     *buffer.Buffer
 }
+
+// NewDatagram makes a Datagram that no socket received. It is for package udptest,
+// whose Datagram function is the way to make one.
+func NewDatagram(p socket.Packet) Datagram {
+	return Datagram{Data: p.Data, From: p.From, to: p.To, ifIndex: p.IfIndex,
+		ttl: p.TTL, class: p.TrafficClass, time: p.Time, own: p.Own}
+}
+
+// To returns the address and port that d was sent to, where known: see
+// [Info.PacketInfo].
+func (d Datagram) To() netip.AddrPort {
+	if d.to.Port() == 0 && d.conn != nil && d.to.Addr().IsValid() {
+		return netip.AddrPortFrom(d.to.Addr(), d.conn.LocalAddrPort().Port())
+	}
+	return d.to
+}
+
+// IfIndex returns the index of the interface that d arrived on, 0 where unknown.
+func (d Datagram) IfIndex() int { return d.ifIndex }
+
+// MulticastTTL returns the TTL or hop limit that d arrived with, 0 where unknown.
+func (d Datagram) TTL() int { return int(d.ttl) }
+
+// TrafficClass returns the traffic class (TOS) of the IP header, DSCP and ECN
+// together, 0 where unknown.
+func (d Datagram) TrafficClass() uint8 { return d.class }
+
+// ECN returns the explicit congestion notification field of the IP header,
+// [NotECT] where unknown: see [Info.ECN].
+func (d Datagram) ECN() ECN { return ECN(d.class & 3) }
+
+// Time returns when the kernel received d, the zero time without
+// [Config.Timestamps].
+func (d Datagram) Time() time.Time { return d.time }
 
 // Conn returns the socket that d came by, nil for a Datagram that came by none.
 func (d Datagram) Conn() *Conn { return d.conn }
@@ -43,7 +79,7 @@ func (d Datagram) Reply(b []byte) error {
 	if d.conn == nil {
 		return errNoConn
 	}
-	from := d.To
+	from := d.to.Addr()
 	if !d.own {
 		from = netip.Addr{}
 	}

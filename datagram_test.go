@@ -196,8 +196,8 @@ func TestAddressesAreNeverFourInSix(t *testing.T) {
 		require.Equal(t, to.Addr().Unmap(), d.From.Addr())
 		require.False(t, d.From.Addr().Is4In6())
 		if c.Info().PacketInfo {
-			require.Equal(t, to.Addr().Unmap(), d.To)
-			require.NotZero(t, d.IfIndex)
+			require.Equal(t, to.Addr().Unmap(), d.To().Addr())
+			require.NotZero(t, d.IfIndex())
 		}
 		connected, err := c.Connect(to)
 		require.NoError(t, err)
@@ -245,7 +245,7 @@ func TestZonesAreKept(t *testing.T) {
 		d := server.next(t, "Received").d
 		require.Equal(t, to, d.From)
 		require.Equal(t, "fe80::1%left", c.LocalAddrPort().Addr().String())
-		require.Equal(t, "fe80::1", d.To.WithZone("").String())
+		require.Equal(t, "fe80::1", d.To().Addr().WithZone("").String())
 		require.Contains(t, c.String(), "%left")
 
 		// Connected, the peer's own datagrams are not taken for a stranger's.
@@ -281,10 +281,10 @@ func TestTimestamps(t *testing.T) {
 		require.NoError(t, c.SendTo(nil, c.LocalAddrPort()))
 		require.NoError(t, c.SendTo(nil, without.LocalAddrPort()))
 	}
-	first, second := h.next(t, "Received").d.Time, h.next(t, "Received").d.Time
+	first, second := h.next(t, "Received").d.Time(), h.next(t, "Received").d.Time()
 	require.False(t, first.IsZero())
 	require.False(t, second.Before(first))
-	require.Zero(t, plain.next(t, "Received").d.Time)
+	require.Zero(t, plain.next(t, "Received").d.Time())
 }
 
 // The two bits of ECN travel where Info says so.
@@ -301,7 +301,7 @@ func TestECN(t *testing.T) {
 				n, err := c.SendBatch([]udp.Message{{Data: []byte("x"), To: c.LocalAddrPort(), ECN: ecn}})
 				require.NoError(t, err)
 				require.Equal(t, 1, n)
-				require.Equal(t, ecn, h.next(t, "Received").d.ECN)
+				require.Equal(t, ecn, h.next(t, "Received").d.ECN())
 			}
 		})
 	}

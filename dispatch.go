@@ -26,7 +26,7 @@ func (r *reader) dispatch() (all bool) {
 	for r.at < len(r.packets) {
 		p := &r.packets[r.at]
 		d := Datagram{
-			From: p.From, To: p.To, IfIndex: p.IfIndex, ECN: ECN(p.ECN), Time: p.Time,
+			From: p.From, to: p.To, ifIndex: p.IfIndex, ttl: p.TTL, class: p.TrafficClass, time: p.Time,
 			own: p.Own, conn: r.Conn, buf: p.Buf,
 		}
 		r.buf = p.Buf
@@ -82,7 +82,7 @@ func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) reason {
 		return dropTruncated
 	case peer != nil && *peer != p.From && !r.nextPeer(p.From):
 		return dropStranger
-	case r.checkGroups && !r.groups.wants(p.To, p.From.Addr(), p.IfIndex):
+	case r.checkGroups && !r.groups.wants(p.To.Addr(), p.From.Addr(), p.IfIndex):
 		return dropStranger
 	}
 	return wanted

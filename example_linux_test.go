@@ -22,7 +22,7 @@ func ExampleConfig_Listen() {
 		log.Fatal(err)
 	}
 	d := <-queue.Datagrams()
-	fmt.Println(d.Time.IsZero())
+	fmt.Println(d.Time().IsZero())
 	// Output: false
 }
 

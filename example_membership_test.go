@@ -128,7 +128,7 @@ func ExampleMulticastConn_LeaveSource() {
 }
 
 // Where datagrams to groups leave, and that this host does not hear them itself.
-func ExampleMulticastConn_SetInterface() {
+func ExampleMulticastConn_SetMulticastInterface() {
 	network := udptest.NewNet(udptest.Config{})
 	host := network.Segment("lan").Host("here", "192.0.2.1/24")
 	host.Attach(network.Segment("wifi"), "wlan0", "198.51.100.1/24")
@@ -138,18 +138,18 @@ func ExampleMulticastConn_SetInterface() {
 	}
 	defer m.Close()
 	err = errors.Join(
-		m.SetInterface(host.Interface("wlan0").Interface()),
-		m.SetLoopback(false),
-		m.SetTTL(5), // beyond the local network
+		m.SetMulticastInterface(host.Interface("wlan0").Interface()),
+		m.SetMulticastLoopback(false),
+		m.SetMulticastTTL(5), // beyond the local network
 	)
 	if err != nil {
 		log.Fatal(err)
 	}
-	out, err := m.Interface()
+	out, err := m.MulticastInterface()
 	if err != nil {
 		log.Fatal(err)
 	}
-	loopback, err := m.Loopback()
+	loopback, err := m.MulticastLoopback()
 	fmt.Println(out.Name, loopback, err)
 	// Output: wlan0 false <nil>
 }

@@ -39,7 +39,7 @@ func ExampleListenMulticast() {
 		log.Fatal(err)
 	}
 	defer client.Close()
-	if err := client.SetInterface(loopback); err != nil {
+	if err := client.SetMulticastInterface(loopback); err != nil {
 		log.Fatal(err)
 	}
 	to := netip.AddrPortFrom(group, server.LocalAddrPort().Port())
@@ -102,7 +102,7 @@ func ExampleMulticastConn_JoinSource() {
 			log.Fatal(err)
 		}
 		defer sender.Close()
-		if err := sender.SetInterface(loopback); err != nil {
+		if err := sender.SetMulticastInterface(loopback); err != nil {
 			log.Fatal(err)
 		}
 		if err := sender.SendTo([]byte("I am "+from), to); err != nil {
@@ -139,29 +139,29 @@ func ExampleMulticastConn_SendGroup() {
 		fmt.Println(s.Name, s.Err)
 	}
 	d := <-queue.Datagrams()
-	fmt.Printf("%s, sent to %v\n", d.Data, d.To)
+	fmt.Printf("%s, sent to %v\n", d.Data, d.To().Addr())
 	// Output:
 	// lo <nil>
 	// hello, sent to 239.255.0.7
 }
 
-func ExampleMulticastConn_SetTTL() {
+func ExampleMulticastConn_SetMulticastTTL() {
 	c, err := udp.ListenMulticast(context.Background(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.SetTTL(4); err != nil { // as far as three routers away
+	if err := c.SetMulticastTTL(4); err != nil { // as far as three routers away
 		log.Fatal(err)
 	}
-	if err := c.SetLoopback(false); err != nil { // not to this host
+	if err := c.SetMulticastLoopback(false); err != nil { // not to this host
 		log.Fatal(err)
 	}
-	ttl, err := c.TTL()
+	ttl, err := c.MulticastTTL()
 	if err != nil {
 		log.Fatal(err)
 	}
-	loopback, err := c.Loopback()
+	loopback, err := c.MulticastLoopback()
 	fmt.Println(ttl, loopback, err)
 	// Output: 4 false <nil>
 }
@@ -174,7 +174,7 @@ func (responder) Started(c *udp.Conn) {
 	if !ok {
 		return
 	}
-	fmt.Println(m.SetTTL(255))
+	fmt.Println(m.SetMulticastTTL(255))
 }
 
 func ExampleConn_Multicast() {

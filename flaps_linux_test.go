@@ -36,7 +36,7 @@ func flapsUnderTraffic(t *testing.T, network string, group netip.Addr) {
 	before := openSockets(t)
 	receiver := joinIn(t, here, udp.Config{}, network, ":0", group)
 	sender := joinIn(t, there, udp.Config{}, network, ":0")
-	require.NoError(t, sender.SetInterface(there.Interface("eth")))
+	require.NoError(t, sender.SetMulticastInterface(there.Interface("eth")))
 	sent, stop := sendAllTheTime(sender.MulticastConn, netip.AddrPortFrom(group, receiver.port()))
 	defer stop()
 

@@ -103,9 +103,9 @@ func outlivesReconnect(t *testing.T, network string, group netip.Addr, specific,
 		require.NoError(t, receiver.JoinSource(group, far))
 		require.NoError(t, receiver.JoinSource(group, far.Next()))
 	}
-	require.NoError(t, receiver.SetTTL(7))
-	require.NoError(t, receiver.SetLoopback(false))
-	require.NoError(t, receiver.SetInterface(here.Interface("eth")))
+	require.NoError(t, receiver.SetMulticastTTL(7))
+	require.NoError(t, receiver.SetMulticastLoopback(false))
+	require.NoError(t, receiver.SetMulticastInterface(here.Interface("eth")))
 	first := joinIn(t, there, udp.Config{}, network, netip.AddrPortFrom(far, 0).String())
 	second := joinIn(t, there, udp.Config{}, network, netip.AddrPortFrom(far.Next(), 0).String())
 	wished := receiver.Memberships()
@@ -115,13 +115,13 @@ func outlivesReconnect(t *testing.T, network string, group netip.Addr, specific,
 		t.Helper()
 		require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
 		require.Equal(t, wished, receiver.Memberships())
-		ttl, err := receiver.TTL()
+		ttl, err := receiver.MulticastTTL()
 		require.NoError(t, err)
 		require.Equal(t, 7, ttl)
-		loop, err := receiver.Loopback()
+		loop, err := receiver.MulticastLoopback()
 		require.NoError(t, err)
 		require.False(t, loop)
-		ifi, err := receiver.Interface()
+		ifi, err := receiver.MulticastInterface()
 		require.NoError(t, err)
 		require.Equal(t, "eth", ifi.Name)
 		if _, connected := receiver.Connected(); bound || !connected {
@@ -175,7 +175,7 @@ func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
 			here.Addr("other", "2001:db8:1::1/64")
 			receiver := joinIn(t, there, udp.Config{}, f.network, ":0", f.one)
 			sender := joinIn(t, here, udp.Config{}, f.network, ":0", f.other) // to see the changes
-			require.NoError(t, sender.SetInterface(here.Interface("eth")))
+			require.NoError(t, sender.SetMulticastInterface(here.Interface("eth")))
 			index := here.Interface("eth").Index
 			to := netip.AddrPortFrom(f.one, receiver.port())
 			require.NoError(t, sender.SendTo([]byte("before"), to))
@@ -183,7 +183,7 @@ func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
 
 			here.IP("link del eth")
 			sender.settled(t, "gone", heldOn("other"))
-			_, err := sender.Interface()
+			_, err := sender.MulticastInterface()
 			require.ErrorIs(t, err, syscall.ENODEV)
 			require.ErrorIs(t, sender.SendTo([]byte("nowhere"), to), syscall.ENODEV, "not by another one")
 
@@ -204,7 +204,7 @@ func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
 			cable(t, here, there)
 			sender.settled(t, "back", func(m udp.Membership) bool { return len(m.On) == 2 })
 			receiver.settled(t, "back", heldOn("eth"))
-			ifi, err := sender.Interface()
+			ifi, err := sender.MulticastInterface()
 			require.NoError(t, err)
 			require.Equal(t, here.Interface("eth").Index, ifi.Index)
 			require.NoError(t, sender.SendTo([]byte("after"), to))
@@ -253,7 +253,7 @@ func TestSendGroup(t *testing.T) {
 			l := joinIn(t, left, udp.Config{ReuseAddr: true}, f.network, ":0", f.one)
 			r := joinIn(t, right, udp.Config{}, f.network, ":"+strconv.Itoa(int(l.port())), f.one)
 			m := joinIn(t, here, udp.Config{}, f.network, ":0", f.one)
-			require.NoError(t, m.SetLoopback(false))
+			require.NoError(t, m.SetMulticastLoopback(false))
 			sent, err := m.SendGroup([]byte("both"), f.one, l.port())
 			require.NoError(t, err)
 			require.Equal(t, []udp.GroupSend{

@@ -193,23 +193,23 @@ func (m *MulticastConn) opErrorGroup(op string, group netip.Addr, err error) err
 // joining, and for each interface whether it holds.
 func (m *MulticastConn) Memberships() []Membership { return m.groups.list() }
 
-// SetTTL sets the time to live (IPv4) and the hop limit (IPv6) of what is sent
+// SetMulticastTTL sets the time to live (IPv4) and the hop limit (IPv6) of what is sent
 // to groups: 0 stays on this host, 1, the default, in the local network, up
 // to 255. Anything else is EINVAL.
-func (m *MulticastConn) SetTTL(n int) error {
+func (m *MulticastConn) SetMulticastTTL(n int) error {
 	if n < 0 || n > 255 {
 		return m.opError("set", netip.AddrPort{}, fmt.Errorf("TTL %d: %w", n, sys.EINVAL))
 	}
 	return m.setOption(socket.MulticastTTL, n)
 }
 
-// TTL returns the time to live of what is sent to groups.
-func (m *MulticastConn) TTL() (int, error) { return m.option(socket.MulticastTTL) }
+// MulticastTTL returns the time to live of what is sent to groups.
+func (m *MulticastConn) MulticastTTL() (int, error) { return m.option(socket.MulticastTTL) }
 
-// SetLoopback says whether what is sent to groups also reaches sockets on this
+// SetMulticastLoopback says whether what is sent to groups also reaches sockets on this
 // host, this one included; it does by default. On Windows it is the receiver's
 // choice instead of the sender's. Linux ignores it on the loopback interface.
-func (m *MulticastConn) SetLoopback(on bool) error {
+func (m *MulticastConn) SetMulticastLoopback(on bool) error {
 	n := 0
 	if on {
 		n = 1
@@ -217,8 +217,8 @@ func (m *MulticastConn) SetLoopback(on bool) error {
 	return m.setOption(socket.MulticastLoopback, n)
 }
 
-// Loopback returns what SetLoopback has set.
-func (m *MulticastConn) Loopback() (bool, error) {
+// MulticastLoopback returns what SetMulticastLoopback has set.
+func (m *MulticastConn) MulticastLoopback() (bool, error) {
 	n, err := m.option(socket.MulticastLoopback)
 	return n != 0, err
 }

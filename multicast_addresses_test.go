@@ -24,10 +24,10 @@ func TestGroupsOfBothFamilies(t *testing.T) {
 		s := c.sender(t, fam)
 		require.NoError(t, s.SendTo([]byte("x"), netip.AddrPortFrom(fam.group, m.LocalAddrPort().Port())))
 		e := h.next(t, "Received")
-		require.Equal(t, fam.group, e.d.To)
+		require.Equal(t, fam.group, e.d.To().Addr())
 		require.Equal(t, fam.right, e.d.From.Addr())
-		require.NoError(t, m.SetTTL(7))
-		n, err := m.TTL()
+		require.NoError(t, m.SetMulticastTTL(7))
+		n, err := m.MulticastTTL()
 		require.NoError(t, err)
 		require.Equal(t, 7, n)
 	})
@@ -60,7 +60,7 @@ func TestListenMulticastAddresses(t *testing.T) {
 					require.True(t, ms[0].All)
 					s := c.sender(t, fam)
 					require.NoError(t, s.SendTo([]byte("x"), netip.AddrPortFrom(fam.group, m.LocalAddrPort().Port())))
-					require.Equal(t, fam.group, h.next(t, "Received").d.To)
+					require.Equal(t, fam.group, h.next(t, "Received").d.To().Addr())
 				}
 			})
 		}
@@ -123,14 +123,14 @@ func TestBadMemberships(t *testing.T) {
 			require.NoError(t, m.Close())
 			for _, err := range []error{
 				m.Join(fam.group, lo), m.Leave(fam.group), m.JoinSource(fam.group, fam.left, lo),
-				m.LeaveSource(fam.group, fam.left), m.SetTTL(1), m.SetLoopback(true), m.SetInterface(lo),
+				m.LeaveSource(fam.group, fam.left), m.SetMulticastTTL(1), m.SetMulticastLoopback(true), m.SetMulticastInterface(lo),
 			} {
 				require.ErrorIs(t, err, net.ErrClosed)
 				require.ErrorAs(t, err, new(*net.OpError))
 			}
-			_, err = m.TTL()
+			_, err = m.MulticastTTL()
 			require.ErrorIs(t, err, net.ErrClosed)
-			_, err = m.Loopback()
+			_, err = m.MulticastLoopback()
 			require.ErrorIs(t, err, net.ErrClosed)
 		})
 	}

@@ -63,7 +63,7 @@ func TestAvahiAnswers(t *testing.T) {
 			ask, err := question.Pack()
 			require.NoError(t, err)
 			asker := joinIn(t, here, udp.Config{}, f.network, ":0")
-			require.NoError(t, asker.SetTTL(255))
+			require.NoError(t, asker.SetMulticastTTL(255))
 			again := time.NewTicker(200 * time.Millisecond) // until it runs and has probed its name
 			defer again.Stop()
 			timeout := time.After(patience)
@@ -116,7 +116,7 @@ func TestSocatInAGroup(t *testing.T) {
 			select {
 			case d := <-m.queue.Datagrams():
 				require.Equal(t, "there and back", string(d.Data))
-				require.Equal(t, group, d.To)
+				require.Equal(t, group, d.To().Addr())
 				require.Equal(t, "192.0.2.2", d.From.Addr().String())
 				return
 			case <-again.C:

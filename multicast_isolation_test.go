@@ -158,8 +158,8 @@ func TestASocketBoundToAGroup(t *testing.T) {
 				require.NoError(t, err)
 				d := next(t, bound.queue.Datagrams())
 				require.Equal(t, "group", string(d.Data))
-				require.Equal(t, c.group, d.To)
-				require.Equal(t, here.Interface("eth").Index, d.IfIndex)
+				require.Equal(t, c.group, d.To().Addr())
+				require.Equal(t, here.Interface("eth").Index, d.IfIndex())
 
 				// It answers like any other, from an address of this host.
 				require.NoError(t, d.Reply([]byte("answer")))

@@ -105,7 +105,7 @@ func BenchmarkAThousandGroups(b *testing.B) {
 				g := newGauge()
 				m := listen(b, ns, g, groups...)
 				sender := listen(b, ns, udp.BaseHandler{})
-				require.NoError(b, sender.SetInterface(ns.Interface("eth")))
+				require.NoError(b, sender.SetMulticastInterface(ns.Interface("eth")))
 				to := m.LocalAddrPort().Port()
 				var own, others []udp.Message
 				for i := range burst {

@@ -48,7 +48,7 @@ func TestAThousandGroups(t *testing.T) {
 					require.NoError(t, err)
 					d := next(t, receiver.queue.Datagrams())
 					require.Equal(t, []byte{byte(i >> 8), byte(i)}, d.Data)
-					require.Equal(t, group, d.To)
+					require.Equal(t, group, d.To().Addr())
 				}
 
 				// Strangers' groups still don't come in.

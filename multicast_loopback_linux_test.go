@@ -43,7 +43,7 @@ func TestLoopbackReachesOtherProcesses(t *testing.T) {
 				sender := joinIn(t, here, udp.Config{}, f.network, ":0")
 				eth := here.Interface("eth")
 				for i, on := range []bool{true, false, true} {
-					require.NoError(t, sender.SetLoopback(on))
+					require.NoError(t, sender.SetMulticastLoopback(on))
 					data := fmt.Sprint(i, " loopback ", on)
 					_, err := sender.SendGroup([]byte(data), f.one, far.port(), eth)
 					require.NoError(t, err)

@@ -30,8 +30,8 @@ func TestWhatTheToolkitRefusesNamesNoSystemCall(t *testing.T) {
 		}{
 			{l.m.Join(source), syscall.EINVAL, "10.0.0.1 is not a multicast group"},
 			{l.m.JoinSource(group, other), syscall.EINVAL, "239.1.2.4 is not a source"},
-			{l.m.SetTTL(256), syscall.EINVAL, "256"},
-			{l.m.SetInterface(&net.Interface{Name: "nothing"}), syscall.ENODEV, "no such interface"},
+			{l.m.SetMulticastTTL(256), syscall.EINVAL, "256"},
+			{l.m.SetMulticastInterface(&net.Interface{Name: "nothing"}), syscall.ENODEV, "no such interface"},
 			{l.m.Leave(group), syscall.EADDRNOTAVAIL, "not joined"},
 			{l.m.BlockSource(group, source), syscall.EADDRNOTAVAIL, "not joined"},
 			{bound.UnblockSource(group, source), syscall.EADDRNOTAVAIL, "not blocked"},

@@ -25,7 +25,7 @@ func TestMulticastTTL(t *testing.T) {
 		to := netip.AddrPortFrom(fam.group, addrPort(pc.(*net.UDPConn)).Port())
 		expect := func(want int) {
 			t.Helper()
-			got, err := s.TTL()
+			got, err := s.MulticastTTL()
 			require.NoError(t, err)
 			require.Equal(t, want, got)
 			require.NoError(t, s.SendTo([]byte("x"), to))
@@ -35,20 +35,20 @@ func TestMulticastTTL(t *testing.T) {
 		}
 		expect(1)
 		for _, n := range []int{2, 255} {
-			require.NoError(t, s.SetTTL(n))
+			require.NoError(t, s.SetMulticastTTL(n))
 			expect(n)
 		}
 		for _, n := range []int{-1, 256} {
-			err := s.SetTTL(n)
+			err := s.SetMulticastTTL(n)
 			requireOpError(t, err, "set")
 			require.ErrorIs(t, err, syscall.EINVAL)
 			expect(255)
 		}
-		require.NoError(t, s.SetTTL(0))
+		require.NoError(t, s.SetMulticastTTL(0))
 	})
 }
 
-// A member hears what its own host sends, unless SetLoopback says no; others
+// A member hears what its own host sends, unless SetMulticastLoopback says no; others
 // hear it anyway.
 //
 // Twisted: M4 MulticastTests.test_loopback
@@ -65,7 +65,7 @@ func TestMulticastLoopback(t *testing.T) {
 		far.next(t, "Started")
 		expect := func(own bool) {
 			t.Helper()
-			on, err := m.Loopback()
+			on, err := m.MulticastLoopback()
 			require.NoError(t, err)
 			require.Equal(t, own, on)
 			require.NoError(t, m.SendTo([]byte("group"), netip.AddrPortFrom(fam.group, port)))
@@ -79,15 +79,15 @@ func TestMulticastLoopback(t *testing.T) {
 			require.Equal(t, "group", far.next(t, "Received").data)
 		}
 		expect(true)
-		require.NoError(t, m.SetLoopback(false))
+		require.NoError(t, m.SetMulticastLoopback(false))
 		expect(false)
-		require.NoError(t, m.SetLoopback(true))
+		require.NoError(t, m.SetMulticastLoopback(true))
 		expect(true)
 		require.NotNil(t, there)
 	})
 }
 
-// SetInterface chooses where groups' datagrams leave; Join where they come in.
+// SetMulticastInterface chooses where groups' datagrams leave; Join where they come in.
 //
 // Twisted: M5 MulticastTests.test_interface
 func TestMulticastInterface(t *testing.T) {
@@ -109,29 +109,29 @@ func TestMulticastInterface(t *testing.T) {
 		to := netip.AddrPortFrom(fam.group, m.LocalAddrPort().Port())
 		for _, way := range []struct{ out, in *net.Interface }{{c.right, c.left}, {right2, left2}, {c.right, c.left}} {
 			c.there.Do(func() {
-				require.NoError(t, s.SetInterface(way.out))
-				got, err := s.Interface()
+				require.NoError(t, s.SetMulticastInterface(way.out))
+				got, err := s.MulticastInterface()
 				require.NoError(t, err)
 				require.Equal(t, way.out.Name, got.Name)
 			})
 			require.NoError(t, s.SendTo([]byte("x"), to))
-			require.Equal(t, way.in.Index, h.next(t, "Received").d.IfIndex)
+			require.Equal(t, way.in.Index, h.next(t, "Received").d.IfIndex())
 		}
 		// Joined on one of them only, the other's don't arrive.
 		require.NoError(t, m.Leave(fam.group, c.left))
 		require.NoError(t, s.SendTo([]byte("no"), to))
-		require.NoError(t, s.SetInterface(right2))
+		require.NoError(t, s.SetMulticastInterface(right2))
 		require.NoError(t, s.SendTo([]byte("yes"), to))
 		require.Equal(t, "yes", h.next(t, "Received").data)
 
-		require.NoError(t, s.SetInterface(nil))
-		got, err := s.Interface()
+		require.NoError(t, s.SetMulticastInterface(nil))
+		got, err := s.MulticastInterface()
 		require.NoError(t, err)
 		require.Nil(t, got)
-		err = s.SetInterface(&net.Interface{Index: 1 << 20, Name: "nothing"})
+		err = s.SetMulticastInterface(&net.Interface{Index: 1 << 20, Name: "nothing"})
 		requireOpError(t, err, "set")
 		require.ErrorIs(t, err, syscall.ENODEV)
-		got, err = s.Interface()
+		got, err = s.MulticastInterface()
 		require.NoError(t, err)
 		require.Nil(t, got, "as it was")
 	})

@@ -93,12 +93,12 @@ func TestWhatIsGatheredLeavesFirst(t *testing.T) {
 		do   func(t *testing.T, d *diary, m *udp.MulticastConn)
 		want []string
 	}{
-		{"SetTTL", func(t *testing.T, _ *diary, m *udp.MulticastConn) { require.NoError(t, m.SetTTL(7)) },
+		{"SetMulticastTTL", func(t *testing.T, _ *diary, m *udp.MulticastConn) { require.NoError(t, m.SetMulticastTTL(7)) },
 			[]string{"send old by 0", "set 0 of IPv4 to 7", "send new by 0"}},
-		{"SetLoopback", func(t *testing.T, _ *diary, m *udp.MulticastConn) { require.NoError(t, m.SetLoopback(true)) },
+		{"SetMulticastLoopback", func(t *testing.T, _ *diary, m *udp.MulticastConn) { require.NoError(t, m.SetMulticastLoopback(true)) },
 			[]string{"send old by 0", "set 1 of IPv4 to 1", "send new by 0"}},
-		{"SetInterface", func(t *testing.T, d *diary, m *udp.MulticastConn) {
-			require.NoError(t, m.SetInterface(&d.ifs[1].Interface))
+		{"SetMulticastInterface", func(t *testing.T, d *diary, m *udp.MulticastConn) {
+			require.NoError(t, m.SetMulticastInterface(&d.ifs[1].Interface))
 		}, []string{"send old by 0", "set 2 of IPv4 to 2", "send new by 0"}},
 		{"SendGroup", func(t *testing.T, d *diary, m *udp.MulticastConn) {
 			d.refuse = func(note string) error {
@@ -137,9 +137,11 @@ func TestOptionsOfBothFamiliesOrNone(t *testing.T) {
 		require.NoError(t, err)
 		defer m.Close()
 		set := []func(second bool) error{
-			func(second bool) error { return m.SetTTL(map[bool]int{false: 3, true: 9}[second]) },
-			func(second bool) error { return m.SetLoopback(!second) },
-			func(second bool) error { return m.SetInterface(&d.ifs[map[bool]int{true: 1}[second]].Interface) },
+			func(second bool) error { return m.SetMulticastTTL(map[bool]int{false: 3, true: 9}[second]) },
+			func(second bool) error { return m.SetMulticastLoopback(!second) },
+			func(second bool) error {
+				return m.SetMulticastInterface(&d.ifs[map[bool]int{true: 1}[second]].Interface)
+			},
 		}
 		for _, f := range set {
 			require.NoError(t, f(false))
@@ -155,7 +157,7 @@ func TestOptionsOfBothFamiliesOrNone(t *testing.T) {
 			require.ErrorIs(t, f(true), syscall.EPERM)
 		}
 		require.Equal(t, before, fmt.Sprint(d.options))
-		ifi, err := m.Interface()
+		ifi, err := m.MulticastInterface()
 		require.NoError(t, err)
 		require.Equal(t, d.ifs[0].Name, ifi.Name)
 	})
@@ -183,12 +185,12 @@ func TestNothingLeavesByAnotherInterfaceOfThatIndex(t *testing.T) {
 		l := newLab(t, "udp4")
 		group := netip.AddrPortFrom(netip.MustParseAddr("239.1.2.3"), l.far.LocalAddrPort().Port())
 		index := l.eth0.Interface().Index
-		require.NoError(t, l.m.SetInterface(l.eth0.Interface()))
+		require.NoError(t, l.m.SetMulticastInterface(l.eth0.Interface()))
 		l.eth0.Remove()
 		wlan := l.near.Attach(l.wifi, "wlan0", wifiAddrs...)
 		require.Equal(t, index, wlan.Interface().Index)
 		l.settled()
-		_, err := l.m.Interface()
+		_, err := l.m.MulticastInterface()
 		require.ErrorIs(t, err, syscall.ENODEV)
 		for _, send := range []func() error{
 			func() error { return l.m.SendTo([]byte("x"), group) },
@@ -210,9 +212,9 @@ func TestNothingLeavesByAnotherInterfaceOfThatIndex(t *testing.T) {
 		require.NoError(t, err, "named")
 		require.Len(t, sent, 1)
 
-		require.NoError(t, l.m.SetInterface(nil))
+		require.NoError(t, l.m.SetMulticastInterface(nil))
 		require.NoError(t, l.m.SendTo([]byte("x"), group))
-		require.NoError(t, l.m.SetInterface(wlan.Interface()))
+		require.NoError(t, l.m.SetMulticastInterface(wlan.Interface()))
 		require.NoError(t, l.m.SendTo([]byte("x"), group))
 	})
 }

@@ -26,7 +26,7 @@ func memberOf(t testing.TB, cfg udp.Config, network, address string, h udp.Handl
 		require.NoError(t, m.Join(g, ifi))
 	}
 	if ifi != nil {
-		require.NoError(t, m.SetInterface(ifi))
+		require.NoError(t, m.SetMulticastInterface(ifi))
 	}
 	return m
 }
@@ -66,8 +66,8 @@ func TestMulticastOnLoopback(t *testing.T) {
 	require.Equal(t, "ping", e.data)
 	require.Equal(t, s.LocalAddrPort().Port(), e.d.From.Port())
 	if m.Info().PacketInfo {
-		require.Equal(t, group, e.d.To)
-		require.Equal(t, lo.Index, e.d.IfIndex)
+		require.Equal(t, group, e.d.To().Addr())
+		require.Equal(t, lo.Index, e.d.IfIndex())
 	}
 	// The answer comes from an address of the member's, never from the group.
 	e = sender.next(t, "Received")
@@ -180,13 +180,13 @@ func TestJoinAndLeave(t *testing.T) {
 			e := h.next(t, "Received")
 			if want {
 				require.Equal(t, "group", e.data)
-				require.Equal(t, fam.group, e.d.To)
+				require.Equal(t, fam.group, e.d.To().Addr())
 				require.Equal(t, netip.AddrPortFrom(fam.right, s.LocalAddrPort().Port()), e.d.From)
-				require.Equal(t, c.left.Index, e.d.IfIndex)
+				require.Equal(t, c.left.Index, e.d.IfIndex())
 				e = h.next(t, "Received")
 			}
 			require.Equal(t, "unicast", e.data, "a socket with groups is one without, too")
-			require.Equal(t, fam.left, e.d.To)
+			require.Equal(t, fam.left, e.d.To().Addr())
 		}
 		expect(false)
 		for _, ifs := range [][]*net.Interface{{c.left}, nil} {
@@ -292,7 +292,7 @@ func TestGroupsOnOnePortAreKeptApart(t *testing.T) {
 						for _, data := range want {
 							e := hs[i].next(t, "Received")
 							require.Equal(t, data, e.data, "socket %d", i)
-							require.Equal(t, map[string]netip.Addr{"one": fam.group, "two": fam.other}[data], e.d.To)
+							require.Equal(t, map[string]netip.Addr{"one": fam.group, "two": fam.other}[data], e.d.To().Addr())
 						}
 					}
 				}

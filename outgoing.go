@@ -10,7 +10,7 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// outgoing is the interface that SetInterface has chosen.
+// outgoing is the interface that SetMulticastInterface has chosen.
 type outgoing struct {
 	ifRef
 	set bool
@@ -53,11 +53,11 @@ func (r *registry) restoreOut(known []socket.Interface) bool {
 	return !r.outLost.Load()
 }
 
-// SetInterface chooses the interface that datagrams to groups leave by; nil
+// SetMulticastInterface chooses the interface that datagrams to groups leave by; nil
 // leaves it to the system, which asks its routing table. The choice outlives the
 // interface: while there is none of its name nothing can be sent to groups (ENODEV),
 // but by the zone of an IPv6 group of link scope, and then the new one is used. See also [MulticastConn.SendGroup].
-func (m *MulticastConn) SetInterface(ifi *net.Interface) error {
+func (m *MulticastConn) SetMulticastInterface(ifi *net.Interface) error {
 	m.flushFirst()
 	r := m.groups
 	known, done, err := r.begin()
@@ -84,9 +84,9 @@ func (m *MulticastConn) SetInterface(ifi *net.Interface) error {
 	return nil
 }
 
-// Interface returns what SetInterface has chosen, nil for the system's choice.
+// MulticastInterface returns what SetMulticastInterface has chosen, nil for the system's choice.
 // While the interface is gone the error wraps ENODEV.
-func (m *MulticastConn) Interface() (*net.Interface, error) {
+func (m *MulticastConn) MulticastInterface() (*net.Interface, error) {
 	r := m.groups
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -30,7 +30,7 @@ func TestEcho(t *testing.T) {
 			require.Equal(t, "hello", string(d.Data))
 			d = <-q.Datagrams()
 			require.Empty(t, d.Data)
-			t.Log(d.From, d.To, server.Info(), client.Stats())
+			t.Log(d.From, d.To().Addr(), server.Info(), client.Stats())
 		})
 	}
 }

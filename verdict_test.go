@@ -57,7 +57,7 @@ func TestAnInterfaceFilterThatIsSlow(t *testing.T) {
 		held(l.m, 1, "eth0", "wlan0") // it is named
 		require.NoError(t, other.Join(group.Next()))
 		require.NoError(t, other.Leave(group.Next()))
-		require.NoError(t, l.m.SetInterface(wlan.Interface()))
+		require.NoError(t, l.m.SetMulticastInterface(wlan.Interface()))
 		require.NoError(t, l.m.Leave(group.Next()))
 		joined := make(chan error, 1) // which needs the answer
 		go func() { joined <- l.m.Join(group.Next()) }()

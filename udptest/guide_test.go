@@ -35,7 +35,9 @@ func ExampleRecorder() {
 	r := udptest.NewRecorder()
 	defer r.Start(udp.HandlerFunc(greet)).Close()
 	anne := netip.MustParseAddrPort("198.51.100.7:4000")
-	r.Receive(udp.Datagram{From: anne, To: netip.MustParseAddr("192.0.2.1"), Data: []byte("Anne")})
+	r.Receive(udptest.Datagram(udptest.Header{
+		From: anne, To: netip.MustParseAddrPort("192.0.2.1:9999"),
+	}, []byte("Anne")))
 	m := r.Sent()[0]
 	fmt.Printf("%q to %v from %v", m.Data, m.To, m.From)
 	// Output: "hello Anne" to 198.51.100.7:4000 from 192.0.2.1
@@ -191,7 +193,7 @@ func TestGroupsAndInterfaces(t *testing.T) {
 		require.NoError(t, err)
 		defer c.Close()
 		require.NoError(t, c.SendTo([]byte("everybody"), netip.AddrPortFrom(group, 5000)))
-		require.Equal(t, group, (<-q.Datagrams()).To)
+		require.Equal(t, group, (<-q.Datagrams()).To().Addr())
 
 		require.NoError(t, m.Memberships()[0].On[1].Err, "wlan0")
 		wifi.Remove()

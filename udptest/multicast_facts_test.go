@@ -27,7 +27,7 @@ func TestGroupsOfTheInterfaceStayOnTheirHost(t *testing.T) {
 		other, err := on(b).ListenMulticast(ctx, "udp6", ":9", there, g)
 		require.NoError(t, err)
 		defer other.Close()
-		require.NoError(t, m.SetTTL(5))
+		require.NoError(t, m.SetMulticastTTL(5))
 		require.NoError(t, m.SendTo([]byte("x"), netip.AddrPortFrom(g, 9)))
 		settle()
 		require.Equal(t, []string{"x"}, texts(here))

@@ -52,7 +52,7 @@ func TestEchoTakesARoundTripOfVirtualTime(t *testing.T) {
 			require.Equal(t, "hello", string(d.Data))
 			require.Equal(t, 2*time.Hour+2*link, time.Since(began))
 			require.Equal(t, c.RemoteAddrPort(), d.From)
-			require.Equal(t, c.LocalAddrPort().Addr(), d.To)
+			require.Equal(t, c.LocalAddrPort().Addr(), d.To().Addr())
 		}
 	})
 }

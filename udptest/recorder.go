@@ -81,27 +81,27 @@ func (r *Recorder) current() *sock {
 	return r.sock
 }
 
-// Receive feeds the handler with a datagram, of which Data, From, To, IfIndex,
-// ECN and Time count, and returns when its Received has. Without a To it is to
-// the host's own address; without a From it comes from the peer, or from
-// 192.0.2.2 or 2001:db8::2, port 5000.
+// Receive feeds the handler with a datagram and returns when its Received has. A
+// datagram without a destination is to the host's own address; one without a source
+// comes from the peer, or from 192.0.2.2 or 2001:db8::2, port 5000.
 func (r *Recorder) Receive(d udp.Datagram) {
 	s := r.current()
 	if !d.From.IsValid() {
 		d.From = s.stranger()
 	}
-	if !d.To.IsValid() {
-		d.To = netip.AddrFrom4([4]byte{192, 0, 2, 1})
+	to, ifIndex := d.To().Addr(), d.IfIndex()
+	if !to.IsValid() {
+		to = netip.AddrFrom4([4]byte{192, 0, 2, 1})
 		if d.From.Addr().Is6() {
-			d.To = netip.MustParseAddr("2001:db8::1")
+			to = netip.MustParseAddr("2001:db8::1")
 		}
 	}
-	if d.IfIndex == 0 {
-		d.IfIndex = 2 // eth0
+	if ifIndex == 0 {
+		ifIndex = 2 // eth0
 	}
 	p := socket.Packet{
-		Buf: buffer.Of(len(d.Data)), From: d.From, To: d.To, Own: r.host.owns(d.To),
-		IfIndex: d.IfIndex, ECN: uint8(d.ECN), Time: d.Time,
+		Buf: buffer.Of(len(d.Data)), From: d.From, To: netip.AddrPortFrom(to, d.To().Port()), Own: r.host.owns(to),
+		IfIndex: ifIndex, TTL: uint8(d.TTL()), TrafficClass: d.TrafficClass(), Time: d.Time(),
 	}
 	p.Data = p.Buf.B[:copy(p.Buf.B, d.Data)]
 	s.push(p)

@@ -20,7 +20,7 @@ func (j *journal) Started(c *udp.Conn) {
 	_ = c.SendTo([]byte("hello"), netip.MustParseAddrPort("10.0.0.9:9"))
 }
 func (j *journal) Received(_ *udp.Conn, d udp.Datagram) {
-	j.lines = append(j.lines, "received "+string(d.Data)+" to "+d.To.String())
+	j.lines = append(j.lines, "received "+string(d.Data)+" to "+d.To().Addr().String())
 	_ = d.Reply(append([]byte("re: "), d.Data...))
 }
 func (j *journal) Refused(_ *udp.Conn, r *udp.Refusal) {
@@ -43,7 +43,7 @@ func TestARecorderFeedsAndRecords(t *testing.T) {
 	require.Equal(t, "hello", string(sent[0].Data))
 	peer := netip.MustParseAddrPort("10.0.0.2:7")
 	r.Receive(udp.Datagram{From: peer, Data: []byte("a")})
-	r.Receive(udp.Datagram{From: peer, To: netip.MustParseAddr("239.1.2.3"), Data: []byte("b")})
+	r.Receive(udptest.Datagram(udptest.Header{From: peer, To: netip.MustParseAddrPort("239.1.2.3:9")}, []byte("b")))
 	require.Equal(t, []udp.Message{
 		{Data: []byte("re: a"), To: peer, From: netip.MustParseAddr("192.0.2.1")},
 		{Data: []byte("re: b"), To: peer},

@@ -109,7 +109,7 @@ type scribe struct {
 }
 
 func (s *scribe) Received(_ *udp.Conn, d udp.Datagram) {
-	fmt.Fprintf(s.out, "%v %v > %v %q\n", s.at(), d.From, d.To, d.Data)
+	fmt.Fprintf(s.out, "%v %v > %v %q\n", s.at(), d.From, d.To().Addr(), d.Data)
 	if len(d.Data) > 0 && d.Data[0] == 'r' {
 		_ = d.Reply(append([]byte("to "), d.Data...))
 	}

@@ -115,8 +115,8 @@ var datagramPromises = []promise{
 		d := w.next("Received").d
 		equal(t, "from", d.From, a.LocalAddrPort())
 		if c.Info().PacketInfo {
-			equal(t, "to", d.To, t.B.Addr)
-			if d.IfIndex == 0 {
+			equal(t, "to", d.To().Addr(), t.B.Addr)
+			if d.IfIndex() == 0 {
 				t.Fatal("the interface is not known")
 			}
 		}
@@ -189,7 +189,7 @@ var datagramPromises = []promise{
 		for _, ecn := range []udp.ECN{udp.NotECT, udp.ECT1, udp.ECT0, udp.CE} {
 			_, err := a.SendBatch([]udp.Message{{To: t.at(c), ECN: ecn}})
 			t.ok(err)
-			equal(t, "ECN", w.next("Received").d.ECN, ecn)
+			equal(t, "ECN", w.next("Received").d.ECN(), ecn)
 		}
 	}},
 	{"a port has one owner, unless both share it", func(t *trial) {

@@ -25,7 +25,7 @@ var familyPromises = []promise{
 			d := w.next("Received").d
 			equal(t, "from", d.From, cc.LocalAddrPort())
 			if c.Info().PacketInfo {
-				equal(t, "to", d.To, to)
+				equal(t, "to", d.To().Addr(), to)
 			}
 			t.send(c, d.From, "and back")
 			answers.receives("and back")

@@ -43,7 +43,7 @@ var membershipPromises = []promise{
 		m := t.sender()
 		is := func(want int) {
 			t.Helper()
-			ifi, err := m.Interface()
+			ifi, err := m.MulticastInterface()
 			t.ok(err)
 			got := 0
 			if ifi != nil {
@@ -54,7 +54,7 @@ var membershipPromises = []promise{
 		if t.Interface != nil {
 			is(t.Interface.Index)
 		}
-		t.ok(m.SetInterface(nil))
+		t.ok(m.SetMulticastInterface(nil))
 		is(0)
 	}},
 	{"OnMembership hears when an interface goes and comes back", func(t *trial) {

@@ -46,7 +46,7 @@ func (t *trial) sender() *udp.MulticastConn {
 	m, err := t.A.Config.ListenMulticast(context.Background(), t.Network, net.JoinHostPort(t.A.Addr.String(), "0"), udp.BaseHandler{})
 	t.ok(err)
 	t.Cleanup(func() { m.Close() })
-	t.ok(m.SetInterface(t.Interface))
+	t.ok(m.SetMulticastInterface(t.Interface))
 	return m
 }
 
@@ -69,7 +69,7 @@ var multicastPromises = []promise{
 		d := w1.next("Received")
 		equal(t, "text", d.text, "for the first")
 		if m1.Info().PacketInfo {
-			equal(t, "to", d.d.To, t.Group)
+			equal(t, "to", d.d.To().Addr(), t.Group)
 		}
 		w2.receives("for the second")
 		t.settle()
@@ -160,18 +160,18 @@ var multicastPromises = []promise{
 		s := t.sender()
 		to := netip.AddrPortFrom(t.Group, m.LocalAddrPort().Port())
 		here := t.A.Addr == t.B.Addr
-		t.ok(s.SetLoopback(false))
+		t.ok(s.SetMulticastLoopback(false))
 		t.send(s.Conn, to, "for others")
 		if !here || t.Interface != nil && t.Interface.Flags&net.FlagLoopback != 0 {
 			w.receives("for others") // what leaves by the loopback interface comes back in any case
 		}
-		t.ok(s.SetLoopback(true))
-		t.ok(s.SetTTL(0))
+		t.ok(s.SetMulticastLoopback(true))
+		t.ok(s.SetMulticastTTL(0))
 		t.send(s.Conn, to, "for this host")
 		if here {
 			w.receives("for this host")
 		}
-		t.ok(s.SetTTL(1))
+		t.ok(s.SetMulticastTTL(1))
 		t.send(s.Conn, to, "for both")
 		w.receives("for both")
 		t.settle()
@@ -179,20 +179,20 @@ var multicastPromises = []promise{
 	}},
 	{"options of multicast are kept, and checked", func(t *trial) {
 		m := t.sender()
-		ttl, err := m.TTL()
+		ttl, err := m.MulticastTTL()
 		t.ok(err)
 		equal(t, "TTL", ttl, 1)
-		t.ok(m.SetTTL(7))
-		ttl, err = m.TTL()
+		t.ok(m.SetMulticastTTL(7))
+		ttl, err = m.MulticastTTL()
 		t.ok(err)
 		equal(t, "TTL", ttl, 7)
-		t.is(m.SetTTL(256), eINVAL)
-		t.is(m.SetTTL(-1), eINVAL)
-		loop, err := m.Loopback()
+		t.is(m.SetMulticastTTL(256), eINVAL)
+		t.is(m.SetMulticastTTL(-1), eINVAL)
+		loop, err := m.MulticastLoopback()
 		t.ok(err)
 		equal(t, "loopback", loop, true)
-		t.ok(m.SetLoopback(false))
-		loop, err = m.Loopback()
+		t.ok(m.SetMulticastLoopback(false))
+		loop, err = m.MulticastLoopback()
 		t.ok(err)
 		equal(t, "loopback", loop, false)
 		t.is(m.Join(t.A.Addr), eINVAL)

@@ -52,7 +52,7 @@ func TestMulticastIsForwardedByRoutersThatDoIt(t *testing.T) {
 		require.NoError(t, err)
 		defer s.Close()
 		send := func(ttl int, g netip.Addr) []string {
-			require.NoError(t, s.SetTTL(ttl))
+			require.NoError(t, s.SetMulticastTTL(ttl))
 			require.NoError(t, s.SendTo([]byte("hello"), netip.AddrPortFrom(g, 9)))
 			settle()
 			return texts(q)

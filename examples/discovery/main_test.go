@@ -101,7 +101,7 @@ func TestServerAnswersNobodyWithAnotherID(t *testing.T) {
 	c, err := udp.ListenMulticast(t.Context(), "udp4", "127.0.0.1:0", q)
 	require.NoError(t, err)
 	defer c.Close()
-	require.NoError(t, c.SetInterface(lo))
+	require.NoError(t, c.SetMulticastInterface(lo))
 	// One sender's datagrams stay in order, so one answer says that only the last
 	// was answered.
 	for _, id := range []string{"yours", "", "mine and more", "mine"} {

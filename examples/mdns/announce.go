@@ -110,14 +110,14 @@ func addresses(index int) (all []netip.Addr) {
 
 func (r *responder) Received(c *udp.Conn, d udp.Datagram) {
 	// What is sent to this host alone may come from anywhere.
-	if d.To.IsValid() && d.To != r.group {
+	if d.To().Addr().IsValid() && d.To().Addr() != r.group {
 		return
 	}
 	var query dnsmessage.Message
 	if query.Unpack(d.Data) != nil || query.Response || query.OpCode != 0 || len(query.Questions) == 0 {
 		return
 	}
-	answer, ok := r.service.answer(&query, addresses(d.IfIndex))
+	answer, ok := r.service.answer(&query, addresses(d.IfIndex()))
 	if !ok {
 		return
 	}
@@ -135,7 +135,7 @@ func (r *responder) Received(c *udp.Conn, d udp.Datagram) {
 	default:
 		var by []*net.Interface
 		for _, on := range m.Memberships()[0].On {
-			if on.Index == d.IfIndex && on.Err == nil {
+			if on.Index == d.IfIndex() && on.Err == nil {
 				by = append(by, &net.Interface{Index: on.Index, Name: on.Name})
 			}
 		}

@@ -46,7 +46,7 @@ func open(ctx context.Context, cfg udp.Config, s settings, member bool, handler 
 		}
 		l.MulticastConn = m
 		// Receivers may check it, so that nothing comes from afar (section 11).
-		err = m.SetTTL(255)
+		err = m.SetMulticastTTL(255)
 		if err == nil && member {
 			err = m.Join(l.group, s.ifs...)
 		}

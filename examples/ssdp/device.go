@@ -64,7 +64,7 @@ func device(ctx context.Context, s settings, stdout io.Writer) error {
 		return err
 	}
 	defer m.Close()
-	if err := m.SetTTL(2); err != nil {
+	if err := m.SetMulticastTTL(2); err != nil {
 		return err
 	}
 	if err := m.Join(s.group.Addr(), s.ifs...); err != nil {
@@ -179,7 +179,7 @@ func (r *root) notify(m *udp.MulticastConn, joined udp.Membership, what string) 
 // not all devices answer at once.
 func (r *root) hear(d udp.Datagram) {
 	// What is sent to this host alone may come from anywhere.
-	if d.To.IsValid() && d.To != r.group.Addr() {
+	if d.To().Addr().IsValid() && d.To().Addr() != r.group.Addr() {
 		return
 	}
 	target, wait, ok := parseSearch(d.Data)
@@ -204,7 +204,7 @@ func (r *root) answer(now time.Time) {
 	for len(r.pending) > 0 && !r.pending[0].at.After(now) {
 		p := r.pending[0]
 		r.pending = r.pending[1:]
-		b := message("HTTP/1.1 200 OK", append(r.common(p.to.IfIndex),
+		b := message("HTTP/1.1 200 OK", append(r.common(p.to.IfIndex()),
 			"DATE", now.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"), "EXT", "", "ST", p.name, "USN", r.usn(p.name))...)
 		if err := p.to.Reply(b); err != nil {
 			fmt.Fprintln(r.out, err)

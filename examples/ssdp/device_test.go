@@ -10,14 +10,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/udptest"
 )
 
 func TestAnswersAreSpreadOverTheTimeThatWasAllowed(t *testing.T) {
 	var out strings.Builder
 	group := netip.MustParseAddrPort("239.255.255.250:1900")
 	ask := func(mx string) udp.Datagram {
-		return udp.Datagram{Data: message("M-SEARCH * HTTP/1.1", "HOST", group.String(), "MAN", `"ssdp:discover"`, "MX", mx, "ST", "ssdp:all"),
-			From: netip.MustParseAddrPort("192.0.2.2:1234"), To: group.Addr()}
+		return udptest.Datagram(udptest.Header{From: netip.MustParseAddrPort("192.0.2.2:1234"), To: group},
+			message("M-SEARCH * HTTP/1.1", "HOST", group.String(), "MAN", `"ssdp:discover"`, "MX", mx, "ST", "ssdp:all"))
 	}
 	for _, test := range []struct {
 		name  string

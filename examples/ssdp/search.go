@@ -22,7 +22,7 @@ func search(ctx context.Context, s settings, stdout io.Writer) error {
 	defer m.Close()
 	ctx, cancel := context.WithTimeout(ctx, s.wait)
 	defer cancel()
-	if err := m.SetTTL(2); err != nil {
+	if err := m.SetMulticastTTL(2); err != nil {
 		return err
 	}
 	mx := min(max(int(s.wait.Seconds())-1, 1), 5)

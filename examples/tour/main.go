@@ -180,7 +180,7 @@ func (t *tour) multicast(ctx context.Context) error {
 		return err
 	}
 	t.add("group client", client.Conn)
-	if err := client.SetInterface(loopback); err != nil {
+	if err := client.SetMulticastInterface(loopback); err != nil {
 		return err
 	}
 	to := netip.AddrPortFrom(group, server.LocalAddrPort().Port())

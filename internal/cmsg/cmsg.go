@@ -10,12 +10,12 @@ import (
 
 // Received is what the control messages of one read say.
 type Received struct {
-	To      netip.Addr // destination in the IP header, never 4-in-6; invalid where not told
-	Own     bool       // To is one of this host's addresses
-	IfIndex int
-	ECN     uint8 // RFC 3168: 0 to 3
-	Time    time.Time
-	Segment int // UDP_GRO: length of each datagram of a train, 0: no train
+	To                netip.Addr // destination in the IP header, never 4-in-6; invalid where not told
+	Own               bool       // To is one of this host's addresses
+	IfIndex           int
+	TTL, TrafficClass uint8 // of the IP header, 0 where not told
+	Time              time.Time
+	Segment           int // UDP_GRO: length of each datagram of a train, 0: no train
 }
 
 // Parse reads all of b into r. Messages it does not know are skipped; it

@@ -20,7 +20,7 @@ func parseIPv4(typ int, data []byte, r *Received) {
 		// A broadcast has our address in ipi_spec_dst and its own in ipi_addr.
 		r.Own = [4]byte(data[4:8]) == [4]byte(data[8:12])
 	case typ == unix.IP_TOS && len(data) >= 1:
-		r.ECN = data[0] & 3
+		r.TrafficClass = data[0]
 	}
 }
 

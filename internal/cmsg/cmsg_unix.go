@@ -44,7 +44,7 @@ func parseIPv6(typ int, data []byte, r *Received) {
 		r.Own = !r.To.IsMulticast()
 		r.IfIndex = int(ne.Uint32(data[16:]))
 	case typ == unix.IPV6_TCLASS && len(data) >= 4:
-		r.ECN = uint8(ne.Uint32(data)) & 3
+		r.TrafficClass = uint8(ne.Uint32(data))
 	}
 }
 

@@ -65,16 +65,16 @@ type Options struct {
 // A Packet is what one message of a read brought: a datagram, or, when Segment
 // is set, a train of datagrams of Segment bytes each (the last may be shorter).
 type Packet struct {
-	Data      []byte         // lies in Buf
-	Buf       *buffer.Buffer // the socket's reference; the Sink takes its own
-	Segment   int
-	From      netip.AddrPort // never 4-in-6; a zone is a name where it has one
-	To        netip.Addr     // invalid where unknown
-	Own       bool           // To is an address of ours that a reply can leave from
-	Truncated bool           // Data is not all
-	IfIndex   int
-	ECN       uint8
-	Time      time.Time
+	Data              []byte         // lies in Buf
+	Buf               *buffer.Buffer // the socket's reference; the Sink takes its own
+	Segment           int
+	From              netip.AddrPort // never 4-in-6; a zone is a name where it has one
+	To                netip.AddrPort // address invalid where unknown; port 0: that of the socket
+	Own               bool           // To is an address of ours that a reply can leave from
+	Truncated         bool           // Data is not all
+	IfIndex           int
+	TTL, TrafficClass uint8 // of the IP header, 0 where unknown
+	Time              time.Time
 }
 
 // A Report is one ICMP message about a datagram that was sent. Where a system

@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"net/netip"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -203,7 +204,7 @@ func (r *receiver) dispatch(n int) bool {
 		b.packets[i] = socket.Packet{
 			Data: b.bufs[i].B[:h.n], Buf: b.bufs[i], Segment: m.Segment,
 			From: r.conn.addrPort(&b.names[i], int(h.hdr.Namelen)),
-			To:   m.To, Own: m.Own, IfIndex: m.IfIndex, ECN: m.ECN, Time: m.Time,
+			To:   netip.AddrPortFrom(m.To, 0), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
 			Truncated: h.hdr.Flags&unix.MSG_TRUNC != 0,
 		}
 	}

@@ -121,7 +121,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		cmsg.Parse(oob[:oobn], &m)
 		ps[0] = socket.Packet{
 			Data: b.B[:n], Buf: b, From: unmap(from),
-			To: m.To, Own: m.Own, IfIndex: m.IfIndex, ECN: m.ECN, Time: m.Time,
+			To: netip.AddrPortFrom(m.To, 0), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
 		}
 		more := sink.Packets(ps)
 		if !b.Recycle() {
