@@ -102,6 +102,19 @@ type Message struct {
 	Segment int
 }
 
+// SameHeader reports whether m and other differ in their payload only.
+func (m *Message) SameHeader(other *Message) bool {
+	return m.To == other.To && m.From == other.From && m.ECN == other.ECN && m.IfIndex == other.IfIndex
+}
+
+// Datagrams returns how many datagrams m is.
+func (m *Message) Datagrams() int {
+	if m.Segment == 0 {
+		return 1
+	}
+	return (len(m.Data) + m.Segment - 1) / m.Segment
+}
+
 // Action is what a Sink wants of a reader that was woken.
 type Action int
 
