@@ -389,7 +389,7 @@ func (f *sendFailure) peer(c *Conn) netip.AddrPort {
 func (c *Conn) transmit(ms []socket.Message, wait bool) (left []socket.Message, failed []sendFailure, cause error) {
 	index := 0
 	for len(ms) > 0 {
-		n, err := c.sock.SendBatch(ms)
+		n, err := c.sock.SendBatch(ms, wait)
 		rest, bytes := gso.Skip(ms, n)
 		ms = rest
 		index += n
