@@ -67,6 +67,7 @@ func (r *reader) finish() {
 	c.work.wait(nil)
 	c.life.err = r.readError(r.err)
 	c.guard("Stopped", func() { c.consumer.handler.Stopped(c, c.life.err) })
+	c.stats.verify(c)
 }
 
 func (r *reader) readError(err error) error {
