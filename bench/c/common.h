@@ -18,8 +18,10 @@
 
 #define MARK 0xa5c3f00d5eed1234ull
 #define MAX_PAYLOAD 65507
+#define MAX_PEERS 64
 
 static int size = 64, segments = 64, window = 1024, buffer_size = 4 << 20;
+static int peers = 1, count = 40000, skip, sleep_ms;
 static double seconds = 1, warm = 0.1;
 static struct sockaddr_in to;
 
@@ -41,6 +43,10 @@ static void parse_args(int argc, char **argv) {
 		else if (!strcmp(argv[i], "segments")) segments = atoi(value);
 		else if (!strcmp(argv[i], "window")) window = atoi(value);
 		else if (!strcmp(argv[i], "buffer")) buffer_size = atoi(value);
+		else if (!strcmp(argv[i], "peers")) peers = atoi(value);
+		else if (!strcmp(argv[i], "count")) count = atoi(value);
+		else if (!strcmp(argv[i], "skip")) skip = atoi(value);
+		else if (!strcmp(argv[i], "sleep")) sleep_ms = atoi(value);
 		else if (!strcmp(argv[i], "seconds")) seconds = atof(value);
 		else if (!strcmp(argv[i], "warm")) warm = atof(value);
 		else if (!strcmp(argv[i], "port")) {
@@ -61,11 +67,22 @@ static void parse_args(int argc, char **argv) {
 		fprintf(stderr, "segments must be 1 to 128\n");
 		exit(2);
 	}
+	if (peers < 1 || peers > MAX_PEERS) {
+		fprintf(stderr, "peers must be 1 to %d\n", MAX_PEERS);
+		exit(2);
+	}
 }
 
 static inline uint64_t now_ns(void) {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+// wall_ns is comparable between processes and with the kernel's timestamps.
+static inline uint64_t wall_ns(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
 	return (uint64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
@@ -78,7 +95,7 @@ static uint64_t cpu_ns(void) {
 
 static uint64_t cpu_at_start;
 
-// ready tells the port and starts the count of CPU time.
+// ready prints the port and starts the count of CPU time.
 static void ready(int port) {
 	printf("{\"port\":%d}\n", port);
 	fflush(stdout);
@@ -107,7 +124,8 @@ struct check {
 };
 
 // check_one checks a datagram: length, number and its masked copy always, all
-// of the content one time in 64, when it also reads the clock.
+// of the content one time in 64, when it also reads the clock. The measured
+// window begins after warm seconds and skip datagrams.
 static inline void check_one(struct check *c, const uint8_t *b, int n) {
 	uint64_t seq, tail;
 	if (n != size) {
@@ -129,7 +147,7 @@ static inline void check_one(struct check *c, const uint8_t *b, int n) {
 		if (memcmp(b + 8, pattern + 8, n - 16)) c->bad++;
 		uint64_t t = now_ns();
 		if (!c->first) c->first = t;
-		if (t - c->first <= (uint64_t)(warm * 1e9)) {
+		if (t - c->first <= (uint64_t)(warm * 1e9) || c->received <= (uint64_t)skip + 1) {
 			c->base = t;
 			c->base_count = c->received;
 		}
@@ -148,8 +166,11 @@ static int listener(void) {
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	if (fd < 0) die("socket");
-	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer_size, sizeof buffer_size);
-	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer_size, sizeof buffer_size);
+	// As package udp does: beyond net.core.rmem_max where that is permitted.
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer_size, sizeof buffer_size))
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer_size, sizeof buffer_size);
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer_size, sizeof buffer_size))
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer_size, sizeof buffer_size);
 	if (bind(fd, (struct sockaddr *)&a, sizeof a)) die("bind");
 	return fd;
 }

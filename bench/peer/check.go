@@ -29,6 +29,7 @@ type check struct {
 	received, bad, disorder, lost uint64
 	next                          uint64 // sequence number that is expected
 	warm                          time.Duration
+	skip                          uint64
 	first, base, last             time.Time
 	baseCount, lastCount          uint64
 	middle                        []byte
@@ -36,13 +37,14 @@ type check struct {
 
 func newCheck(a args) *check {
 	return &check{
-		size: a.size, warm: time.Duration(a.warm * float64(time.Second)),
+		size: a.size, warm: time.Duration(a.warm * float64(time.Second)), skip: uint64(a.skip),
 		middle: newPayload(a.size)[8 : a.size-8],
 	}
 }
 
 // one checks a datagram: length, number and its masked copy always, all of the
-// content one time in 64, when it also reads the clock.
+// content one time in 64, when it also reads the clock. The measured window begins
+// after warm and skip datagrams.
 func (c *check) one(b []byte) {
 	if len(b) != c.size {
 		c.bad++
@@ -72,17 +74,17 @@ func (c *check) sample(b []byte) {
 	if c.first.IsZero() {
 		c.first = now
 	}
-	if now.Sub(c.first) <= c.warm {
+	if now.Sub(c.first) <= c.warm || c.received <= c.skip+1 {
 		c.base, c.baseCount = now, c.received
 	}
 	c.last, c.lastCount = now, c.received
 }
 
 // sum adds up what several goroutines have counted: the window is from the
-// earliest beginning to the latest end. What one has not got, another has, so
-// only the total tells what is lost.
-func sum(trains bool, checks ...*check) result {
-	r := result{Trains: trains}
+// earliest beginning to the latest end. A number that one has not seen, another
+// has, so only the total says what is lost.
+func sum(coalesced bool, checks ...*check) result {
+	r := result{Coalesced: coalesced}
 	var base, last time.Time
 	var next uint64
 	for _, c := range checks {
