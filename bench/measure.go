@@ -132,13 +132,15 @@ const (
 	queued       = 40000
 	queuedPeers  = 64
 	queuedBuffer = 64 << 20
+	drains       = 6
 )
 
 // drain measures how fast a receiver takes datagrams that wait for it already.
-// A first drain fills caches and pools, the second one is timed; CPU time is that of both.
+// The first drain fills caches and pools; the rate is that of the median of the
+// others, and CPU time that of all.
 func (s *settings) drain(ctx context.Context, c Case) (f Figure, used uint64, err error) {
 	p, err := s.start(ctx, s.receiverCores(c), s.command(c, "receive"),
-		"size", c.Size, "buffer", queuedBuffer, "warm", 0, "skip", queued)
+		"size", c.Size, "buffer", queuedBuffer, "drain", queued)
 	if err != nil {
 		return f, 0, err
 	}
@@ -147,12 +149,12 @@ func (s *settings) drain(ctx context.Context, c Case) (f Figure, used uint64, er
 	if err != nil {
 		return f, 0, err
 	}
-	for i := range uint64(2) {
+	for i := range drains {
 		if err := p.pause(); err != nil {
 			return f, 0, err
 		}
 		sender, err := s.start(ctx, s.senderCores(c), []string{s.bin + "/ref", "count", "-"},
-			"size", c.Size, "port", at.Port, "peers", queuedPeers, "count", queued, "skip", i*queued)
+			"size", c.Size, "port", at.Port, "peers", queuedPeers, "count", queued, "first", i*queued)
 		if err != nil {
 			return f, 0, err
 		}

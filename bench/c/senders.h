@@ -61,7 +61,7 @@ static int send_count(void) {
 	uint64_t errors = 0, start = now_ns();
 	cpu_at_start = cpu_ns();
 	for (int i = 0; i < count; i++) {
-		number(b, skip + i);
+		number(b, first_number + i);
 		if (send(fds[i % peers], b, size, 0) != size && ++errors > 1000) die("send");
 	}
 	printf("{\"sent\":%lu,\"errors\":%lu,\"seconds\":%.6f,\"segments\":1,\"cpu_ns\":%lu}\n", count - errors, errors,

@@ -25,7 +25,7 @@ func main() {
 // args follow ROLE and VARIANT, as name=value.
 type args struct {
 	size, port, buffer, sockets int
-	skip                        int // datagrams before the measured window
+	drain                       int // datagrams that wait already when they are read
 	sleep                       int // milliseconds that an echo server needs for a request
 	seconds, warm               float64
 	profile                     string
@@ -34,7 +34,7 @@ type args struct {
 func parse(list []string) (args, error) {
 	a := args{size: 64, buffer: 4 << 20, sockets: 10000, seconds: 1, warm: 0.1}
 	ints := map[string]*int{"size": &a.size, "port": &a.port, "buffer": &a.buffer, "sockets": &a.sockets,
-		"skip": &a.skip, "sleep": &a.sleep}
+		"drain": &a.drain, "sleep": &a.sleep}
 	floats := map[string]*float64{"seconds": &a.seconds, "warm": &a.warm}
 	for _, arg := range list {
 		name, value, _ := strings.Cut(arg, "=")
