@@ -6,7 +6,7 @@ import "github.com/udpkit/udp"
 // place, so that every row uses the same.
 
 // enqueue sends m on c, which need not be the socket whose callback runs.
-func enqueue(c *udp.Conn, m udp.Message) error { return c.SendTo(m.Data, m.To) }
+func enqueue(c *udp.Conn, m udp.Message) error { return c.Enqueue(m) }
 
 // consume calls f for each datagram of q until q ends.
 func consume(q *udp.Queue, f func(udp.Datagram)) {

@@ -31,13 +31,17 @@ func echoWorkers(n int) program {
 	return func(ctx context.Context, a args, ready func(int)) (result, error) {
 		var received, refused atomic.Uint64
 		var r result
-		r, err := r.serve(ctx, a, ready, udp.NewWorkers(n, nil, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+		w, err := udp.NewWorkers(udp.WorkersConfig{N: n, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 			a.work(d.Data)
 			received.Add(1)
 			if d.Reply(d.Data) != nil {
 				refused.Add(1)
 			}
-		})))
+		})})
+		if err != nil {
+			return r, err
+		}
+		r, err = r.serve(ctx, a, ready, w)
 		r.Received, r.Errors = received.Load(), max(r.Errors, refused.Load())
 		return r, err
 	}
