@@ -90,18 +90,11 @@ func (d Datagram) Time() time.Time {
 // to be handled, b is copied and sent together with other replies: see [Conn.Enqueue],
 // also for errors.
 func (d Datagram) Reply(b []byte) error {
-	h := d.header()
-	if h.conn == nil {
+	p := d.packet
+	if p == nil || p.header.conn == nil {
 		return &net.OpError{Op: "send", Net: "udp", Err: errNoConn}
 	}
-	m := socket.Message{Data: b, To: d.From}
-	if h.own {
-		m.From = h.to.Addr()
-	}
-	if h.byInterface {
-		m.IfIndex = h.ifIndex
-	}
-	return h.conn.out.reply(&m, d.packet.queue)
+	return p.header.conn.out.reply(b, d.From, p)
 }
 
 // Drop counts d in [Drops.Handler] instead of [Stats.Handled]: a [Handler] calls it

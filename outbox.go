@@ -31,10 +31,18 @@ type outbox struct {
 
 	mu    sync.Mutex    // guards what follows
 	batch *gso.Batch    // what waits; nil: nothing
+	from  source        // what the last message replies to
 	ended bool          // the socket has stopped: nothing can be added
 	last  time.Time     // of the last Enqueue that was sent at once
 	wake  chan struct{} // to the writer; nil: there was none yet
 	done  chan struct{} // closed when the writer has ended; nil: there is none
+}
+
+// source identifies the datagrams whose replies differ in their payload only. The
+// zero source is none.
+type source struct {
+	peer   netip.AddrPort
+	header *header
 }
 
 // How long a datagram waits at most, and how long the writer stays without work. The
@@ -48,16 +56,31 @@ const (
 	lastChance = 50 * time.Millisecond
 )
 
-// reply sends m or copies it. q is the fifo that its datagram came out of, nil for
-// one from a Handler.
-func (o *outbox) reply(m *socket.Message, q *fifo) error {
-	switch {
-	case q == nil && !o.more.Load(), q != nil && len(q.ch) == 0:
-		return o.finish(m)
-	case q != nil && q.replied.Load() != o.conn:
+// reply sends b to the peer of a datagram, or copies it.
+func (o *outbox) reply(b []byte, to netip.AddrPort, p *packet) error {
+	more := false
+	if q := p.queue; q == nil {
+		more = o.more.Load()
+	} else if more = len(q.ch) > 0; more && q.replied.Load() != o.conn {
 		q.replied.Store(o.conn)
 	}
-	return o.add(m, false)
+	if more && o.replyAgain(b, to, p.header) {
+		return nil
+	}
+	m := p.header.reply(b, to)
+	if !more {
+		return o.finish(&m)
+	}
+	return o.add(&m, source{to, p.header}, false)
+}
+
+// replyAgain is reply for a datagram of the same packet as the one before, or of one
+// like it: nothing needs to be checked again.
+func (o *outbox) replyAgain(b []byte, to netip.AddrPort, h *header) bool {
+	o.mu.Lock()
+	ok := o.from.header == h && o.from.peer == to && !o.conn.closed() && o.batch.Append(b)
+	o.mu.Unlock()
+	return ok
 }
 
 // enqueue is reply for a caller whose work is not known, as a relay's is. The first
@@ -65,7 +88,7 @@ func (o *outbox) reply(m *socket.Message, q *fifo) error {
 // finds more of them the longer a send takes.
 func (o *outbox) enqueue(m *socket.Message) error {
 	if o.more.Load() || o.conn.consumer.waiting() {
-		return o.add(m, false)
+		return o.add(m, source{}, false)
 	}
 	o.mu.Lock()
 	alone := o.done == nil
@@ -77,7 +100,7 @@ func (o *outbox) enqueue(m *socket.Message) error {
 	if alone {
 		return o.finish(m)
 	}
-	return o.add(m, true)
+	return o.add(m, source{}, true)
 }
 
 // finish sends m after what waits, in the same batch, and returns its error.
@@ -99,6 +122,7 @@ func (o *outbox) finish(m *socket.Message) error {
 		return c.opError("send", m.To, c.send(*m))
 	}
 	o.batch.Copy(m)
+	o.from = source{}
 	own := o.batch.Len() - 1
 	o.mu.Unlock()
 	failed := o.sendAll(true)
@@ -113,7 +137,7 @@ func (o *outbox) finish(m *socket.Message) error {
 
 // add copies m and makes sure that somebody sends it. It waits while the outbox is
 // full. With soon the writer is to send it as soon as it can.
-func (o *outbox) add(m *socket.Message, soon bool) error {
+func (o *outbox) add(m *socket.Message, from source, soon bool) error {
 	c := o.conn
 	o.mu.Lock()
 	if !o.extend(m) {
@@ -137,6 +161,7 @@ func (o *outbox) add(m *socket.Message, soon bool) error {
 			o.pending.Store(true)
 		}
 		o.batch.Copy(m)
+		o.from = from
 	}
 	o.startWriter()
 	o.mu.Unlock()
@@ -212,7 +237,7 @@ func (o *outbox) sendAll(wait bool) (failed []sendFailure) {
 	}
 	o.mu.Lock()
 	b := o.batch
-	o.batch = nil
+	o.batch, o.from = nil, source{}
 	o.mu.Unlock()
 	if b != nil {
 		failed = append(failed, o.transmit(b, b.Messages, wait)...)

@@ -68,6 +68,18 @@ type header struct {
 	refusal     *Refusal // in a fifo of Workers: it is not a datagram
 }
 
+// reply makes a message for the peer of a datagram.
+func (h *header) reply(b []byte, to netip.AddrPort) socket.Message {
+	m := socket.Message{Data: b, To: to}
+	if h.own {
+		m.From = h.to.Addr()
+	}
+	if h.byInterface {
+		m.IfIndex = h.ifIndex
+	}
+	return m
+}
+
 // headers remembers the headers of recent packets, which are alike mostly.
 type headers struct {
 	last   *header
