@@ -51,7 +51,7 @@ func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
 	var failed *BatchError
 	for next := 0; next < len(ms); {
 		n, bad := c.fill(b, ms[next:])
-		left, some, cause := c.transmit(b.Messages, true)
+		left, some, cause := c.transmit(b.Messages, patient)
 		sent += n - len(some)
 		for _, f := range some {
 			failed = failed.add(c, next+f.index, f.to, f.err)
@@ -188,7 +188,7 @@ func (c *Conn) send(m socket.Message) error {
 		return net.ErrClosed
 	}
 	if err := c.sock.Send(m); err != nil {
-		if err, _ = c.sendAgain(m, err, true); err != nil {
+		if err, _ = c.sendAgain(m, err, patient); err != nil {
 			c.countFailure(err)
 		}
 		return err
