@@ -256,7 +256,7 @@ func (r *reader) flushAll() (head, last error) {
 	for ms := o.messages; len(ms) > 0; {
 		n, err := 0, error(net.ErrClosed)
 		if !r.closed() {
-			n, err = r.sock.SendBatch(ms)
+			n, err = r.sock.SendBatch(ms, true)
 		}
 		ms = r.skip(ms, n, true)
 		if err == nil {

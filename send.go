@@ -87,7 +87,7 @@ func (c *Conn) sendOut(o *outbox) (sent int, err error) {
 			c.countFailure(net.ErrClosed)
 			return sent, net.ErrClosed
 		}
-		n, err := c.sock.SendBatch(ms)
+		n, err := c.sock.SendBatch(ms, true)
 		sent += n
 		if ms = c.skip(ms, n, true); err == nil {
 			continue

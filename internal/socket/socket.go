@@ -140,8 +140,11 @@ type Socket interface {
 	// Send sends one datagram. It waits for room until the write deadline.
 	Send(m Message) error
 	// SendBatch sends in order and returns how many datagrams the system took; err
-	// is about the one after those.
-	SendBatch(ms []Message) (int, error)
+	// is about the one after those. With wait it waits for room until the write
+	// deadline. Without it ignores the deadline, waits neither for room nor for
+	// another sender, and fails with EAGAIN when there is no room; where a system
+	// can't do that (Windows, Plan 9, AIX), it waits all the same.
+	SendBatch(ms []Message, wait bool) (int, error)
 	SetWriteDeadline(t time.Time) error
 	// Reported says whether the error of an older datagram may still be met by a
 	// send: then an error that could be a datagram's own need not be.
