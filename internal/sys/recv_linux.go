@@ -18,6 +18,7 @@ import (
 // How many messages a read takes: minBatch on a quiet socket, doubled by every
 // read that filled its slots, up to maxBatch, or to what holds maxRead bytes.
 // Two is the least: the second slot coming back empty says that the queue is.
+// Where recvmmsg is rejected a read takes one message.
 const (
 	minBatch = 2
 	maxBatch = 64
@@ -173,13 +174,23 @@ func (r *receiver) read(fd uintptr) (int, syscall.Errno) {
 	if r.batch == nil {
 		r.batch = batchPool.Get().(*batch)
 	}
-	r.batch.prepare(r.slots)
-	return recvmmsg(fd, r.batch.hdrs[:r.slots])
+	for {
+		if r.conn.path.single.Load() {
+			r.slots = 1
+		}
+		r.batch.prepare(r.slots)
+		n, errno := r.conn.path.recvmmsg(fd, r.batch.hdrs[:r.slots])
+		if errno == 0 || errno == unix.EAGAIN || errno == unix.EINTR || r.slots == 1 || !rejected(unix.SYS_RECVMMSG) {
+			return n, errno
+		}
+		r.conn.path.single.Store(true)
+	}
 }
 
 // adapt chooses how many messages the next read takes.
 func (r *receiver) adapt(n int) {
 	switch bytes := 0; {
+	case r.conn.path.single.Load():
 	case n == r.slots:
 		for i := range n {
 			bytes += int(r.batch.hdrs[i].n)

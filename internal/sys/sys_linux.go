@@ -32,12 +32,17 @@ type packetPath struct {
 
 	peer4    atomic.Bool // the peer has an IPv4 address
 	sendmmsg func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
-	limits   limits // of trains
+	recvmmsg func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
+	single   atomic.Bool // one of these is rejected: one message a call
+	limits   limits      // of trains
 }
 
 func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info) error {
 	p.inet6, p.family, p.peerErrors = v6, info.Family, o.PeerErrors
-	p.sendmmsg = sendmmsg
+	p.sendmmsg, p.recvmmsg = sendmmsg, recvmmsg
+	if rejected(unix.SYS_RECVMMSG) || rejected(unix.SYS_SENDMMSG) {
+		p.single.Store(true)
+	}
 	info.ECN = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1) == nil
 	if v6 {
 		info.ECN = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1) == nil
@@ -116,6 +121,9 @@ func (c *Conn) endReports() (left bool) {
 func (c *Conn) currentInfo() socket.Info {
 	info := c.info
 	info.Segments, info.Batch = c.Segments(), maxBatch
+	if c.path.single.Load() {
+		info.Batch = 1
+	}
 	return info
 }
 
@@ -210,15 +218,34 @@ type mmsghdr struct {
 	n   uint32
 }
 
-// recvmmsg and sendmmsg return how many messages the kernel took, or an errno.
-func recvmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) { return mmsg(unix.SYS_RECVMMSG, fd, hs) }
+// recvmmsg and sendmmsg return how many messages the kernel took, or an errno. One
+// message goes by recvmsg or sendmsg, which have less to do for it and which every
+// kernel and sandbox allows.
+func recvmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
+	if len(hs) > 1 {
+		return mmsg(unix.SYS_RECVMMSG, fd, hs)
+	}
+	return msg(unix.SYS_RECVMSG, fd, hs)
+}
 
-// One message goes by sendmsg, which has less to do for it.
 func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
 	if len(hs) > 1 {
 		return mmsg(unix.SYS_SENDMMSG, fd, hs)
 	}
-	n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&hs[0].hdr)), unix.MSG_DONTWAIT)
+	return msg(unix.SYS_SENDMSG, fd, hs)
+}
+
+// rejected says whether the kernel, or a filter in front of it (seccomp(2)), rejects
+// recvmmsg or sendmmsg whatever it is asked to do: a call on no descriptor at all
+// fails with EBADF where the call itself is allowed.
+func rejected(call uintptr) bool {
+	const none = ^uintptr(0)
+	_, errno := mmsg(call, none, make([]mmsghdr, 1))
+	return errno != unix.EBADF
+}
+
+func msg(call, fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
+	n, _, errno := unix.RawSyscall(call, fd, uintptr(unsafe.Pointer(&hs[0].hdr)), unix.MSG_DONTWAIT)
 	if errno != 0 {
 		return 0, errno
 	}

@@ -235,6 +235,10 @@ func (s *sender) send(fd uintptr) bool {
 		case unix.EAGAIN:
 			return false
 		default:
+			if end > s.sent+1 && rejected(unix.SYS_SENDMMSG) {
+				s.conn.path.single.Store(true)
+				continue
+			}
 			s.errno = errno
 			return true
 		}
@@ -242,9 +246,13 @@ func (s *sender) send(fd uintptr) bool {
 	return true
 }
 
-// some are the trains that go with the next call: all, or, where that is only a few
-// of them, as many as are sent without telling the scheduler.
+// some are the trains that go with the next call: one where sendmmsg is rejected,
+// all, or, where that is only a few of them, as many as are sent without telling
+// the scheduler.
 func (s *sender) some() (end int) {
+	if s.conn.path.single.Load() {
+		return s.sent + 1
+	}
 	bytes := 0
 	for end = s.sent; end < s.trains; end++ {
 		if bytes += s.count[end] * s.size[end]; bytes > maxRawBytes && end > s.sent {
