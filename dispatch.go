@@ -78,7 +78,7 @@ const wanted reason = -1
 // unwanted says why a packet is not for the Handler, given the peer.
 func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) reason {
 	switch {
-	case p.Truncated:
+	case p.Truncated, p.ControlTruncated:
 		return dropTruncated
 	case peer != nil && *peer != p.From && !r.nextPeer(p.From):
 		return dropStranger

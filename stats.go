@@ -53,7 +53,7 @@ type Stats struct {
 // Drops counts datagrams that were read and not handled, by the reason.
 type Drops struct {
 	Queue     uint64 // a Queue or Workers was full, or had ended
-	Truncated uint64 // longer than Config.MaxDatagram
+	Truncated uint64 // longer than Config.MaxDatagram, or without the control messages it needs
 	Stranger  uint64 // on a connected socket not from its peer; to a group not joined
 	Panicked  uint64 // Received panicked, or ended its goroutine
 	Closed    uint64 // read, or (not on Windows and Plan 9) waiting in the kernel, when the socket was closed

@@ -72,6 +72,7 @@ type Packet struct {
 	To                netip.AddrPort // address invalid where unknown; port 0: that of the socket
 	Own               bool           // To is an address of ours that a reply can leave from
 	Truncated         bool           // Data is not all
+	ControlTruncated  bool           // its segment size, To or TrafficClass was lost: it must not be handled
 	IfIndex           int
 	TTL, TrafficClass uint8 // of the IP header, 0 where unknown
 	Time              time.Time
@@ -94,12 +95,22 @@ type Message struct {
 	Data    []byte
 	To      netip.AddrPort
 	From    netip.Addr // source address; invalid: the system chooses
-	ECN     uint8
-	IfIndex int // interface to leave by; 0: the system chooses
+	IfIndex int        // outgoing interface; 0: the system chooses
+	TTL     uint8      // TTL or hop limit; 0: the socket's
+	// TrafficClass is the byte of the IP header (TOS), 0 the socket's. An ECN other
+	// than 0 replaces its two lower bits, whether it is the message's or the socket's.
+	TrafficClass, ECN uint8
 	// Segment is set when Data is a train: datagrams of Segment bytes side by
 	// side, of which the last may be shorter. Only SendBatch takes one, and only
 	// where Info.Segments is more than 1.
 	Segment int
+}
+
+// SameHeader says whether two messages differ in nothing but their payload, so that
+// they may leave as segments of one send.
+func (m *Message) SameHeader(o *Message) bool {
+	return m.To == o.To && m.From == o.From && m.IfIndex == o.IfIndex &&
+		m.TTL == o.TTL && m.TrafficClass == o.TrafficClass && m.ECN == o.ECN
 }
 
 // Action is what a Sink wants of a reader that was woken.

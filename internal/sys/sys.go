@@ -39,10 +39,12 @@ type Conn struct {
 	info socket.Info
 	path packetPath // what the packet path of this system keeps
 
-	adopted bool           // others may have descriptors of the same socket
-	refuses atomic.Bool    // its filter drops everything
-	bound   netip.AddrPort // what bind was asked for, with the port it got
-	only    netip.Addr     // the one address that datagrams come for, if it is one
+	adopted bool            // others may have descriptors of the same socket
+	refuses atomic.Bool     // its filter drops everything
+	exposed atomic.Bool     // SyscallConn was called: options may change
+	class   [2]atomic.Int32 // socketClass of IPv4 and IPv6, with bit 8 set once known
+	bound   netip.AddrPort  // what bind was asked for, with the port it got
+	only    netip.Addr      // the one address that datagrams come for, if it is one
 
 	changing sync.Mutex // one change of the peer at a time
 	peer     peer       // guarded by changing
@@ -195,7 +197,10 @@ var past = time.Unix(1, 0)
 func (c *Conn) SetWriteDeadline(t time.Time) error { return unwrapOp(c.uc.SetWriteDeadline(t)) }
 
 // SyscallConn implements socket.Socket.
-func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.rc, nil }
+func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	c.exposed.Store(true)
+	return c.rc, nil
+}
 
 // Close implements socket.Socket.
 func (c *Conn) Close() error {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/udpkit/udp/internal/cmsg"
 	"github.com/udpkit/udp/internal/socket"
 )
 
@@ -35,6 +36,8 @@ type packetPath struct {
 	recvmmsg func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
 	single   atomic.Bool // one of these is rejected: one message a call
 	limits   limits      // of trains
+
+	space atomic.Int32 // for the control messages of a packet, bytes
 }
 
 func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info) error {
@@ -44,8 +47,14 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 		p.single.Store(true)
 	}
 	info.ECN = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1) == nil
-	if v6 {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTTL, 1)
+	if v6 { // IPv4 on a socket of both families has those of IPv4
 		info.ECN = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1) == nil
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1)
+	}
+	p.space.Store(cmsg.Space)
+	if o.Control != nil {
+		p.space.Store(ownSpace)
 	}
 	p.limits.segments.Store(1)
 	if !o.NoOffload {
@@ -138,6 +147,9 @@ func (c *Conn) Segments() int { return int(c.path.limits.segments.Load()) }
 // edge-triggered, and RawConn.Read would begin by forgetting an edge), and a
 // datagram costs one system call, not the second one that only says EAGAIN.
 func (c *Conn) Serve(sink socket.Sink) error {
+	if c.adopted {
+		c.path.moreSpace(cmsg.Space)
+	}
 	r := receiver{conn: c, sink: sink, slots: minBatch, busy: busyPoll{now: time.Now, luck: -noLuck}}
 	defer r.giveBack()
 	step := r.step
