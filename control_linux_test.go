@@ -15,15 +15,6 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// listenAt makes a socket of any address with books.
-func listenAt(t *testing.T, cfg udp.Config, network, address string, h udp.Handler) *udp.Conn {
-	t.Helper()
-	c, err := cfg.Listen(t.Context(), network, address, h)
-	require.NoError(t, err)
-	books(t, c)
-	return c
-}
-
 // What a program may set on its socket by itself: each makes the kernel append
 // another control message.
 var extraControl = [][3]int{

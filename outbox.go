@@ -94,7 +94,7 @@ func (r *reader) gatherMore(b []byte, to netip.AddrPort, from netip.Addr, ecn EC
 	} else if to != last.To || from != last.From {
 		return false
 	}
-	return uint8(ecn) == last.ECN && last.IfIndex == 0 && o.append(last, b)
+	return uint8(ecn) == last.ECN && last.IfIndex == 0 && last.TTL|last.TrafficClass == 0 && o.append(last, b)
 }
 
 // flushLast sends all when no other datagram of the read comes. The error is that
@@ -124,7 +124,7 @@ func (o *outbox) extend(m *socket.Message) bool {
 		return false
 	}
 	last := &o.messages[len(o.messages)-1]
-	return m.To == last.To && m.From == last.From && m.ECN == last.ECN && m.IfIndex == last.IfIndex && o.append(last, m.Data)
+	return m.SameHeader(last) && o.append(last, m.Data)
 }
 
 // extendBy makes messages parts of the last one, up to one that can't be. What is
@@ -139,11 +139,6 @@ func (o *outbox) extendBy(like *Message, ms []Message) (n int) {
 		n++
 	}
 	return n
-}
-
-// goesWith says whether two messages may leave in one train.
-func (m *Message) goesWith(like *Message) bool {
-	return m.To == like.To && m.From == like.From && m.ECN == like.ECN
 }
 
 // run is append for messages that are all of one length, as most of a train are: a

@@ -67,8 +67,11 @@ func (c *Conn) SendBatch(ms []Message) (int, error) {
 // sent.
 func (c *Conn) fill(o *outbox, ms []Message) (n int, bad error) {
 	for n < len(ms) && o.count < maxGathered {
-		m := socket.Message{Data: ms[n].Data, To: ms[n].To, From: ms[n].From, ECN: uint8(ms[n].ECN & 3)}
-		if err := c.address(&m); err != nil {
+		m, err := ms[n].header()
+		if err == nil {
+			err = c.address(&m)
+		}
+		if err != nil {
 			return n, err
 		}
 		if !o.extend(&m) {
@@ -155,6 +158,9 @@ func (c *Conn) address(m *socket.Message) error {
 	case to.Is4In6():
 		to = to.Unmap()
 		m.To = netip.AddrPortFrom(to, m.To.Port())
+	}
+	if to.IsUnspecified() { // the system would send it to this host itself
+		return &net.AddrError{Err: "unspecified address can't be sent to", Addr: to.String()}
 	}
 	if m.To.Port() == 0 {
 		return &net.AddrError{Err: "port 0 can't be sent to"} // Addr is the net.OpError's

@@ -58,9 +58,25 @@ type Options struct {
 	NoOffload               bool // no trains, neither way
 	Timestamps              bool
 	PeerErrors              bool // ICMP reports while unconnected too
-	DontFragment            bool
+	Device                  string
+	Mark                    uint32
+	TrafficClass, TTL       uint8 // 0: the system's default
+	FreeBind, Transparent   bool
+	MTUDiscovery            MTUDiscovery
+	BusyPoll                bool
 	Control                 func(network, address string, c syscall.RawConn) error
 }
+
+// MTUDiscovery is a way of path MTU discovery. Its values are those of
+// udp.MTUDiscovery.
+type MTUDiscovery int
+
+const (
+	MTUDefault MTUDiscovery = iota
+	MTUDo
+	MTUProbe
+	MTUOmit
+)
 
 // A Packet is what one message of a read brought: a datagram, or, when Segment
 // is set, a train of datagrams of Segment bytes each (the last may be shorter).

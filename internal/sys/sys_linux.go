@@ -24,6 +24,7 @@ import (
 type packetPath struct {
 	family     socket.Family
 	inet6      bool
+	busyPoll   bool        // Options.BusyPoll
 	peerErrors bool        // the error queue is on while unconnected too
 	reports    atomic.Bool // the error queue is on
 	queue      reportQueue // what was taken off it
@@ -41,7 +42,7 @@ type packetPath struct {
 }
 
 func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info) error {
-	p.inet6, p.family, p.peerErrors = v6, info.Family, o.PeerErrors
+	p.inet6, p.family, p.peerErrors, p.busyPoll = v6, info.Family, o.PeerErrors, o.BusyPoll
 	p.sendmmsg, p.recvmmsg = sendmmsg, recvmmsg
 	if rejected(unix.SYS_RECVMMSG) || rejected(unix.SYS_SENDMMSG) {
 		p.single.Store(true)
@@ -150,7 +151,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 	if c.adopted {
 		c.path.moreSpace(cmsg.Space)
 	}
-	r := receiver{conn: c, sink: sink, slots: minBatch, busy: busyPoll{now: time.Now, luck: -noLuck}}
+	r := receiver{conn: c, sink: sink, slots: minBatch, busy: busyPoll{on: c.path.busyPoll, now: time.Now, luck: -noLuck}}
 	defer r.giveBack()
 	step := r.step
 	for {
