@@ -32,11 +32,12 @@ type packetPath struct {
 	reported   atomic.Bool // the reader is to look for reports
 	woken      atomic.Bool // a Wake that no Woken has answered
 
-	peer4    atomic.Bool // the peer has an IPv4 address
-	sendmmsg func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
-	recvmmsg func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
-	single   atomic.Bool // one of these is rejected: one message a call
-	limits   limits      // of trains
+	peer4     atomic.Bool // the peer has an IPv4 address
+	connected atomic.Bool // there is a peer
+	sendmmsg  func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
+	recvmmsg  func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
+	single    atomic.Bool // one of these is rejected: one message a call
+	limits    limits      // of trains
 
 	space atomic.Int32 // for the control messages of a packet, bytes
 }
@@ -99,6 +100,7 @@ func (p *packetPath) wake() { p.woken.Store(true) }
 
 func (c *Conn) peerChanged(peer netip.AddrPort) error {
 	c.path.peer4.Store(peer.Addr().Is4())
+	c.path.connected.Store(peer.IsValid())
 	c.path.limits.note(netip.Addr{}, 0, time.Time{}) // was the old peer's
 	on := peer.IsValid() || c.path.peerErrors
 	c.path.unwanted.Store(!on)
