@@ -235,58 +235,52 @@ type mmsghdr struct {
 
 // recvmmsg and sendmmsg return how many messages the kernel took, or an errno. One
 // message goes by recvmsg or sendmsg, which have less to do for it and which every
-// kernel and sandbox allows.
+// kernel and sandbox allows. None of them waits.
 func recvmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
 	if len(hs) > 1 {
-		return mmsg(unix.SYS_RECVMMSG, fd, hs)
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
+		return int(n), errno
 	}
-	return msg(unix.SYS_RECVMSG, fd, hs)
+	n, _, errno := unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&hs[0].hdr)), unix.MSG_DONTWAIT)
+	hs[0].n = uint32(n)
+	return 1, errno
 }
 
+// Sends up to these bounds are made without telling the scheduler. Where it is told,
+// a thread that monitors it (sysmon) takes the processor away from a call of more
+// than 20 µs, as segmented sends are, and the caller has to get one again: that made
+// them 7 to 13 % slower. Until a raw call returns the garbage collector may have to
+// wait for it: on loopback, where a send does the receiver's part too, up to 50 µs.
+// Reads are short, and faster the other way: their caller gives way to the sender.
+const (
+	maxRaw      = 8        // messages
+	maxRawBytes = 64 << 10 // what is beyond it goes with another call
+)
+
 func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
-	if len(hs) > 1 {
-		return mmsg(unix.SYS_SENDMMSG, fd, hs)
+	var (
+		n     uintptr
+		errno syscall.Errno
+	)
+	switch {
+	case len(hs) == 1:
+		if n, _, errno = unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&hs[0].hdr)), unix.MSG_DONTWAIT); errno == 0 {
+			hs[0].n = uint32(n)
+			n = 1
+		}
+	case len(hs) <= maxRaw:
+		n, _, errno = unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
+	default:
+		n, _, errno = unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
 	}
-	return msg(unix.SYS_SENDMSG, fd, hs)
+	return int(n), errno
 }
 
 // rejected says whether the kernel, or a filter in front of it (seccomp(2)), rejects
 // recvmmsg or sendmmsg whatever it is asked to do: a call on no descriptor at all
 // fails with EBADF where the call itself is allowed.
 func rejected(call uintptr) bool {
-	const none = ^uintptr(0)
-	_, errno := mmsg(call, none, make([]mmsghdr, 1))
+	var h mmsghdr
+	_, _, errno := unix.Syscall6(call, ^uintptr(0), uintptr(unsafe.Pointer(&h)), 1, unix.MSG_DONTWAIT, 0, 0)
 	return errno != unix.EBADF
-}
-
-func msg(call, fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
-	n, _, errno := unix.RawSyscall(call, fd, uintptr(unsafe.Pointer(&hs[0].hdr)), unix.MSG_DONTWAIT)
-	if errno != 0 {
-		return 0, errno
-	}
-	hs[0].n = uint32(n)
-	return 1, 0
-}
-
-// What is read or sent at most without telling the scheduler. None of these calls
-// waits, and so little is a matter of microseconds: to let another thread have the
-// processor meanwhile costs more than the call. Where there is only one processor
-// (GOMAXPROCS is 1) the runtime even takes it away from a program that makes many
-// short calls, again and again. Until such a call returns the garbage collector
-// may have to wait for it; on loopback a send does the receiver's part too, 50 to
-// 110 µs for a train.
-const (
-	maxRaw      = 8         // messages
-	maxRawBytes = 128 << 10 // sent: trains beyond it go with another call
-)
-
-func mmsg(call, fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
-	// Two calls, not a function in a variable: only in the arguments of a call is the
-	// pointer known as one to package unsafe's rule 4.
-	if len(hs) <= maxRaw {
-		n, _, errno := unix.RawSyscall6(call, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
-		return int(n), errno
-	}
-	n, _, errno := unix.Syscall6(call, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
-	return int(n), errno
 }
