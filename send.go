@@ -231,7 +231,7 @@ func (c *Conn) failed(m socket.Message, err error) error {
 }
 
 // tooLarge finds out what would have fitted.
-func (c *Conn) tooLarge(m socket.Message) error {
+func (c *Conn) tooLarge(m socket.Message) *SizeError {
 	e := &SizeError{Size: len(m.Data), MTU: c.sock.MTU(m.To)}
 	to := m.To.Addr()
 	if peer := c.peer.Load(); peer != nil {
