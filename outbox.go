@@ -412,7 +412,11 @@ func (o *outbox) stop() {
 // counted in [Stats.SendErrors], logged to [Config.Logger] and passed to
 // [Config.OnSendError].
 func (c *Conn) Enqueue(m Message) error {
-	s := m.message()
+	s, err := m.message()
+	if err != nil {
+		c.countFailure(err)
+		return c.opError("send", m.To, err)
+	}
 	return c.out.enqueue(&s)
 }
 

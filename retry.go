@@ -62,6 +62,11 @@ func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result erro
 			stale++
 			c.reportedBySend(err)
 		case sys.Unreachable, sys.TooLarge, sys.Denied, sys.Other:
+			if class == sys.TooLarge && c.cfg.MTUDiscovery == MTUDiscoveryDo {
+				if e := c.tooLarge(m); e.Max > 0 && e.Size > e.Max { // whatever else may be reported
+					return e, false
+				}
+			}
 			// An older datagram's ICMP error, or this one's missing route or length.
 			switch {
 			case class == sys.Denied && c.stats.sent.Load() == 0 && doubted == 0:

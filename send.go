@@ -86,8 +86,11 @@ func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
 func (c *Conn) fill(b *gso.Batch, ms []Message) (n int, bad error) {
 	for n < len(ms) && b.Len() < gso.MaxDatagrams {
 		like := &ms[n]
-		m := like.message()
-		if err := c.address(&m); err != nil {
+		m, err := like.message()
+		if err == nil {
+			err = c.address(&m)
+		}
+		if err != nil {
 			return n, err
 		}
 		b.Lend(&m)
@@ -95,10 +98,6 @@ func (c *Conn) fill(b *gso.Batch, ms []Message) (n int, bad error) {
 		}
 	}
 	return n, nil
-}
-
-func (m *Message) message() socket.Message {
-	return socket.Message{Data: m.Data, To: m.To, From: m.From, ECN: uint8(m.ECN & 3)}
 }
 
 // Payloads can't be longer than this: the length field of UDP counts its own
@@ -198,7 +197,7 @@ func (c *Conn) send(m socket.Message) error {
 }
 
 // tooLarge finds out what would have fitted.
-func (c *Conn) tooLarge(m socket.Message) error {
+func (c *Conn) tooLarge(m socket.Message) *SizeError {
 	e := &SizeError{Size: len(m.Data), MTU: c.sock.MTU(m.To)}
 	to := m.To.Addr()
 	if peer := c.peer.current.Load(); peer != nil {
