@@ -23,8 +23,10 @@ func TestMedianAndSpread(t *testing.T) {
 	}{
 		{"of nothing", nil, 0, "–"},
 		{"of one round", rounds{0: 7}, 7, "7.00"},
-		{"of an odd number", rounds{0: 9, 1: 1, 2: 2}, 2, "2.00 ±200%"},
-		{"of an even number", rounds{0: 4, 1: 1, 2: 3, 3: 2}, 2.5, "2.50 ±60%"},
+		{"of an odd number", rounds{0: 9, 1: 1, 2: 2}, 2, "2.00 ±100%"},
+		{"of two", rounds{0: 1, 1: 3}, 2, "2.00 ±25%"},
+		{"with one far off", rounds{0: 9, 1: 10, 2: 11, 3: 10, 4: 9000}, 10, "10.0 ±5%"},
+		{"of an even number", rounds{0: 4, 1: 1, 2: 3, 3: 2}, 2.5, "2.50 ±30%"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			require.Equal(t, test.want, test.of.median())

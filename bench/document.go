@@ -45,7 +45,7 @@ func (r *record) markdown() string {
 
 	p("## A core for each process\n")
 	p("Each cell has the median over the rounds, then its ratios to %s. A", "C and to package net, each the median of the rounds' ratios")
-	p("± is half the distance from the least round to the greatest, in percent of the median.\n")
+	p("± is half the distance between the quartiles of the rounds, in percent of the median.\n")
 	for _, k := range kinds {
 		r.section(p, k, 1)
 	}

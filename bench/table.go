@@ -110,6 +110,6 @@ func (r *record) print(w io.Writer) {
 		}
 		t.Flush()
 	}
-	fmt.Fprintf(w, "\nMedians of %d rounds of %g s, ± half the distance from least to greatest; ratios are taken within a round.\n"+
+	fmt.Fprintf(w, "\nMedians of %d rounds of %g s, ± half the distance between the quartiles; ratios are taken within a round.\n"+
 		"Other programs used %.0f%% of the machine.\n", r.Runs, r.Seconds, 100*r.other())
 }

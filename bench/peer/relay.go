@@ -8,7 +8,7 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// The relays receive on one socket and send on another, to whoever sent the
+// The relays receive on one socket and send on another, to the sender of the
 // datagram: so one client has both ends.
 
 // forward counts a datagram that was received, and whether it could be sent.
