@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"net"
-	"os/exec"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -127,9 +128,10 @@ func TestPause(t *testing.T) {
 	require.NoError(t, err)
 	defer p.kill()
 	require.NoError(t, p.pause())
-	state, err := exec.Command("ps", "-o", "stat=", "-p", p.pid()).Output()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	require.NoError(t, err)
-	require.Equal(t, "T", string(state[:1]), "stopped by a signal, see ps(1)")
+	_, state, _ := strings.Cut(string(stat), ") ")
+	require.Equal(t, "T", state[:1], "stopped by a signal, see proc_pid_stat(5)")
 	require.NoError(t, p.resume())
 	out, err := p.finish()
 	require.NoError(t, err)

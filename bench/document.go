@@ -44,8 +44,8 @@ func (r *record) markdown() string {
 	p("%s\n", strings.Join(r.noFaster(), "\n"))
 
 	p("## A core for each process\n")
-	p("Each cell has the median over the rounds, then its ratios to %s. A", "C and to package net, each the median of the rounds' ratios")
-	p("± is half the distance between the quartiles of the rounds, in percent of the median.\n")
+	p("Each cell has the median over the rounds, then its ratios to C and to package net: each the median of")
+	p("the rounds' ratios. A ± is half the distance between the quartiles of the rounds, in percent of the median.\n")
 	for _, k := range kinds {
 		r.section(p, k, 1)
 	}
