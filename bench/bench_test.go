@@ -124,9 +124,12 @@ func TestQueue(t *testing.T) {
 
 // A paused program does nothing, and goes on afterwards.
 func TestPause(t *testing.T) {
-	p, err := new(settings).start(context.Background(), "", []string{"sh", "-c", `read line; echo '{"sent":7}'`})
+	p, err := new(settings).start(context.Background(), "", []string{"sh", "-c",
+		`trap 'echo "{\"sent\":7}"; kill $!; exit 0' CONT; sleep 100 & echo "{\"port\":1}"; wait`})
 	require.NoError(t, err)
 	defer p.kill()
+	_, err = p.line() // now it waits for SIGCONT
+	require.NoError(t, err)
 	require.NoError(t, p.pause())
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	require.NoError(t, err)
