@@ -94,9 +94,9 @@ func (cfg Config) Listen(ctx context.Context, network, address string, h Handler
 // nothing else may read, write or close it. When uc is connected, so is the
 // Conn. Config.ReuseAddr, ReusePort, Control and Network do not apply.
 //
-// On Linux Close and Shutdown put a socket filter of their own in the place of one
-// that uc has (SO_ATTACH_FILTER, SO_ATTACH_BPF), and take it away again: whoever has
-// another descriptor of the same socket finds it without a filter.
+// Closing it restores, on Linux, every option that the Conn has changed, so that
+// whoever has another descriptor of the socket finds it as it was, and takes no
+// filter away. Descriptors in blocking mode become non-blocking meanwhile.
 func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 	if uc == nil {
 		return nil, opError("adopt", "udp", nil, sys.EINVAL)

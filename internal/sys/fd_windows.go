@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"net"
 	"net/netip"
 	"syscall"
 	"unsafe"
@@ -174,5 +175,19 @@ func toSockaddr(a netip.AddrPort, v6 bool) windows.Sockaddr {
 // leaves its sockets blocking, and FIONREAD does not see an empty datagram.
 func (c *Conn) Discard() int { return 0 }
 
-// handBack has nothing to undo here.
-func (c *Conn) handBack() {}
+// nonblocking has nothing to do here.
+func nonblocking(syscall.RawConn) (wasBlocking bool, err error) { return false, nil }
+
+func broadcastOption(rc syscall.RawConn) (n int, err error) {
+	err = onFD(rc, func(h windows.Handle) error {
+		n, err = windows.GetsockoptInt(h, windows.SOL_SOCKET, windows.SO_BROADCAST)
+		return sysErr("getsockopt", err)
+	})
+	return n, err
+}
+
+// handBackMode has nothing to undo here.
+func (c *Conn) handBackMode() {}
+
+// unconnected has no way here to make another net.UDPConn.
+func unconnected(uc *net.UDPConn) (*net.UDPConn, error) { return uc, nil }

@@ -13,16 +13,23 @@ const connectsOver = true
 // interface that the socket was bound to (SO_BINDTODEVICE).
 func (c *Conn) dissolve() error {
 	return onFD(c.rc, func(fd int) error {
-		sa := unix.RawSockaddr{Family: unix.AF_UNSPEC}
-		_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unsafe.Sizeof(sa))
-		if errno != 0 {
-			return sysErr("connect", errno)
+		if err := dissolve(fd); err != nil {
+			return err
 		}
 		if c.peer.device == 0 {
 			return nil
 		}
 		return sysErr("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, int(c.peer.device)))
 	})
+}
+
+func dissolve(fd int) error {
+	sa := unix.RawSockaddr{Family: unix.AF_UNSPEC}
+	_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unsafe.Sizeof(sa))
+	if errno != 0 {
+		return sysErr("connect", errno)
+	}
+	return nil
 }
 
 // noteDevice remembers the interface that the socket is bound to.

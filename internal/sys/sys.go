@@ -40,7 +40,9 @@ type Conn struct {
 	path packetPath // what the packet path of this system keeps
 
 	adopted bool           // others may have descriptors of the same socket
+	sharing sharing        // what to restore for them
 	refuses atomic.Bool    // its filter drops everything
+	alone   atomic.Bool    // it has left its SO_REUSEPORT group, and has no peer but itself
 	bound   netip.AddrPort // what bind was asked for, with the port it got
 	only    netip.Addr     // the one address that datagrams come for, if it is one
 
@@ -74,7 +76,7 @@ func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o 
 			if err != nil {
 				return nil, err
 			}
-			return adopt(uc, o)
+			return adopt(uc, o, false)
 		}
 		network, local = wildcardFor(local)
 	}
@@ -87,47 +89,43 @@ func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o 
 	if err != nil {
 		return nil, unwrapOp(err)
 	}
-	return adopt(pc.(*net.UDPConn), o)
+	return adopt(pc.(*net.UDPConn), o, false)
 }
 
 // Adopt makes a socket of uc, which it owns from now on, also when it fails.
 func Adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
 	if uc.RemoteAddr() != nil {
-		uc = anew(uc)
+		var err error
+		if uc, err = unconnected(uc); err != nil {
+			return nil, err
+		}
 	}
-	c, err := adopt(uc, o)
-	if err == nil {
-		c.adopted = true
-	}
-	return c, err
+	return adopt(uc, o, true)
 }
 
-// anew makes another net.UDPConn of a socket that net has connected itself: such
-// a one never lets anybody send to another address, also not when the socket has
-// been disconnected since. Where that can't be done (Windows) it returns uc.
-func anew(uc *net.UDPConn) *net.UDPConn {
-	f, err := uc.File()
-	if err != nil {
-		return uc
-	}
-	defer f.Close()
-	pc, err := net.FilePacketConn(f)
-	if err != nil {
-		return uc
-	}
-	uc.Close()
-	return pc.(*net.UDPConn)
-}
-
-func adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
+// adopt makes a socket of uc, which it closes when it fails.
+func adopt(uc *net.UDPConn, o socket.Options, adopted bool) (*Conn, error) {
 	rc, err := uc.SyscallConn()
 	if err != nil {
 		uc.Close()
 		return nil, unwrapOp(err)
 	}
-	c := &Conn{uc: uc, rc: rc}
-	uc.SetDeadline(time.Time{}) // the former owner's
-	if err := c.prepare(o); err != nil {
+	c := &Conn{uc: uc, rc: rc, adopted: adopted}
+	if adopted {
+		uc.SetDeadline(time.Time{}) // the former owner's
+	}
+	shared := adopted || o.Control != nil
+	if shared {
+		err = c.cameShared(o)
+	}
+	if err == nil {
+		err = c.prepare(o)
+	}
+	if shared {
+		c.isShared()
+	}
+	if err != nil {
+		c.handBack()
 		uc.Close()
 		return nil, err
 	}
@@ -195,15 +193,17 @@ var past = time.Unix(1, 0)
 func (c *Conn) SetWriteDeadline(t time.Time) error { return unwrapOp(c.uc.SetWriteDeadline(t)) }
 
 // SyscallConn implements socket.Socket.
-func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.rc, nil }
+func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	c.isShared() // its user may make another descriptor
+	return c.rc, nil
+}
 
 // Close implements socket.Socket.
 func (c *Conn) Close() error {
 	c.spill.close()
 	c.closeReports()
-	if c.adopted {
-		c.handBack()
-	}
+	c.handBack()
+	c.handBackMode()
 	return unwrapOp(c.uc.Close())
 }
 

@@ -190,9 +190,7 @@ const unpollable = time.Millisecond
 func (c *Conn) drain(r *receiver) error {
 	r.budget = math.MaxInt
 	_ = onFD(c.rc, func(fd int) error {
-		if c.refuseAll(fd) != nil {
-			r.budget, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
-		}
+		r.budget = c.stopIntake(fd, false)
 		if c.path.reports.Load() {
 			c.path.queue.take(c, fd)
 			r.owed = c.path.queue.count()
