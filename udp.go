@@ -113,10 +113,7 @@ func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 	c := newConn(sock, cfg, "udp", h)
 	c.checkGroups = false // its owner may have joined some
 	if peer := sock.Peer(); peer.IsValid() {
-		if err := c.connect(peer); err != nil {
-			sock.Close()
-			return nil, opError("adopt", "udp", addr, err)
-		}
+		c.peer.Store(&peer)
 	}
 	c.start()
 	return c, nil

@@ -9,6 +9,8 @@ const (
 	EADDRNOTAVAIL = syscall.EADDRNOTAVAIL
 	EINVAL        = syscall.EINVAL
 	EADDRINUSE    = syscall.EADDRINUSE
+	ECONNABORTED  = syscall.ECONNABORTED
+	ENETUNREACH   = syscall.ENETUNREACH
 	ENETDOWN      = syscall.ENETDOWN
 	ENODEV        = syscall.ENODEV
 	EISCONN       = syscall.EISCONN

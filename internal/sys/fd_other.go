@@ -58,5 +58,5 @@ func broadcastOption(syscall.RawConn) (int, error) { return 0, errors.ErrUnsuppo
 // handBackMode has nothing to undo here.
 func (c *Conn) handBackMode() {}
 
-// unconnected has no way here to make another net.UDPConn.
-func unconnected(uc *net.UDPConn) (*net.UDPConn, error) { return uc, nil }
+// duplicate has no way here to make another net.UDPConn.
+func duplicate(*net.UDPConn) (*net.UDPConn, error) { return nil, errors.ErrUnsupported }

@@ -80,11 +80,8 @@ func (c *Conn) handBackMode() {
 	}
 }
 
-// unconnected makes another net.UDPConn of a socket that package net has
-// connected itself: such a one never sends to another address, not even when the
-// socket has been disconnected since.
-func unconnected(uc *net.UDPConn) (*net.UDPConn, error) {
-	defer uc.Close()
+// duplicate makes another net.UDPConn of the same socket.
+func duplicate(uc *net.UDPConn) (*net.UDPConn, error) {
 	f, err := uc.File()
 	if err != nil {
 		return nil, unwrapOp(err)

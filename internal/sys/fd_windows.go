@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"syscall"
@@ -189,5 +190,5 @@ func broadcastOption(rc syscall.RawConn) (n int, err error) {
 // handBackMode has nothing to undo here.
 func (c *Conn) handBackMode() {}
 
-// unconnected has no way here to make another net.UDPConn.
-func unconnected(uc *net.UDPConn) (*net.UDPConn, error) { return uc, nil }
+// duplicate has no way here to make another net.UDPConn.
+func duplicate(*net.UDPConn) (*net.UDPConn, error) { return nil, errors.ErrUnsupported }

@@ -16,7 +16,10 @@ import (
 func (c *Conn) stopIntake(fd int, last bool) (bytes int) {
 	switch {
 	case c.adopted:
-	case last && !c.sharing.possible.Load() && c.connectToSelf(fd), c.leaveGroup(fd), c.refuseAll(fd) == nil:
+	case c.alone.Load(),
+		last && !c.sharing.possible.Load() && c.connectToSelf(fd),
+		c.leaveGroup(fd),
+		c.refuseAll(fd) == nil:
 		return math.MaxInt
 	}
 	return queuedBytes(fd)
@@ -26,9 +29,6 @@ func (c *Conn) stopIntake(fd int, last bool) (bytes int) {
 // flows to the other members at once, and what is queued stays. It returns false
 // when it isn't in one.
 func (c *Conn) leaveGroup(fd int) bool {
-	if c.alone.Load() {
-		return true
-	}
 	reuse, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
 	if err != nil || reuse == 0 {
 		return false
@@ -36,11 +36,7 @@ func (c *Conn) leaveGroup(fd int) bool {
 	if _, err := unix.Getpeername(fd); err == nil {
 		return false // the group has no datagrams for it
 	}
-	if !c.connectToSelf(fd) {
-		return false
-	}
-	c.alone.Store(true)
-	return true
+	return c.connectToSelf(fd)
 }
 
 // connectToSelf makes the socket one that only itself could send to: no lookup
@@ -71,7 +67,11 @@ func (c *Conn) connectToSelf(fd int) bool {
 			return false
 		}
 	}
-	return unix.Connect(fd, local) == nil
+	if unix.Connect(fd, local) != nil {
+		return false
+	}
+	c.alone.Store(true)
+	return true
 }
 
 // queuedBytes is how much of the receive buffer is in use, or its size where that

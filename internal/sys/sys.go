@@ -39,17 +39,20 @@ type Conn struct {
 	info socket.Info
 	path packetPath // what the packet path of this system keeps
 
-	adopted bool           // others may have descriptors of the same socket
-	sharing sharing        // what to restore for them
-	refuses atomic.Bool    // its filter drops everything
-	alone   atomic.Bool    // it has left its SO_REUSEPORT group, and has no peer but itself
-	bound   netip.AddrPort // what bind was asked for, with the port it got
-	only    netip.Addr     // the one address that datagrams come for, if it is one
+	adopted  bool           // others may have descriptors of the same socket
+	sharing  sharing        // what to restore for them
+	refuses  atomic.Bool    // its filter drops everything
+	portKept atomic.Bool    // the port stays bound when the peer changes
+	alone    atomic.Bool    // it has left its SO_REUSEPORT group, and has no peer but itself
+	bound    netip.AddrPort // what bind was asked for, with the port it got
+	only     netip.Addr     // the one address that datagrams come for, if it is one
 
-	changing sync.Mutex // one change of the peer at a time
-	peer     peer       // guarded by changing
-	out      outgoing   // the interface of what goes to groups
-	spill    spill      // memberships that the socket has no room for
+	changing sync.Mutex            // one change of the peer at a time
+	peer     peer                  // guarded by changing
+	lost     atomic.Pointer[error] // why the socket can't be repaired
+	rebinds  atomic.Uint64         // repairs
+	out      outgoing              // the interface of what goes to groups
+	spill    spill                 // memberships that the socket has no room for
 	zones    zoneCache
 
 	counting sync.Mutex // guards what follows
@@ -61,6 +64,35 @@ var _ socket.Socket = (*Conn)(nil)
 
 // Open implements socket.Network.
 func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (socket.Socket, error) {
+	for tries := 0; ; tries++ {
+		uc, err := bindSocket(ctx, network, local, o)
+		if err != nil {
+			return nil, err
+		}
+		kept := local.Port() != 0
+		if !kept && tries < maxPorts {
+			if kept, err = keepPort(uc); err != nil {
+				uc.Close()
+				if !errors.Is(err, EADDRINUSE) {
+					tries = maxPorts // it may be forbidden to ask for a port
+				}
+				continue
+			}
+		}
+		c, err := adopt(uc, o, false)
+		if err != nil {
+			return nil, err
+		}
+		c.portKept.Store(kept)
+		return c, nil
+	}
+}
+
+// maxPorts is how many ports may be taken by others while a socket is bound to one.
+const maxPorts = 16
+
+// bindSocket makes a socket with the options that come before bind.
+func bindSocket(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (*net.UDPConn, error) {
 	control := func(network, address string, rc syscall.RawConn) error {
 		if err := beforeBind(rc, o); err != nil {
 			return err
@@ -72,31 +104,37 @@ func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o 
 	}
 	if local.Addr().IsMulticast() {
 		if bindsTo(local.Addr()) {
-			uc, err := bindToGroup(local, control)
-			if err != nil {
-				return nil, err
-			}
-			return adopt(uc, o, false)
+			return bindToGroup(local, control)
 		}
 		network, local = wildcardFor(local)
 	}
+	return listen(ctx, network, local, control)
+}
+
+// listenPacket is package net's way to bind a socket.
+func listenPacket(ctx context.Context, network, address string, control controlFunc) (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: control}
-	address := local.String()
-	if !local.Addr().IsValid() {
-		address = ":" + portString(local.Port())
-	}
 	pc, err := lc.ListenPacket(ctx, network, address)
 	if err != nil {
 		return nil, unwrapOp(err)
 	}
-	return adopt(pc.(*net.UDPConn), o, false)
+	return pc.(*net.UDPConn), nil
 }
 
+type controlFunc = func(network, address string, rc syscall.RawConn) error
+
 // Adopt makes a socket of uc, which it owns from now on, also when it fails.
+// Package net never lets a socket that it has connected itself send to another
+// address, not even when the socket has been disconnected since, so of such a one
+// a duplicate is used, but on Windows.
 func Adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
 	if uc.RemoteAddr() != nil {
-		var err error
-		if uc, err = unconnected(uc); err != nil {
+		other, err := duplicate(uc)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			uc.Close()
+			uc = other
+		}
+		if uc == nil {
 			return nil, err
 		}
 	}
@@ -141,6 +179,9 @@ func (c *Conn) prepare(o socket.Options) error {
 	if c.peer.want = c.Peer(); c.peer.want.IsValid() { // it is adopted
 		c.peer.set, c.peer.zoned = true, c.peer.want.Addr().Zone() != ""
 	}
+	if !c.peer.zoned {
+		c.noteDevice()
+	}
 	c.bound = c.Local()
 	if !c.wildcard() && !c.peer.set { // which may be the wildcard once the peer is taken away
 		c.only = c.bound.Addr()
@@ -165,13 +206,17 @@ func (c *Conn) prepare(o socket.Options) error {
 	if o.PeerErrors && !c.info.ErrorQueue {
 		return fmt.Errorf("PeerErrors: %w", errors.ErrUnsupported)
 	}
+	if c.peer.set {
+		c.connectTo(c.peer.want.Addr().Zone())
+		return c.peerChanged(c.peer.want)
+	}
 	return nil
 }
 
 // minSkb is less than any system takes of a receive buffer beside a payload, bytes.
 const minSkb = 64
 
-// Peer is the peer that the socket is connected to, whoever has done that.
+// Peer implements socket.Socket.
 func (c *Conn) Peer() netip.AddrPort {
 	peer, err := getpeername(c.rc)
 	if err != nil {
@@ -205,6 +250,20 @@ func (c *Conn) Close() error {
 	c.handBack()
 	c.handBackMode()
 	return unwrapOp(c.uc.Close())
+}
+
+// Detach implements socket.Socket.
+func (c *Conn) Detach() (*net.UDPConn, error) {
+	out, err := duplicate(c.uc) // so that nothing of c reaches the socket any more
+	if err != nil {
+		return nil, err
+	}
+	c.isShared()
+	c.spill.close()
+	c.closeReports()
+	c.handBack()
+	c.uc.Close()
+	return out, nil
 }
 
 // Drops implements socket.Socket. The system counts modulo 2^32.

@@ -115,6 +115,7 @@ func (c *Conn) endReports() (left bool) {
 
 func (c *Conn) currentInfo() socket.Info {
 	info := c.info
+	info.PortKept = c.portKept.Load()
 	info.Segments, info.Batch = c.Segments(), maxBatch
 	return info
 }
@@ -138,11 +139,14 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		r.giveBack()
 		switch {
 		case r.ended:
-			return nil
+			return r.err
 		case errors.Is(err, os.ErrDeadlineExceeded), err == nil:
 			// Cleared first: a Wake from now on is seen by the next wait.
 			c.path.woken.Store(false)
 			c.uc.SetReadDeadline(time.Time{})
+			if lost := c.lost.Load(); lost != nil {
+				return *lost
+			}
 			if c.path.reported.Swap(false) {
 				r.reports = true
 			}
@@ -177,7 +181,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 			}
 		}
 		if r.ended {
-			return nil
+			return r.err
 		}
 	}
 }
@@ -199,7 +203,7 @@ func (c *Conn) drain(r *receiver) error {
 	})
 	r.draining, r.reports = true, r.reports || r.owed > 0
 	r.poll()
-	return nil
+	return r.err
 }
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).

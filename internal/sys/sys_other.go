@@ -29,6 +29,7 @@ func (c *Conn) peerChanged(netip.AddrPort) error { return nil }
 
 func (c *Conn) currentInfo() socket.Info {
 	info := c.info
+	info.PortKept = c.portKept.Load()
 	info.Batch, info.Segments = 1, c.Segments()
 	return info
 }
@@ -92,6 +93,9 @@ func (c *Conn) Serve(sink socket.Sink) error {
 				}
 				// Cleared first: a Wake from now on is seen by the next read.
 				c.uc.SetReadDeadline(time.Time{})
+				if lost := c.lost.Load(); lost != nil {
+					return *lost
+				}
 				action := sink.Woken()
 				if draining && action != socket.Stop {
 					continue
@@ -109,6 +113,12 @@ func (c *Conn) Serve(sink socket.Sink) error {
 			if Classify(err) == Closed {
 				return unwrapOp(err)
 			}
+			if errors.Is(err, ECONNABORTED) {
+				if err := c.destroyed(); err != nil {
+					return err
+				}
+				continue
+			}
 			if !sink.Fault(unwrapOp(err)) {
 				return nil
 			}
@@ -121,7 +131,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		cmsg.Parse(oob[:oobn], &m)
 		ps[0] = socket.Packet{
 			Data: b.B[:n], Buf: b, From: unmap(from),
-			To: netip.AddrPortFrom(m.To, 0), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
+			To: netip.AddrPortFrom(c.zoned(m.To, m.IfIndex), 0), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
 		}
 		more := sink.Packets(ps)
 		if !b.Recycle() {
