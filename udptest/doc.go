@@ -3,7 +3,7 @@
 // datagrams as they are told to. What is written against package udp runs on it
 // unchanged, with [Host.Network] in udp.Config.Network.
 //
-//	n := udptest.NewNet(udptest.Config{T: t, Seed: 1})
+//	n := udptest.NewNet(t, udptest.Config{Seed: 1})
 //	a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 //	a.Out().Set(udptest.Faults{Loss: 0.1, Latency: 30 * time.Millisecond})
 //	server, err := udp.Config{Network: b.Network()}.Listen(ctx, "udp", ":53", handler)

@@ -255,7 +255,7 @@ func (s *sock) toAll(p *packet, r route, now time.Duration) bool {
 // loop lets a packet to a group or everybody arrive at its own host.
 func (n *Net) loop(p *packet, i *Interface, now time.Duration) {
 	p.iface, p.from, p.stage = i, i, atHost
-	n.schedule(p, now, linkTime)
+	n.schedule(p, now, LinkTime)
 }
 
 // wants says whether anybody behind an interface may want what is sent to a

@@ -79,14 +79,14 @@ func TestARefusalFromInsideDoesNotOutliveItsMapping(t *testing.T) {
 }
 
 func TestANATRefusesInItsOwnName(t *testing.T) {
-	prohibit := func(udptest.Packet) udptest.Verdict { return udptest.Prohibit }
+	prohibit := func(udptest.Packet) udptest.Action { return udptest.Prohibit }
 	for name, tt := range map[string]struct {
 		breaks func(v *natted)
 		want   syscall.Errno
 	}{
 		"nobody listens inside":   {func(v *natted) { v.c.Close() }, syscall.ECONNREFUSED},
 		"the host inside is gone": {func(v *natted) { v.in.Interface("eth0").Remove() }, syscall.EHOSTUNREACH},
-		"the router prohibits it": {func(v *natted) { v.router.Filter(prohibit) }, syscall.EHOSTUNREACH},
+		"the router prohibits it": {func(v *natted) { v.router.SetFilter(prohibit) }, syscall.EHOSTUNREACH},
 	} {
 		for _, hairpin := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {

@@ -40,7 +40,7 @@ func dial(t *testing.T, cfg udp.Config, network, address string, h udp.Handler) 
 
 func TestEchoTakesARoundTripOfVirtualTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t, Faults: udptest.Faults{Latency: 30 * time.Minute}})
+		n := udptest.NewNet(t, udptest.Config{Faults: udptest.Faults{Latency: 30 * time.Minute}})
 		a, b := n.Host("a", "10.0.0.1", "fd00::1"), n.Host("b", "10.0.0.2", "fd00::2")
 		listen(t, on(b), "udp", ":53", echo)
 		for _, address := range []string{"10.0.0.2:53", "[fd00::2]:53", "b:53"} {
@@ -59,16 +59,16 @@ func TestEchoTakesARoundTripOfVirtualTime(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1/24", "fd00::1/64"), n.Host("b", "10.0.0.2/24", "fd00::2/64")
 		peer := netip.MustParseAddr
-		prohibit := func(p udptest.Packet) udptest.Verdict {
+		prohibit := func(p udptest.Packet) udptest.Action {
 			if p.To.Port() == 99 {
 				return udptest.Prohibit
 			}
 			return udptest.Accept
 		}
-		b.Filter(prohibit)
+		b.SetFilter(prohibit)
 		tests := map[string]struct {
 			to   string
 			want udp.Refusal
@@ -113,7 +113,7 @@ func TestRefusals(t *testing.T) {
 func TestHostsLookForNeighborsAsLinuxDoes(t *testing.T) {
 	for _, address := range []string{"10.0.0.9", "fd00::9"} {
 		synctest.Test(t, func(t *testing.T) {
-			n := udptest.NewNet(udptest.Config{T: t})
+			n := udptest.NewNet(t, udptest.Config{})
 			a := n.Host("a", "10.0.0.1/24", "fd00::1/64")
 			began := time.Now()
 			got := make(chan string, 10)
@@ -159,7 +159,7 @@ func TestHostsLookForNeighborsAsLinuxDoes(t *testing.T) {
 
 func TestRefusalsAreRateLimitedAsKernelsDoIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, _ := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		c := dial(t, on(a), "udp", "10.0.0.2:9", udp.BaseHandler{})
 		send := func(times int) uint64 {
@@ -188,7 +188,7 @@ func TestRefusalsAreRateLimitedAsKernelsDoIt(t *testing.T) {
 
 func TestErrorsAreTheKernels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a := n.Host("a", "10.0.0.1/24")
 		c := listen(t, on(a), "udp4", "10.0.0.1:7", echo)
 		_, err := on(a).Listen(ctx, "udp4", ":7", echo)

@@ -115,6 +115,7 @@ const (
 	drawBit
 	drawExact
 	drawPort
+	drawCoalesce
 )
 
 // A fate is what passing has made of a datagram.
@@ -145,6 +146,13 @@ func (p *Pipe) block(q *packet, now time.Duration, why string) {
 	p.enter(q)
 	p.stats.Blocked++
 	p.show(q, now, why)
+}
+
+// tooLong loses q, which is longer than the MTU of the receiving interface.
+func (p *Pipe) tooLong(q *packet, now time.Duration) {
+	p.enter(q)
+	p.stats.TooBig++
+	p.show(q, now, "too big")
 }
 
 func (p *Pipe) enter(q *packet) (size int) {
@@ -298,7 +306,7 @@ func (p *Pipe) queue(size int, now time.Duration) (wait time.Duration, room bool
 // stop empties the queue.
 func (p *Pipe) stop(now time.Duration) { p.free, p.left = min(p.free, now), min(p.left, now) }
 
-// whole rounds up to microseconds: see linkTime.
+// whole rounds up to microseconds: see LinkTime.
 func whole(d time.Duration) time.Duration {
 	return (d + time.Microsecond - 1).Truncate(time.Microsecond)
 }

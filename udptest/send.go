@@ -50,7 +50,10 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 		return 0, err
 	}
 	if dead || h.down {
-		return 0, nil // there is nobody to be told
+		return 0, nil // a program of a crashed host gets no error
+	}
+	if h.paused.Load() {
+		return longest, nil
 	}
 	to := m.To
 	if !to.IsValid() {
@@ -115,7 +118,7 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 	return 0, nil
 }
 
-// learned is a path's MTU that an ICMP message has told.
+// learned is a path MTU from an ICMP message.
 type learned struct {
 	mtu   int
 	until time.Duration
@@ -124,14 +127,14 @@ type learned struct {
 // mtuExpires is net.ipv4.route.mtu_expires.
 const mtuExpires = 10 * time.Minute
 
-// pathMTU is what a host knows about the way to an address.
+// pathMTU returns the MTU of the path to an address, as far as the host knows it.
 func (h *Host) pathMTU(i *Interface, to netip.Addr, now time.Duration) int {
 	if len(h.mtus) > 0 {
 		if l, ok := h.mtus[to]; ok && now < l.until {
-			return l.mtu
+			return min(l.mtu, i.mtu)
 		}
 	}
-	return i.mtu()
+	return i.mtu
 }
 
 func (h *Host) learnMTU(to netip.Addr, mtu int, now time.Duration) {
@@ -230,9 +233,9 @@ func (n *Net) leave(p *packet, r route, now time.Duration) (passed bool) {
 	p.iface, p.from, p.hop = r.iface, r.iface, r.hop
 	n.note(now, r.iface.out.name, "sent", p)
 	if r.iface == r.iface.host.lo {
-		return n.through(&r.iface.out, p, now, atLink, linkTime)
+		return n.through(&r.iface.out, p, now, atLink, LinkTime)
 	}
-	return n.through(&r.iface.out, p, now, onSegment, linkTime)
+	return n.through(&r.iface.out, p, now, onSegment, LinkTime)
 }
 
 // through lets p pass a pipe, which takes so long beside its faults, and go on at a
@@ -241,7 +244,7 @@ func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, takes t
 	to := q.pass(p, now)
 	if to.why != "" {
 		n.note(now, q.name, to.why, p)
-		if to.why == "too big" && !q.faults.Silent {
+		if to.why == "too big" && !q.faults.BlackHole {
 			n.tooBig(p, p.iface.host, q.faults.MTU, now)
 		}
 		n.free(p)
@@ -253,7 +256,7 @@ func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, takes t
 	p.by, p.stage = q, next
 	if to.again {
 		c := n.clone(p, q.id)
-		n.note(now, q.name, "doubled", c)
+		n.note(now, q.name, "duplicated", c)
 		n.schedule(c, now, to.later+takes)
 	}
 	if d := to.delay + takes; d > 0 {
@@ -316,6 +319,12 @@ func (n *Net) enter(p *packet, from, to *Interface, now time.Duration) {
 	if len(n.parts) > 0 && n.parts[from.host] != n.parts[to.host] {
 		to.in.block(p, now, "partition")
 		n.note(now, to.in.name, "partition", p)
+		n.free(p)
+		return
+	}
+	if p.unit > to.mtu {
+		to.in.tooLong(p, now)
+		n.note(now, to.in.name, "too big", p)
 		n.free(p)
 		return
 	}

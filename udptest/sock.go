@@ -35,6 +35,7 @@ type sock struct {
 
 	mu          sync.Mutex
 	queue       []socket.Packet
+	arrived     []arrival       // in this run of the events, not queued yet
 	spare       []socket.Packet // memory for the next queue
 	used        int             // of the receive buffer, bytes
 	reports     []socket.Report
@@ -163,7 +164,7 @@ func (s *sock) Info() socket.Info {
 	return socket.Info{
 		Family: s.family, ReadBuffer: s.opts.ReadBuffer, WriteBuffer: s.opts.WriteBuffer,
 		PacketInfo: true, ECN: true, ErrorQueue: true, MulticastFilter: true,
-		Timestamps: s.opts.Timestamps, Segments: 1, Batch: maxBatch,
+		Timestamps: s.opts.Timestamps, GRO: !s.opts.NoOffload, Segments: 1, Batch: maxBatch,
 	}
 }
 

@@ -31,7 +31,7 @@ func openSock(t *testing.T, h *Host) *sock {
 // The network's lock is taken before the socket's, so a read that may be one that
 // fails gives up its own: what it has seen in the queue may be gone afterwards.
 func TestACrashWhileAReadMayFailEndsNoSocket(t *testing.T) {
-	n := NewNet(Config{T: t})
+	n := NewNet(t, Config{})
 	a := n.Host("a", "10.0.0.1")
 	a.FailRead(8, 1, eNETDOWN) // for another socket
 	s := openSock(t, a)
@@ -59,7 +59,7 @@ func TestACrashWhileAReadMayFailEndsNoSocket(t *testing.T) {
 }
 
 func TestRefusalsThatNobodyHasReadAreCounted(t *testing.T) {
-	h := NewNet(Config{T: t}).Host("a", "10.0.0.1")
+	h := NewNet(t, Config{}).Host("a", "10.0.0.1")
 	for name, lose := range map[string]func(s *sock){
 		"close":   func(s *sock) { s.Close() },
 		"discard": func(s *sock) { s.Discard() },
@@ -75,7 +75,7 @@ func TestRefusalsThatNobodyHasReadAreCounted(t *testing.T) {
 }
 
 func TestACrashedHostForgetsSocketsThatAreClosed(t *testing.T) {
-	h := NewNet(Config{T: t}).Host("a", "10.0.0.1")
+	h := NewNet(t, Config{}).Host("a", "10.0.0.1")
 	for range 3 {
 		s := openSock(t, h)
 		h.Crash()
@@ -88,10 +88,10 @@ func TestACrashedHostForgetsSocketsThatAreClosed(t *testing.T) {
 
 // A mapping that expires takes with it what was kept about who has sent by it.
 func TestAMappingThatExpiresLeavesNothing(t *testing.T) {
-	n := NewNet(Config{T: t})
+	n := NewNet(t, Config{})
 	r := n.Router("r")
 	outside := r.Attach(n.Segment("outside"), "eth0", "203.0.113.1")
-	r.NAT(outside, NATConfig{Timeout: time.Second})
+	r.SetNAT(outside, NATConfig{Timeout: time.Second})
 	inside, remote := netip.MustParseAddrPort("192.168.0.1:1"), netip.MustParseAddrPort("198.51.100.1:1")
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -113,7 +113,7 @@ func TestAMappingThatExpiresLeavesNothing(t *testing.T) {
 // Were it two steps, a reader could come between them and leave the error for a
 // later send.
 func TestARefusalAndItsErrorComeTogether(t *testing.T) {
-	s := openSock(t, NewNet(Config{T: t}).Host("a", "10.0.0.1"))
+	s := openSock(t, NewNet(t, Config{}).Host("a", "10.0.0.1"))
 	s.report(socket.Report{}, eCONNREFUSED)
 	_, err := s.mayWrite()
 	require.ErrorIs(t, err, eCONNREFUSED)

@@ -1,10 +1,11 @@
-package udptest
+package conformance
 
 import (
 	"context"
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 
 	"github.com/udpkit/udp"
 )
@@ -109,15 +110,15 @@ var multicastPromises = []promise{
 		t.settle()
 		deaf.quiet()
 		t.ok(m.LeaveSource(t.Group, t.A.Addr, t.interfaces()...))
-		t.is(m.LeaveSource(t.Group, t.A.Addr, t.interfaces()...), eADDRNOTAVAIL)
+		t.is(m.LeaveSource(t.Group, t.A.Addr, t.interfaces()...), syscall.EADDRNOTAVAIL)
 	}},
 	{"a source that is blocked is not heard until it is not any more", func(t *trial) {
 		w := t.witness()
 		m := t.join(w, 0, t.Group)
 		s := t.sender()
 		to := netip.AddrPortFrom(t.Group, m.LocalAddrPort().Port())
-		t.is(m.BlockSource(t.otherGroup(), t.A.Addr), eADDRNOTAVAIL)
-		t.is(m.UnblockSource(t.Group, t.A.Addr), eADDRNOTAVAIL)
+		t.is(m.BlockSource(t.otherGroup(), t.A.Addr), syscall.EADDRNOTAVAIL)
+		t.is(m.UnblockSource(t.Group, t.A.Addr), syscall.EADDRNOTAVAIL)
 		t.ok(m.BlockSource(t.Group, t.A.Addr))
 		equal(t, "blocked", slices.Equal(m.Memberships()[0].Blocked, []netip.Addr{t.A.Addr}), true)
 		t.send(s.Conn, to, "blocked")
@@ -145,7 +146,7 @@ var multicastPromises = []promise{
 		t.send(s.Conn, to, "one")
 		w.receives("one")
 		t.ok(m.Leave(t.Group, t.interfaces()...))
-		t.is(m.Leave(t.Group, t.interfaces()...), eADDRNOTAVAIL)
+		t.is(m.Leave(t.Group, t.interfaces()...), syscall.EADDRNOTAVAIL)
 		t.send(s.Conn, to, "two")
 		t.send(s.Conn, t.at(m.Conn), "end")
 		w.receives("end")
@@ -186,8 +187,8 @@ var multicastPromises = []promise{
 		ttl, err = m.MulticastTTL()
 		t.ok(err)
 		equal(t, "TTL", ttl, 7)
-		t.is(m.SetMulticastTTL(256), eINVAL)
-		t.is(m.SetMulticastTTL(-1), eINVAL)
+		t.is(m.SetMulticastTTL(256), syscall.EINVAL)
+		t.is(m.SetMulticastTTL(-1), syscall.EINVAL)
 		loop, err := m.MulticastLoopback()
 		t.ok(err)
 		equal(t, "loopback", loop, true)
@@ -195,6 +196,6 @@ var multicastPromises = []promise{
 		loop, err = m.MulticastLoopback()
 		t.ok(err)
 		equal(t, "loopback", loop, false)
-		t.is(m.Join(t.A.Addr), eINVAL)
+		t.is(m.Join(t.A.Addr), syscall.EINVAL)
 	}},
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/xml"
 	"errors"
+	"flag"
 	"io"
 	"math/rand/v2"
 	"net/netip"
@@ -21,7 +22,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
-	"github.com/udpkit/udp/examples/internal/program"
 	"github.com/udpkit/udp/internal/books/check"
 )
 
@@ -151,10 +151,9 @@ func TestSimulationWritesNothingButItsReport(t *testing.T) {
 	} {
 		cmd := exec.Command(os.Args[0], append([]string{"-nodes", "20", "-for", "20s"}, strings.Fields(args)...)...)
 		cmd.Env = append(os.Environ(), asProgram+"=1")
-		p := program.StartCmd(t, nil, cmd)
-		p.Rest()
-		require.Regexp(t, want, p.Output())
-		require.Equal(t, args == "", p.Err() == nil)
+		out, err := cmd.CombinedOutput()
+		require.Regexp(t, want, strings.TrimSuffix(string(out), "\n"))
+		require.Equal(t, args == "", err == nil)
 	}
 }
 
@@ -223,8 +222,8 @@ func TestWrongFlagsAreErrors(t *testing.T) {
 }
 
 func TestGossipHelps(t *testing.T) {
-	program.Helps(t, func(args []string, stdout io.Writer) error {
-		_, err := parse(args, stdout)
-		return err
-	})
+	var out bytes.Buffer
+	_, err := parse([]string{"-h"}, &out)
+	require.ErrorIs(t, err, flag.ErrHelp)
+	require.Regexp(t, `(?s)^[A-Z][^\n]{20}.*\.\n\nusage: `, out.String())
 }

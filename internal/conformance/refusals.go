@@ -1,8 +1,9 @@
-package udptest
+package conformance
 
 import (
 	"context"
 	"errors"
+	"syscall"
 
 	"github.com/udpkit/udp"
 )
@@ -21,7 +22,7 @@ var refusalPromises = []promise{
 				t.Fatalf("%v is not ErrRefused", r)
 			}
 			if cc.Info().ErrorQueue { // elsewhere systems differ in what they call it
-				if !errors.Is(r, eCONNREFUSED) {
+				if !errors.Is(r, syscall.ECONNREFUSED) {
 					t.Fatalf("%v is not ECONNREFUSED", r)
 				}
 				equal(t, "offender", r.Offender, t.B.Addr)

@@ -1,4 +1,4 @@
-package udptest
+package conformance
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/udpkit/udp"
@@ -80,7 +81,7 @@ var datagramPromises = []promise{
 		w.receives(text, "short")
 		err := a.SendTo(make([]byte, longest+1), t.at(c))
 		t.is(err, udp.ErrTooLarge)
-		t.is(err, eMSGSIZE)
+		t.is(err, syscall.EMSGSIZE)
 		equal(t, "too large", a.Stats().SendFailed.TooLarge, 1)
 	}},
 	{"a datagram over MaxDatagram is dropped whole, and counted", func(t *trial) {
@@ -196,7 +197,7 @@ var datagramPromises = []promise{
 		c := t.listen(udp.BaseHandler{})
 		address := c.LocalAddrPort().String()
 		_, err := t.B.Config.Listen(context.Background(), t.Network, address, udp.BaseHandler{})
-		t.is(err, eADDRINUSE)
+		t.is(err, syscall.EADDRINUSE)
 		share := func(cfg *udp.Config) { cfg.ReuseAddr = true }
 		first := t.listen(udp.BaseHandler{}, share)
 		cfg := t.B.Config
@@ -212,7 +213,7 @@ var datagramPromises = []promise{
 		w := t.witness()
 		c := t.listen(w)
 		to := netip.AddrPortFrom(t.Broadcast, c.LocalAddrPort().Port())
-		t.is(t.on(t.A, t.Network, "", udp.BaseHandler{}).SendTo(nil, to), eACCES)
+		t.is(t.on(t.A, t.Network, "", udp.BaseHandler{}).SendTo(nil, to), syscall.EACCES)
 		a := t.on(t.A, t.Network, "", udp.BaseHandler{}, func(cfg *udp.Config) { cfg.Broadcast = true })
 		t.send(a, to, "everybody")
 		w.receives("everybody")
