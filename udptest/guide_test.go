@@ -19,7 +19,7 @@ import (
 	"github.com/udpkit/udp/udptest"
 )
 
-// greet is the handler under test: it greets whoever tells a name.
+// greet is the handler under test. It replies to a name with a greeting.
 func greet(_ *udp.Conn, d udp.Datagram) {
 	_ = d.Reply(append([]byte("hello "), d.Data...))
 }
@@ -35,15 +35,25 @@ func ExampleRecorder() {
 	r := udptest.NewRecorder(nil)
 	defer r.Start(udp.HandlerFunc(greet)).Close()
 	anne := netip.MustParseAddrPort("198.51.100.7:4000")
-	r.Receive(udptest.Datagram(udptest.Header{
-		From: anne, To: netip.MustParseAddrPort("192.0.2.1:9999"),
-	}, []byte("Anne")))
+	r.Receive(udp.Datagram{From: anne, Data: []byte("Anne")})
 	m := r.Sent()[0]
 	fmt.Printf("%q to %v from %v", m.Data, m.To, m.From)
 	// Output: "hello Anne" to 198.51.100.7:4000 from 192.0.2.1
 }
 
-// pinger hears when its peer can't be reached.
+// fromLink reports whether a datagram was sent on this link: a router would have decremented its
+// TTL (RFC 5082).
+func fromLink(d udp.Datagram) bool { return d.TTL() == 255 }
+
+func ExampleDatagram() {
+	anne := netip.MustParseAddrPort("198.51.100.7:4000")
+	near := udptest.Datagram(udptest.Header{From: anne, TTL: 255}, []byte("hello"))
+	far := udptest.Datagram(udptest.Header{From: anne, TTL: 254}, []byte("hello"))
+	fmt.Println(fromLink(near), fromLink(far))
+	// Output: true false
+}
+
+// pinger records an ICMP error.
 type pinger struct {
 	udp.BaseHandler
 	gone error
@@ -59,7 +69,7 @@ func ExampleRecorder_Refuse() {
 	// Output: true
 }
 
-// ask sends a question until it is answered, once a second.
+// ask sends a question once a second until there is a reply.
 func ask(ctx context.Context, cfg udp.Config, server, question string) (string, error) {
 	q := udp.NewQueue(1, udp.DropNewest)
 	c, err := cfg.Dial(ctx, "udp", server, q)
@@ -96,14 +106,14 @@ func TestAskOverANetwork(t *testing.T) {
 		defer s.Close()
 
 		began := time.Now()
-		answer, err := ask(t.Context(), client.Config(), "server:7", "Anne")
+		reply, err := ask(t.Context(), client.Config(), "server:7", "Anne")
 		require.NoError(t, err)
-		require.Equal(t, "hello Anne", answer)
+		require.Equal(t, "hello Anne", reply)
 		require.Equal(t, 40*time.Millisecond+2*udptest.LinkTime, time.Since(began))
 	})
 }
 
-// network is a client and a server that greets.
+// network returns a client, and a server that greets.
 func network(t *testing.T) (n *udptest.Net, client, server *udptest.Host) {
 	n = udptest.NewNet(t, udptest.Config{Seed: 1})
 	client, server = n.Host("client", "10.0.0.1"), n.Host("server", "10.0.0.2")
@@ -167,9 +177,9 @@ func TestAskSurvivesTheKernel(t *testing.T) {
 		_, client, server := network(t)
 		server.FailRead(7, 1, syscall.ENOMEM)
 		client.FailSend(0, 1, syscall.ENOBUFS)
-		answer, err := ask(t.Context(), client.Config(), "server:7", "Anne")
+		reply, err := ask(t.Context(), client.Config(), "server:7", "Anne")
 		require.NoError(t, err)
-		require.Equal(t, "hello Anne", answer)
+		require.Equal(t, "hello Anne", reply)
 	})
 }
 
@@ -217,9 +227,9 @@ func TestAskFromBehindANAT(t *testing.T) {
 			udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { _ = d.Reply([]byte(d.From.Addr().String())) }))
 		require.NoError(t, err)
 		defer s.Close()
-		answer, err := ask(t.Context(), phone.Config(), "server:7", "who am I?")
+		reply, err := ask(t.Context(), phone.Config(), "server:7", "who am I?")
 		require.NoError(t, err)
-		require.Equal(t, "203.0.113.9", answer)
+		require.Equal(t, "203.0.113.9", reply)
 	})
 }
 

@@ -42,7 +42,7 @@ func (s *sock) SendBatch(ms []socket.Message) (int, error) {
 	return len(ms), nil
 }
 
-// try sends, or says how long it will take until there is room.
+// try sends a datagram, or returns how long it takes until there is room.
 func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err error) {
 	h := s.host
 	dead, err := s.mayWrite()
@@ -95,7 +95,7 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 		return 0, sysErr("sendto", eMSGSIZE)
 	}
 	if r.iface.out.faults.Rate > 0 {
-		if wait := s.full(len(m.Data), now); wait > 0 {
+		if wait := s.full(now); wait > 0 {
 			return wait, nil
 		}
 	}
@@ -177,25 +177,26 @@ func (s *sock) mayWrite() (dead bool, err error) {
 	return s.dead, nil
 }
 
-// full says how long it takes until n more bytes find room in the write buffer,
-// given what waits before the link. Linux allows one datagram beyond the limit.
-func (s *sock) full(n int, now time.Duration) (wait time.Duration) {
-	used := 0
+// full returns how long it takes until the write buffer has room for another datagram, 0 if it
+// has. Like Linux, it allows one datagram beyond the limit.
+func (s *sock) full(now time.Duration) (wait time.Duration) {
+	used, first := 0, longest
 	rest := s.leaving[:0]
 	for _, l := range s.leaving {
 		if l.at > now {
 			rest = append(rest, l)
 			used += l.bytes + overhead
+			first = min(first, l.at) // links of different rates are not in order
 		}
 	}
 	s.leaving = rest
 	if used < 2*s.opts.WriteBuffer {
 		return 0
 	}
-	return s.leaving[0].at - now
+	return first - now
 }
 
-// await waits for room, the deadline, a Close, or a change of the network.
+// await waits for room, the deadline, Close, or a change of the network.
 func (s *sock) await(room time.Duration, changes <-chan struct{}) {
 	s.mu.Lock()
 	deadline := s.deadline
@@ -211,7 +212,7 @@ func (s *sock) await(room time.Duration, changes <-chan struct{}) {
 	}
 }
 
-// outFor is the interface that was chosen for what goes to groups.
+// outFor returns the index of the interface that is set for multicast, or 0.
 func (s *sock) outFor(to netip.Addr) int {
 	if !to.IsMulticast() {
 		return 0
@@ -219,7 +220,7 @@ func (s *sock) outFor(to netip.Addr) int {
 	return s.out[family(to)]
 }
 
-// family indexes what a socket keeps for each family.
+// family returns the index for state that a socket has per family.
 func family(a netip.Addr) int {
 	if a.Is4() {
 		return 0
@@ -227,8 +228,7 @@ func family(a netip.Addr) int {
 	return 1
 }
 
-// leave lets p pass the link of the interface that a route goes by, and says
-// whether it did.
+// leave makes p pass the link of a route's interface, and reports whether it did.
 func (n *Net) leave(p *packet, r route, now time.Duration) (passed bool) {
 	p.iface, p.from, p.hop = r.iface, r.iface, r.hop
 	n.note(now, r.iface.out.name, "sent", p)
@@ -238,8 +238,8 @@ func (n *Net) leave(p *packet, r route, now time.Duration) (passed bool) {
 	return n.through(&r.iface.out, p, now, onSegment, LinkTime)
 }
 
-// through lets p pass a pipe, which takes so long beside its faults, and go on at a
-// stage.
+// through makes p pass a pipe and continue at the next stage. It takes that long in addition to
+// the delays of the faults.
 func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, takes time.Duration) (passed bool) {
 	to := q.pass(p, now)
 	if to.why != "" {
@@ -267,7 +267,7 @@ func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, takes t
 	return true
 }
 
-// step moves a packet on from where it is.
+// step moves a packet on from its stage.
 func (n *Net) step(p *packet, now time.Duration) {
 	if p.gone {
 		n.note(now, p.from.out.name, "gone", p)
@@ -290,7 +290,7 @@ func (n *Net) step(p *packet, now time.Duration) {
 	}
 }
 
-// cross brings a packet from one interface to others of the segment.
+// cross moves a packet from one interface of a segment to others.
 func (n *Net) cross(p *packet, now time.Duration) {
 	from, seg := p.iface, p.iface.seg
 	if p.hop.IsValid() {
@@ -313,7 +313,7 @@ func (n *Net) cross(p *packet, now time.Duration) {
 	n.free(p)
 }
 
-// enter lets a packet into the path between two hosts and the link to the second.
+// enter makes a packet pass the path between two hosts and the link to the second.
 func (n *Net) enter(p *packet, from, to *Interface, now time.Duration) {
 	p.iface = to
 	if len(n.parts) > 0 && n.parts[from.host] != n.parts[to.host] {

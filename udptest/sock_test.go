@@ -123,3 +123,12 @@ func TestARefusalAndItsErrorComeTogether(t *testing.T) {
 	_, err = s.mayWrite()
 	require.NoError(t, err)
 }
+
+// A socket sends by two links, and the one it has used last is the first to be free.
+func TestASendWaitsForTheFirstDatagramThatLeaves(t *testing.T) {
+	s := openSock(t, NewNet(t, Config{}).Host("a", "10.0.0.1"))
+	s.leaving = []leaving{{at: 10 * time.Second, bytes: 2 * s.opts.WriteBuffer}, {at: 2 * time.Second, bytes: 1}}
+	require.Equal(t, time.Second, s.full(time.Second))
+	require.Equal(t, 7*time.Second, s.full(3*time.Second))
+	require.Zero(t, s.full(11*time.Second))
+}
