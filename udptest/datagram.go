@@ -15,7 +15,7 @@ type Header struct {
 	IfIndex      int       // index of the interface it arrived on
 	TTL          int       // or hop limit, 0 to 255
 	TrafficClass uint8     // DSCP and ECN
-	ECN          udp.ECN   // the same as the low two bits of TrafficClass
+	ECN          udp.ECN   // in addition to the low two bits of TrafficClass
 	Time         time.Time // of arrival
 }
 

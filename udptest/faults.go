@@ -17,7 +17,6 @@ import (
 // its queue, Corrupt, the delays, Duplicate.
 type Faults struct {
 	// The everyday faults.
-
 	Loss      float64       // probability that a datagram is lost, independently of others
 	Duplicate float64       // probability that a datagram arrives twice
 	Latency   time.Duration // delay of every datagram, in addition to LinkTime
@@ -26,19 +25,16 @@ type Faults struct {
 	Down      bool          // every datagram is lost
 
 	// Other models of loss. They add to Loss and to each other.
-
 	Script Script // chooses the datagrams that are lost, for example DropNth(3)
 	Exact  Exact  // loses an exact share
 	Burst  Burst  // loses several datagrams in a row
 
 	// The order of arrival. With Jitter alone, datagrams overtake each other.
-
 	Ordered   bool          // datagrams stay in order in spite of Jitter
 	Reorder   float64       // probability that a datagram is delayed by ReorderBy
 	ReorderBy time.Duration // additional delay, so that later datagrams overtake
 
 	// The queue before a link with a Rate, a token bucket.
-
 	Depth int // bytes that an idle link sends at once, before Rate applies
 	Queue int // bytes that wait; a datagram that finds no room is lost; 0: 256 KiB
 
@@ -46,10 +42,10 @@ type Faults struct {
 	// error ("too big" or "fragmentation needed"). The sending host learns it from that:
 	// later datagrams are fragmented, or fail with EMSGSIZE if they must not be. Fragments
 	// are not lost one by one.
-
 	MTU       int  // longest packet that passes; 0: any
 	BlackHole bool // longer packets are lost without an ICMP error
 
+	// The content of datagrams.
 	Corrupt float64 // probability that one bit of the payload is inverted
 }
 

@@ -184,8 +184,8 @@ func (n *Net) lan() *Segment {
 
 // Host adds a host with two interfaces: eth0 on the segment "lan", which is created when
 // needed, and lo. An address may have a prefix length ("10.0.0.1/24") that says which
-// addresses are on the link; without one, all addresses of the family are. On every host, the
-// name, in lower case, resolves to the addresses.
+// addresses are on the link; without one, all addresses of the family are. On every host the
+// name, in upper or lower case, resolves to the addresses.
 func (n *Net) Host(name string, addrs ...string) *Host {
 	n.t.Helper()
 	var h *Host

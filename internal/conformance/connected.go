@@ -8,7 +8,7 @@ import (
 )
 
 var connectedPromises = []promise{
-	{"Connect keeps the port and the handler, and drops strangers that wait", func(t *trial) {
+	{"Connect keeps the port and the handler, and drops queued datagrams of unexpected sources", func(t *trial) {
 		w := t.witness()
 		w.gate = make(chan struct{})
 		c := t.listen(w)
@@ -63,7 +63,7 @@ var connectedPromises = []promise{
 		t.send(c2, from, "new")
 		w.receives("new")
 	}},
-	{"Disconnect opens the socket to everybody again", func(t *trial) {
+	{"Disconnect lets the socket receive from all sources again", func(t *trial) {
 		w := t.witness()
 		c := t.listen(udp.BaseHandler{})
 		cc := t.dial(c, w)

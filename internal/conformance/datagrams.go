@@ -92,7 +92,7 @@ var datagramPromises = []promise{
 		w.receives("1234", "end")
 		equal(t, "truncated", t.rest(c, func(s udp.Stats) bool { return s.Received == 3 }).Dropped.Truncated, 1)
 	}},
-	{"what can't be sent is refused before any system call", func(t *trial) {
+	{"a datagram that cannot be sent fails before any system call", func(t *trial) {
 		a := t.open(udp.BaseHandler{})
 		other := netip.MustParseAddrPort("[2001:db8::1]:9")
 		if t.A.Addr.Is6() {
@@ -109,7 +109,7 @@ var datagramPromises = []promise{
 		equal(t, "send errors", s.SendErrors, 3)
 		equal(t, "sent", s.Sent, 0)
 	}},
-	{"a datagram says who sent it, and where to", func(t *trial) {
+	{"a datagram has its source and its destination", func(t *trial) {
 		w := t.witness()
 		c, a := t.listen(w), t.open(udp.BaseHandler{})
 		t.send(a, t.at(c), "x")
@@ -122,7 +122,7 @@ var datagramPromises = []promise{
 			}
 		}
 	}},
-	{"a reply leaves from the address that was asked", func(t *trial) {
+	{"a reply leaves from the address that received the request", func(t *trial) {
 		c := t.listen(udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 			if err := d.Reply(append([]byte("re: "), d.Data...)); err != nil {
 				t.Error(err)
@@ -140,7 +140,7 @@ var datagramPromises = []promise{
 		t.ok(err)
 		defer cc.Close()
 		t.ok(cc.Send([]byte("second")))
-		w2.receives("re: second") // it hears nothing from any other address
+		w2.receives("re: second") // a connected socket receives from no other address
 	}},
 	{"retained and cloned datagrams stay as they were", func(t *trial) {
 		kept := make(chan udp.Datagram, 2)
@@ -181,7 +181,7 @@ var datagramPromises = []promise{
 		t.ok(err)
 		equal(t, "sent of nothing", n, 0)
 	}},
-	{"ECN arrives as it was sent, where it is known", func(t *trial) {
+	{"ECN arrives as it was sent", func(t *trial) {
 		w := t.witness()
 		c, a := t.listen(w), t.open(udp.BaseHandler{})
 		if !c.Info().ECN || !a.Info().ECN {
@@ -218,7 +218,7 @@ var datagramPromises = []promise{
 		t.send(a, to, "everybody")
 		w.receives("everybody")
 	}},
-	{"a write deadline that has passed is said so, and can be taken back", func(t *trial) {
+	{"a send fails after the write deadline, until the deadline is removed", func(t *trial) {
 		w := t.witness()
 		c, a := t.listen(w), t.open(udp.BaseHandler{})
 		t.ok(a.SetWriteDeadline(time.Now().Add(-time.Second)))
@@ -265,10 +265,10 @@ var datagramPromises = []promise{
 		close(w.gate)
 		s := t.rest(c, func(s udp.Stats) bool { return s.KernelDrops < 0 || s.Received+uint64(s.KernelDrops) == count })
 		if s.KernelDrops < 0 {
-			t.Skip("the system does not tell what it drops")
+			t.Skip("the system does not count what it drops")
 		}
 		if s.KernelDrops == 0 {
-			t.Fatal("nothing was dropped: the trial tries nothing")
+			t.Fatal("nothing was dropped, so this checks nothing")
 		}
 		equal(t, "sent", a.Stats().Sent, count)
 		equal(t, "sent bytes", a.Stats().SentBytes, 100*count)

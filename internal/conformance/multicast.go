@@ -59,7 +59,7 @@ func (t *trial) otherGroup() netip.Addr {
 }
 
 var multicastPromises = []promise{
-	{"only joined groups arrive, whatever others on the host have joined", func(t *trial) {
+	{"only joined groups arrive, whatever other sockets have joined", func(t *trial) {
 		w1, w2 := t.witness(), t.witness()
 		m1 := t.join(w1, 0, t.Group)
 		port := m1.LocalAddrPort().Port()
@@ -90,7 +90,7 @@ var multicastPromises = []promise{
 		w1.receives("both")
 		w2.receives("both")
 	}},
-	{"a source-specific membership lets its sources in", func(t *trial) {
+	{"a source-specific membership admits its sources", func(t *trial) {
 		if !t.Other.IsValid() {
 			t.Skip("no other address here")
 		}
@@ -112,7 +112,7 @@ var multicastPromises = []promise{
 		t.ok(m.LeaveSource(t.Group, t.A.Addr, t.interfaces()...))
 		t.is(m.LeaveSource(t.Group, t.A.Addr, t.interfaces()...), syscall.EADDRNOTAVAIL)
 	}},
-	{"a source that is blocked is not heard until it is not any more", func(t *trial) {
+	{"a blocked source is not received until it is unblocked", func(t *trial) {
 		w := t.witness()
 		m := t.join(w, 0, t.Group)
 		s := t.sender()
@@ -138,7 +138,7 @@ var multicastPromises = []promise{
 			equal(t, "dropped", m.Stats().Dropped.Stranger, 0)
 		}
 	}},
-	{"what was left does not arrive any more", func(t *trial) {
+	{"a group does not arrive after Leave", func(t *trial) {
 		w := t.witness()
 		m := t.join(w, 0, t.Group)
 		s := t.sender()
@@ -155,7 +155,7 @@ var multicastPromises = []promise{
 		t.send(s.Conn, to, "three")
 		w.receives("three")
 	}},
-	{"loopback and TTL say how far a datagram goes", func(t *trial) {
+	{"loopback and TTL limit how far a datagram goes", func(t *trial) {
 		w := t.witness()
 		m := t.join(w, 0, t.Group)
 		s := t.sender()
@@ -178,7 +178,7 @@ var multicastPromises = []promise{
 		t.settle()
 		w.quiet()
 	}},
-	{"options of multicast are kept, and checked", func(t *trial) {
+	{"multicast options are checked and can be read back", func(t *trial) {
 		m := t.sender()
 		ttl, err := m.MulticastTTL()
 		t.ok(err)

@@ -37,7 +37,7 @@ var queuePromises = []promise{
 			}
 		}
 	}},
-	{"what a Queue gave stays as it was without Release", func(t *trial) {
+	{"a received datagram stays as it was without Release", func(t *trial) {
 		q := udp.NewQueue(1, udp.Block)
 		c, a := t.listen(q), t.open(udp.BaseHandler{})
 		var kept []udp.Datagram
@@ -75,7 +75,7 @@ var queuePromises = []promise{
 			"0 started", "1 started", "1 to the second", "0 to the first", "0 stopped", "1 again", "1 stopped",
 		}))
 	}},
-	{"Flush sends what a callback has gathered", func(t *trial) {
+	{"Flush sends the replies of a callback", func(t *trial) {
 		release := make(chan struct{})
 		c := t.listen(udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 			if err := d.Reply([]byte("at once")); err != nil {
@@ -93,7 +93,7 @@ var queuePromises = []promise{
 		close(release)
 		t.ok(a.Flush())
 	}},
-	{"datagrams are timed where it is asked for", func(t *trial) {
+	{"datagrams have a time with Timestamps", func(t *trial) {
 		w := t.witness()
 		c := t.listen(w, func(cfg *udp.Config) { cfg.Timestamps = true })
 		if !c.Info().Timestamps {

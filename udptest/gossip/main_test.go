@@ -25,8 +25,8 @@ import (
 	"github.com/udpkit/udp/internal/books/check"
 )
 
-// asProgram makes the test binary be the program itself, so that all it writes is
-// seen.
+// asProgram makes the test binary run the program itself, to capture everything that it
+// writes.
 const asProgram = "GOSSIP_TEST_IS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -102,7 +102,7 @@ func TestRealSocketsGossip(t *testing.T) {
 	}
 	victim := nodes[3]
 	for _, n := range nodes {
-		n.told = func(n *node, u update, _ state) {
+		n.onNews = func(n *node, u update, _ state) {
 			if u.member == victim.self && u.state == dead {
 				heard <- n.self
 			}
