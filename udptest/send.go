@@ -160,7 +160,7 @@ func (s *sock) MTU(to netip.AddrPort) int {
 }
 
 // mayWrite says whether the socket may be written to, and whether its host died. The
-// error of an older datagram is told once, as Linux does (sock_error), unless the
+// error of an older datagram is returned once, as on Linux (sock_error), unless the
 // reader has taken it.
 func (s *sock) mayWrite() (dead bool, err error) {
 	s.mu.Lock()
