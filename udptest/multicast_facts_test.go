@@ -54,7 +54,7 @@ func TestConnectedMembersOfGroups(t *testing.T) {
 			settle()
 			require.Equal(t, want, texts(q), address)
 			require.Zero(t, m.Stats().Dropped.Total(), "a stranger's does not reach the socket")
-			require.NoError(t, m.Close())
+			closed(t, m)
 		}
 	})
 }

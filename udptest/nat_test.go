@@ -152,10 +152,10 @@ func TestNATPortsHairpinsAndRefusals(t *testing.T) {
 			require.NoError(t, dial(t, on(v.in), "udp", "198.51.100.1:9", rq).Send([]byte("?")))
 			r := <-rq.Refusals()
 			require.Equal(t, "198.51.100.1:9", r.Peer.String())
-			require.NoError(t, v.c.Close())
+			closed(t, v.c)
 			cfg := on(v.x)
 			cfg.PeerErrors = true
-			require.NoError(t, v.xc.Close())
+			closed(t, v.xc)
 			xq := udp.NewQueue(10, udp.Block)
 			require.NoError(t, listen(t, cfg, "udp4", ":1", xq).SendTo([]byte("anybody?"), x))
 			r = <-xq.Refusals()

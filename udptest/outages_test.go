@@ -35,7 +35,7 @@ func TestDownAndPartition(t *testing.T) {
 					if len(q.Datagrams()) > 0 {
 						s = append(s, conn.LocalAddrPort().Addr().String()[7:]+to.LocalAddrPort().Addr().String()[7:])
 					}
-					to.Close()
+					closed(t, to)
 				}
 			}
 			return strings.Join(s, " ")

@@ -51,7 +51,7 @@ func TestARecorderFeedsAndRecords(t *testing.T) {
 	}, r.Sent())
 	require.Empty(t, r.Sent())
 	r.Refuse(&udp.Refusal{Peer: peer, Err: syscall.ECONNREFUSED})
-	require.NoError(t, c.Close())
+	closed(t, c)
 	require.Equal(t, []string{
 		"started", "received a to 192.0.2.1", "received b to 239.1.2.3", "refused by 10.0.0.2:7", "stopped",
 	}, j.lines)
@@ -100,7 +100,7 @@ func TestARefusalOfARecorderHasTheErrorOfItsTypeAndCode(t *testing.T) {
 		require.ErrorIs(t, got, tt.want, tt.text)
 		require.Equal(t, tt.got, [2]uint8{got.Type, got.Code}, tt.text)
 		require.NotContains(t, got.Error(), "nil", tt.text)
-		require.NoError(t, c.Close())
+		closed(t, c)
 	}
 }
 
@@ -125,13 +125,13 @@ func TestARecorderWithoutAnOpenSocketFailsTheTest(t *testing.T) {
 	fails("udptest: the Recorder has no socket yet: call Start", func() { r.Receive(udp.Datagram{}) })
 	c := r.Start(udp.BaseHandler{})
 	require.Panics(t, func() { r.Start(udp.BaseHandler{}) }, "the port is taken")
-	require.NoError(t, c.Close())
+	closed(t, c)
 	for _, feed := range []func(){
 		func() { r.Receive(udp.Datagram{}) }, func() { r.Refuse(&udp.Refusal{}) }, func() { r.Fail(syscall.EIO) },
 	} {
 		fails("udptest: the socket of the Recorder is closed", feed)
 	}
-	require.NoError(t, r.Start(udp.BaseHandler{}).Close())
+	closed(t, r.Start(udp.BaseHandler{}))
 
 	f := &fatal{TB: t}
 	r = udptest.NewRecorder(f)

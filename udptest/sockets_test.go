@@ -132,7 +132,7 @@ func TestNoBufferIsLost(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		for _, c := range conns {
-			require.NoError(t, c.Close())
+			closed(t, c)
 		}
 		for _, q := range queues {
 			for d := range q.Datagrams() {

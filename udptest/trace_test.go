@@ -39,8 +39,8 @@ func TestATestThatFailedLogsTheLastDatagrams(t *testing.T) {
 				require.NoError(t, c.SendTo([]byte("abc"), listenerOf(b, port)))
 				settle()
 			}
-			require.NoError(t, server.Close())
-			require.NoError(t, c.Close())
+			closed(t, server)
+			closed(t, c)
 			for _, c := range f.cleanup {
 				c()
 			}
@@ -125,7 +125,7 @@ func TestSocketsLeftOpenAreNamed(t *testing.T) {
 		b.Restart()
 		if close {
 			for _, c := range conns {
-				require.NoError(t, c.Close())
+				closed(t, c)
 			}
 		}
 		for _, c := range f.cleanup {

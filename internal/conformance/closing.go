@@ -4,27 +4,49 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
+	"time"
 
 	"github.com/udpkit/udp"
 )
 
-var closingPromises = []promise{
-	{"Close works from inside Started", func(t *trial) {
+// closesIn returns a promise that Close, called in the first callback of a kind, lets that
+// callback finish and makes Stopped the next one.
+func closesIn(kind string) func(t *trial) {
+	return func(t *trial) {
 		w := t.witness()
+		closed := false
 		w.then = func(c *udp.Conn, e event) {
-			if e.kind == "Started" {
-				if err := c.Close(); err != nil {
-					t.Error(err)
-				}
+			if e.kind != kind || closed {
+				return
+			}
+			closed = true
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+			cc, _ := c.Connected()
+			if err := cc.Send(nil); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("Send after Close: %v", err)
 			}
 		}
-		c := t.listen(w)
-		<-c.Done()
-		w.next("Started")
+		cc := t.dialTo(t.closedPort(), w)
+		if kind == "Refused" {
+			t.ok(cc.Send(nil))
+		}
+		<-cc.Done()
+		if kind == "Refused" {
+			w.next(kind)
+		}
 		equal(t, "error", w.next("Stopped").err, nil)
-		t.is(c.SendTo(nil, t.at(c)), net.ErrClosed)
-	}},
-	{"Close works from inside Received", func(t *trial) {
+		w.quiet()
+		t.is(cc.Send(nil), net.ErrClosed)
+	}
+}
+
+var closingPromises = []promise{
+	{"Close works in Started", closesIn("Started")},
+	{"Close works in Refused", closesIn("Refused")},
+	{"Close works in Received, and nothing more is received", func(t *trial) {
 		w := t.witness()
 		w.then = func(c *udp.Conn, e event) {
 			if e.text == "2" {
@@ -42,47 +64,71 @@ var closingPromises = []promise{
 		equal(t, "received", s.Received, s.Handled+s.Dropped.Total())
 		equal(t, "handled", s.Handled, 3)
 	}},
-	{"Close works from inside Refused", func(t *trial) {
+	{"Close works in Stopped", func(t *trial) {
 		w := t.witness()
+		closed := make(chan error, 1)
 		w.then = func(c *udp.Conn, e event) {
-			if e.kind == "Refused" {
-				c.Close()
+			if e.kind == "Stopped" {
+				closed <- c.Close()
 			}
 		}
-		cc := t.dialTo(t.closedPort(), w)
-		t.ok(cc.Send(nil))
-		<-cc.Done()
-		w.next("Refused")
+		c := t.listen(w)
+		t.ok(c.Close())
+		t.ok(<-closed)
+		<-c.Done()
 		w.next("Stopped")
+		w.quiet()
 	}},
-	{"Close from elsewhere returns after the last callback", func(t *trial) {
+	{"Close returns while a callback runs, which is the last before Stopped", func(t *trial) {
 		w := t.witness()
 		w.gate = make(chan struct{})
 		c, a := t.listen(w), t.open(udp.BaseHandler{})
-		t.send(a, t.at(c), "held up", "never handled")
-		w.receives("held up")
-		closed := make(chan struct{})
-		go func() {
-			c.Close()
-			close(closed)
-		}()
+		t.send(a, t.at(c), "running", "never handled")
+		w.receives("running")
+		t.ok(c.Close())
+		<-c.Closing()
+		t.is(c.SendTo(nil, t.at(a)), net.ErrClosed)
 		select {
-		case <-closed:
-			t.Fatal("Close returned while a callback ran")
 		case <-c.Done():
 			t.Fatal("done while a callback ran")
 		default:
 		}
 		close(w.gate)
-		<-closed
-		// The second may have been handled just before Close.
-		for e := range w.events {
-			if e.kind == "Stopped" {
-				break
-			}
-		}
+		<-c.Done()
+		w.next("Stopped")
 		s := c.Stats()
 		equal(t, "received", s.Received, s.Handled+s.Dropped.Total())
+		equal(t, "handled", s.Handled, 1)
+	}},
+	{"Close works with a lock that a callback needs", func(t *trial) {
+		var mu sync.Mutex
+		w := t.witness()
+		w.then = func(*udp.Conn, event) {
+			mu.Lock()
+			defer mu.Unlock()
+		}
+		c, a := t.listen(w), t.open(udp.BaseHandler{})
+		mu.Lock()
+		t.send(a, t.at(c), "blocked")
+		w.receives("blocked")
+		t.ok(c.Close())
+		mu.Unlock()
+		<-c.Done()
+		w.next("Stopped")
+	}},
+	{"Closes at the same time return nil, and Stopped is called once", func(t *trial) {
+		w := t.witness()
+		c := t.listen(w)
+		results := make(chan error)
+		for range 10 {
+			go func() { results <- c.Close() }()
+		}
+		for range 10 {
+			t.ok(<-results)
+		}
+		<-c.Done()
+		equal(t, "error", w.next("Stopped").err, nil)
+		w.quiet()
 	}},
 	{"Shutdown handles what is queued, and then closes", func(t *trial) {
 		w := t.witness()
@@ -103,38 +149,31 @@ var closingPromises = []promise{
 		equal(t, "dropped", s.Dropped.Total(), 0)
 		t.is(c.SendTo(nil, t.at(c)), net.ErrClosed)
 	}},
-	{"Shutdown works from inside a callback", func(t *trial) {
+	{"a callback starts Shutdown with go", func(t *trial) {
 		w := t.witness()
+		result := make(chan error, 1)
 		w.then = func(c *udp.Conn, e event) {
 			if e.text == "bye" {
-				if err := c.Shutdown(context.Background()); err != nil {
-					t.Error(err)
-				}
+				go func() { result <- c.Shutdown(context.Background()) }()
 			}
 		}
 		c, a := t.listen(w), t.open(udp.BaseHandler{})
 		t.send(a, t.at(c), "bye")
-		<-c.Done()
+		t.ok(<-result)
 		w.receives("bye")
-		w.next("Stopped")
+		equal(t, "error", w.next("Stopped").err, nil)
 	}},
-	{"Shutdown that runs out of time says how many are left", func(t *trial) {
+	{"Shutdown whose context ends closes and returns the context's error", func(t *trial) {
 		w := t.witness()
 		w.gate = make(chan struct{})
 		c, a := t.listen(w), t.open(udp.BaseHandler{})
-		t.send(a, t.at(c), "held up")
-		w.receives("held up")
+		t.send(a, t.at(c), "running")
+		w.receives("running")
 		t.send(a, t.at(c), numbered(3)...)
 		t.settle()
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		err := c.Shutdown(ctx)
-		t.is(err, context.Canceled)
-		if left := new(udp.ShutdownError); !errors.As(err, &left) {
-			t.Fatalf("%v is no ShutdownError", err)
-		} else if left.Left < 1 {
-			t.Fatalf("%d left", left.Left)
-		}
+		t.is(c.Shutdown(ctx), context.Canceled)
 		close(w.gate)
 		<-c.Done()
 		w.next("Stopped")
@@ -142,67 +181,20 @@ var closingPromises = []promise{
 		equal(t, "received", s.Received, s.Handled+s.Dropped.Total())
 		equal(t, "handled", s.Handled, 1)
 	}},
-	{"Close works from inside Stopped", func(t *trial) {
+	{"Run shuts down when its context ends, and returns nil after Close", func(t *trial) {
 		w := t.witness()
-		closed := make(chan error, 1)
-		w.then = func(c *udp.Conn, e event) {
-			if e.kind == "Stopped" {
-				closed <- c.Close()
-			}
-		}
 		c := t.listen(w)
+		ctx, cancel := context.WithCancel(context.Background())
+		result := make(chan error, 1)
+		go func() { result <- c.Run(ctx, time.Minute) }()
+		t.send(t.open(udp.BaseHandler{}), t.at(c), "served")
+		w.receives("served")
+		cancel()
+		t.ok(<-result)
+		equal(t, "error", w.next("Stopped").err, nil)
+		c = t.listen(udp.BaseHandler{})
+		go func() { result <- c.Run(context.Background(), 0) }()
 		t.ok(c.Close())
-		t.ok(<-closed)
-		<-c.Done()
-		w.next("Stopped")
-		w.quiet()
-	}},
-	{"Closes at the same time all return after Stopped", func(t *trial) {
-		w := t.witness()
-		c := t.listen(w)
-		results := make(chan error)
-		for range 10 {
-			go func() {
-				err := c.Close()
-				w.mu.Lock()
-				defer w.mu.Unlock()
-				if w.stopped != 1 && err == nil {
-					err = errors.New("Close returned before Stopped")
-				}
-				results <- err
-			}()
-		}
-		for range 10 {
-			t.ok(<-results)
-		}
-	}},
-	{"Shutdown works from inside Started", func(t *trial) {
-		w := t.witness()
-		w.then = func(c *udp.Conn, e event) {
-			if e.kind == "Started" {
-				if err := c.Shutdown(context.Background()); err != nil {
-					t.Error(err)
-				}
-			}
-		}
-		c := t.listen(w)
-		<-c.Done()
-		equal(t, "error", w.next("Stopped").err, nil)
-		w.quiet()
-	}},
-	{"Shutdown works from inside Refused", func(t *trial) {
-		w := t.witness()
-		w.then = func(c *udp.Conn, e event) {
-			if e.kind == "Refused" {
-				if err := c.Shutdown(context.Background()); err != nil {
-					t.Error(err)
-				}
-			}
-		}
-		cc := t.dialTo(t.closedPort(), w)
-		t.ok(cc.Send(nil))
-		<-cc.Done()
-		w.next("Refused")
-		equal(t, "error", w.next("Stopped").err, nil)
+		t.ok(<-result)
 	}},
 }

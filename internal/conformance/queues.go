@@ -68,9 +68,11 @@ var queuePromises = []promise{
 		t.send(a, t.at(c1), "to the first")
 		<-h.received
 		t.ok(c1.Close())
+		<-c1.Done()
 		t.send(a, t.at(c2), "again")
 		<-h.received
 		t.ok(c2.Close())
+		<-c2.Done()
 		equal(t, "what it was told", fmt.Sprintf("%q", told), fmt.Sprintf("%q", []string{
 			"0 started", "1 started", "1 to the second", "0 to the first", "0 stopped", "1 again", "1 stopped",
 		}))

@@ -20,9 +20,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/udpkit/udp"
-	"github.com/udpkit/udp/internal/books/check"
 )
 
 // asProgram makes the test binary run the program itself, to capture everything that it
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
-	check.Main(m)
+	goleak.VerifyTestMain(m)
 }
 
 func simulation(t *testing.T, args ...string) string {
