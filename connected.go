@@ -48,7 +48,7 @@ func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) 
 		if err == nil {
 			c.network = network
 			c.start()
-			return &c.connected, nil
+			return &ConnectedConn{c}, nil
 		}
 		if first == nil {
 			first = opError("dial", network, net.UDPAddrFromAddrPort(peer), err)
@@ -101,7 +101,7 @@ func (c *Conn) Connect(peer netip.AddrPort) (*ConnectedConn, error) {
 	if err := c.connect(peer); err != nil {
 		return nil, c.opError("connect", peer, err)
 	}
-	return &c.connected, nil
+	return &ConnectedConn{c}, nil
 }
 
 // Connected returns the socket as a [ConnectedConn], if it has a peer now. It is
@@ -110,7 +110,7 @@ func (c *Conn) Connected() (*ConnectedConn, bool) {
 	if c.peer.Load() == nil {
 		return nil, false
 	}
-	return &c.connected, true
+	return &ConnectedConn{c}, true
 }
 
 // connect needs connecting, or a socket nobody else knows yet.

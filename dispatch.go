@@ -82,7 +82,7 @@ func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) reason {
 		return dropTruncated
 	case peer != nil && *peer != p.From && !r.nextPeer(p.From):
 		return dropStranger
-	case r.checkGroups && !r.groups.wants(p.To.Addr(), p.From.Addr(), p.IfIndex):
+	case r.checkGroups && !r.groups.Wants(p.To.Addr(), p.From.Addr(), p.IfIndex):
 		return dropStranger
 	}
 	return wanted

@@ -67,7 +67,7 @@ func (r *reader) finish() {
 	r.discard()
 	r.stats.kernel.sample(r.sock, true)
 	if r.groups != nil {
-		r.groups.stop()
+		r.groups.Stop()
 	}
 	if err := r.sock.Close(); r.err == nil && err != nil && !errors.Is(err, net.ErrClosed) {
 		r.err = err

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 
+	"github.com/udpkit/udp/internal/mcast"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
@@ -136,8 +137,8 @@ const (
 // be sent. Nothing here asks the system.
 func (c *Conn) address(m *socket.Message) error {
 	peer := c.peer.Load()
-	if m.IfIndex == 0 && c.groups.stranded(m.To, peer) {
-		return errStranded
+	if m.IfIndex == 0 && c.groups.Stranded(m.To, peer) {
+		return mcast.ErrStranded
 	}
 	if peer != nil {
 		if m.To.IsValid() && m.To != *peer {

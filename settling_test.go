@@ -68,11 +68,12 @@ func TestWithinASecondOfEachChange(t *testing.T) {
 func (l *lab) eachChange(group netip.Addr, addr string, wishes int, named bool) {
 	index := l.eth0.Interface().Index
 	for _, step := range []struct {
-		name string
-		via  *udptest.Segment
-		away func() // nil: the change has no first half
-		back func()
-		same bool // nothing is to be told of back
+		name  string
+		via   *udptest.Segment
+		away  func() // nil: the change has no first half
+		back  func()
+		same  bool // nothing is to be told of back
+		stays bool // nothing is to be told of away
 	}{
 		{name: "an interface is added", via: l.wifi,
 			back: func() { l.near.Attach(l.wifi, "wlan0", wifiAddrs...) }},
@@ -93,9 +94,9 @@ func (l *lab) eachChange(group netip.Addr, addr string, wishes int, named bool) 
 				require.Equal(l.t, index, l.eth0.Interface().Index)
 			}},
 		{name: "the address is lost, and gained", via: l.lan,
-			away: func() { l.eth0.RemoveAddr(addr) },
-			back: func() { l.eth0.AddAddr(addr) },
-			same: named}, // which needs no address
+			away:  func() { l.eth0.RemoveAddr(addr) },
+			back:  func() { l.eth0.AddAddr(addr) },
+			stays: named}, // joined, but cannot be sent from meanwhile
 		{name: "the address is another at once", via: l.lan,
 			back: func() {
 				p := netip.MustParsePrefix(addr)
@@ -119,7 +120,7 @@ func (l *lab) eachChange(group netip.Addr, addr string, wishes int, named bool) 
 		}
 		if step.away != nil {
 			step.away()
-			expect("away", step.same)
+			expect("away", step.stays)
 		}
 		step.back()
 		silent := l.hears(step.via, group, nil)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/udpkit/udp/internal/goid"
+	"github.com/udpkit/udp/internal/mcast"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
@@ -43,9 +44,7 @@ type Conn struct {
 	events     []func()   // to run on the socket's goroutine
 	met        int        // of events: refusals that sends have met
 
-	connected ConnectedConn // what Connected and Multicast return
-	multicast MulticastConn
-	groups    *registry // nil unless made by ListenMulticast
+	groups *mcast.Manager // nil unless made by ListenMulticast
 	// checkGroups: destinations are looked at, since this socket has groups, or the
 	// system lets in what others have joined.
 	checkGroups bool
@@ -162,7 +161,7 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	c.function, _ = h.(HandlerFunc)
 	c.reader.taken = true
 	c.deadline.Store(&deadline{changed: make(chan struct{})})
-	c.connected.Conn, c.multicast.Conn, c.reader.Conn = c, c, c
+	c.reader.Conn = c
 	c.checkGroups = !sock.Info().MulticastFilter
 	c.learnLocal()
 	return c

@@ -47,7 +47,7 @@ type Conn struct {
 	changing sync.Mutex // one change of the peer at a time
 	peer     peer       // guarded by changing
 	out      outgoing   // the interface of what goes to groups
-	spill    spill      // memberships that the socket has no room for
+	overflow overflow   // memberships that the socket has no room for
 	zones    zoneCache
 
 	counting sync.Mutex // guards what follows
@@ -199,7 +199,7 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.rc, nil }
 
 // Close implements socket.Socket.
 func (c *Conn) Close() error {
-	c.spill.close()
+	c.overflow.close()
 	c.closeReports()
 	if c.adopted {
 		c.handBack()

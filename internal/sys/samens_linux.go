@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// beside opens a socket in the network namespace of c, which need not be the
-// one of this thread.
-func (c *Conn) beside(v6 bool) (fd int, err error) {
+// openInNamespace opens a UDP socket in the network namespace of c, which need not be that of
+// the calling thread.
+func (c *Conn) openInNamespace(v6 bool) (fd int, err error) {
 	if fd, err = dgram(v6); err != nil {
 		return -1, err
 	}
@@ -16,7 +16,7 @@ func (c *Conn) beside(v6 bool) (fd int, err error) {
 	err = onFD(c.rc, func(own int) error {
 		here, err1 := cookie(fd)
 		there, err2 := cookie(own)
-		same = here == there || err1 != nil || err2 != nil // Linux below 5.14 can't tell
+		same = here == there || err1 != nil || err2 != nil // before Linux 5.14 there are no cookies
 		return nil
 	})
 	if same && err == nil {
@@ -26,13 +26,20 @@ func (c *Conn) beside(v6 bool) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	return c.besideElsewhere(v6)
+	// On a goroutine of its own: if its thread cannot go back, it ends with the goroutine.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fd, err = c.openElsewhere(v6)
+	}()
+	<-done
+	return fd, err
 }
 
-// besideElsewhere takes the thread into the namespace of c for a moment. It
-// needs CAP_SYS_ADMIN, which a program with sockets in several namespaces has,
-// or had once.
-func (c *Conn) besideElsewhere(v6 bool) (fd int, err error) {
+// openElsewhere takes the thread into the namespace of c and back. It needs CAP_SYS_ADMIN,
+// which a program with sockets in several namespaces has, or had once. The goroutine must
+// end after it.
+func (c *Conn) openElsewhere(v6 bool) (fd int, err error) {
 	runtime.LockOSThread()
 	before, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -54,7 +61,7 @@ func (c *Conn) besideElsewhere(v6 bool) (fd int, err error) {
 	}
 	fd, err = dgram(v6)
 	if unix.Setns(before, unix.CLONE_NEWNET) == nil {
-		runtime.UnlockOSThread() // else the thread ends with its goroutine
+		runtime.UnlockOSThread()
 	}
 	return fd, err
 }
