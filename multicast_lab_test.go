@@ -199,3 +199,25 @@ func (l *lab) settled() (looks, joins int, told []udp.Membership) {
 	told, l.changes = l.changes, nil
 	return looks, joins, told
 }
+
+// heldOn reports whether a membership holds on exactly the named interfaces.
+func heldOn(names ...string) func(udp.Membership) bool {
+	return func(m udp.Membership) bool {
+		var held []string
+		for _, on := range m.On {
+			if on.Err == nil {
+				held = append(held, on.Name)
+			}
+		}
+		return fmt.Sprint(held) == fmt.Sprint(names)
+	}
+}
+
+// manyGroups returns n IPv6 groups.
+func manyGroups(n int) []netip.Addr {
+	gs := make([]netip.Addr, n)
+	for i := range gs {
+		gs[i] = netip.AddrFrom16([16]byte{0xff, 0x15, 14: byte(i >> 8), 15: byte(i)})
+	}
+	return gs
+}

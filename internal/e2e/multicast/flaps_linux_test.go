@@ -1,4 +1,4 @@
-package udp_test
+package multicast_test
 
 import (
 	"encoding/binary"
@@ -75,9 +75,9 @@ func flapsUnderTraffic(t *testing.T, network string, group netip.Addr) {
 	// The last carrier may not be settled yet.
 	require.Eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == 1 }, patience, time.Millisecond)
 	stop()
-	require.NoError(t, receiver.Close())
+	finish(t, receiver.MulticastConn)
 	require.Empty(t, kernelHas(t, here, group))
-	require.NoError(t, sender.Close())
+	finish(t, sender.MulticastConn)
 	require.Equal(t, before, openSockets(t))
 }
 
@@ -126,8 +126,8 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 				_, err := udp.ListenMulticast(t.Context(), f.network, ":0", udp.BaseHandler{}, append(groups, netip.MustParseAddr("192.0.2.1"))...)
 				require.ErrorIs(t, err, syscall.EINVAL)
 			})
-			require.NoError(t, receiver.Close())
-			require.NoError(t, sender.Close())
+			finish(t, receiver.MulticastConn)
+			finish(t, sender.MulticastConn)
 			require.Equal(t, before, openSockets(t))
 		}
 	})

@@ -1,4 +1,4 @@
-package udp_test
+package multicast_test
 
 import (
 	"encoding/binary"
@@ -159,7 +159,7 @@ func TestReportsOnTheWire(t *testing.T) {
 				m.settled(t, "joined on the other, so the monitor has seen it all", heldOn("eth", "other"))
 				there.IP("link set eth up")
 				awaitReport(t, fd, "to exclude", f.plain)
-				require.NoError(t, beside.Close())
+				finish(t, beside.MulticastConn)
 				require.NoError(t, m.Leave(f.plain))
 				awaitReport(t, fd, "to include", f.plain)
 			})

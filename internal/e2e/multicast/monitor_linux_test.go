@@ -1,4 +1,4 @@
-package udp_test
+package multicast_test
 
 import (
 	"fmt"
@@ -41,10 +41,10 @@ func TestEachNamespaceIsWatchedOnItsOwn(t *testing.T) {
 		inTwo.settled(t, "renamed", heldOn("third"))
 		require.Empty(t, inOne.changes, "what happens elsewhere is not its business")
 
-		require.NoError(t, inOne.Close())
+		finish(t, inOne.MulticastConn)
 		require.Equal(t, files+4, netlinkSockets(t), "there is another one")
-		require.NoError(t, alsoInOne.Close())
-		require.NoError(t, inTwo.Close())
+		finish(t, alsoInOne.MulticastConn)
+		finish(t, inTwo.MulticastConn)
 		require.Equal(t, files, netlinkSockets(t))
 	})
 }

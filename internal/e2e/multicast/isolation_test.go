@@ -1,4 +1,4 @@
-package udp_test
+package multicast_test
 
 import (
 	"net"
@@ -98,8 +98,9 @@ func TestADatagramOfAGroupThatWasLeftIsAStranger(t *testing.T) {
 		for _, f := range ipFamilies {
 			here := lan(t)
 			sender := joinIn(t, here, udp.Config{}, f.network, ":0")
-			h := newRecorder()
-			h.received = func(c *udp.Conn, d udp.Datagram) {
+			heard := make(chan string, 100)
+			h := udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+				heard <- string(d.Data)
 				if string(d.Data) != "first" {
 					return
 				}
@@ -109,17 +110,16 @@ func TestADatagramOfAGroupThatWasLeftIsAStranger(t *testing.T) {
 				require.NoError(t, receiver.Leave(f.one))
 				_, err = sender.SendGroup([]byte("kept"), f.other, receiver.LocalAddrPort().Port())
 				require.NoError(t, err)
-			}
+			})
 			var receiver *udp.MulticastConn
 			var err error
 			here.Do(func() { receiver, err = udp.ListenMulticast(t.Context(), f.network, ":0", h, f.one, f.other) })
 			require.NoError(t, err)
-			books(t, receiver)
-			h.next(t, "Started")
+			t.Cleanup(func() { finish(t, receiver) })
 			_, err = sender.SendGroup([]byte("first"), f.one, receiver.LocalAddrPort().Port())
 			require.NoError(t, err)
-			require.Equal(t, "first", h.next(t, "Received").data)
-			require.Equal(t, "kept", h.next(t, "Received").data)
+			require.Equal(t, "first", next(t, heard))
+			require.Equal(t, "kept", next(t, heard))
 			require.EqualValues(t, 1, receiver.Stats().Dropped.Stranger)
 		}
 	})

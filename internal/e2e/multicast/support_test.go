@@ -1,4 +1,4 @@
-package udp_test
+package multicast_test
 
 import (
 	"encoding/binary"
@@ -34,7 +34,7 @@ func joinIn(t testing.TB, ns *netns.NS, cfg udp.Config, network, address string,
 	var err error
 	ns.Do(func() { m.MulticastConn, err = cfg.ListenMulticast(t.Context(), network, address, m.queue, groups...) })
 	require.NoError(t, err)
-	books(t, m)
+	t.Cleanup(func() { finish(t, m.MulticastConn) })
 	return m
 }
 

@@ -17,7 +17,7 @@ import (
 func TestAfterLostNewsEverythingIsJoinedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, "udp6")
-		groups := manyGroups(true, 30)
+		groups := manyGroups(30)
 		for _, group := range groups {
 			require.NoError(t, l.m.Join(group))
 		}
