@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 
@@ -59,10 +60,21 @@ type Config struct {
 	// elsewhere Listen fails with an error wrapping [errors.ErrUnsupported].
 	DontFragment bool
 
-	// Logger gets what went wrong and was survived, limited to one record a
-	// second for each kind. A panic of its own is survived and counted in
-	// Stats.Panics. Nil is silent.
+	// Logger receives errors that did not stop the socket, at most one record per
+	// second for each kind. Nil logs panics of callbacks to [slog.Default] and nothing
+	// else; a Logger with [slog.DiscardHandler] logs nothing.
 	Logger *slog.Logger
+
+	// OnSendError is called for each datagram whose send has failed after
+	// [Conn.Enqueue] or [Datagram.Reply] returned. The error is a [*net.OpError]. It may
+	// be called on any goroutine, by several at a time, and may send, but must not wait
+	// for the socket to stop.
+	OnSendError func(c *Conn, to netip.AddrPort, err error)
+
+	// ReplyByInterface makes [Datagram.Reply] leave by the interface that the datagram
+	// arrived on, whatever the routes say. Replies to link-local peers, and to
+	// broadcasts, always do.
+	ReplyByInterface bool
 
 	// Control is called before bind, as [net.ListenConfig]'s is. It does not
 	// apply to a simulated Network.
@@ -114,12 +126,12 @@ func (cfg *Config) check(h Handler) error {
 		cfg.MaxDatagram = maxPayload
 	}
 	switch {
-	case isWorkers && w.handler == nil:
-		return fmt.Errorf("Workers that NewWorkers has not made: %w", os.ErrInvalid)
+	case isWorkers && w.handlers == nil:
+		return fmt.Errorf("workers must be created by NewWorkers: %w", os.ErrInvalid)
 	case isQueue && q.done == nil:
-		return fmt.Errorf("a Queue that NewQueue has not made: %w", os.ErrInvalid)
+		return fmt.Errorf("queue must be created by NewQueue: %w", os.ErrInvalid)
 	case isQueue && q.finished():
-		return fmt.Errorf("the Queue's last socket has stopped: %w", net.ErrClosed)
+		return fmt.Errorf("the last socket of the queue has stopped: %w", net.ErrClosed)
 	}
 	return nil
 }

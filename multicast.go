@@ -300,7 +300,7 @@ func (m *MulticastConn) SetMulticastInterface(ifi *net.Interface) error {
 	if err := m.ready("set"); err != nil {
 		return err
 	}
-	m.flushFirst()
+	m.out.flush()
 	return m.opError("set", netip.AddrPort{}, m.memberships.SetInterface(ifi))
 }
 
@@ -350,7 +350,7 @@ func (m *MulticastConn) setOption(o socket.MulticastOption, value int) error {
 	if err := m.ready("set"); err != nil {
 		return err
 	}
-	m.flushFirst()
+	m.out.flush()
 	return m.opError("set", netip.AddrPort{}, m.memberships.SetOption(o, value))
 }
 
@@ -378,7 +378,6 @@ func (m *MulticastConn) SendGroup(b []byte, group netip.Addr, port uint16, ifs .
 	if !group.IsMulticast() {
 		return nil, m.opError("send", to, &net.AddrError{Err: "not a multicast group", Addr: group.String()})
 	}
-	m.flushFirst() // so that every result below is final
 	outlets, err := m.memberships.Outlets(group, ifs)
 	if err != nil {
 		return nil, m.opError("send", to, err)
@@ -405,6 +404,7 @@ func (m *MulticastConn) sendBy(b []byte, to netip.AddrPort, index int) error {
 	if local := m.LocalAddrPort().Addr(); !local.IsUnspecified() && !local.IsMulticast() {
 		msg.From = local // a control message with an interface and no source overrides bind on Linux
 	}
+	m.out.flush()
 	err := m.address(&msg)
 	if err == nil && m.closed() {
 		err = net.ErrClosed
@@ -413,5 +413,5 @@ func (m *MulticastConn) sendBy(b []byte, to netip.AddrPort, index int) error {
 		m.countFailure(err)
 		return err
 	}
-	return m.sendNow(msg)
+	return m.send(msg)
 }

@@ -12,6 +12,7 @@ const (
 	eACCES        = syscall.EACCES
 	eADDRINUSE    = syscall.EADDRINUSE
 	eADDRNOTAVAIL = syscall.EADDRNOTAVAIL
+	eAGAIN        = syscall.EAGAIN
 	eCONNREFUSED  = syscall.ECONNREFUSED
 	eHOSTUNREACH  = syscall.EHOSTUNREACH
 	eINVAL        = syscall.EINVAL

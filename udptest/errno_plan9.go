@@ -10,6 +10,7 @@ const (
 	eACCES        = syscall.ErrorString("permission denied")
 	eADDRINUSE    = syscall.ErrorString("address already in use")
 	eADDRNOTAVAIL = syscall.ErrorString("cannot assign requested address")
+	eAGAIN        = syscall.ErrorString("resource temporarily unavailable")
 	eCONNREFUSED  = syscall.ErrorString("connection refused")
 	eHOSTUNREACH  = syscall.ErrorString("no route to host")
 	eINVAL        = syscall.ErrorString("invalid argument")

@@ -1,12 +1,12 @@
 package udptest_test
 
 import (
+	"go.uber.org/goleak"
 	"context"
 	"testing"
 
-	"github.com/udpkit/udp/internal/books/check"
 )
 
-func TestMain(m *testing.M) { check.Main(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var ctx = context.Background()

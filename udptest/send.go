@@ -12,30 +12,35 @@ import (
 const defaultTTL = 64 // net.ipv4.ip_default_ttl
 
 // Send implements socket.Socket.
-func (s *sock) Send(m socket.Message) error {
+func (s *sock) Send(m socket.Message) error { return s.send(m, true) }
+
+func (s *sock) send(m socket.Message, waits bool) error {
 	n := s.host.net
 	if err := s.host.inject(opSend, s.port); err != nil {
 		return err
 	}
 	for {
 		n.mu.Lock()
-		wait, err := s.try(m, n.now())
+		wait, err := s.try(m, waits, n.now())
 		var changes <-chan struct{}
-		if wait > 0 {
+		if wait > 0 && waits {
 			changes = s.changes()
 		}
 		n.mu.Unlock()
-		if wait == 0 {
+		switch {
+		case wait == 0:
 			return err
+		case !waits:
+			return sysErr("sendmsg", eAGAIN)
 		}
 		s.await(wait, changes)
 	}
 }
 
 // SendBatch implements socket.Socket.
-func (s *sock) SendBatch(ms []socket.Message) (int, error) {
+func (s *sock) SendBatch(ms []socket.Message, wait bool) (int, error) {
 	for i := range ms {
-		if err := s.Send(ms[i]); err != nil {
+		if err := s.send(ms[i], wait); err != nil {
 			return i, err
 		}
 	}
@@ -43,9 +48,9 @@ func (s *sock) SendBatch(ms []socket.Message) (int, error) {
 }
 
 // try sends, or says how long it will take until there is room.
-func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err error) {
+func (s *sock) try(m socket.Message, waits bool, now time.Duration) (wait time.Duration, err error) {
 	h := s.host
-	dead, err := s.mayWrite()
+	dead, err := s.mayWrite(waits)
 	if err != nil {
 		return 0, err
 	}
@@ -158,14 +163,14 @@ func (s *sock) MTU(to netip.AddrPort) int {
 
 // mayWrite says whether the socket may be written to, and whether its host died. The
 // error of an older datagram is told once, as Linux does (sock_error), unless the
-// reader has taken it.
-func (s *sock) mayWrite() (dead bool, err error) {
+// reader has taken it. Only a sender that waits heeds the deadline.
+func (s *sock) mayWrite(waits bool) (dead bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.closed:
 		return false, net.ErrClosed
-	case !s.deadline.IsZero() && !time.Now().Before(s.deadline):
+	case waits && !s.deadline.IsZero() && !time.Now().Before(s.deadline):
 		return false, os.ErrDeadlineExceeded
 	case s.pending != none:
 		err, s.pending = sysErr("sendmsg", s.pending), none

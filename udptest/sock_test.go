@@ -6,11 +6,13 @@ import (
 	"net/netip"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
 )
 
 // A sink tells when it was woken.
@@ -115,11 +117,40 @@ func TestAMappingThatExpiresLeavesNothing(t *testing.T) {
 func TestARefusalAndItsErrorComeTogether(t *testing.T) {
 	s := openSock(t, NewNet(Config{T: t}).Host("a", "10.0.0.1"))
 	s.report(socket.Report{}, eCONNREFUSED)
-	_, err := s.mayWrite()
+	_, err := s.mayWrite(true)
 	require.ErrorIs(t, err, eCONNREFUSED)
 	s.report(socket.Report{}, eCONNREFUSED)
 	_, reports, _, _, _ := s.next(false, false, 0)
 	require.Len(t, reports, 2)
-	_, err = s.mayWrite()
+	_, err = s.mayWrite(true)
 	require.NoError(t, err)
+}
+
+// Room comes back only as time goes by, so a send that waited would take a second.
+func TestABatchThatDoesNotWaitSaysThatThereIsNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := NewNet(Config{T: t})
+		a := n.Host("a", "10.0.0.1")
+		n.Host("b", "10.0.0.2")
+		a.Out().Set(Faults{Rate: 8000}) // 1000 bytes a second
+		opened, err := a.Network().Open(context.Background(), "udp4", netip.MustParseAddrPort("10.0.0.1:7"),
+			socket.Options{WriteBuffer: 4000}) // 8000 with what the kernel takes for itself
+		require.NoError(t, err)
+		defer opened.Close()
+		began := time.Now()
+		ms := make([]socket.Message, 9)
+		for i := range ms {
+			ms[i] = socket.Message{Data: make([]byte, 972), To: netip.MustParseAddrPort("10.0.0.2:7")}
+		}
+		require.NoError(t, opened.SetWriteDeadline(time.Unix(1, 0))) // which is for those that wait
+		sent, err := opened.SendBatch(ms, false)
+		require.ErrorIs(t, err, eAGAIN)
+		require.Equal(t, 5, sent)
+		require.Equal(t, sys.Again, sys.Classify(err))
+		require.Zero(t, time.Since(began))
+		time.Sleep(time.Second)
+		sent, err = opened.SendBatch(ms, false)
+		require.ErrorIs(t, err, eAGAIN)
+		require.Equal(t, 1, sent)
+	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"go.uber.org/goleak"
 	"bytes"
 	"context"
 	"encoding/xml"
@@ -22,7 +23,6 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/examples/internal/program"
-	"github.com/udpkit/udp/internal/books/check"
 )
 
 // asProgram makes the test binary be the program itself, so that all it writes is
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
-	check.Main(m)
+	goleak.VerifyTestMain(m)
 }
 
 func simulation(t *testing.T, args ...string) string {

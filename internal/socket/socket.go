@@ -104,6 +104,19 @@ type Message struct {
 	Segment int
 }
 
+// SameHeader reports whether m and other differ in their payload only.
+func (m *Message) SameHeader(other *Message) bool {
+	return m.To == other.To && m.From == other.From && m.ECN == other.ECN && m.IfIndex == other.IfIndex
+}
+
+// Datagrams returns how many datagrams m is.
+func (m *Message) Datagrams() int {
+	if m.Segment == 0 {
+		return 1
+	}
+	return (len(m.Data) + m.Segment - 1) / m.Segment
+}
+
 // Action is what a Sink wants of a reader that was woken.
 type Action int
 
@@ -142,8 +155,11 @@ type Socket interface {
 	// Send sends one datagram. It waits for room until the write deadline.
 	Send(m Message) error
 	// SendBatch sends in order and returns how many datagrams the system took; err
-	// is about the one after those.
-	SendBatch(ms []Message) (int, error)
+	// is about the one after those. With wait it waits for room until the write
+	// deadline. Without it ignores the deadline, waits neither for room nor for
+	// another sender, and fails with EAGAIN when there is no room; where a system
+	// can't do that (Windows, Plan 9, AIX), it waits all the same.
+	SendBatch(ms []Message, wait bool) (int, error)
 	SetWriteDeadline(t time.Time) error
 	// Reported says whether the error of an older datagram may still be met by a
 	// send: then an error that could be a datagram's own need not be.

@@ -49,7 +49,7 @@ func TestOnePeersMTUIsNotEverybodys(t *testing.T) {
 				sizes[i] = 1200
 			}
 			ms := messages(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, host}), port), sizes...)
-			n, err := s.SendBatch(ms)
+			n, err := s.SendBatch(ms, true)
 			require.NoError(t, err)
 			require.Equal(t, len(ms), n)
 			arrive(t, r, ms)

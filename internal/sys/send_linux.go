@@ -16,7 +16,7 @@ func (c *Conn) Send(m socket.Message) error {
 	var err error
 	switch {
 	case m.From.IsValid() || m.ECN != 0 || m.IfIndex != 0 || m.To.Addr().Zone() != "":
-		_, err = c.sendBatch(&m, 1)
+		_, err = c.sendBatch(&m, 1, true)
 	case m.To.IsValid():
 		_, err = c.uc.WriteToUDPAddrPort(m.Data, m.To)
 	default:
@@ -29,11 +29,11 @@ func (c *Conn) Send(m socket.Message) error {
 }
 
 // SendBatch implements socket.Socket.
-func (c *Conn) SendBatch(ms []socket.Message) (int, error) {
+func (c *Conn) SendBatch(ms []socket.Message, wait bool) (int, error) {
 	if len(ms) == 0 {
 		return 0, nil
 	}
-	n, err := c.sendBatch(&ms[0], len(ms))
+	n, err := c.sendBatch(&ms[0], len(ms), wait)
 	if err != nil {
 		err = c.sendErr(err)
 	}
@@ -57,7 +57,7 @@ func (c *Conn) sendErr(err error) error {
 // be those of ICMP messages.
 const maxDoubted = 64
 
-func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {
+func (c *Conn) sendBatch(first *socket.Message, n int, wait bool) (sent int, err error) {
 	ms := unsafe.Slice(first, n)
 	s := senderPool.Get().(*sender)
 	s.conn = c
@@ -70,7 +70,7 @@ func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {
 	for next.message < n {
 		known := c.path.queue.entries()
 		s.pack(ms, next)
-		werr := c.rc.Write(s.step)
+		werr := s.call(wait)
 		done := 0
 		for i := range s.sent {
 			done += s.count[i]

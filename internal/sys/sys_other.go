@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/netip"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/udpkit/udp/internal/buffer"
@@ -136,65 +135,4 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		}
 	}
 	return nil
-}
-
-var oobs = sync.Pool{New: func() any { b := make([]byte, 0, 64); return &b }}
-
-// Send implements socket.Socket.
-func (c *Conn) Send(m socket.Message) error {
-	if !m.To.IsValid() {
-		_, err := c.uc.Write(m.Data)
-		return c.sendFailed(err)
-	}
-	if m.To.Addr().IsMulticast() && m.IfIndex == 0 {
-		c.out.RLock()
-		defer c.out.RUnlock()
-	}
-	if !m.From.IsValid() && m.ECN == 0 && m.IfIndex == 0 {
-		_, err := c.uc.WriteToUDPAddrPort(m.Data, m.To)
-		return unwrapOp(err)
-	}
-	oob := oobs.Get().(*[]byte)
-	b := (*oob)[:0]
-	byOption := false
-	if m.IfIndex != 0 {
-		var ok bool
-		b, ok = cmsg.AppendInterface(b, m.From, m.IfIndex, m.To.Addr().Is6())
-		byOption = !ok
-	}
-	if m.From.IsValid() && (m.IfIndex == 0 || byOption) {
-		b = cmsg.AppendSource(b, m.From)
-	}
-	if byOption {
-		restore, err := c.leaveBy(m.IfIndex, m.To.Addr().Is6())
-		if err != nil {
-			return err
-		}
-		defer restore()
-	}
-	if m.ECN != 0 {
-		b = cmsg.AppendECN(b, m.ECN, m.To.Addr().Is6())
-	}
-	_, _, err := c.uc.WriteMsgUDPAddrPort(m.Data, b, m.To)
-	*oob = b
-	oobs.Put(oob)
-	return unwrapOp(err)
-}
-
-// Reported implements socket.Socket: nothing tells.
-func (c *Conn) Reported() bool { return false }
-
-// LostReports implements socket.Socket: none are kept.
-func (c *Conn) LostReports() uint64 { return 0 }
-
-func (c *Conn) closeReports() {}
-
-// SendBatch implements socket.Socket.
-func (c *Conn) SendBatch(ms []socket.Message) (int, error) {
-	for i := range ms {
-		if err := c.Send(ms[i]); err != nil {
-			return i, err
-		}
-	}
-	return len(ms), nil
 }

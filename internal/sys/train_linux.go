@@ -204,7 +204,22 @@ func setIovec(iov *unix.Iovec, data []byte) {
 	}
 }
 
-// send is called by RawConn.Write while the socket is writable.
+// call sends what is set up. Without wait it uses RawConn.Control: a sender that
+// waits in RawConn.Write holds the descriptor's write lock, which Write would wait
+// for.
+func (s *sender) call(wait bool) error {
+	if wait {
+		return s.conn.rc.Write(s.step)
+	}
+	return s.conn.rc.Control(func(fd uintptr) {
+		if !s.send(fd) {
+			s.errno = unix.EAGAIN
+		}
+	})
+}
+
+// send is called by RawConn.Write while the socket is writable. It returns false
+// when there is no room.
 func (s *sender) send(fd uintptr) bool {
 	for s.sent < s.trains {
 		end := s.some()
