@@ -80,7 +80,7 @@ func ListenMulticast(ctx context.Context, network, address string, h Handler, gr
 // With Config.ReuseAddr several sockets, also of other programs, can share the port. Each then
 // receives every datagram to the groups that it has joined.
 func (cfg Config) ListenMulticast(ctx context.Context, network, address string, h Handler, groups ...netip.Addr) (*MulticastConn, error) {
-	network, only, groups := fitGroups(network, address, groups)
+	network, only, groups := mcast.Fit(network, address, groups)
 	c, err := cfg.open(ctx, network, address, h)
 	if err != nil {
 		return nil, err
@@ -134,31 +134,6 @@ func membershipOf(s mcast.Membership) Membership {
 	return m
 }
 
-// fitGroups lets the groups choose the family of network "udp", and adds a group in the
-// address, only, to them.
-func fitGroups(network, address string, groups []netip.Addr) (fit string, only netip.Addr, all []netip.Addr) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return network, only, groups // open reports it
-	}
-	if a, err := netip.ParseAddr(host); err == nil && a.IsMulticast() {
-		groups = append([]netip.Addr{a}, groups...)
-		only, host = a.Unmap().WithZone(""), ""
-	}
-	if network != "udp" || host != "" || len(groups) == 0 {
-		return network, only, groups
-	}
-	is4 := func(a netip.Addr) bool { return a.Unmap().Is4() }
-	is6 := func(a netip.Addr) bool { return !is4(a) }
-	switch {
-	case !slices.ContainsFunc(groups, is6):
-		network = "udp4"
-	case !slices.ContainsFunc(groups, is4):
-		network = "udp6"
-	}
-	return network, only, groups
-}
-
 // Multicast returns the socket as a [MulticastConn] if ListenMulticast has made it. It is for
 // Handlers, which get a [*Conn].
 func (c *Conn) Multicast() (*MulticastConn, bool) {
@@ -182,7 +157,7 @@ func (c *Conn) Multicast() (*MulticastConn, bool) {
 // Errors: EINVAL if group is not a multicast group, or not the one that the socket is bound
 // to; [ErrFamily]; and if no interface accepts, the errors of all of them.
 func (m *MulticastConn) Join(group netip.Addr, ifs ...*net.Interface) error {
-	return m.change("join", (*mcast.Manager).Join, group, netip.Addr{}, ifs)
+	return m.change("join", group, func(g *mcast.Manager) error { return g.Join(group, netip.Addr{}, ifs) })
 }
 
 // JoinSource joins a group for datagrams of one source only (source-specific multicast,
@@ -191,7 +166,7 @@ func (m *MulticastConn) Join(group netip.Addr, ifs ...*net.Interface) error {
 // cannot do it (Windows, AIX, and the BSDs other than FreeBSD) the error wraps
 // [errors.ErrUnsupported].
 func (m *MulticastConn) JoinSource(group, source netip.Addr, ifs ...*net.Interface) error {
-	return m.changeSource("join", (*mcast.Manager).Join, group, source, ifs)
+	return m.changeSource("join", group, source, func(g *mcast.Manager) error { return g.Join(group, source, ifs) })
 }
 
 // Leave undoes Join on the named interfaces, or without any completely, whether or not the
@@ -200,12 +175,12 @@ func (m *MulticastConn) JoinSource(group, source netip.Addr, ifs ...*net.Interfa
 // and those that appear later, stay joined. If the group was not joined the error is
 // EADDRNOTAVAIL.
 func (m *MulticastConn) Leave(group netip.Addr, ifs ...*net.Interface) error {
-	return m.change("leave", (*mcast.Manager).Leave, group, netip.Addr{}, ifs)
+	return m.change("leave", group, func(g *mcast.Manager) error { return g.Leave(group, netip.Addr{}, ifs) })
 }
 
 // LeaveSource undoes JoinSource, as [MulticastConn.Leave] undoes Join.
 func (m *MulticastConn) LeaveSource(group, source netip.Addr, ifs ...*net.Interface) error {
-	return m.changeSource("leave", (*mcast.Manager).Leave, group, source, ifs)
+	return m.changeSource("leave", group, source, func(g *mcast.Manager) error { return g.Leave(group, source, ifs) })
 }
 
 // BlockSource drops what one source sends to a group that was joined with Join, on all its
@@ -220,47 +195,40 @@ func (m *MulticastConn) LeaveSource(group, source netip.Addr, ifs ...*net.Interf
 // datagrams is unknown ([Info].PacketInfo), the kernel's error, which wraps
 // [errors.ErrUnsupported] if it cannot block either (Windows).
 func (m *MulticastConn) BlockSource(group, source netip.Addr) error {
-	return m.changeSource("block", func(g *mcast.Manager, group, source netip.Addr, _ []*net.Interface) error {
-		return g.Block(group, source, true)
-	}, group, source, nil)
+	return m.changeSource("block", group, source, func(g *mcast.Manager) error { return g.Block(group, source, true) })
 }
 
 // UnblockSource undoes BlockSource. If the source is not blocked the error is EADDRNOTAVAIL.
 func (m *MulticastConn) UnblockSource(group, source netip.Addr) error {
-	return m.changeSource("unblock", func(g *mcast.Manager, group, source netip.Addr, _ []*net.Interface) error {
-		return g.Block(group, source, false)
-	}, group, source, nil)
+	return m.changeSource("unblock", group, source, func(g *mcast.Manager) error { return g.Block(group, source, false) })
 }
 
-type changeFunc func(g *mcast.Manager, group, source netip.Addr, ifs []*net.Interface) error
-
-func (m *MulticastConn) changeSource(op string, f changeFunc, group, source netip.Addr, ifs []*net.Interface) error {
-	if !source.IsValid() {
-		f = func(*mcast.Manager, netip.Addr, netip.Addr, []*net.Interface) error {
+func (m *MulticastConn) changeSource(op string, group, source netip.Addr, f func(*mcast.Manager) error) error {
+	return m.change(op, group, func(g *mcast.Manager) error {
+		switch a := source.Unmap(); {
+		case !a.IsValid():
 			return &net.AddrError{Err: "missing source address"}
+		case a.IsMulticast(), a.IsUnspecified():
+			return fmt.Errorf("%v cannot be a source: %w", source, sys.EINVAL)
+		case a.Is4() != group.Unmap().Is4():
+			return ErrFamily
 		}
-	}
-	return m.change(op, f, group, source, ifs)
+		return f(g)
+	})
 }
 
-func (m *MulticastConn) change(op string, f changeFunc, group, source netip.Addr, ifs []*net.Interface) error {
+func (m *MulticastConn) change(op string, group netip.Addr, f func(*mcast.Manager) error) error {
 	if err := m.ready(op); err != nil {
 		return err
 	}
-	group, source = group.Unmap(), source.Unmap().WithZone("")
 	var err error
-	switch {
-	case !group.IsMulticast():
+	switch a := group.Unmap(); {
+	case !a.IsMulticast():
 		err = fmt.Errorf("%v is not a multicast group: %w", group, sys.EINVAL)
-	case source.IsValid() && (source.IsMulticast() || source.IsUnspecified()):
-		err = fmt.Errorf("%v cannot be a source: %w", source, sys.EINVAL)
-	case source.IsValid() && source.Is4() != group.Is4(), !m.family.Has(group):
+	case !m.family.Has(a):
 		err = ErrFamily
 	default:
-		err = f(m.memberships, group, source, ifs)
-	}
-	if err == nil {
-		return nil
+		err = f(m.memberships)
 	}
 	return m.opError(op, netip.AddrPortFrom(group, m.LocalAddrPort().Port()), err)
 }
@@ -317,12 +285,6 @@ func (m *MulticastConn) MulticastInterface() (*net.Interface, error) {
 // SetMulticastTTL sets the time to live (IPv4) and hop limit (IPv6) of datagrams to groups: 0
 // keeps them on this host, 1, the default, on the local network; the most is 255.
 func (m *MulticastConn) SetMulticastTTL(n int) error {
-	if err := m.ready("set"); err != nil {
-		return err
-	}
-	if n < 0 || n > 255 {
-		return m.opError("set", netip.AddrPort{}, fmt.Errorf("TTL %d: %w", n, sys.EINVAL))
-	}
 	return m.setOption(socket.MulticastTTL, n)
 }
 
