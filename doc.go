@@ -36,11 +36,11 @@
 // [Conn.Connect], [ConnectedConn.Reconnect] and [ConnectedConn.Disconnect] change
 // the peer and keep the port.
 //
-// A [MulticastConn], made by [ListenMulticast], joins groups of IPv4 and IPv6,
-// also of one source only. A membership is a wish that is kept when interfaces
-// come and go; [MulticastConn.Memberships] says what holds, and
-// [Config.OnMembership] hears of changes. [MulticastConn.SendGroup] sends out of
-// several interfaces.
+// A [MulticastConn], made by [ListenMulticast], joins IPv4 and IPv6 groups, for
+// all sources or single ones. Memberships follow the interfaces as these appear and
+// disappear; [MulticastConn.Memberships] returns their state, and
+// [Config.OnMembership] is called when it changes. [MulticastConn.SendGroup] sends
+// on several interfaces.
 //
 // [Resolve] and [ResolveAsync] turn names into addresses. The sending methods
 // take addresses only, so no send ever waits for a name server.
