@@ -164,10 +164,10 @@ func (o *outbox) add(m *socket.Message, from source, soon bool) error {
 		o.from = from
 	}
 	o.startWriter()
-	o.mu.Unlock()
 	if soon {
 		o.kick()
 	}
+	o.mu.Unlock()
 	return nil
 }
 
@@ -209,7 +209,7 @@ func (o *outbox) readDone() {
 		return
 	}
 	if !o.sending.TryLock() {
-		o.kick()
+		o.leaveToWriter()
 		return
 	}
 	failed := o.sendAll(false)
@@ -217,11 +217,15 @@ func (o *outbox) readDone() {
 	o.sending.Unlock()
 	o.report(failed)
 	if blocked {
-		o.mu.Lock()
-		o.startWriter()
-		o.mu.Unlock()
-		o.kick()
+		o.leaveToWriter()
 	}
+}
+
+func (o *outbox) leaveToWriter() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.startWriter()
+	o.kick()
 }
 
 // sendAll sends what was blocked and what waits. It needs sending.
@@ -297,7 +301,7 @@ func (o *outbox) startWriter() {
 	go o.write(o.done)
 }
 
-// kick makes the writer send now.
+// kick makes the writer send now. It needs mu.
 func (o *outbox) kick() {
 	select {
 	case o.wake <- struct{}{}:
