@@ -19,7 +19,8 @@ import (
 // where it has joined them, whatever other sockets of the host have joined.
 //
 // [Config.ListenMulticast] and [Conn.Multicast] return one. The multicast methods of any
-// other MulticastConn return an error wrapping [os.ErrInvalid].
+// other MulticastConn, and all methods of the zero value, return an error wrapping
+// [os.ErrInvalid].
 type MulticastConn struct {
 	*Conn
 	memberships *mcast.Manager
@@ -137,7 +138,7 @@ func membershipOf(s mcast.Membership) Membership {
 // Multicast returns the socket as a [MulticastConn] if ListenMulticast has made it. It is for
 // Handlers, which get a [*Conn].
 func (c *Conn) Multicast() (*MulticastConn, bool) {
-	if c.groups == nil {
+	if !c.ok() || c.groups == nil {
 		return nil, false
 	}
 	return &MulticastConn{c, c.groups}, true
@@ -238,7 +239,7 @@ var errNotMulticast = fmt.Errorf("MulticastConn not made by ListenMulticast: %w"
 
 func (m *MulticastConn) ready(op string) error {
 	switch {
-	case m.memberships == nil, m.Conn == nil, m.Conn.groups != m.memberships:
+	case !m.ok(), m.memberships == nil, m.groups != m.memberships:
 		return opError(op, "udp", nil, errNotMulticast)
 	case m.closed():
 		return m.opError(op, netip.AddrPort{}, net.ErrClosed)

@@ -387,13 +387,21 @@ func (o *outbox) stop() {
 // counted in [Stats.SendErrors], logged to [Config.Logger] and passed to
 // [Config.OnSendError].
 func (c *Conn) Enqueue(m Message) error {
+	if !c.ok() {
+		return errNoSocket("send")
+	}
 	s := m.message()
 	return c.out.enqueue(&s)
 }
 
 // Flush sends what [Conn.Enqueue] and [Datagram.Reply] have copied and returns its
 // first error.
-func (c *Conn) Flush() error { return c.out.flush() }
+func (c *Conn) Flush() error {
+	if !c.ok() {
+		return errNoSocket("send")
+	}
+	return c.out.flush()
+}
 
 // sendFailure is a datagram that could not be sent.
 type sendFailure struct {

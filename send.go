@@ -22,6 +22,9 @@ import (
 // and [ErrTooLarge] before any system call, [net.ErrClosed],
 // [os.ErrDeadlineExceeded], and errnos of the system, all in a [*net.OpError].
 func (c *Conn) SendTo(b []byte, to netip.AddrPort) error {
+	if !c.ok() {
+		return errNoSocket("send")
+	}
 	m := socket.Message{Data: b, To: to}
 	return c.sendNow(&m)
 }
@@ -43,6 +46,9 @@ func (c *Conn) sendNow(m *socket.Message) error {
 // when the socket is closed or the write deadline has passed. Otherwise it is as
 // [Conn.SendTo].
 func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
+	if !c.ok() {
+		return 0, errNoSocket("send")
+	}
 	c.out.flush()
 	if c.closed() && len(ms) == 0 {
 		return 0, c.opError("send", netip.AddrPort{}, net.ErrClosed)

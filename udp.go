@@ -225,14 +225,27 @@ func (c *Conn) learnLocal() {
 }
 
 // LocalAddr returns the address the socket is bound to, a [*net.UDPAddr].
-func (c *Conn) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(c.LocalAddrPort()) }
+func (c *Conn) LocalAddr() net.Addr {
+	if !c.ok() {
+		return nil
+	}
+	return net.UDPAddrFromAddrPort(c.LocalAddrPort())
+}
 
 // LocalAddrPort returns the address the socket is bound to. On a connected
 // socket it is the one that datagrams to the peer leave from.
-func (c *Conn) LocalAddrPort() netip.AddrPort { return *c.peer.local.Load() }
+func (c *Conn) LocalAddrPort() netip.AddrPort {
+	if !c.ok() {
+		return netip.AddrPort{}
+	}
+	return *c.peer.local.Load()
+}
 
 // RemoteAddr returns the peer, a [*net.UDPAddr], or nil on an unconnected socket.
 func (c *Conn) RemoteAddr() net.Addr {
+	if !c.ok() {
+		return nil
+	}
 	if p := c.peer.current.Load(); p != nil {
 		return net.UDPAddrFromAddrPort(*p)
 	}
@@ -241,6 +254,9 @@ func (c *Conn) RemoteAddr() net.Addr {
 
 // String names the socket for people: its network, address and peer.
 func (c *Conn) String() string {
+	if !c.ok() {
+		return "udp without a socket"
+	}
 	s := c.network + " " + c.LocalAddrPort().String()
 	if p := c.peer.current.Load(); p != nil {
 		s += " to " + p.String()
@@ -254,7 +270,12 @@ func (c *Conn) String() string {
 // SyscallConn returns the raw connection, for socket options that this package
 // does not have. Reading, writing and closing through it is not allowed. On a
 // simulated network it fails with [errors.ErrUnsupported].
-func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.sock.SyscallConn() }
+func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	if !c.ok() {
+		return nil, errNoSocket("raw")
+	}
+	return c.sock.SyscallConn()
+}
 
 // Close starts closing the socket and returns nil, always. From then on sends fail
 // with [net.ErrClosed] and nothing more is received; a callback that is running
@@ -265,6 +286,9 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.sock.SyscallCon
 // counted in [Drops.Closed] (those in the kernel not on Windows and Plan 9). What
 // Reply and Enqueue have copied is sent, as far as there is room.
 func (c *Conn) Close() error {
+	if !c.ok() {
+		return errNoSocket("close")
+	}
 	c.stop()
 	return nil
 }
@@ -289,6 +313,9 @@ func (c *Conn) stop() {
 // With a [Queue] a datagram is handled when it lies in the channel, with [Workers]
 // when the Handler behind them has returned.
 func (c *Conn) Shutdown(ctx context.Context) error {
+	if !c.ok() {
+		return errNoSocket("shutdown")
+	}
 	c.life.phase.CompareAndSwap(running, draining)
 	c.events.signal()
 	c.sock.Wake()
@@ -311,6 +338,9 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 // shutdown, otherwise the error that stopped the socket or ended the shutdown. It
 // makes a socket a member of an errgroup.
 func (c *Conn) Run(ctx context.Context, grace time.Duration) error {
+	if !c.ok() {
+		return errNoSocket("run")
+	}
 	select {
 	case <-c.life.done:
 		return c.life.err
@@ -326,15 +356,28 @@ func (c *Conn) Run(ctx context.Context, grace time.Duration) error {
 
 // Closing returns a channel that is closed when Close begins, also by Shutdown after
 // the last datagram. Handlers that block wait for it too.
-func (c *Conn) Closing() <-chan struct{} { return c.life.closing }
+func (c *Conn) Closing() <-chan struct{} {
+	if !c.ok() {
+		return closedChan
+	}
+	return c.life.closing
+}
 
 // Done returns a channel that is closed when the socket is closed and the last
 // callback has returned.
-func (c *Conn) Done() <-chan struct{} { return c.life.done }
+func (c *Conn) Done() <-chan struct{} {
+	if !c.ok() {
+		return closedChan
+	}
+	return c.life.done
+}
 
 // Err returns what stopped the socket: nil before Done is closed, and after Close or
 // Shutdown.
 func (c *Conn) Err() error {
+	if !c.ok() {
+		return errNoSocket("close")
+	}
 	select {
 	case <-c.life.done:
 		return c.life.err
