@@ -20,10 +20,10 @@ import (
 	"github.com/udpkit/udp/internal/netns"
 )
 
-// Whatever is joined, blocked and left of one group, in whatever order, the kernel
-// has one filter for it that lets in all that is wished for; only that is heard;
-// and Memberships says so. Likewise for a group over the limit of one socket.
-func TestWishesForOneGroupAreOne(t *testing.T) {
+// Whatever is joined, blocked and left for one group, in any order, the kernel has one filter
+// that accepts all of it, and only that is received and listed in Memberships. The same
+// holds for a group on an overflow socket.
+func TestMembershipsOfOneGroupAreCombined(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range ipFamilies {
 			for _, over := range []bool{false, true} {
@@ -37,7 +37,7 @@ func TestWishesForOneGroupAreOne(t *testing.T) {
 					if over {
 						others = manyGroups(false, 20)
 					}
-					w := &wishful{t: t, ns: here, group: f.one, joined: map[netip.Addr]bool{}, blocked: map[netip.Addr]bool{},
+					w := &oneGroup{t: t, ns: here, group: f.one, joined: map[netip.Addr]bool{}, blocked: map[netip.Addr]bool{},
 						m: joinIn(t, here, udp.Config{}, f.network, ":0", others...), others: len(others)}
 					near := netip.MustParseAddr("192.0.2.2")
 					if f.one.Is6() {
@@ -62,8 +62,8 @@ func TestWishesForOneGroupAreOne(t *testing.T) {
 	})
 }
 
-// wishful makes wishes for one group, and knows what should become of them.
-type wishful struct {
+// oneGroup joins, blocks and leaves one group, and knows what should result.
+type oneGroup struct {
 	t       *testing.T
 	ns      *netns.NS
 	m       *member
@@ -78,7 +78,7 @@ type wishful struct {
 
 // step joins (P) or leaves (p) the group, joins (A, B, C) or leaves (a, b, c) one of
 // the sources, or blocks (X, Y, Z) or unblocks (x, y, z) it.
-func (w *wishful) step(what rune, sources []netip.Addr) {
+func (w *oneGroup) step(what rune, sources []netip.Addr) {
 	w.t.Helper()
 	w.done += string(what)
 	ok := true
@@ -121,28 +121,28 @@ func (w *wishful) step(what rune, sources []netip.Addr) {
 	w.check()
 }
 
-func (w *wishful) check() {
+func (w *oneGroup) check() {
 	w.t.Helper()
 	eth := w.ns.Interface("eth")
-	want, wishes := "none", len(w.joined)
+	want, memberships := "none", len(w.joined)
 	switch {
 	case w.plain:
-		wishes++
+		memberships++
 		out := maps.Clone(w.blocked)
 		for source := range w.joined {
 			delete(out, source)
 		}
 		want = fmt.Sprint("exclude ", sorted(out))
-	case wishes > 0:
+	case memberships > 0:
 		want = fmt.Sprint("include ", sorted(w.joined))
 	}
 	require.Equal(w.t, want, kernelFilter(w.t, w.group, eth.Index), w.done)
 	ms := w.m.Memberships()
-	require.Len(w.t, ms, w.others+wishes, w.done)
+	require.Len(w.t, ms, w.others+memberships, w.done)
 	for _, m := range ms {
 		require.True(w.t, heldOn("eth")(m), "%s: %+v", w.done, m)
 	}
-	// What is sent at last, by unicast, shows what was heard before it.
+	// The last datagram, unicast, shows that nothing else was received before it.
 	want = ""
 	for _, source := range sorted(keys(w.senders)) {
 		sender := w.senders[source]
@@ -164,8 +164,8 @@ func (w *wishful) check() {
 	}
 }
 
-// first is the lower address of the two senders.
-func (w *wishful) first() netip.Addr { return sorted(keys(w.senders))[0] }
+// first returns the lower address of the two senders.
+func (w *oneGroup) first() netip.Addr { return sorted(keys(w.senders))[0] }
 
 func keys[V any](m map[netip.Addr]V) map[netip.Addr]bool {
 	set := map[netip.Addr]bool{}
@@ -179,8 +179,8 @@ func sorted(set map[netip.Addr]bool) []netip.Addr {
 	return slices.SortedFunc(maps.Keys(set), netip.Addr.Compare)
 }
 
-// kernelFilter is the filter that one of this process's sockets has for a group on
-// an interface: its mode, and its sources in order.
+// kernelFilter returns the filter that a socket of this process has for a group on an
+// interface: its mode and its sources, in order.
 func kernelFilter(t testing.TB, group netip.Addr, ifindex int) string {
 	t.Helper()
 	const (

@@ -18,10 +18,9 @@ import (
 	"github.com/udpkit/udp/internal/netns"
 )
 
-// A hundred times for each family the interface goes down and up, or is deleted and
-// created anew, while datagrams are sent all the time. Each time they come in again,
-// within a second; at the end the group is joined once, and after Close nothing is
-// left.
+// A hundred times for each family the interface goes down and up, or is deleted and created
+// again, while datagrams are sent. Each time they arrive again within a second. At the end
+// the group is joined once, and after Close not at all.
 func TestFlapsUnderTraffic(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range ipFamilies {
@@ -40,7 +39,7 @@ func flapsUnderTraffic(t *testing.T, network string, group netip.Addr) {
 	sent, stop := sendAllTheTime(sender.MulticastConn, netip.AddrPortFrom(group, receiver.port()))
 	defer stop()
 
-	// Going down takes the IPv6 addresses away.
+	// The IPv6 addresses are removed when the interface goes down.
 	up := "ip link set eth up; ip addr add 2001:db8::1/64 nodad dev eth"
 	n := 100
 	if testing.Short() {
@@ -56,7 +55,7 @@ func flapsUnderTraffic(t *testing.T, network string, group netip.Addr) {
 			here.Command("sh", "-c", "ip link set eth down; "+up)
 		default:
 			here.IP("link set eth down")
-			receiver.settled(t, "down", heldOn("lo"))
+			receiver.await(t, "down", heldOn("lo"))
 			here.Command("sh", "-c", up)
 		}
 		start, last := time.Now(), sent.Load()
@@ -69,10 +68,10 @@ func flapsUnderTraffic(t *testing.T, network string, group netip.Addr) {
 	}
 	slices.Sort(silences)
 	t.Log(n, "flaps; silences: the median", silences[n/2], "the longest", silences[n-1])
-	// On a machine that is busy with other things one in twenty may be its own.
+	// On a busy machine one in twenty may take longer.
 	late := slices.IndexFunc(silences, func(s time.Duration) bool { return s > time.Second })
 	require.True(t, late < 0 || late >= n-max(1, n/20), "%v", silences)
-	// The last carrier may not be settled yet.
+	// The last carrier may not have been handled yet.
 	require.Eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == 1 }, patience, time.Millisecond)
 	stop()
 	finish(t, receiver.MulticastConn)
@@ -81,8 +80,8 @@ func flapsUnderTraffic(t *testing.T, network string, group netip.Addr) {
 	require.Equal(t, before, openSockets(t))
 }
 
-// sendAllTheTime sends to a group, a number that grows each time, until stop is
-// called. What the system refuses, while it has no interface, is not sent.
+// sendAllTheTime sends increasing numbers to a group until stop is called. It ignores errors:
+// at times there is no interface.
 func sendAllTheTime(m *udp.MulticastConn, to netip.AddrPort) (sent *atomic.Uint64, stop func()) {
 	sent = new(atomic.Uint64)
 	quit, done := make(chan struct{}), make(chan struct{})
@@ -102,8 +101,8 @@ func sendAllTheTime(m *udp.MulticastConn, to netip.AddrPort) (sent *atomic.Uint6
 	return sent, sync.OnceFunc(func() { close(quit); <-done })
 }
 
-// Every socket is closed: those that are nothing but members, the monitor's, and
-// those of a ListenMulticast that fails.
+// Every socket is closed: overflow sockets, the monitor's, and those of a ListenMulticast that
+// fails.
 func TestNoDescriptorIsLeft(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
@@ -119,7 +118,7 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 				here.IP("link del eth")
 				cable(t, here, there)
 				for range len(groups) + 1 {
-					receiver.settled(t, "joined again", heldOn("eth"))
+					receiver.await(t, "joined again", heldOn("eth"))
 				}
 			}
 			here.Do(func() {
@@ -133,7 +132,7 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 	})
 }
 
-// openSockets counts those of this process, of any family.
+// openSockets counts the sockets of this process, of any family.
 func openSockets(t testing.TB) (n int) {
 	t.Helper()
 	es, err := os.ReadDir("/proc/self/fd")

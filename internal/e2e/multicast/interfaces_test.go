@@ -17,7 +17,7 @@ import (
 	"github.com/udpkit/udp/internal/netns"
 )
 
-// A membership is a wish that outlives its interface, whatever happens to it.
+// A membership outlives its interface, whatever happens to that.
 func TestMembershipOutlivesItsInterface(t *testing.T) {
 	netns.Run(t, func() {
 		for _, family := range []struct {
@@ -60,7 +60,7 @@ func outlives(t *testing.T, network string, group, source netip.Addr, named bool
 	}
 	hears(t, receiver, sender, group, "eth")
 
-	// When the interface is gone a named wish waits; one for all takes lo meanwhile.
+	// While the interface is removed, a membership on all interfaces is on lo.
 	var without []string
 	if !named {
 		without = append(without, "lo")
@@ -69,7 +69,7 @@ func outlives(t *testing.T, network string, group, source netip.Addr, named bool
 		name       string
 		away, back func()
 	}{
-		{name: "deleted and created anew with another index",
+		{name: "deleted and created again with another index",
 			away: func() { here.IP("link del eth") },
 			back: func() { cable(t, here, there) }},
 		{name: "down and up",
@@ -77,7 +77,7 @@ func outlives(t *testing.T, network string, group, source netip.Addr, named bool
 			back: func() {
 				here.IP("link set eth up")
 				here.AwaitRunning("eth")
-				// Going down takes the IPv6 addresses away.
+				// The IPv6 addresses are removed when the interface goes down.
 				here.Try("ip", "addr", "add", "2001:db8::1/64", "dev", "eth", "nodad")
 			}},
 		{name: "moved to another namespace and back",
@@ -90,11 +90,11 @@ func outlives(t *testing.T, network string, group, source netip.Addr, named bool
 			}},
 	} {
 		change.away()
-		receiver.settled(t, change.name+": gone", heldOn(without...))
+		receiver.await(t, change.name+": gone", heldOn(without...))
 		require.Zero(t, kernelHas(t, here, group)["eth"])
 		change.back()
 		start := time.Now()
-		receiver.settled(t, change.name+": back", heldOn("eth"))
+		receiver.await(t, change.name+": back", heldOn("eth"))
 		require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group), change.name)
 		hears(t, receiver, sender, group, "eth")
 		t.Log(change.name, "and heard again after", time.Since(start))
@@ -103,8 +103,8 @@ func outlives(t *testing.T, network string, group, source netip.Addr, named bool
 	require.Empty(t, kernelHas(t, here, group))
 }
 
-// A wish on a named interface follows it to another name; one on all does not
-// care about names.
+// A membership on a named interface follows it to another name. One on all interfaces does not
+// depend on names.
 func TestMembershipFollowsAnInterfaceThatIsRenamed(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range ipFamilies {
@@ -120,32 +120,32 @@ func followsARenaming(t *testing.T, network string, group netip.Addr) {
 	sender := joinIn(t, there, udp.Config{}, network, ":0")
 	require.NoError(t, receiver.Join(group, here.Interface("eth")))
 	here.IP("link set eth name lan")
-	receiver.settled(t, "renamed", heldOn("lan"))
+	receiver.await(t, "renamed", heldOn("lan"))
 	require.Equal(t, map[string]int{"lan": 1}, kernelHas(t, here, group))
 	hears(t, receiver, sender, group, "eth")
 
-	// Another interface that takes the old name is not meant.
+	// Another interface that takes the old name is not joined.
 	here.IP("link add eth type bridge")
 	here.IP("link set eth up")
 	here.Addr("eth", "198.51.100.1/24")
 	here.Addr("eth", "2001:db8:1::1/64")
 	here.IP("link del lan")
-	gone := receiver.settled(t, "gone", heldOn())
+	gone := receiver.await(t, "gone", heldOn())
 	require.Equal(t, []udp.InterfaceMembership{{Name: "lan", Err: gone.On[0].Err}}, gone.On)
 	require.ErrorIs(t, gone.On[0].Err, syscall.ENODEV)
 	require.Empty(t, kernelHas(t, here, group))
 
-	// Nor does it stop an interface of the name it had last from being joined.
+	// After a removal the last name counts.
 	here.IP("link set eth down")
 	here.IP("link set eth name lan")
-	down := receiver.settled(t, "there but down", func(m udp.Membership) bool { return m.On[0].Index != 0 })
+	down := receiver.await(t, "there but down", func(m udp.Membership) bool { return m.On[0].Index != 0 })
 	require.ErrorIs(t, down.On[0].Err, syscall.ENETDOWN)
 	here.IP("link set lan up")
-	receiver.settled(t, "there", heldOn("lan"))
+	receiver.await(t, "there", heldOn("lan"))
 	require.Equal(t, map[string]int{"lan": 1}, kernelHas(t, here, group))
 }
 
-// An interface without an address of the group's family is none to join.
+// Without an address of the group's family an interface is not joined.
 func TestMembershipFollowsAddresses(t *testing.T) {
 	netns.Run(t, func() {
 		for i, addrs := range [][]string{
@@ -167,7 +167,7 @@ func followsAddresses(t *testing.T, network string, group netip.Addr, far string
 	require.True(t, heldOn("lo")(receiver.Memberships()[0]), "%+v", receiver.Memberships())
 
 	here.Addr("eth", near[0])
-	receiver.settled(t, "joined", heldOn("eth"))
+	receiver.await(t, "joined", heldOn("eth"))
 	hears(t, receiver, sender, group, "eth")
 
 	// As a DHCP client does it when the network has changed.
@@ -176,17 +176,17 @@ func followsAddresses(t *testing.T, network string, group netip.Addr, far string
 	hears(t, receiver, sender, group, "eth")
 
 	here.IP("addr del " + near[1] + " dev eth")
-	receiver.settled(t, "left", heldOn("lo"))
+	receiver.await(t, "left", heldOn("lo"))
 	require.Equal(t, map[string]int{"lo": 1}, kernelHas(t, here, group))
 	here.Addr("eth", near[2])
-	receiver.settled(t, "joined again", heldOn("eth"))
+	receiver.await(t, "joined again", heldOn("eth"))
 	require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
 	hears(t, receiver, sender, group, "eth")
 }
 
-// An interface that is deleted and created anew between two looks, with the
-// same name and index, has lost what was joined on it. No socket takes from another
-// what that one has joined on the new one already.
+// An interface that is deleted and created again with the same name and index has lost its
+// memberships, even if it was never listed in between. No socket undoes what another one has
+// already joined on the new interface.
 func TestMembershipOutlivesAnInterfaceReplacedInABurst(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range []struct {
@@ -232,10 +232,10 @@ func replacedInABurst(t *testing.T, network string, group, source netip.Addr) {
 	here.AwaitRunning("eth")
 	require.Equal(t, index, here.Interface("eth").Index)
 	for _, m := range receivers {
-		m.settled(t, "joined again", heldOn("eth"))
+		m.await(t, "joined again", heldOn("eth"))
 		hears(t, m, sender, group, "eth")
 	}
-	// The carrier has come after the rest; then all is joined once more.
+	// The carrier came last, and then everything is joined once more.
 	for i, m := range receivers {
 		hears(t, m, sender, group, "eth")
 		require.Eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == len(receivers)-i }, patience, time.Millisecond)
@@ -244,8 +244,7 @@ func replacedInABurst(t *testing.T, network string, group, source netip.Addr) {
 	require.Empty(t, kernelHas(t, here, group))
 }
 
-// A hundred interfaces that are made at once are all joined, each once. How often
-// a burst is settled, TestABurstIsSettledOnce says.
+// A hundred interfaces that are created at once are all joined, each once.
 func TestMembershipOnAHundredInterfaces(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range ipFamilies {
@@ -271,17 +270,17 @@ func onAHundredInterfaces(t *testing.T, network string, group netip.Addr) {
 	require.NoError(t, os.WriteFile(file, []byte(batch.String()), 0o600))
 	start := time.Now()
 	here.IP("-batch " + file)
-	made, told := time.Since(start), 0
-	all := receiver.settled(t, "joined everywhere", func(m udp.Membership) bool {
-		told++
+	made, calls := time.Since(start), 0
+	all := receiver.await(t, "joined everywhere", func(m udp.Membership) bool {
+		calls++
 		return len(m.On) == n
 	})
 	require.True(t, all.Held())
 	took := time.Since(start)
-	t.Logf("a hundred interfaces were made in %v, and joined after %v in %d steps", made, took, told)
-	// A burst that lasts, as on a slow machine, is settled in the meantime too, but
-	// not at each change: between two times are thirty milliseconds at least.
-	require.LessOrEqual(t, told, int(took/(30*time.Millisecond)))
+	t.Logf("a hundred interfaces were made in %v, and joined after %v in %d steps", made, took, calls)
+	// A long burst, as on a slow machine, is also handled in between, but not at each change:
+	// at most every thirty milliseconds.
+	require.LessOrEqual(t, calls, int(took/(30*time.Millisecond)))
 	for _, on := range all.On {
 		require.NoError(t, on.Err)
 	}
@@ -292,8 +291,8 @@ func onAHundredInterfaces(t *testing.T, network string, group netip.Addr) {
 	}
 }
 
-// An interface whose packets become too short for a protocol, however shortly, has
-// lost what was joined on it with that protocol.
+// An interface whose MTU becomes too small for a protocol, however briefly, has lost that
+// protocol's memberships.
 func TestMembershipOutlivesAnMTUTooShort(t *testing.T) {
 	netns.Run(t, func() {
 		for _, named := range []bool{false, true} {
@@ -311,7 +310,7 @@ func TestMembershipOutlivesAnMTUTooShort(t *testing.T) {
 					require.NoError(t, m.Join(group, ifs...))
 					receivers = append(receivers, m)
 				}
-				beside := joinIn(t, here, udp.Config{}, "udp4", ":0", netip.MustParseAddr("239.1.2.3"))
+				other := joinIn(t, here, udp.Config{}, "udp4", ":0", netip.MustParseAddr("239.1.2.3"))
 				sender := joinIn(t, there, udp.Config{}, "udp6", ":0")
 
 				here.Command("sh", "-c", "ip link set eth mtu 1000; ip link set eth mtu 1500; ip addr add 2001:db8::1/64 nodad dev eth")
@@ -320,16 +319,16 @@ func TestMembershipOutlivesAnMTUTooShort(t *testing.T) {
 				}
 				here.IP("link set eth mtu 1279")
 				for _, m := range receivers {
-					m.settled(t, "too short", func(m udp.Membership) bool { return !heldOn("eth")(m) })
+					m.await(t, "too short", func(m udp.Membership) bool { return !heldOn("eth")(m) })
 					if named {
 						require.ErrorIs(t, m.Memberships()[0].On[0].Err, syscall.ENETDOWN)
 					}
 				}
-				require.True(t, heldOn("eth")(beside.Memberships()[0]))
+				require.True(t, heldOn("eth")(other.Memberships()[0]))
 				here.IP("link set eth mtu 1280")
 				here.Addr("eth", "2001:db8::1/64")
 				for _, m := range receivers {
-					m.settled(t, "long enough", heldOn("eth"))
+					m.await(t, "long enough", heldOn("eth"))
 					hears(t, m, sender, group, "eth")
 				}
 				require.Equal(t, map[string]int{"eth": 2}, kernelHas(t, here, group))

@@ -40,7 +40,7 @@ func runIn(t testing.TB, ns *netns.NS, name string, args ...string) {
 	})
 }
 
-// avahi-daemon answers a question that a MulticastConn asks (RFC 6762, 6.7).
+// avahi-daemon responds to the query of a MulticastConn (RFC 6762 section 6.7).
 func TestAvahiAnswers(t *testing.T) {
 	if _, err := exec.LookPath("avahi-daemon"); err != nil {
 		t.Skip(err)
@@ -94,14 +94,14 @@ func TestAvahiAnswers(t *testing.T) {
 	})
 }
 
-// socat's members hear us, and we hear what socat sends.
+// socat receives what a MulticastConn sends to a group, and the other way round.
 func TestSocatInAGroup(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
 		cable(t, here, there)
 		group := netip.MustParseAddr("239.1.2.3")
 		m := joinIn(t, here, udp.Config{}, "udp4", ":0", group)
-		// It echoes to the group what it hears, on our port, as seen from its own.
+		// It echoes what it receives to the group.
 		script := filepath.Join(t.TempDir(), "echo")
 		require.NoError(t, os.WriteFile(script, fmt.Appendf(nil,
 			"exec socat -u - UDP4-DATAGRAM:%v:%d,ip-multicast-if=192.0.2.2\n", group, m.port()), 0o644))

@@ -24,10 +24,9 @@ var ipFamilies = []struct {
 	{"udp6", "::1", netip.MustParseAddr("ff15::1234"), netip.MustParseAddr("ff15::1235")},
 }
 
-// Two sockets on one port, each with its own group, get their own only; one
-// that has joined nothing gets nothing; and what a socket outside the toolkit
-// joins brings in nothing either. The last datagram, unicast or to the socket's
-// own group, shows that none was before it.
+// Two sockets on one port receive only the group that each has joined. One that has joined none
+// receives none, whatever a socket outside the toolkit joins. The last datagram, unicast or to
+// the socket's own group, shows that nothing else was received before it.
 func TestGroupsOnOnePortNeverMix(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range ipFamilies {
@@ -39,7 +38,7 @@ func TestGroupsOnOnePortNeverMix(t *testing.T) {
 				none := joinIn(t, here, cfg, f.network, address)
 				both := joinIn(t, here, cfg, f.network, address, f.one, f.other)
 				other := joinIn(t, here, cfg, f.network, address, f.other) // gets the unicast, being the last one
-				here.Do(func() { strangerJoins(t, f.network, f.one, f.other) })
+				here.Do(func() { joinElsewhere(t, f.network, f.one, f.other) })
 				sender := joinIn(t, here, udp.Config{}, f.network, ":0")
 
 				send := func(data string, group netip.Addr) {
@@ -58,7 +57,7 @@ func TestGroupsOnOnePortNeverMix(t *testing.T) {
 						require.Equal(t, want, string(next(t, m.queue.Datagrams()).Data))
 					}
 				}
-				// None of them may have more: the last ones were the last ones.
+				// Nothing may follow the last ones.
 				require.NoError(t, none.Join(f.one))
 				send("5", f.one)
 				require.Equal(t, "5", string(next(t, none.queue.Datagrams()).Data), "it got nothing before it joined")
@@ -75,8 +74,8 @@ func TestGroupsOnOnePortNeverMix(t *testing.T) {
 	})
 }
 
-// strangerJoins is another program that joins everything.
-func strangerJoins(t *testing.T, network string, groups ...netip.Addr) {
+// joinElsewhere joins groups by a socket outside the toolkit.
+func joinElsewhere(t *testing.T, network string, groups ...netip.Addr) {
 	pc, err := net.ListenPacket(network, ":0")
 	require.NoError(t, err)
 	t.Cleanup(func() { pc.Close() })
@@ -92,8 +91,8 @@ func strangerJoins(t *testing.T, network string, groups ...netip.Addr) {
 	}
 }
 
-// What the kernel had queued for a group before it was left is not handed over.
-func TestADatagramOfAGroupThatWasLeftIsAStranger(t *testing.T) {
+// A datagram that the kernel queued before its group was left is dropped.
+func TestADatagramOfAGroupThatWasLeft(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range ipFamilies {
 			here := lan(t)
@@ -125,7 +124,7 @@ func TestADatagramOfAGroupThatWasLeftIsAStranger(t *testing.T) {
 	})
 }
 
-// A socket whose address is a group gets that group and nothing else.
+// A socket whose address is a group receives that group and nothing else.
 func TestASocketBoundToAGroup(t *testing.T) {
 	linkLocal := netip.MustParseAddr("ff02::1234")
 	netns.Run(t, func() {
@@ -161,7 +160,7 @@ func TestASocketBoundToAGroup(t *testing.T) {
 				require.Equal(t, c.group, d.To().Addr().WithZone(""))
 				require.Equal(t, here.Interface("eth").Index, d.IfIndex())
 
-				// It answers like any other, from an address of this host.
+				// It replies like any other socket, from an address of this host.
 				require.NoError(t, d.Reply([]byte("answer")))
 				answer := next(t, sender.queue.Datagrams())
 				require.Equal(t, "answer", string(answer.Data))
@@ -171,8 +170,7 @@ func TestASocketBoundToAGroup(t *testing.T) {
 	})
 }
 
-// The port of a socket that is bound to a group is free for unicast and for
-// other groups.
+// The port of a socket that is bound to a group is free for unicast and other groups.
 func TestSocketsBoundToGroupsShareAPort(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range ipFamilies {

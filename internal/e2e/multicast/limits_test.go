@@ -13,7 +13,7 @@ import (
 	"github.com/udpkit/udp/internal/netns"
 )
 
-// manyGroups are n groups of a family.
+// manyGroups returns n groups of a family.
 func manyGroups(v6 bool, n int) []netip.Addr {
 	gs := make([]netip.Addr, n)
 	for i := range gs {
@@ -25,7 +25,7 @@ func manyGroups(v6 bool, n int) []netip.Addr {
 	return gs
 }
 
-// A socket can be in as many groups as it likes, whatever the system's limit is.
+// A socket can join any number of groups, whatever the system's limit is.
 func TestAThousandGroups(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range ipFamilies {
@@ -35,7 +35,7 @@ func TestAThousandGroups(t *testing.T) {
 				groups := manyGroups(f.one.Is6(), n)
 				fds := openFiles(t)
 				receiver := joinIn(t, here, udp.Config{}, f.network, ":0", groups...)
-				// These joins run on any thread: the namespace is the socket's all the same.
+				// These joins run on any thread: the socket's namespace counts.
 				require.NoError(t, receiver.Join(f.one))
 				t.Log("files for 1,001 groups:", openFiles(t)-fds)
 				require.Len(t, receiver.Memberships(), n+1)
@@ -51,9 +51,9 @@ func TestAThousandGroups(t *testing.T) {
 					require.Equal(t, group, d.To().Addr())
 				}
 
-				// Strangers' groups still don't come in.
-				here.Do(func() { strangerJoins(t, f.network, f.other) })
-				_, err := sender.SendGroup([]byte("stranger"), f.other, receiver.port(), here.Interface("eth"))
+				// Groups of other sockets are still not received.
+				here.Do(func() { joinElsewhere(t, f.network, f.other) })
+				_, err := sender.SendGroup([]byte("foreign"), f.other, receiver.port(), here.Interface("eth"))
 				require.NoError(t, err)
 				_, err = sender.SendGroup([]byte("last"), f.one, receiver.port())
 				require.NoError(t, err)
@@ -82,7 +82,7 @@ func openFiles(t testing.TB) int {
 	return len(es)
 }
 
-// Memberships over the limit follow their interfaces like others.
+// Memberships on overflow sockets follow their interfaces too.
 func TestMembershipsOverTheLimitOutliveTheirInterface(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
@@ -94,7 +94,7 @@ func TestMembershipsOverTheLimitOutliveTheirInterface(t *testing.T) {
 			here.IP("link del eth")
 			cable(t, here, there)
 			for range groups {
-				receiver.settled(t, "joined again", heldOn("eth"))
+				receiver.await(t, "joined again", heldOn("eth"))
 			}
 			joined := kernelGroups(t, here, false)
 			for _, group := range groups {
@@ -105,8 +105,7 @@ func TestMembershipsOverTheLimitOutliveTheirInterface(t *testing.T) {
 	})
 }
 
-// One socket can't be a member for more sources of one group than the system
-// lets it: that is an error which says what to do.
+// Too many sources of one group are an error that names the sysctl.
 func TestTooManySources(t *testing.T) {
 	netns.Run(t, func() {
 		here := lan(t)
@@ -125,8 +124,8 @@ func TestTooManySources(t *testing.T) {
 	})
 }
 
-// Who is a member for all sources may wish for as many of them as he likes. When he
-// leaves, those that one socket has no room for are told, and tried again.
+// While a group is joined for all sources, any number of them can also be joined singly. After
+// it is left, those beyond the limit are reported and tried again.
 func TestTooManySourcesOfAGroupThatIsLeft(t *testing.T) {
 	netns.Run(t, func() {
 		here := lan(t)
@@ -139,8 +138,8 @@ func TestTooManySourcesOfAGroupThatIsLeft(t *testing.T) {
 		}
 		last := source.Prev()
 		require.NoError(t, receiver.Leave(group))
-		told := receiver.settled(t, "refused", func(m udp.Membership) bool { return m.Source == last })
-		require.ErrorIs(t, told.On[0].Err, syscall.ENOBUFS)
+		refused := receiver.await(t, "refused", func(m udp.Membership) bool { return m.Source == last })
+		require.ErrorIs(t, refused.On[0].Err, syscall.ENOBUFS)
 		held := 0
 		for _, m := range receiver.Memberships() {
 			if m.Held() {
@@ -149,6 +148,6 @@ func TestTooManySourcesOfAGroupThatIsLeft(t *testing.T) {
 		}
 		require.Equal(t, 10, held)
 		require.NoError(t, receiver.LeaveSource(group, netip.MustParseAddr("192.0.2.100")))
-		receiver.settled(t, "there is room", func(m udp.Membership) bool { return m.Source == last && m.Held() })
+		receiver.await(t, "there is room", func(m udp.Membership) bool { return m.Source == last && m.Held() })
 	})
 }

@@ -21,12 +21,12 @@ import (
 	"github.com/udpkit/udp/internal/netns"
 )
 
-// anotherProcess is an argument of a test binary that is a program which hears a
-// group by itself: see hearInAnotherProcess.
+// anotherProcess is an argument that makes the test binary receive a group by itself: see
+// hearInAnotherProcess.
 const anotherProcess = "another-process"
 
-// With loopback off what is sent to a group reaches no other process on this host
-// either, but every other host; and with it on, both.
+// With loopback off, datagrams to a group reach other hosts and no process of this one. With
+// loopback on they reach both.
 func TestLoopbackReachesOtherProcesses(t *testing.T) {
 	if at := slices.Index(flag.Args(), anotherProcess); at >= 0 {
 		hearInAnotherProcess(t, flag.Arg(at+1), flag.Arg(at+2))
@@ -57,8 +57,8 @@ func TestLoopbackReachesOtherProcesses(t *testing.T) {
 	})
 }
 
-// startAnotherProcess starts one inside ns, and returns what it says: its port, and
-// what it hears.
+// startAnotherProcess starts one inside ns and returns what it prints: its port, and what it
+// receives.
 func startAnotherProcess(t *testing.T, ns *netns.NS, network string, group netip.Addr) (says <-chan string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestLoopbackReachesOtherProcesses$", "-test.count=1",
@@ -89,8 +89,8 @@ func startAnotherProcess(t *testing.T, ns *netns.NS, network string, group netip
 	return lines
 }
 
-// hearInAnotherProcess says what comes for a group, until its input ends. It uses
-// nothing of this package.
+// hearInAnotherProcess prints what it receives for a group until its input ends. It does not
+// use package udp.
 func hearInAnotherProcess(t *testing.T, network, group string) {
 	pc, err := net.ListenPacket(network, ":0")
 	require.NoError(t, err)

@@ -17,8 +17,8 @@ import (
 	"github.com/udpkit/udp/internal/netns"
 )
 
-// Sockets of one process in several namespaces each follow their own, whatever
-// thread does it; what watches them is gone with the last.
+// Sockets of one process in several namespaces each follow their own, on any thread. A monitor
+// ends with the last socket of its namespace.
 func TestEachNamespaceIsWatchedOnItsOwn(t *testing.T) {
 	netns.Run(t, func() {
 		files := netlinkSockets(t)
@@ -34,11 +34,11 @@ func TestEachNamespaceIsWatchedOnItsOwn(t *testing.T) {
 		require.Equal(t, files+4, netlinkSockets(t))
 
 		one.IP("link set eth name other")
-		inOne.settled(t, "renamed", heldOn("other"))
-		alsoInOne.settled(t, "renamed", heldOn("other"))
+		inOne.await(t, "renamed", heldOn("other"))
+		alsoInOne.await(t, "renamed", heldOn("other"))
 		require.True(t, heldOn("eth")(inTwo.Memberships()[0]))
 		two.IP("link set eth name third")
-		inTwo.settled(t, "renamed", heldOn("third"))
+		inTwo.await(t, "renamed", heldOn("third"))
 		require.Empty(t, inOne.changes, "what happens elsewhere is not its business")
 
 		finish(t, inOne.MulticastConn)
@@ -49,7 +49,7 @@ func TestEachNamespaceIsWatchedOnItsOwn(t *testing.T) {
 	})
 }
 
-// netlinkSockets counts those of this process, in any namespace.
+// netlinkSockets counts the netlink sockets of this process, in any namespace.
 func netlinkSockets(t testing.TB) (n int) {
 	t.Helper()
 	es, err := os.ReadDir("/proc/self/fd")
@@ -64,9 +64,9 @@ func netlinkSockets(t testing.TB) (n int) {
 	return n
 }
 
-// A wish outlives a change of the peer, with its options, and what the interface
-// does meanwhile. While it has a peer only a socket that is bound to the group
-// hears the group: connect(2) gives any other the one address that it hears.
+// Memberships and multicast options outlive a change of the peer, and changes of the interface
+// meanwhile. While it has a peer, only a socket that is bound to the group receives the group:
+// connect(2) gives any other socket a single local address.
 func TestMembershipOutlivesAReconnect(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range ipFamilies {
@@ -108,13 +108,13 @@ func outlivesReconnect(t *testing.T, network string, group netip.Addr, specific,
 	require.NoError(t, receiver.SetMulticastInterface(here.Interface("eth")))
 	first := joinIn(t, there, udp.Config{}, network, netip.AddrPortFrom(far, 0).String())
 	second := joinIn(t, there, udp.Config{}, network, netip.AddrPortFrom(far.Next(), 0).String())
-	wished := receiver.Memberships()
+	joined := receiver.Memberships()
 
 	// holds is called after each change of the peer.
 	holds := func(from *member) {
 		t.Helper()
 		require.Equal(t, map[string]int{"eth": 1}, kernelHas(t, here, group))
-		require.Equal(t, wished, receiver.Memberships())
+		require.Equal(t, joined, receiver.Memberships())
 		ttl, err := receiver.MulticastTTL()
 		require.NoError(t, err)
 		require.Equal(t, 7, ttl)
@@ -142,16 +142,16 @@ func outlivesReconnect(t *testing.T, network string, group netip.Addr, specific,
 		holds(peer)
 	}
 	here.IP("link set eth down")
-	for range wished {
-		receiver.settled(t, "down", heldOn("lo"))
+	for range joined {
+		receiver.await(t, "down", heldOn("lo"))
 	}
 	here.IP("link set eth up")
 	here.AwaitRunning("eth")
 	if near.Is6() { // which is gone with the link
 		here.Addr("eth", near.String()+"/64")
 	}
-	for range wished {
-		receiver.settled(t, "up", heldOn("eth"))
+	for range joined {
+		receiver.await(t, "up", heldOn("eth"))
 	}
 	if bound {
 		hears(t, receiver, second, group, "eth")
@@ -164,7 +164,7 @@ func outlivesReconnect(t *testing.T, network string, group netip.Addr, specific,
 	}
 }
 
-// The interface that was chosen for sending is chosen again when it is back.
+// The outgoing interface is set again after it was created again.
 func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range ipFamilies {
@@ -182,12 +182,12 @@ func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
 			require.Equal(t, "before", string(next(t, receiver.queue.Datagrams()).Data))
 
 			here.IP("link del eth")
-			sender.settled(t, "gone", heldOn("other"))
+			sender.await(t, "gone", heldOn("other"))
 			_, err := sender.MulticastInterface()
 			require.ErrorIs(t, err, syscall.ENODEV)
 			require.ErrorIs(t, sender.SendTo([]byte("nowhere"), to), syscall.ENODEV, "not by another one")
 
-			// Nor by one that is given its index.
+			// Nor by another one that gets its index.
 			here.IP(fmt.Sprintf("link add wan index %d type veth peer name peer", index))
 			here.Move("peer", there)
 			there.IP("link set peer name eth")
@@ -196,14 +196,14 @@ func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
 			here.IP("link set wan up")
 			here.Addr("wan", "203.0.113.1/24")
 			here.Addr("wan", "2001:db8:5::1/64")
-			sender.settled(t, "another", heldOn("wan", "other"))
+			sender.await(t, "another", heldOn("wan", "other"))
 			require.ErrorIs(t, sender.SendTo([]byte("nowhere"), to), syscall.ENODEV)
 			here.IP("link del wan")
-			sender.settled(t, "gone", heldOn("other"))
+			sender.await(t, "gone", heldOn("other"))
 
 			cable(t, here, there)
-			sender.settled(t, "back", func(m udp.Membership) bool { return len(m.On) == 2 })
-			receiver.settled(t, "back", heldOn("eth"))
+			sender.await(t, "back", func(m udp.Membership) bool { return len(m.On) == 2 })
+			receiver.await(t, "back", heldOn("eth"))
 			ifi, err := sender.MulticastInterface()
 			require.NoError(t, err)
 			require.Equal(t, here.Interface("eth").Index, ifi.Index)
@@ -213,7 +213,7 @@ func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
 	})
 }
 
-// With a filter, all interfaces are those that it lets through.
+// With a filter, "all interfaces" are those that it selects.
 func TestInterfaceFilter(t *testing.T) {
 	netns.Run(t, func() {
 		here := lan(t)
@@ -225,19 +225,19 @@ func TestInterfaceFilter(t *testing.T) {
 			netns.Veth(t, here, name, here, name+"end")
 			here.Addr(name, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 1}), 24).String())
 		}
-		m.settled(t, "joined on one of them", heldOn("eth", "wlan"))
+		m.await(t, "joined on one of them", heldOn("eth", "wlan"))
 		require.Equal(t, map[string]int{"eth": 1, "wlan": 1}, kernelHas(t, here, group))
-		// Those that are named are not asked about.
+		// The filter does not apply to named interfaces.
 		require.NoError(t, m.Join(group.Next(), here.Interface("docker0")))
 		require.Equal(t, map[string]int{"docker0": 1}, kernelHas(t, here, group.Next()))
-		// Without one left, except it, there is nothing to join.
+		// If it selects none, nothing is joined.
 		here.IP("link set eth down")
 		here.IP("link set wlan down")
-		m.settled(t, "on loopback", heldOn("lo"))
+		m.await(t, "on loopback", heldOn("lo"))
 	})
 }
 
-// SendGroup sends on every interface, and says what became of it on each.
+// SendGroup sends on every interface and returns the result of each.
 func TestSendGroup(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range ipFamilies {
@@ -267,9 +267,9 @@ func TestSendGroup(t *testing.T) {
 				}
 			}
 
-			// One that can't is told beside one that can.
+			// One interface that fails is reported, and the other one is used.
 			here.IP("link set right down")
-			m.settled(t, "down", heldOn("left"))
+			m.await(t, "down", heldOn("left"))
 			gone := here.Interface("right")
 			sent, err = m.SendGroup([]byte("one"), f.one, l.port(), here.Interface("left"), gone)
 			require.NoError(t, err)
@@ -280,7 +280,7 @@ func TestSendGroup(t *testing.T) {
 			requireOpError(t, err, "send")
 			require.ErrorIs(t, err, syscall.ENETDOWN)
 
-			// Without a membership it goes where Join would join.
+			// Without a membership it is sent where Join would join.
 			require.NoError(t, m.Leave(f.one))
 			sent, err = m.SendGroup([]byte("unjoined"), f.one, l.port())
 			require.NoError(t, err)
@@ -292,7 +292,7 @@ func TestSendGroup(t *testing.T) {
 	})
 }
 
-// socketFamily is the family of one of this process's sockets.
+// socketFamily returns the family of a socket of this process.
 func socketFamily(fd string) (int, error) {
 	n, err := strconv.Atoi(fd)
 	if err != nil {

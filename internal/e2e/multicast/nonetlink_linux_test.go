@@ -52,7 +52,7 @@ func TestWithoutNetlink(t *testing.T) {
 		require.Error(t, m.Join(netip.MustParseAddr("ff02::1234"), &net.Interface{Name: "missing"}))
 		require.NoError(t, m.SetMulticastInterface(&net.Interface{Name: "eth"}))
 		setDown(t, "eth")
-		m.settled(t, "down", heldOn())
+		m.await(t, "down", heldOn())
 	})
 }
 

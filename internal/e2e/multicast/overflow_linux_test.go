@@ -12,9 +12,9 @@ import (
 	"github.com/udpkit/udp/internal/netns"
 )
 
-// What is blocked of a group over the limit is kept out by the kernel too, as far
-// as routers and switches learn of it. Below the limit again the socket is as it
-// was: it lets in nothing that only others have joined.
+// The kernel also blocks sources of a group on an overflow socket, and reports them to routers
+// and switches. Without overflow sockets the kernel filters again what only other sockets have
+// joined.
 func TestOverTheLimitAndBelowIt(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
@@ -35,7 +35,7 @@ func TestOverTheLimitAndBelowIt(t *testing.T) {
 		require.NoError(t, receiver.Leave(last))
 		require.Empty(t, kernelHas(t, here, last))
 		require.True(t, receiver.Info().MulticastFilter)
-		here.Do(func() { strangerJoins(t, "udp4", last) })
+		here.Do(func() { joinElsewhere(t, "udp4", last) })
 		sender := joinIn(t, there, udp.Config{}, "udp4", ":0")
 		for _, group := range []netip.Addr{last, groups[0]} {
 			_, err := sender.SendGroup([]byte(group.String()), group, receiver.port(), there.Interface("eth"))

@@ -13,8 +13,8 @@ import (
 	"github.com/udpkit/udp/internal/netns"
 )
 
-// A blocked source is kept out by the kernel, also after the interface has been
-// created anew, until it is unblocked.
+// The kernel drops a blocked source until it is unblocked, also after the interface was created
+// again.
 func TestBlockSource(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range []struct {
@@ -48,8 +48,8 @@ func TestBlockSource(t *testing.T) {
 
 				for range 2 {
 					hears(t, receiver, second, f.group, "eth")
-					// What the first had sent more than once before it was blocked, and what
-					// the kernel had queued by then, has been dropped.
+					// Datagrams of the first that were queued before it was blocked have been
+					// dropped by now.
 					before := receiver.Stats().Dropped.Stranger
 					send(first, "blocked")
 					send(second, "not blocked")
@@ -58,7 +58,7 @@ func TestBlockSource(t *testing.T) {
 					here.IP("link del eth")
 					cable(t, here, there)
 					address(there, 3)
-					receiver.settled(t, "joined again", heldOn("eth"))
+					receiver.await(t, "joined again", heldOn("eth"))
 					require.True(t, blocked())
 				}
 				require.NoError(t, receiver.UnblockSource(f.group, f.first))
@@ -71,7 +71,7 @@ func TestBlockSource(t *testing.T) {
 	})
 }
 
-// Where the kernel's own list is full the toolkit goes on.
+// Beyond the kernel's limit the toolkit blocks.
 func TestBlockSourceBeyondTheLimit(t *testing.T) {
 	netns.Run(t, func() {
 		here := lan(t)
@@ -90,7 +90,7 @@ func TestBlockSourceBeyondTheLimit(t *testing.T) {
 	})
 }
 
-// skip takes datagrams until one does not begin with prefix.
+// skip receives datagrams until one does not begin with prefix.
 func skip(t testing.TB, m *member, prefix string) udp.Datagram {
 	t.Helper()
 	for {
@@ -100,8 +100,8 @@ func skip(t testing.TB, m *member, prefix string) udp.Datagram {
 	}
 }
 
-// The kernel keeps a source that was joined in INCLUDE mode, one that is blocked in
-// EXCLUDE mode, and none of what was left.
+// The kernel has a joined source in INCLUDE mode, a blocked one in EXCLUDE mode, and none after
+// the group was left.
 func TestSourcesAreJoinedInTheirMode(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range []struct {
@@ -140,15 +140,15 @@ func TestSourcesAreJoinedInTheirMode(t *testing.T) {
 	})
 }
 
-// filtered says whether the kernel has a source in the filter of a group.
+// filtered reports whether the kernel has a source in the filter of a group.
 func filtered(t testing.TB, ns *netns.NS, file string, group, source netip.Addr) bool {
 	t.Helper()
 	return kernelMode(t, ns, file, group, source) != ""
 }
 
-// kernelMode is how many sockets have a source in the filter of a group, in INCLUDE
-// mode and in EXCLUDE mode; it is empty when none has. Of the groups on an interface
-// the files show the sources of the first only.
+// kernelMode returns how many sockets have a source in the filter of a group, in INCLUDE and in
+// EXCLUDE mode; it is empty if none has. The files show the sources of only the first group on
+// an interface.
 func kernelMode(t testing.TB, ns *netns.NS, file string, group, source netip.Addr) string {
 	t.Helper()
 	// 1002     eth   0xef010203 0xc0000202      0      1

@@ -18,7 +18,7 @@ import (
 	"github.com/udpkit/udp/internal/netns"
 )
 
-// member is a MulticastConn in a namespace, with what it hears.
+// member is a MulticastConn in a namespace, with what it receives.
 type member struct {
 	*udp.MulticastConn
 	ns      *netns.NS
@@ -26,7 +26,7 @@ type member struct {
 	changes chan udp.Membership // of OnMembership
 }
 
-// joinIn makes a member in ns that listens on address.
+// joinIn opens a member in ns that listens on address.
 func joinIn(t testing.TB, ns *netns.NS, cfg udp.Config, network, address string, groups ...netip.Addr) *member {
 	t.Helper()
 	m := &member{ns: ns, queue: udp.NewQueue(10_000, udp.Block), changes: make(chan udp.Membership, 10_000)}
@@ -40,10 +40,9 @@ func joinIn(t testing.TB, ns *netns.NS, cfg udp.Config, network, address string,
 
 func (m *member) port() uint16 { return m.LocalAddrPort().Port() }
 
-// settled waits until it is told that a membership has changed to what is wanted,
-// and that is how it stands: what was told of an earlier change, which nobody has
-// waited for, is passed over.
-func (m *member) settled(t testing.TB, want string, is func(udp.Membership) bool) udp.Membership {
+// await waits until OnMembership has reported what is wanted, and that is still the state. It
+// skips earlier reports that nobody has waited for.
+func (m *member) await(t testing.TB, want string, is func(udp.Membership) bool) udp.Membership {
 	t.Helper()
 	stands := func(changed udp.Membership) bool {
 		return slices.ContainsFunc(m.Memberships(), func(now udp.Membership) bool {
@@ -62,7 +61,7 @@ func (m *member) settled(t testing.TB, want string, is func(udp.Membership) bool
 	}
 }
 
-// heldOn says whether a membership holds on exactly the named interfaces.
+// heldOn reports whether a membership is joined on exactly the named interfaces.
 func heldOn(names ...string) func(udp.Membership) bool {
 	return func(m udp.Membership) bool {
 		var held []string
@@ -75,8 +74,8 @@ func heldOn(names ...string) func(udp.Membership) bool {
 	}
 }
 
-// hears sends to the group until m gets one of these datagrams. It sends at its
-// own pace, also while others come: on a slow machine they would pile up.
+// hears sends to the group until m receives one of these datagrams. It sends at a fixed pace, or
+// on a slow machine they would pile up.
 func hears(t testing.TB, m *member, from *member, group netip.Addr, ifname string) {
 	t.Helper()
 	tag := fmt.Sprintf("%s %d", t.Name(), time.Now().UnixNano())
@@ -84,7 +83,7 @@ func hears(t testing.TB, m *member, from *member, group netip.Addr, ifname strin
 	defer again.Stop()
 	timeout := time.After(patience)
 	for {
-		// An interface that has just come up may refuse: that is not what is tested.
+		// An interface that has just come up may fail.
 		_, _ = from.SendGroup([]byte(tag), group, m.port(), from.ns.Interface(ifname))
 		for waiting := true; waiting; {
 			select {
@@ -102,14 +101,14 @@ func hears(t testing.TB, m *member, from *member, group netip.Addr, ifname strin
 	}
 }
 
-// kernelHas counts how often the kernel has a group joined, on each interface.
+// kernelHas returns how often the kernel has joined a group, for each interface.
 func kernelHas(t testing.TB, ns *netns.NS, group netip.Addr) map[string]int {
 	t.Helper()
 	return kernelGroups(t, ns, group.Is6())[group]
 }
 
-// kernelGroups counts how often the kernel has each group of a family joined, on
-// each interface.
+// kernelGroups returns how often the kernel has joined each group of a family, for each
+// interface.
 func kernelGroups(t testing.TB, ns *netns.NS, v6 bool) map[netip.Addr]map[string]int {
 	t.Helper()
 	all := map[netip.Addr]map[string]int{}
@@ -163,7 +162,7 @@ func lines(t testing.TB, ns *netns.NS, file string) []string {
 	return strings.Split(string(b), "\n")
 }
 
-// cable joins two namespaces by a pair named eth, with addresses of both families.
+// cable connects two namespaces by interfaces named eth, with addresses of both families.
 func cable(t testing.TB, here, there *netns.NS) {
 	t.Helper()
 	netns.Veth(t, here, "eth", there, "eth")
@@ -177,8 +176,8 @@ func address(ns *netns.NS, host int) {
 	ns.Addr("eth", fmt.Sprintf("fe80::%d/64", host))
 }
 
-// lan is a namespace with one interface, eth, that has a carrier and addresses
-// of both families.
+// lan returns a namespace with one interface, eth, that has a carrier and addresses of both
+// families.
 func lan(t testing.TB) *netns.NS {
 	t.Helper()
 	here := netns.New(t)

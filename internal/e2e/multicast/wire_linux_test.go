@@ -17,8 +17,8 @@ import (
 	"github.com/udpkit/udp/internal/netns"
 )
 
-// A report is one group record of an IGMPv3 (RFC 3376, 4.2) or MLDv2 (RFC 3810,
-// 5.2) report.
+// A report is one group record of an IGMPv3 (RFC 3376 section 4.2) or MLDv2 (RFC
+// 3810 section 5.2) report.
 type report struct {
 	kind    string
 	group   netip.Addr
@@ -30,7 +30,7 @@ var recordTypes = map[byte]string{
 	1: "is include", 2: "is exclude", 3: "to include", 4: "to exclude", 5: "allow", 6: "block",
 }
 
-// sniff sees what an interface sends and receives, from now on.
+// sniff opens a packet socket for what an interface sends and receives.
 func sniff(t testing.TB, ns *netns.NS, ifname string) (fd int) {
 	t.Helper()
 	ns.Do(func() {
@@ -46,14 +46,14 @@ func sniff(t testing.TB, ns *netns.NS, ifname string) (fd int) {
 	return fd
 }
 
-// reportsOnce makes the kernel report each change of an IPv4 group once, where it
-// would do so once more within a second (the robustness of RFC 3376, 8.1): so what
-// is seen was made by what was done last. Namespaces have no such switch for IPv6.
+// reportsOnce makes the kernel report each change of an IPv4 group once instead of twice within a
+// second (robustness variable, RFC 3376 section 8.1), so that a report belongs to the last
+// change. There is no such sysctl for IPv6.
 func reportsOnce(ns *netns.NS) {
 	ns.Command("sh", "-c", "echo 1 >/proc/sys/net/ipv4/igmp_qrv")
 }
 
-// awaitReport reads until a report has a record that says so.
+// awaitReport reads until a report has that record.
 func awaitReport(t testing.TB, fd int, kind string, group netip.Addr, sources ...netip.Addr) {
 	t.Helper()
 	awaitOneOf(t, fd, report{kind, group, sources})
@@ -81,7 +81,7 @@ func awaitOneOf(t testing.TB, fd int, wanted ...report) {
 	}
 }
 
-// reports are the records of a packet, if it is a report.
+// reports returns the records of a packet, if it is a report.
 func reports(p []byte) (rs []report) {
 	var size int // of an address
 	switch {
@@ -113,7 +113,7 @@ func reports(p []byte) (rs []report) {
 	return rs
 }
 
-// What is joined, blocked and left is reported to the switches and routers.
+// Switches and routers get a report of what is joined, blocked and left.
 func TestReportsOnTheWire(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range []struct {
@@ -131,8 +131,8 @@ func TestReportsOnTheWire(t *testing.T) {
 				require.NoError(t, m.Join(f.plain))
 				awaitReport(t, fd, "to exclude", f.plain)
 				require.NoError(t, m.BlockSource(f.plain, f.source))
-				// While Linux has still to report the group itself, with an IPv6 address that
-				// has just become usable say, it reports it with the sources there are then.
+				// Linux may report the group itself late, for example when an IPv6 address
+				// becomes usable. It then includes the sources.
 				awaitOneOf(t, fd, report{"block", f.plain, []netip.Addr{f.source}}, report{"to exclude", f.plain, []netip.Addr{f.source}})
 				require.NoError(t, m.UnblockSource(f.plain, f.source))
 				awaitOneOf(t, fd, report{"allow", f.plain, []netip.Addr{f.source}}, report{"to exclude", f.plain, nil})
@@ -141,14 +141,13 @@ func TestReportsOnTheWire(t *testing.T) {
 				require.NoError(t, m.LeaveSource(f.specific, f.source))
 				awaitReport(t, fd, "block", f.specific, f.source)
 
-				// What was not yet reported twice would be mistaken for what comes now.
+				// A second report of an earlier change would be mistaken for the next one.
 				awaitReport(t, fd, "block", f.specific, f.source)
-				// The group is reported anew also where another socket has joined it.
-				beside := joinIn(t, here, udp.Config{}, f.network, ":0", f.plain)
+				// The group is reported again also if another socket has joined it.
+				other := joinIn(t, here, udp.Config{}, f.network, ":0", f.plain)
 
-				// A cable that was out may lead to another switch when it is in again, so
-				// the membership is reported anew. By itself Linux would not do it: it waits
-				// for a query.
+				// A cable that is plugged in again may lead to another switch, so the membership
+				// is reported again. Linux alone would wait for a query.
 				there.IP("link set eth down")
 				require.Eventually(t, func() bool {
 					return here.Interface("eth").Flags&net.FlagRunning == 0
@@ -156,10 +155,10 @@ func TestReportsOnTheWire(t *testing.T) {
 				netns.Veth(t, here, "other", here, "end")
 				here.Addr("other", "198.51.100.1/24")
 				here.Addr("other", "2001:db8:1::1/64")
-				m.settled(t, "joined on the other, so the monitor has seen it all", heldOn("eth", "other"))
+				m.await(t, "joined on the other, so the monitor has seen it all", heldOn("eth", "other"))
 				there.IP("link set eth up")
 				awaitReport(t, fd, "to exclude", f.plain)
-				finish(t, beside.MulticastConn)
+				finish(t, other.MulticastConn)
 				require.NoError(t, m.Leave(f.plain))
 				awaitReport(t, fd, "to include", f.plain)
 			})
@@ -167,8 +166,8 @@ func TestReportsOnTheWire(t *testing.T) {
 	})
 }
 
-// Three hosts on a switch that listens to reports: datagrams leave by the ports
-// behind which somebody has joined their group, and by no other.
+// Three hosts on a snooping switch: it forwards a group only to ports behind which a host has
+// joined it.
 func TestASwitchThatSnoops(t *testing.T) {
 	netns.Run(t, func() {
 		sw := snoopingSwitch(t)
@@ -199,9 +198,9 @@ func TestASwitchThatSnoops(t *testing.T) {
 				await(true, "port1", marker)
 				await(true, "port2", marker)
 
-				// leaves sends to a group, and returns how many of n datagrams came out of
-				// either port. The marker after them shows that there will be no more. No
-				// socket listens to that port, so that hears meets its own datagrams only.
+				// leaves sends to a group and returns how many datagrams came out of either port.
+				// A marker after them shows that there are no more. No socket listens on that
+				// port, so hears receives only its own datagrams.
 				rounds := 0
 				leaves := func(group netip.Addr, n int) [2]int {
 					t.Helper()
@@ -217,8 +216,7 @@ func TestASwitchThatSnoops(t *testing.T) {
 					}
 					return [2]int{frames(t, onLeft, what, last), frames(t, onRight, what, last)}
 				}
-				// Until the time is over in which another querier might have spoken, the
-				// switch floods.
+				// The switch floods until it is sure that there is no other querier.
 				for begin := time.Now(); leaves(f.one, 1) != [2]int{1, 0}; {
 					require.Less(t, time.Since(begin), patience, "the switch never snooped")
 				}
@@ -242,13 +240,11 @@ func TestASwitchThatSnoops(t *testing.T) {
 	})
 }
 
-// snoopingSwitch is a bridge, sw, that asks by itself who has joined what, and
-// heeds it. Linux floods all groups while it knows no querier, and it knows itself
-// only under two conditions (br_multicast_querier_exists in
-// net/bridge/br_multicast.c). One response interval must have gone by, of the
-// length that it had when mcast_querier was set: it is 10 s if both are set by one
-// command, whatever that says, and an IPv4 test flooded by then. And for IPv6 the
-// bridge must have had an address for its last query, of which the second comes
+// snoopingSwitch returns a namespace with a bridge, sw, that is a querier and snoops. Linux floods
+// all groups while it knows no querier, and it counts itself only under two conditions
+// (br_multicast_querier_exists in net/bridge/br_multicast.c). One response interval must have
+// passed, of the length it had when mcast_querier was set: 10 s if one command sets both. And
+// for IPv6 the bridge must have had an address at its last query, of which the second is sent
 // after mcast_startup_query_interval, half a minute.
 func snoopingSwitch(t testing.TB) *netns.NS {
 	t.Helper()
@@ -262,7 +258,7 @@ func snoopingSwitch(t testing.TB) *netns.NS {
 	return sw
 }
 
-// frames counts those that end with what, until one ends with last.
+// frames counts the frames that end with what, until one ends with last.
 func frames(t testing.TB, fd int, what, last string) (n int) {
 	t.Helper()
 	for b := make([]byte, 1<<16); ; {
