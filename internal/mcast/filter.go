@@ -37,13 +37,13 @@ func (f *groupFilter) update(group netip.Addr, ds []*desired) {
 	f.groups.Store(group, as)
 }
 
-// accepts reports whether a datagram was joined; ifindex is 0 if unknown.
+// accepts reports whether a datagram was joined. The addresses have no zone; ifindex is 0 if
+// unknown.
 func (f *groupFilter) accepts(group, source netip.Addr, ifindex int) bool {
 	as, ok := f.groups.Load(group)
 	if !ok {
 		return false
 	}
-	source = source.WithZone("")
 	for _, a := range as.([]accepted) {
 		if (ifindex == 0 || a.ifindex == ifindex) && (!a.source.IsValid() || a.source == source) &&
 			!slices.Contains(a.blocked, source) {
@@ -62,5 +62,5 @@ func (m *Manager) Wants(to, source netip.Addr, ifindex int) bool {
 	case m == nil:
 		return false
 	}
-	return m.filter.accepts(to, source, ifindex)
+	return m.filter.accepts(to.WithZone(""), source.WithZone(""), ifindex)
 }

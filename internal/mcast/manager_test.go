@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -235,4 +236,45 @@ func TestStop(t *testing.T) {
 	f.ifs[0].Generation++
 	f.reconcile(m)
 	require.Empty(t, f.calls)
+}
+
+// Wants compares destination, source and interface with what is joined.
+func TestWants(t *testing.T) {
+	f := newFake(2)
+	m := f.manager(t, Config{})
+	source, blocked := netip.MustParseAddr("fe80::9"), netip.MustParseAddr("fe80::8")
+	specific := netip.MustParseAddr("ff32::1")
+	require.NoError(t, m.Join(group6, none, []*net.Interface{{Name: "eth0"}}))
+	require.NoError(t, m.Block(group6, blocked, true))
+	require.NoError(t, m.Join(specific, source, nil))
+	bound := f.manager(t, Config{Only: group6})
+	require.NoError(t, bound.Join(group6, none, nil))
+	require.ErrorIs(t, bound.Join(group6.Next(), none, nil), sys.EINVAL)
+	unicast := netip.MustParseAddr("fe80::1")
+	for _, test := range []struct {
+		m          *Manager
+		to, source netip.Addr
+		ifindex    int
+		want       bool
+	}{
+		{m, group6, source, 1, true},
+		{m, group6.WithZone("eth0"), source.WithZone("eth0"), 1, true},
+		{m, group6, source, 2, false},
+		{m, group6, source, 0, true},
+		{m, group6, blocked.WithZone("eth0"), 1, false},
+		{m, specific, source, 2, true},
+		{m, specific, blocked, 2, false},
+		{m, group6.Next(), source, 1, false},
+		{m, unicast, source, 1, true},
+		{m, none, source, 1, true},
+		{bound, group6, source, 1, true},
+		{bound, unicast, source, 1, false},
+		{bound, none, source, 1, true},
+		{nil, unicast, source, 1, true},
+		{nil, group6, source, 1, false},
+	} {
+		require.Equal(t, test.want, test.m.Wants(test.to, test.source, test.ifindex), "%+v", test)
+	}
+	require.NoError(t, m.Leave(group6, none, nil))
+	require.False(t, m.Wants(group6, source, 1))
 }
