@@ -51,7 +51,7 @@ type Stats struct {
 // Drops counts datagrams that were read and not handled, by the reason.
 type Drops struct {
 	Queue     uint64 // a Queue or Workers was full, or had ended
-	Truncated uint64 // longer than Config.MaxDatagram
+	Truncated uint64 // longer than Config.MaxDatagram, or without the control messages it needs
 	Stranger  uint64 // on a connected socket not from its peer; to a group not joined
 	Handler   uint64 // the Handler rejected it: see [Datagram.Drop]
 	Panicked  uint64 // Received panicked, or ended its goroutine

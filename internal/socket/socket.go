@@ -60,9 +60,25 @@ type Options struct {
 	NoOffload               bool // no trains, neither way
 	Timestamps              bool
 	PeerErrors              bool // ICMP reports while unconnected too
-	DontFragment            bool
+	Device                  string
+	Mark                    uint32
+	TrafficClass, TTL       uint8 // 0: the system's default
+	FreeBind, Transparent   bool
+	MTUDiscovery            MTUDiscovery
+	BusyPoll                bool
 	Control                 func(network, address string, c syscall.RawConn) error
 }
+
+// MTUDiscovery is a way of path MTU discovery. Its values are those of
+// udp.MTUDiscovery.
+type MTUDiscovery int
+
+const (
+	MTUDefault MTUDiscovery = iota
+	MTUDo
+	MTUProbe
+	MTUOmit
+)
 
 // A Packet is what one message of a read brought: a datagram, or, when Segment
 // is set, a train of datagrams of Segment bytes each (the last may be shorter).
@@ -74,6 +90,7 @@ type Packet struct {
 	To                netip.AddrPort // address invalid where unknown; port 0: that of the socket
 	Own               bool           // To is an address of ours that a reply can leave from
 	Truncated         bool           // Data is not all
+	ControlTruncated  bool           // its segment size, To or TrafficClass was lost: it must not be handled
 	IfIndex           int
 	TTL, TrafficClass uint8 // of the IP header, 0 where unknown
 	Time              time.Time
@@ -96,17 +113,22 @@ type Message struct {
 	Data    []byte
 	To      netip.AddrPort
 	From    netip.Addr // source address; invalid: the system chooses
-	ECN     uint8
-	IfIndex int // interface to leave by; 0: the system chooses
+	IfIndex int        // outgoing interface; 0: the system chooses
+	TTL     uint8      // TTL or hop limit; 0: the socket's
+	// TrafficClass is the byte of the IP header (TOS), 0 the socket's. An ECN other
+	// than 0 replaces its two lower bits, whether it is the message's or the socket's.
+	TrafficClass, ECN uint8
 	// Segment is set when Data is a train: datagrams of Segment bytes side by
 	// side, of which the last may be shorter. Only SendBatch takes one, and only
 	// where Info.Segments is more than 1.
 	Segment int
 }
 
-// SameHeader reports whether m and other differ in their payload only.
-func (m *Message) SameHeader(other *Message) bool {
-	return m.To == other.To && m.From == other.From && m.ECN == other.ECN && m.IfIndex == other.IfIndex
+// SameHeader reports whether two messages differ in nothing but their payload, so that
+// they may leave as segments of one send.
+func (m *Message) SameHeader(o *Message) bool {
+	return m.To == o.To && m.From == o.From && m.IfIndex == o.IfIndex &&
+		m.TTL == o.TTL && m.TrafficClass == o.TrafficClass && m.ECN == o.ECN
 }
 
 // Datagrams returns how many datagrams m is.

@@ -58,6 +58,19 @@ func setBuffer(rc syscall.RawConn, o bufferOption, n int) (granted int, err erro
 	return got / bufferFactor, err
 }
 
+// trafficClass is what the socket sends with by itself, 0 where it can't be asked.
+func trafficClass(rc syscall.RawConn, v6 bool) uint8 {
+	level, option := unix.IPPROTO_IP, unix.IP_TOS
+	if v6 {
+		level, option = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
+	}
+	class, err := getInt(rc, level, option)
+	if err != nil || class < 0 {
+		return 0
+	}
+	return uint8(class)
+}
+
 func familyOf(rc syscall.RawConn) (f socket.Family, err error) {
 	err = onFD(rc, func(fd int) error {
 		sa, err := unix.Getsockname(fd)
@@ -174,7 +187,7 @@ const discardErrors = 1 << 10
 // With MSG_TRUNC Linux tells the length that a train had.
 func discard(fd, most int) (total int) {
 	var (
-		oob  [cmsg.Space]byte
+		oob  [4 * cmsg.Space]byte
 		none [1]byte
 	)
 	for errs := 0; most > 0 && errs < discardErrors; {

@@ -176,3 +176,6 @@ func (c *Conn) Discard() int { return 0 }
 
 // handBack has nothing to undo here.
 func (c *Conn) handBack() {}
+
+// trafficClass is for control messages, which are not written here.
+func trafficClass(syscall.RawConn, bool) uint8 { return 0 }

@@ -7,10 +7,11 @@
 //	serve, send      the packet path: sys_linux.go, and sys_other.go for the rest
 //	                 (there with net.UDPConn's own calls, a datagram at a time; the
 //	                 tag udpbasic selects it on Linux too, so that it is tested)
+//	set…             options of Config: options_unix.go, options_linux.go, …
 //	setup            options before the first read: setup_linux.go, setup_bsd.go, …
 //	connect, …       what net has no call for: fd_unix.go, fd_windows.go, fd_other.go;
 //	                 peer.go makes changes of the peer of them
-//	dontFragment, MTU  of the path: mtu_linux.go, …
+//	MTU              of the path: mtu_linux.go, …
 //	Classify         what an errno means: errno_unix.go, errno_windows.go, …
 //	Namespace        interfaces and their changes: watch_linux.go, watch_other.go
 //
@@ -39,10 +40,13 @@ type Conn struct {
 	info socket.Info
 	path packetPath // what the packet path of this system keeps
 
-	adopted bool           // others may have descriptors of the same socket
-	refuses atomic.Bool    // its filter drops everything
-	bound   netip.AddrPort // what bind was asked for, with the port it got
-	only    netip.Addr     // the one address that datagrams come for, if it is one
+	redirected bool            // datagrams may come that were sent to another address and port
+	adopted    bool            // others may have descriptors of the same socket
+	refuses    atomic.Bool     // its filter drops everything
+	exposed    atomic.Bool     // SyscallConn was called: options may change
+	class      [2]atomic.Int32 // socketClass of IPv4 and IPv6, with bit 8 set once known
+	bound      netip.AddrPort  // what bind was asked for, with the port it got
+	only       netip.Addr      // the one address that datagrams come for, if it is one
 
 	changing sync.Mutex // one change of the peer at a time
 	peer     peer       // guarded by changing
@@ -61,6 +65,9 @@ var _ socket.Socket = (*Conn)(nil)
 func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (socket.Socket, error) {
 	control := func(network, address string, rc syscall.RawConn) error {
 		if err := beforeBind(rc, o); err != nil {
+			return err
+		}
+		if err := setOptions(rc, o); err != nil {
 			return err
 		}
 		if o.Control != nil {
@@ -96,10 +103,15 @@ func Adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
 		uc = anew(uc)
 	}
 	c, err := adopt(uc, o)
-	if err == nil {
-		c.adopted = true
+	if err != nil {
+		return nil, err
 	}
-	return c, err
+	if err := setOptions(c.rc, o); err != nil {
+		uc.Close()
+		return nil, err
+	}
+	c.adopted = true
+	return c, nil
 }
 
 // anew makes another net.UDPConn of a socket that net has connected itself: such
@@ -139,7 +151,7 @@ func (c *Conn) prepare(o socket.Options) error {
 	if err != nil {
 		return err
 	}
-	c.info.Family = family
+	c.info.Family, c.redirected = family, o.Transparent
 	if c.peer.want = c.Peer(); c.peer.want.IsValid() { // it is adopted
 		c.peer.set, c.peer.zoned = true, c.peer.want.Addr().Zone() != ""
 	}
@@ -155,11 +167,6 @@ func (c *Conn) prepare(o socket.Options) error {
 	}
 	if c.info.WriteBuffer, err = setBuffer(c.rc, writeBuffer, o.WriteBuffer); err != nil {
 		return err
-	}
-	if o.DontFragment {
-		if err := dontFragment(c.rc); err != nil {
-			return err
-		}
 	}
 	if err := c.setup(o); err != nil {
 		return err
@@ -195,7 +202,10 @@ var past = time.Unix(1, 0)
 func (c *Conn) SetWriteDeadline(t time.Time) error { return unwrapOp(c.uc.SetWriteDeadline(t)) }
 
 // SyscallConn implements socket.Socket.
-func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.rc, nil }
+func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	c.exposed.Store(true)
+	return c.rc, nil
+}
 
 // Close implements socket.Socket.
 func (c *Conn) Close() error {
@@ -235,7 +245,7 @@ func (c *Conn) wildcard() bool { return c.bound.Addr().IsUnspecified() }
 // needsInfo says whether a datagram has to come with its destination or its
 // interface, because they are not clear from what the socket is bound to.
 func (c *Conn) needsInfo() bool {
-	return c.wildcard() || c.bound.Addr().IsMulticast() || c.peer.set
+	return c.wildcard() || c.bound.Addr().IsMulticast() || c.peer.set || c.redirected
 }
 
 // wildcardFor is what a socket is bound to for a group that it can't be bound to.
