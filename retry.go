@@ -171,6 +171,9 @@ type deadline struct {
 // zero t means no deadline. A deadline in the past makes sends fail even if they
 // need not wait, as in package net.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
+	if !c.ok() {
+		return errNoSocket("set")
+	}
 	c.out.flush()
 	if c.closed() {
 		return c.opError("set", netip.AddrPort{}, net.ErrClosed)

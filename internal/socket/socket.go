@@ -35,10 +35,12 @@ type Network interface {
 type Interface struct {
 	net.Interface
 	Addrs []netip.Prefix
-	// Generation changes when an interface is created anew under an index that
-	// another one had, Emptied when it is still the same but has lost what was joined
-	// on it. 0 where that is not known.
+	// Generation differs between interfaces that had the same index one after another.
+	// Emptied changes when the interface loses its memberships. 0 where unknown.
 	Generation, Emptied uint64
+	// Tentative: duplicate address detection (RFC 4862) has not yet finished for any of
+	// the IPv6 addresses, so none can be sent from. False where unknown.
+	Tentative bool
 }
 
 // MinMTU is the shortest MTU of a link that can carry IPv6 (RFC 8200, 5) or IPv4
@@ -218,6 +220,8 @@ type Socket interface {
 	// it is a source-specific one.
 	Join(group, source netip.Addr, ifindex int) error
 	Leave(group, source netip.Addr, ifindex int) error
+	// Block makes the kernel drop one source of a joined group, or not any more.
+	Block(group, source netip.Addr, ifindex int, on bool) error
 	// MulticastOption sets one option of the family v6 or not; a MulticastOption
 	// is read with MulticastValue.
 	SetMulticast(o MulticastOption, v6 bool, value int) error

@@ -21,7 +21,7 @@ func (c *Conn) MTU(to netip.AddrPort) (mtu int) {
 		return mtu
 	}
 	v6 := to.Addr().Is6()
-	fd, err := c.beside(v6)
+	fd, err := c.openInNamespace(v6)
 	if err != nil {
 		return 0
 	}

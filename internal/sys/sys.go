@@ -56,7 +56,7 @@ type Conn struct {
 	lost     atomic.Pointer[error] // why the socket can't be repaired
 	rebinds  atomic.Uint64         // repairs
 	out      outgoing              // the interface of what goes to groups
-	spill    spill                 // memberships that the socket has no room for
+	overflow overflow              // memberships that the socket has no room for
 	zones    zoneCache
 
 	counting sync.Mutex // guards what follows
@@ -256,7 +256,7 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 
 // Close implements socket.Socket.
 func (c *Conn) Close() error {
-	c.spill.close()
+	c.overflow.close()
 	c.closeReports()
 	c.handBack()
 	c.handBackMode()
@@ -270,7 +270,7 @@ func (c *Conn) Detach() (*net.UDPConn, error) {
 		return nil, err
 	}
 	c.isShared()
-	c.spill.close()
+	c.overflow.close()
 	c.closeReports()
 	c.handBack()
 	c.uc.Close()
