@@ -40,6 +40,7 @@ type Conn struct {
 	info socket.Info
 	path packetPath // what the packet path of this system keeps
 
+	ownOptions bool            // its owner may have set options before the first read
 	redirected bool            // datagrams may come that were sent to another address and port
 	adopted    bool            // others may have descriptors of the same socket
 	refuses    atomic.Bool     // its filter drops everything
@@ -110,7 +111,7 @@ func Adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
 		uc.Close()
 		return nil, err
 	}
-	c.adopted = true
+	c.adopted, c.ownOptions = true, true
 	return c, nil
 }
 
@@ -151,7 +152,7 @@ func (c *Conn) prepare(o socket.Options) error {
 	if err != nil {
 		return err
 	}
-	c.info.Family, c.redirected = family, o.Transparent
+	c.info.Family, c.redirected, c.ownOptions = family, o.Transparent, o.Control != nil
 	if c.peer.want = c.Peer(); c.peer.want.IsValid() { // it is adopted
 		c.peer.set, c.peer.zoned = true, c.peer.want.Addr().Zone() != ""
 	}

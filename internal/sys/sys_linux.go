@@ -55,9 +55,6 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1)
 	}
 	p.space.Store(cmsg.Space)
-	if o.Control != nil {
-		p.space.Store(ownSpace)
-	}
 	p.limits.segments.Store(1)
 	if !o.NoOffload {
 		p.offload(fd, info)
@@ -150,7 +147,7 @@ func (c *Conn) Segments() int { return int(c.path.limits.segments.Load()) }
 // edge-triggered, and RawConn.Read would begin by forgetting an edge), and a
 // datagram costs one system call, not the second one that only says EAGAIN.
 func (c *Conn) Serve(sink socket.Sink) error {
-	if c.adopted {
+	if c.ownOptions {
 		c.path.moreSpace(cmsg.Space)
 	}
 	r := receiver{conn: c, sink: sink, slots: minBatch, busy: busyPoll{on: c.path.busyPoll, now: time.Now, luck: -noLuck}}
