@@ -25,6 +25,17 @@ func (c *Conn) sendAgain(m socket.Message, err error) error {
 	reported := c.sock.Reported()
 	for {
 		class := sys.Classify(err)
+		if class == sys.TooLarge {
+			// What the path carries says whose the error is, whatever else may be reported.
+			e := c.tooLarge(m)
+			switch {
+			case e.Max > 0 && e.Size <= e.Max:
+				class = sys.Report
+			case e.Max > 0 && c.cfg.MTUDiscovery == MTUDiscoveryDo:
+				c.countFailure(e)
+				return e
+			}
+		}
 		switch class {
 		case sys.Report:
 			if stale == maxPauses*maxStale {
@@ -41,12 +52,6 @@ func (c *Conn) sendAgain(m socket.Message, err error) error {
 			c.stats.retried.Add(1)
 			c.reportedBySend(err)
 		case sys.Unreachable, sys.TooLarge, sys.Denied, sys.Other:
-			if class == sys.TooLarge && c.cfg.MTUDiscovery == MTUDiscoveryDo {
-				if e := c.tooLarge(m); e.Max > 0 && e.Size > e.Max { // whatever else may be reported
-					c.countFailure(e)
-					return e
-				}
-			}
 			// An older datagram's ICMP message, or this one's missing route or length.
 			// EPERM also comes from a fresh socket's first send:
 			// https://go.dev/issue/63322. What nobody knows is a message's only if there
