@@ -110,7 +110,7 @@ func (c *Conn) refuseAll(fd int) error {
 }
 
 // handBack undoes what others who have a descriptor of the same socket would not
-// expect: the filter that drops everything, trains of datagrams, error queues.
+// expect: the filter that drops everything, coalesced packets, error queues.
 func (c *Conn) handBack() {
 	_ = onFD(c.rc, func(fd int) error {
 		if c.refuses.Load() {

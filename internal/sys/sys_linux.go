@@ -37,7 +37,7 @@ type packetPath struct {
 	sendmmsg  func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
 	recvmmsg  func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
 	single    atomic.Bool // one of these is rejected: one message a call
-	limits    limits      // of trains
+	limits    limits      // of segmented sends
 
 	space atomic.Int32 // for the control messages of a packet, bytes
 }
@@ -70,7 +70,7 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 	return nil
 }
 
-// offload switches trains on, where the kernel has them.
+// offload switches UDP_GRO and UDP_SEGMENT on, where the kernel has them.
 func (p *packetPath) offload(fd int, info *socket.Info) {
 	info.GRO = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil // Linux 5.0
 	// Asking does not switch it on for every send, as setting it would.
