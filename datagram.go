@@ -50,7 +50,7 @@ func (d Datagram) To() netip.AddrPort {
 // IfIndex returns the index of the interface that d arrived on, 0 where unknown.
 func (d Datagram) IfIndex() int { return d.ifIndex }
 
-// MulticastTTL returns the TTL or hop limit that d arrived with, 0 where unknown.
+// TTL returns the TTL or hop limit that d arrived with, 0 where unknown.
 func (d Datagram) TTL() int { return int(d.ttl) }
 
 // TrafficClass returns the traffic class (TOS) of the IP header, DSCP and ECN
@@ -118,8 +118,8 @@ func (d Datagram) Release() {
 //
 // Linux takes all of them. Over IPv6 so do macOS and the BSDs; over IPv4 these have
 // no TTL and no IfIndex (but to a group), and only macOS and FreeBSD a TrafficClass.
-// Windows and Plan 9 have none of the three. A message that asks for what is missing
-// fails with an error wrapping [errors.ErrUnsupported].
+// Windows and Plan 9 take none of the three but an IfIndex to a group. A message that
+// asks for what is missing fails with an error wrapping [errors.ErrUnsupported].
 type Message struct {
 	Data         []byte         // payload; may be empty; only read while SendBatch runs
 	To           netip.AddrPort // destination; on a connected socket the zero value is its peer

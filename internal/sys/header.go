@@ -28,12 +28,12 @@ func (c *Conn) sourceOf(m *socket.Message) netip.Addr {
 	return local.Unmap()
 }
 
-// classOf is the traffic class that a message leaves with: its ECN does not clear
-// the DSCP that the socket has.
-func (c *Conn) classOf(m *socket.Message, v6 bool) uint8 {
+// classOf is the traffic class that a message leaves with, where the socket's is
+// known: its ECN does not clear the DSCP that the socket has.
+func classOf(m *socket.Message, own uint8) uint8 {
 	class := m.TrafficClass
 	if class == 0 {
-		class = c.socketClass(v6)
+		class = own
 	}
 	if m.ECN != 0 {
 		class = class&^3 | m.ECN&3

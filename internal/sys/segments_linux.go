@@ -37,6 +37,7 @@ type sender struct {
 	messages int // that are set up
 	sent     int // that the kernel took
 	errno    syscall.Errno
+	class    [2]int // of the socket, for IPv4 and IPv6; below 0: not known yet
 }
 
 var senderPool = sync.Pool{New: func() any {
@@ -51,6 +52,7 @@ func (s *sender) pack(ms []socket.Message, next position) {
 	l := &s.conn.path.limits
 	segments := max(1, int(l.segments.Load()))
 	s.messages, s.sent, s.errno, s.iovs = 0, 0, 0, s.iovs[:0]
+	s.class = [2]int{-1, -1}
 	for next.message < len(ms) && s.messages < maxMessages {
 		m := &ms[next.message]
 		n, longest := 1, l.longest(m.To.Addr())
@@ -152,7 +154,11 @@ func (s *sender) add(m *socket.Message, n, size, start int) {
 	}
 	if m.TrafficClass|m.ECN != 0 {
 		v6 := !s.toIPv4(m)
-		b, _ = cmsg.AppendTrafficClass(b, s.conn.classOf(m, v6), v6)
+		own := &s.class[toInt(v6)]
+		if *own < 0 {
+			*own = int(s.conn.socketClass(v6))
+		}
+		b, _ = cmsg.AppendTrafficClass(b, classOf(m, uint8(*own)), v6)
 	}
 	if m.TTL != 0 {
 		b, _ = cmsg.AppendTTL(b, m.TTL, !s.toIPv4(m))
