@@ -241,7 +241,9 @@ func (c *Conn) stop() {
 // With a [Queue] a datagram is handled when it lies in the channel, with
 // [Workers] when the Handler behind them has returned.
 func (c *Conn) Shutdown(ctx context.Context) error {
-	c.phase.CompareAndSwap(running, draining)
+	if c.phase.CompareAndSwap(running, draining) {
+		c.sock.StopIntake() // the reader may be in a callback
+	}
 	c.sock.Wake()
 	if !c.wait(ctx.Done()) {
 		return nil

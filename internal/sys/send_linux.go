@@ -13,6 +13,9 @@ import (
 
 // Send implements socket.Socket.
 func (c *Conn) Send(m socket.Message) error {
+	if c.alone.Load() {
+		m = c.withSource(m)
+	}
 	var err error
 	switch {
 	case m.From.IsValid() || m.ECN != 0 || m.IfIndex != 0 || m.To.Addr().Zone() != "":
@@ -32,6 +35,9 @@ func (c *Conn) Send(m socket.Message) error {
 func (c *Conn) SendBatch(ms []socket.Message) (int, error) {
 	if len(ms) == 0 {
 		return 0, nil
+	}
+	if c.alone.Load() {
+		ms = c.withSources(ms)
 	}
 	n, err := c.sendBatch(&ms[0], len(ms))
 	if err != nil {

@@ -152,6 +152,9 @@ var oobs = sync.Pool{New: func() any { b := make([]byte, 0, 64); return &b }}
 
 // Send implements socket.Socket.
 func (c *Conn) Send(m socket.Message) error {
+	if c.alone.Load() {
+		m = c.withSource(m)
+	}
 	if !m.To.IsValid() {
 		_, err := c.uc.Write(m.Data)
 		return c.sendFailed(err)
