@@ -88,22 +88,7 @@ func (c *Conn) withSource(m socket.Message) socket.Message {
 	if m.From.IsValid() || !m.To.IsValid() || !c.wildcard() {
 		return m
 	}
-	v6 := m.To.Addr().Is6()
-	fd, err := c.beside(v6)
-	if err != nil {
-		return m
-	}
-	defer unix.Close(fd)
-	if m.IfIndex != 0 {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, m.IfIndex)
-	}
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
-	if unix.Connect(fd, toSockaddr(fd, m.To, v6)) != nil {
-		return m
-	}
-	if local, err := unix.Getsockname(fd); err == nil {
-		m.From = fromSockaddr(fd, local).Addr().WithZone("")
-	}
+	m.From = c.sourceFor(m.To, m.IfIndex)
 	return m
 }
 
