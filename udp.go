@@ -313,7 +313,9 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 	if !c.ok() {
 		return errNoSocket("shutdown")
 	}
-	c.life.phase.CompareAndSwap(running, draining)
+	if c.life.phase.CompareAndSwap(running, draining) {
+		c.sock.StopIntake() // the reader may be in a callback
+	}
 	c.events.signal()
 	c.sock.Wake()
 	select {

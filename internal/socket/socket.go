@@ -170,6 +170,10 @@ type Socket interface {
 	Serve(Sink) error
 	// Wake makes Serve call Woken soon, also when it is called before Serve.
 	Wake()
+	// StopIntake keeps out what arrives from now on, where the system can do it; what
+	// is queued can still be read, and the socket still sends. In a SO_REUSEPORT group
+	// it leaves the group, whose other members get its flows at once.
+	StopIntake()
 	// Discard takes what is queued for reading and counts it. Nothing arrives
 	// any more after it. Where a system can't do it, it returns 0.
 	Discard() int

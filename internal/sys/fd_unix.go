@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"math"
 	"net"
 	"net/netip"
 	"syscall"
@@ -52,7 +53,7 @@ func setBroadcast(rc syscall.RawConn, on bool) error {
 // returns what was granted. Systems limit the size in silence.
 func setBuffer(rc syscall.RawConn, o bufferOption, n int) (granted int, err error) {
 	if n > 0 {
-		growBuffer(rc, o, n)
+		growBuffer(rc, o, min(n, math.MaxInt32)) // the system takes an int of 32 bits
 	}
 	got, err := getInt(rc, unix.SOL_SOCKET, int(o))
 	return got / bufferFactor, err

@@ -18,6 +18,10 @@ var oobs = sync.Pool{New: func() any { b := make([]byte, 0, 128); return &b }}
 func (c *Conn) Send(m socket.Message) error { return c.send(&m, true) }
 
 func (c *Conn) send(m *socket.Message, wait bool) error {
+	if c.alone.Load() {
+		sourced := c.withSource(*m)
+		m = &sourced
+	}
 	to := m.To
 	if to.Addr().IsMulticast() && m.IfIndex == 0 {
 		c.out.RLock()
