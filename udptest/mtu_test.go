@@ -17,7 +17,7 @@ func TestAnInterfaceSendsNoMoreThanItsMTU(t *testing.T) {
 		longest := 0
 		listen(t, on(b), "udp", ":7", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { longest = max(longest, len(d.Data)) }))
 		cfg := on(a)
-		cfg.DontFragment = true
+		cfg.MTUDiscovery = udp.MTUDiscoveryDo
 		c := dial(t, cfg, "udp", "b:7", udp.BaseHandler{})
 		for _, mtu := range []int{1500, 1420, 9000} {
 			a.Interface("eth0").SetMTU(mtu)

@@ -1,6 +1,7 @@
 package udptest
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"slices"
@@ -230,11 +231,12 @@ func (s *sock) Multicast(o socket.MulticastOption, v6 bool) (int, error) {
 }
 
 // toAll prepares a multicast or broadcast datagram. It loops a copy to this host, unless the
-// socket's options say otherwise, and reports whether the datagram leaves the host.
-func (s *sock) toAll(p *packet, r route, now time.Duration) bool {
+// socket's options say otherwise, and reports whether the datagram leaves the host. The TTL
+// is that of the message, or 0.
+func (s *sock) toAll(p *packet, ttl uint8, r route, now time.Duration) bool {
 	n, f, multicast := s.host.net, family(p.dst.Addr()), p.dst.Addr().IsMulticast()
 	if multicast {
-		p.ttl = uint8(s.ttl[f])
+		p.ttl = cmp.Or(ttl, uint8(s.ttl[f]))
 	}
 	if r.iface == s.host.lo { // a datagram on lo comes back in any case
 		return true

@@ -164,7 +164,7 @@ func (s *sock) Info() socket.Info {
 	return socket.Info{
 		Family: s.family, ReadBuffer: s.opts.ReadBuffer, WriteBuffer: s.opts.WriteBuffer,
 		PacketInfo: true, ECN: true, ErrorQueue: true, MulticastFilter: true,
-		Timestamps: s.opts.Timestamps, GRO: !s.opts.NoOffload, Segments: 1, Batch: maxBatch,
+		Timestamps: s.opts.Timestamps, GRO: !s.opts.NoOffload, Segments: 1, Batch: maxBatch, PortKept: true,
 	}
 }
 
