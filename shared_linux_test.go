@@ -91,7 +91,7 @@ var endings = map[string]func(*testing.T, *udp.Conn){
 }
 
 // busyConfig asks for all that changes options.
-var busyConfig = udp.Config{Timestamps: true, PeerErrors: true, DontFragment: true}
+var busyConfig = udp.Config{Timestamps: true, PeerErrors: true, MTUDiscovery: udp.MTUDiscoveryDo}
 
 // Whoever has another descriptor of a socket finds it as package net would have
 // made it, and hears, after the socket was closed.
@@ -105,7 +105,7 @@ func TestClosingRestoresASocketThatWasDuplicated(t *testing.T) {
 					successor := duplicate(t, c)
 					end(t, c)
 					got := optionsOf(t, successor)
-					if cfg.DontFragment { // the Config has said so
+					if cfg.MTUDiscovery == udp.MTUDiscoveryDo { // the Config has said so
 						for _, o := range []string{"IP_MTU_DISCOVER", "IPV6_MTU_DISCOVER"} {
 							delete(got, o)
 							delete(fresh, o)

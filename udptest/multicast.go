@@ -231,8 +231,8 @@ func (s *sock) Multicast(o socket.MulticastOption, v6 bool) (int, error) {
 }
 
 // toAll prepares a multicast or broadcast datagram. It loops a copy to this host, unless the
-// socket's options say otherwise, and reports whether the datagram leaves the host. The TTL
-// is that of the message, or 0.
+// socket's options say otherwise, and reports whether the datagram leaves the host. The TTL is the
+// message's, 0 for the socket's.
 func (s *sock) toAll(p *packet, ttl uint8, r route, now time.Duration) bool {
 	n, f, multicast := s.host.net, family(p.dst.Addr()), p.dst.Addr().IsMulticast()
 	if multicast {
