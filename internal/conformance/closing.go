@@ -10,42 +10,41 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// closesIn returns a promise that Close, called in the first callback of a kind, lets that
-// callback finish and makes Stopped the next one.
-func closesIn(kind string) func(t *trial) {
-	return func(t *trial) {
+var closingPromises = []promise{
+	{"Close works in Started", func(t *trial) {
 		w := t.witness()
-		closed := false
 		w.then = func(c *udp.Conn, e event) {
-			if e.kind != kind || closed {
+			if e.kind != "Started" {
 				return
 			}
-			closed = true
 			if err := c.Close(); err != nil {
 				t.Error(err)
 			}
-			cc, _ := c.Connected()
-			if err := cc.Send(nil); !errors.Is(err, net.ErrClosed) {
-				t.Errorf("Send after Close: %v", err)
+			if err := c.SendTo(nil, t.at(c)); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("SendTo after Close: %v", err)
+			}
+		}
+		c := t.listen(w)
+		<-c.Done()
+		w.next("Started")
+		equal(t, "error", w.next("Stopped").err, nil)
+		w.quiet()
+	}},
+	{"Close works in Refused", func(t *trial) {
+		w := t.witness()
+		w.then = func(c *udp.Conn, e event) {
+			if e.kind == "Refused" {
+				c.Close()
 			}
 		}
 		cc := t.dialTo(t.closedPort(), w)
-		if kind == "Refused" {
-			t.ok(cc.Send(nil))
-		}
+		t.ok(cc.Send(nil))
 		<-cc.Done()
-		if kind == "Refused" {
-			w.next(kind)
-		}
+		w.next("Refused")
 		equal(t, "error", w.next("Stopped").err, nil)
 		w.quiet()
 		t.is(cc.Send(nil), net.ErrClosed)
-	}
-}
-
-var closingPromises = []promise{
-	{"Close works in Started", closesIn("Started")},
-	{"Close works in Refused", closesIn("Refused")},
+	}},
 	{"Close works in Received, and nothing more is received", func(t *trial) {
 		w := t.witness()
 		w.then = func(c *udp.Conn, e event) {
