@@ -141,6 +141,9 @@ func (c *Conn) connect(peer netip.AddrPort) error {
 		if err := c.sock.Connect(peer); err != nil {
 			return err
 		}
+		if now := c.sock.Peer(); now.IsValid() {
+			peer = now // which its datagrams come from
+		}
 		c.peer.current.Store(&peer)
 		c.learnLocal()
 		return nil

@@ -32,6 +32,7 @@ func (s *Stats) Add(t Stats) {
 	s.Retried += t.Retried
 	s.Refused += t.Refused
 	s.RefusalsLost += t.RefusalsLost
+	s.Rebinds += t.Rebinds
 	s.Panics += t.Panics
 }
 
@@ -91,6 +92,7 @@ func (s Stats) All() iter.Seq2[string, float64] {
 			{"retried", s.Retried},
 			{"refused", s.Refused},
 			{"refusals_lost", s.RefusalsLost},
+			{"rebinds", s.Rebinds},
 			{"panics", s.Panics},
 		} {
 			if !yield(v.name, float64(v.value)) {

@@ -45,6 +45,7 @@ type Stats struct {
 	// or a Queue had no room for it. Those that the kernel drops while the receive
 	// buffer is full, which it counts nowhere, are not in it.
 	RefusalsLost uint64
+	Rebinds      uint64 // repairs of a socket that was destroyed from outside, or whose source address was removed
 	Panics       uint64 // panics in callbacks and in Config.Logger; those in Received are in Dropped.Panicked too
 }
 
@@ -197,6 +198,7 @@ func (c *Conn) Stats() Stats {
 		},
 		KernelDrops:  k.kernel.sample(c.sock, false),
 		RefusalsLost: k.refusalsLost.Load() + c.sock.LostReports(),
+		Rebinds:      c.sock.Rebinds(),
 	}
 	// Of what was read, not read again: senders go on meanwhile.
 	f := &s.SendFailed

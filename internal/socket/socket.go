@@ -203,6 +203,18 @@ type Socket interface {
 	// Connect fails the socket is as it was.
 	Connect(peer netip.AddrPort) error
 	Disconnect() error
+	// Peer returns the peer as the system has it, which its datagrams come from. Its
+	// zone may be another than that of Connect, or a program of the system (eBPF) may
+	// have put another address in its place. It is invalid without a peer.
+	Peer() netip.AddrPort
+	// Reconcile compares the port, the peer, the interface and the source address that
+	// the system has with those that the socket is to have, and repairs what differs.
+	// It is to be called when the addresses of the host have changed. Sends and reads
+	// that fail do it by themselves; a read that finds the socket destroyed beyond
+	// repair ends Serve with an error that wraps ECONNABORTED.
+	Reconcile() error
+	// Rebinds counts repairs. It may be called after Close.
+	Rebinds() uint64
 
 	// Join and Leave change one membership on one interface; with a valid source
 	// it is a source-specific one.
@@ -219,6 +231,11 @@ type Socket interface {
 	Info() Info
 	Segments() int // of Info, which costs more
 	SyscallConn() (syscall.RawConn, error)
+	// Detach ends the socket as Close does, after Serve has returned, but hands it out
+	// with its port, its peer, its memberships and what is queued for reading. Where
+	// there is no net.UDPConn it fails with an error that wraps errors.ErrUnsupported;
+	// when it fails the socket is as it was.
+	Detach() (*net.UDPConn, error)
 	Close() error
 }
 
@@ -241,8 +258,9 @@ type Info struct {
 	MulticastFilter         bool // the system itself keeps strangers' groups away
 	Timestamps              bool
 	GRO                     bool
-	Segments                int // datagrams in one UDP_SEGMENT train at most; below 2: not in use
-	Batch                   int // messages a system call at most
+	Segments                int  // datagrams in one UDP_SEGMENT train at most; below 2: not in use
+	Batch                   int  // messages a system call at most
+	PortKept                bool // no moment of Connect and Disconnect leaves the port to others
 }
 
 // Family says which addresses a socket can send to.

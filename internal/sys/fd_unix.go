@@ -3,7 +3,7 @@
 package sys
 
 import (
-	"math"
+	"net"
 	"net/netip"
 	"syscall"
 
@@ -69,6 +69,42 @@ func trafficClass(rc syscall.RawConn, v6 bool) uint8 {
 		return 0
 	}
 	return uint8(class)
+}
+
+// nonblocking makes the descriptors of a socket non-blocking, as the poller needs
+// them: os.File.Fd has made them blocking, perhaps by way of a copy.
+func nonblocking(rc syscall.RawConn) (wasBlocking bool, err error) {
+	err = onFD(rc, func(fd int) error {
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if err != nil || flags&unix.O_NONBLOCK != 0 {
+			return sysErr("fcntl", err)
+		}
+		wasBlocking = true
+		return sysErr("fcntl", unix.SetNonblock(fd, true))
+	})
+	return wasBlocking, err
+}
+
+// handBackMode makes the descriptors blocking again, if they were when the socket
+// was adopted. Nothing may read or send after it.
+func (c *Conn) handBackMode() {
+	if c.sharing.blocking {
+		_ = onFD(c.rc, func(fd int) error { return unix.SetNonblock(fd, false) })
+	}
+}
+
+// duplicate makes another net.UDPConn of the same socket.
+func duplicate(uc *net.UDPConn) (*net.UDPConn, error) {
+	f, err := uc.File()
+	if err != nil {
+		return nil, unwrapOp(err)
+	}
+	defer f.Close()
+	pc, err := net.FilePacketConn(f)
+	if err != nil {
+		return nil, unwrapOp(err)
+	}
+	return pc.(*net.UDPConn), nil
 }
 
 func familyOf(rc syscall.RawConn) (f socket.Family, err error) {
@@ -165,16 +201,10 @@ func toSockaddr(fd int, a netip.AddrPort, v6 bool) unix.Sockaddr {
 	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: zoneIndex(uintptr(fd), a.Addr().Zone())}
 }
 
-// Discard implements socket.Socket. Where nothing new can arrive it takes all
-// there is; elsewhere no more than the buffer has room for.
+// Discard implements socket.Socket.
 func (c *Conn) Discard() (n int) {
 	_ = onFD(c.rc, func(fd int) error {
-		most := math.MaxInt
-		if c.refuseAll(fd) != nil {
-			size, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
-			most = size / minSkb
-		}
-		n = discard(fd, most)
+		n = discard(fd, c.stopIntake(fd, true)/minSkb)
 		return nil
 	})
 	return n
@@ -191,7 +221,7 @@ func discard(fd, most int) (total int) {
 		none [1]byte
 	)
 	for errs := 0; most > 0 && errs < discardErrors; {
-		n, oobn, _, _, err := unix.RecvmsgBuffers(fd, [][]byte{none[:]}, oob[:], unix.MSG_TRUNC)
+		n, oobn, _, _, err := unix.RecvmsgBuffers(fd, [][]byte{none[:]}, oob[:], unix.MSG_TRUNC|dontWait)
 		switch {
 		case err == unix.EAGAIN, err != nil && Classify(err) == Closed:
 			return total

@@ -16,7 +16,7 @@ func setOptions(rc syscall.RawConn, o socket.Options) error {
 		wanted bool
 		set    func() error
 	}{
-		{"Device", o.Device != "", func() error { return setDevice(rc, o.Device) }},
+		{"Device", o.Device != "", func() error { return bindToDevice(rc, o.Device) }},
 		{"Mark", o.Mark != 0, func() error { return setMark(rc, o.Mark) }},
 		{"TrafficClass", o.TrafficClass != 0, func() error { return setTrafficClass(rc, o.TrafficClass) }},
 		{"TTL", o.TTL != 0, func() error { return setTTL(rc, o.TTL) }},

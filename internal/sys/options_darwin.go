@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func setDevice(rc syscall.RawConn, name string) error {
+func bindToDevice(rc syscall.RawConn, name string) error {
 	ifi, err := net.InterfaceByName(name)
 	if err != nil {
 		return err

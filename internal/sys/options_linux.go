@@ -8,7 +8,7 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-func setDevice(rc syscall.RawConn, name string) error {
+func bindToDevice(rc syscall.RawConn, name string) error {
 	if len(name) >= unix.IFNAMSIZ { // Linux cuts it short and takes the device of that name
 		return sysErr("setsockopt", unix.ENODEV)
 	}

@@ -7,4 +7,4 @@ import (
 	"syscall"
 )
 
-func setDevice(syscall.RawConn, string) error { return errors.ErrUnsupported }
+func bindToDevice(syscall.RawConn, string) error { return errors.ErrUnsupported }

@@ -34,9 +34,10 @@ type receiver struct {
 	reports bool   // the error queue is to be looked at
 	// draining: a Wake is no reason to leave what is queued.
 	draining bool
-	owed     int  // reports that waited when draining began
-	budget   int  // bytes that may have been queued then
-	ended    bool // the Sink has said no
+	owed     int   // reports that waited when draining began
+	budget   int   // bytes that may have been queued then
+	ended    bool  // the Sink has said no
+	err      error // with ended: why the socket can't go on
 	busy     busyPoll
 }
 
@@ -245,7 +246,7 @@ func (r *receiver) dispatch(n int) bool {
 		b.packets[i] = socket.Packet{
 			Data: b.bufs[i].B[:h.n], Buf: b.bufs[i], Segment: m.Segment,
 			From: r.conn.addrPort(&b.names[i], int(h.hdr.Namelen)),
-			To:   netip.AddrPortFrom(m.To, m.Port), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
+			To:   netip.AddrPortFrom(r.conn.zoned(m.To, m.IfIndex), m.Port), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
 			Truncated: h.hdr.Flags&unix.MSG_TRUNC != 0,
 		}
 		if cmsg.Truncated(int(h.hdr.Flags)) {
@@ -299,6 +300,11 @@ func (r *receiver) reported(errno syscall.Errno) bool {
 
 // fault tells the Sink of an error of reading.
 func (r *receiver) fault(errno syscall.Errno) {
+	if errno == unix.ECONNABORTED {
+		r.err = r.conn.destroyed()
+		r.ended = r.err != nil
+		return
+	}
 	if !r.reported(errno) && !r.sink.Fault(sysErr("recvmmsg", errno)) {
 		r.ended = true
 	}

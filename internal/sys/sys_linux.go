@@ -132,6 +132,7 @@ func (c *Conn) endReports() (left bool) {
 
 func (c *Conn) currentInfo() socket.Info {
 	info := c.info
+	info.PortKept = c.portKept.Load()
 	info.Segments, info.Batch = c.Segments(), maxBatch
 	if c.path.single.Load() {
 		info.Batch = 1
@@ -161,11 +162,14 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		r.giveBack()
 		switch {
 		case r.ended:
-			return nil
+			return r.err
 		case errors.Is(err, os.ErrDeadlineExceeded), err == nil:
 			// Cleared first: a Wake from now on is seen by the next wait.
 			c.path.woken.Store(false)
 			c.uc.SetReadDeadline(time.Time{})
+			if lost := c.lost.Load(); lost != nil {
+				return *lost
+			}
 			if c.path.reported.Swap(false) {
 				r.reports = true
 			}
@@ -200,7 +204,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 			}
 		}
 		if r.ended {
-			return nil
+			return r.err
 		}
 	}
 }
@@ -213,9 +217,7 @@ const unpollable = time.Millisecond
 func (c *Conn) drain(r *receiver) error {
 	r.budget = math.MaxInt
 	_ = onFD(c.rc, func(fd int) error {
-		if c.refuseAll(fd) != nil {
-			r.budget, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
-		}
+		r.budget = c.stopIntake(fd, false)
 		if c.path.reports.Load() {
 			c.path.queue.take(c, fd)
 			r.owed = c.path.queue.count()
@@ -224,7 +226,7 @@ func (c *Conn) drain(r *receiver) error {
 	})
 	r.draining, r.reports = true, r.reports || r.owed > 0
 	r.poll()
-	return nil
+	return r.err
 }
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).

@@ -28,6 +28,7 @@ func (c *Conn) peerChanged(netip.AddrPort) error { return nil }
 
 func (c *Conn) currentInfo() socket.Info {
 	info := c.info
+	info.PortKept = c.portKept.Load()
 	info.Batch, info.Segments = 1, c.Segments()
 	return info
 }
@@ -94,6 +95,9 @@ func (c *Conn) Serve(sink socket.Sink) error {
 				}
 				// Cleared first: a Wake from now on is seen by the next read.
 				c.uc.SetReadDeadline(time.Time{})
+				if lost := c.lost.Load(); lost != nil {
+					return *lost
+				}
 				action := sink.Woken()
 				if draining && action != socket.Stop {
 					continue
@@ -111,6 +115,12 @@ func (c *Conn) Serve(sink socket.Sink) error {
 			if Classify(err) == Closed {
 				return unwrapOp(err)
 			}
+			if errors.Is(err, ECONNABORTED) {
+				if err := c.destroyed(); err != nil {
+					return err
+				}
+				continue
+			}
 			if !sink.Fault(unwrapOp(err)) {
 				return nil
 			}
@@ -123,7 +133,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		cmsg.Parse(oob[:oobn], &m)
 		ps[0] = socket.Packet{
 			Data: b.B[:n], Buf: b, From: unmap(from),
-			To: netip.AddrPortFrom(m.To, m.Port), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
+			To: netip.AddrPortFrom(c.zoned(m.To, m.IfIndex), m.Port), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
 		}
 		if cmsg.Truncated(flags) {
 			ps[0].ControlTruncated = c.info.PacketInfo && !m.To.IsValid()

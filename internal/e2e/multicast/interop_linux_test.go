@@ -48,7 +48,7 @@ func TestAvahiAnswers(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
 		cable(t, here, there)
-		runIn(t, there, "unshare", "-m", "sh", "examples/mdns/testdata/avahi.sh", t.TempDir(), "enable-dbus=no")
+		runIn(t, there, "unshare", "-m", "sh", "../../../examples/mdns/testdata/avahi.sh", t.TempDir(), "enable-dbus=no")
 
 		name := dnsmessage.MustNewName("answerer.local.")
 		for _, f := range []struct {
