@@ -37,11 +37,12 @@ type Config struct {
 	// only, and ReusePort means it there.
 	ReuseAddr, ReusePort bool
 
-	// NoOffload keeps the kernel from joining datagrams into trains (UDP_GRO,
-	// UDP_SEGMENT on Linux). Without it several of them may share one read or one
-	// send, many times faster, but the kernel counts a train that it had no room
-	// for as one drop: with it Stats.KernelDrops is exact to the datagram whoever
-	// sends. It is also the way out should a device's offload be faulty.
+	// NoOffload keeps the kernel from coalescing the datagrams of one sender for a
+	// read (UDP_GRO on Linux), and the socket from sending several as the segments of
+	// one (UDP_SEGMENT). Both are many times faster, but the kernel counts a coalesced
+	// packet that it had no room for as one drop: with NoOffload Stats.KernelDrops is
+	// exact to the datagram whoever sends. It is also the way out should a device's
+	// offload be faulty.
 	NoOffload bool
 
 	// Timestamps fills [Datagram.Time] with the kernel's receive time. Linux; see

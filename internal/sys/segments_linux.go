@@ -15,34 +15,35 @@ import (
 
 // How much one sendmmsg takes.
 const (
-	maxTrains   = 64
-	maxTrain4   = 65535 - 20 - 8
-	maxTrain6   = 65535 - 40 - 8
+	maxMessages = 64
+	maxPayload4 = 65535 - 20 - 8
+	maxPayload6 = 65535 - 40 - 8
 	controlSize = 128 // 112 are the most: IPv6 packet info, class, hop limit, segment size
 )
 
 // sender is what one sendmmsg needs: messages to the kernel, each a datagram or
-// a train of them that UDP_SEGMENT cuts apart again.
+// a segmented send that UDP_SEGMENT cuts into datagrams again.
 type sender struct {
-	conn    *Conn
-	step    func(fd uintptr) bool // s.send, made once
-	hdrs    [maxTrains]mmsghdr
-	names   [maxTrains]unix.RawSockaddrInet6
-	control [maxTrains][controlSize]byte
-	count   [maxTrains]int // datagrams of each
-	size    [maxTrains]int // of its first
-	pieces  [maxTrains]int // iovecs of each
-	iovs    []unix.Iovec
-	used    int // of iovs, at most, since it came from the pool
-	trains  int // that are set up
-	sent    int // that the kernel took
-	errno   syscall.Errno
+	conn     *Conn
+	step     func(fd uintptr) bool // s.send, made once
+	hdrs     [maxMessages]mmsghdr
+	names    [maxMessages]unix.RawSockaddrInet6
+	control  [maxMessages][controlSize]byte
+	count    [maxMessages]int // datagrams of each
+	size     [maxMessages]int // of its first
+	pieces   [maxMessages]int // iovecs of each
+	iovs     []unix.Iovec
+	used     int // of iovs, at most, since it came from the pool
+	messages int // that are set up
+	sent     int // that the kernel took
+	errno    syscall.Errno
+	class    [2]int // of the socket, for IPv4 and IPv6; below 0: not known yet
 }
 
 var senderPool = sync.Pool{New: func() any {
 	s := new(sender)
 	s.step = s.send
-	s.iovs = make([]unix.Iovec, 0, maxTrains)
+	s.iovs = make([]unix.Iovec, 0, maxMessages)
 	return s
 }}
 
@@ -50,15 +51,16 @@ var senderPool = sync.Pool{New: func() any {
 func (s *sender) pack(ms []socket.Message, next position) {
 	l := &s.conn.path.limits
 	segments := max(1, int(l.segments.Load()))
-	s.trains, s.sent, s.errno, s.iovs = 0, 0, 0, s.iovs[:0]
-	for next.message < len(ms) && s.trains < maxTrains {
+	s.messages, s.sent, s.errno, s.iovs = 0, 0, 0, s.iovs[:0]
+	s.class = [2]int{-1, -1}
+	for next.message < len(ms) && s.messages < maxMessages {
 		m := &ms[next.message]
 		n, longest := 1, l.longest(m.To.Addr())
 		if m.Segment > 0 {
 			n = s.addPart(m, next.offset, segments, longest)
 		} else {
 			if segments > 1 {
-				n = train(ms[next.message:], segments, longest)
+				n = run(ms[next.message:], segments, longest)
 			}
 			s.addAll(ms[next.message:][:n])
 		}
@@ -67,7 +69,7 @@ func (s *sender) pack(ms []socket.Message, next position) {
 	s.used = max(s.used, len(s.iovs))
 	// Only now: appending may have moved them.
 	at := 0
-	for i := range s.trains {
+	for i := range s.messages {
 		h := &s.hdrs[i].hdr
 		h.Iov = &s.iovs[at]
 		h.SetIovlen(s.pieces[i])
@@ -75,18 +77,18 @@ func (s *sender) pack(ms []socket.Message, next position) {
 	}
 }
 
-// limit is how many bytes a train may have; while connected, to either family,
+// limit is how many bytes a segmented send may have; while connected, to either family,
 // the lower of the two.
 func limit(m *socket.Message) int {
 	if m.To.Addr().Is4() {
-		return maxTrain4
+		return maxPayload4
 	}
-	return maxTrain6
+	return maxPayload6
 }
 
-// train returns how many of ms can leave as one: neighbours of one destination,
-// source and ECN, of one size, of which the last may be shorter.
-func train(ms []socket.Message, segments, longest int) int {
+// run returns how many of ms can leave as segments of one send: neighbours of one
+// header and one size, of which the last may be shorter.
+func run(ms []socket.Message, segments, longest int) int {
 	first := &ms[0]
 	size := len(first.Data)
 	if size == 0 || size > longest {
@@ -108,7 +110,7 @@ func train(ms []socket.Message, segments, longest int) int {
 	return n
 }
 
-// addAll sets up one train of messages that are a datagram each.
+// addAll sets up one send of messages that are a datagram each.
 func (s *sender) addAll(ms []socket.Message) {
 	start := len(s.iovs)
 	size := len(ms[0].Data)
@@ -118,8 +120,8 @@ func (s *sender) addAll(ms []socket.Message) {
 	s.add(&ms[0], len(ms), size, start)
 }
 
-// addPart sets up as much of a message that is a train as may leave as one, and
-// returns how many datagrams that is.
+// addPart sets up as much of a message of several segments as may leave as one send,
+// and returns how many datagrams that is.
 func (s *sender) addPart(m *socket.Message, offset, segments, longest int) int {
 	n := 1
 	if m.Segment <= longest {
@@ -137,7 +139,7 @@ func (s *sender) addPart(m *socket.Message, offset, segments, longest int) int {
 // add sets up a message of n datagrams whose payload is in the iovecs from start
 // on.
 func (s *sender) add(m *socket.Message, n, size, start int) {
-	i := s.trains
+	i := s.messages
 	h := &s.hdrs[i].hdr
 	*h = unix.Msghdr{}
 	if m.To.IsValid() {
@@ -152,7 +154,11 @@ func (s *sender) add(m *socket.Message, n, size, start int) {
 	}
 	if m.TrafficClass|m.ECN != 0 {
 		v6 := !s.toIPv4(m)
-		b, _ = cmsg.AppendTrafficClass(b, s.conn.classOf(m, v6), v6)
+		own := &s.class[toInt(v6)]
+		if *own < 0 {
+			*own = int(s.conn.socketClass(v6))
+		}
+		b, _ = cmsg.AppendTrafficClass(b, classOf(m, uint8(*own)), v6)
 	}
 	if m.TTL != 0 {
 		b, _ = cmsg.AppendTTL(b, m.TTL, !s.toIPv4(m))
@@ -165,7 +171,7 @@ func (s *sender) add(m *socket.Message, n, size, start int) {
 		h.SetControllen(len(b))
 	}
 	s.count[i], s.size[i], s.pieces[i] = n, size, len(s.iovs)-start
-	s.trains++
+	s.messages++
 }
 
 // toIPv4 says whether a message goes to an IPv4 address.
@@ -224,7 +230,7 @@ func (s *sender) call(wait bool) error {
 // send is called by RawConn.Write while the socket is writable. It returns false
 // when there is no room.
 func (s *sender) send(fd uintptr) bool {
-	for s.sent < s.trains {
+	for s.sent < s.messages {
 		end := s.some()
 		n, errno := s.conn.path.sendmmsg(fd, s.hdrs[s.sent:end])
 		switch errno {
@@ -249,7 +255,7 @@ func (s *sender) send(fd uintptr) bool {
 	return true
 }
 
-// some are the trains that go with the next call: one where sendmmsg is rejected,
+// some are the messages that go with the next call: one where sendmmsg is rejected,
 // all, or, where that is only a few of them, as many as are sent without telling
 // the scheduler.
 func (s *sender) some() (end int) {
@@ -257,13 +263,13 @@ func (s *sender) some() (end int) {
 		return s.sent + 1
 	}
 	bytes := 0
-	for end = s.sent; end < s.trains; end++ {
+	for end = s.sent; end < s.messages; end++ {
 		if bytes += s.count[end] * s.size[end]; bytes > maxRawBytes && end > s.sent {
 			break
 		}
 	}
 	if end-s.sent > maxRaw {
-		return s.trains
+		return s.messages
 	}
 	return end
 }
