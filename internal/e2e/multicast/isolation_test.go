@@ -157,7 +157,7 @@ func TestASocketBoundToAGroup(t *testing.T) {
 				require.NoError(t, err)
 				d := next(t, bound.queue.Datagrams())
 				require.Equal(t, "group", string(d.Data))
-				require.Equal(t, c.group, d.To().Addr().WithZone(""))
+				require.Equal(t, scoped(c.group, "eth"), d.To().Addr())
 				require.Equal(t, here.Interface("eth").Index, d.IfIndex())
 
 				// It replies like any other socket, from an address of this host.
