@@ -169,7 +169,7 @@ func TestBroadcastArrives(t *testing.T) {
 	server.received = func(_ *udp.Conn, d udp.Datagram) { _ = d.Reply([]byte("pong")) }
 	s, err := udp.Listen(t.Context(), "udp4", ":0", server)
 	require.NoError(t, err)
-	books(t, s)
+	closes(t, s)
 	server.next(t, "Started")
 	c := listen(t, udp.Config{Broadcast: true}, "udp4", h)
 	h.next(t, "Started")
@@ -189,7 +189,7 @@ func TestBroadcastArrives(t *testing.T) {
 func TestAfterClose(t *testing.T) {
 	c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
 	local := c.LocalAddrPort()
-	require.NoError(t, c.Close())
+	stop(t, c)
 	for name, err := range map[string]error{
 		"SendTo":           c.SendTo(nil, local),
 		"SetWriteDeadline": c.SetWriteDeadline(time.Now()),
@@ -258,6 +258,6 @@ func TestDialWithoutAHostMeansThisOne(t *testing.T) {
 		c, err := udp.Dial(t.Context(), network, ":9", udp.BaseHandler{})
 		require.NoError(t, err)
 		require.Equal(t, want, c.RemoteAddrPort().String())
-		require.NoError(t, c.Close())
+		stop(t, c)
 	}
 }

@@ -37,8 +37,8 @@ func flapsUnderTraffic(t *testing.T, network string, group netip.Addr) {
 	receiver := joinIn(t, here, udp.Config{}, network, ":0", group)
 	sender := joinIn(t, there, udp.Config{}, network, ":0")
 	require.NoError(t, sender.SetMulticastInterface(there.Interface("eth")))
-	sent, stop := sendAllTheTime(sender.MulticastConn, netip.AddrPortFrom(group, receiver.port()))
-	defer stop()
+	sent, halt := sendAllTheTime(sender.MulticastConn, netip.AddrPortFrom(group, receiver.port()))
+	defer halt()
 
 	// Going down takes the IPv6 addresses away.
 	up := "ip link set eth up; ip addr add 2001:db8::1/64 nodad dev eth"
@@ -74,16 +74,16 @@ func flapsUnderTraffic(t *testing.T, network string, group netip.Addr) {
 	require.True(t, late < 0 || late >= n-max(1, n/20), "%v", silences)
 	// The last carrier may not be settled yet.
 	require.Eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == 1 }, patience, time.Millisecond)
-	stop()
-	require.NoError(t, receiver.Close())
+	halt()
+	stop(t, receiver)
 	require.Empty(t, kernelHas(t, here, group))
-	require.NoError(t, sender.Close())
+	stop(t, sender)
 	require.Equal(t, before, openSockets(t))
 }
 
-// sendAllTheTime sends to a group, a number that grows each time, until stop is
+// sendAllTheTime sends to a group, a number that grows each time, until halt is
 // called. What the system refuses, while it has no interface, is not sent.
-func sendAllTheTime(m *udp.MulticastConn, to netip.AddrPort) (sent *atomic.Uint64, stop func()) {
+func sendAllTheTime(m *udp.MulticastConn, to netip.AddrPort) (sent *atomic.Uint64, halt func()) {
 	sent = new(atomic.Uint64)
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -126,8 +126,8 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 				_, err := udp.ListenMulticast(t.Context(), f.network, ":0", udp.BaseHandler{}, append(groups, netip.MustParseAddr("192.0.2.1"))...)
 				require.ErrorIs(t, err, syscall.EINVAL)
 			})
-			require.NoError(t, receiver.Close())
-			require.NoError(t, sender.Close())
+			stop(t, receiver)
+			stop(t, sender)
 			require.Equal(t, before, openSockets(t))
 		}
 	})

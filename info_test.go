@@ -89,7 +89,7 @@ func TestSyscallConn(t *testing.T) {
 	called := false
 	require.NoError(t, rc.Control(func(uintptr) { called = true }))
 	require.True(t, called)
-	require.NoError(t, c.Close())
+	stop(t, c)
 	require.Error(t, rc.Control(func(uintptr) {}))
 }
 

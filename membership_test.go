@@ -99,7 +99,7 @@ func outlives(t *testing.T, network string, group, source netip.Addr, named bool
 		hears(t, receiver, sender, group, "eth")
 		t.Log(change.name, "and heard again after", time.Since(start))
 	}
-	require.NoError(t, receiver.Close())
+	stop(t, receiver)
 	require.Empty(t, kernelHas(t, here, group))
 }
 
@@ -239,7 +239,7 @@ func replacedInABurst(t *testing.T, network string, group, source netip.Addr) {
 	for i, m := range receivers {
 		hears(t, m, sender, group, "eth")
 		require.Eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == len(receivers)-i }, patience, time.Millisecond)
-		require.NoError(t, m.Close())
+		stop(t, m)
 	}
 	require.Empty(t, kernelHas(t, here, group))
 }

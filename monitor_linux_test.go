@@ -41,10 +41,10 @@ func TestEachNamespaceIsWatchedOnItsOwn(t *testing.T) {
 		inTwo.settled(t, "renamed", heldOn("third"))
 		require.Empty(t, inOne.changes, "what happens elsewhere is not its business")
 
-		require.NoError(t, inOne.Close())
+		stop(t, inOne)
 		require.Equal(t, files+4, netlinkSockets(t), "there is another one")
-		require.NoError(t, alsoInOne.Close())
-		require.NoError(t, inTwo.Close())
+		stop(t, alsoInOne)
+		stop(t, inTwo)
 		require.Equal(t, files, netlinkSockets(t))
 	})
 }

@@ -114,7 +114,7 @@ func TestADatagramOfAGroupThatWasLeftIsAStranger(t *testing.T) {
 			var err error
 			here.Do(func() { receiver, err = udp.ListenMulticast(t.Context(), f.network, ":0", h, f.one, f.other) })
 			require.NoError(t, err)
-			books(t, receiver)
+			closes(t, receiver)
 			h.next(t, "Started")
 			_, err = sender.SendGroup([]byte("first"), f.one, receiver.LocalAddrPort().Port())
 			require.NoError(t, err)
@@ -158,7 +158,7 @@ func TestASocketBoundToAGroup(t *testing.T) {
 				require.NoError(t, err)
 				d := next(t, bound.queue.Datagrams())
 				require.Equal(t, "group", string(d.Data))
-				require.Equal(t, c.group, d.To().Addr())
+				require.Equal(t, c.group, d.To().Addr().WithZone(""))
 				require.Equal(t, here.Interface("eth").Index, d.IfIndex())
 
 				// It answers like any other, from an address of this host.

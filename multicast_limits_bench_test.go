@@ -42,7 +42,7 @@ func BenchmarkAThousandGroups(b *testing.B) {
 			var err error
 			ns.Do(func() { m, err = udp.ListenMulticast(b.Context(), "udp4", ":0", h, groups...) })
 			require.NoError(b, err)
-			b.Cleanup(func() { m.Close() })
+			b.Cleanup(func() { stop(b, m) })
 			return m
 		}
 		b.Run(way.name+"/join", func(b *testing.B) {
@@ -92,7 +92,7 @@ func BenchmarkAThousandGroups(b *testing.B) {
 				runtime.ReadMemStats(&after)
 				b.ReportMetric(float64(openFiles(b)-files), "files")
 				b.ReportMetric(float64(after.HeapAlloc)-float64(before.HeapAlloc), "heap-B")
-				require.NoError(b, m.Close())
+				stop(b, m)
 			}
 		})
 		for _, foreign := range []bool{false, true} {

@@ -34,7 +34,7 @@ func joinIn(t testing.TB, ns *netns.NS, cfg udp.Config, network, address string,
 	var err error
 	ns.Do(func() { m.MulticastConn, err = cfg.ListenMulticast(t.Context(), network, address, m.queue, groups...) })
 	require.NoError(t, err)
-	books(t, m)
+	closes(t, m)
 	return m
 }
 

@@ -159,7 +159,7 @@ func TestReportsOnTheWire(t *testing.T) {
 				m.settled(t, "joined on the other, so the monitor has seen it all", heldOn("eth", "other"))
 				there.IP("link set eth up")
 				awaitReport(t, fd, "to exclude", f.plain)
-				require.NoError(t, beside.Close())
+				stop(t, beside)
 				require.NoError(t, m.Leave(f.plain))
 				awaitReport(t, fd, "to include", f.plain)
 			})

@@ -42,7 +42,7 @@ func (w *willing) member(b testing.TB) *udp.MulticastConn {
 	b.Helper()
 	m, err := udp.Config{Network: w}.ListenMulticast(b.Context(), "udp4", ":0", udp.BaseHandler{})
 	require.NoError(b, err)
-	b.Cleanup(func() { m.Close() })
+	b.Cleanup(func() { stop(b, m) })
 	return m
 }
 

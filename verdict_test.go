@@ -17,12 +17,12 @@ import (
 // filtered makes the lab's socket anew, with a filter, and joins the group.
 func (l *lab) filtered(filter func(*net.Interface) bool, group netip.Addr) {
 	l.t.Helper()
-	require.NoError(l.t, l.m.Close())
+	stop(l.t, l.m)
 	cfg := udp.Config{Network: l.net, InterfaceFilter: filter}
 	m, err := cfg.ListenMulticast(l.t.Context(), "udp4", ":0", udp.BaseHandler{}, group)
 	require.NoError(l.t, err)
 	l.m = m
-	l.t.Cleanup(func() { l.m.Close() })
+	l.t.Cleanup(func() { stop(l.t, l.m) })
 }
 
 // A filter that does not answer keeps waiting what needs its answer, and Close as a
@@ -33,7 +33,7 @@ func TestAnInterfaceFilterThatIsSlow(t *testing.T) {
 		l := newLab(t, "udp4")
 		other, err := udp.Config{Network: l.net}.ListenMulticast(t.Context(), "udp4", ":0", udp.BaseHandler{}, group)
 		require.NoError(t, err)
-		defer other.Close()
+		defer stop(t, other)
 		answer, asked := make(chan struct{}), make(chan struct{}, 1)
 		l.filtered(func(ifi *net.Interface) bool {
 			if ifi.Name == "wlan0" {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"go.uber.org/goleak"
 	"bytes"
 	"context"
 	"encoding/xml"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/examples/internal/program"
