@@ -31,7 +31,7 @@ func Dial(ctx context.Context, network, address string, h Handler) (*ConnectedCo
 //
 // The network is "udp", "udp4" or "udp6"; the address is "host:port", where
 // host may be a name and port the name of a service. ctx bounds resolving.
-// Errors are [*net.OpError]s. To dial from a certain port, Listen and Connect.
+// Errors are [*net.OpError]s. [Config.LocalAddr] dials from a certain address or port.
 func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) (*ConnectedConn, error) {
 	if err := cfg.check(h); err != nil {
 		return nil, opError("dial", network, nil, err)
@@ -69,11 +69,15 @@ func (cfg Config) dial(ctx context.Context, peer netip.AddrPort, h Handler) (*Co
 		}
 		peer = netip.AddrPortFrom(loopback, peer.Port())
 	}
-	network, local := "udp6", netip.IPv6Unspecified()
+	network := "udp6"
 	if peer.Addr().Is4() {
-		network, local = "udp4", netip.IPv4Unspecified()
+		network = "udp4"
 	}
-	sock, err := cfg.source().Open(ctx, network, netip.AddrPortFrom(local, 0), cfg.options())
+	local, err := cfg.localFor(peer.Addr())
+	if err != nil {
+		return nil, err
+	}
+	sock, err := cfg.source().Open(ctx, network, local, cfg.options())
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +137,9 @@ func (c *Conn) connect(peer netip.AddrPort) error {
 	return c.out.hold(func() error {
 		if err := c.sock.Connect(peer); err != nil {
 			return err
+		}
+		if now := c.sock.Peer(); now.IsValid() {
+			peer = now // which its datagrams come from
 		}
 		c.peer.current.Store(&peer)
 		c.learnLocal()

@@ -90,18 +90,11 @@ func (d Datagram) Time() time.Time {
 // to be handled, b is copied and sent together with other replies: see [Conn.Enqueue],
 // also for errors.
 func (d Datagram) Reply(b []byte) error {
-	h := d.header()
-	if h.conn == nil {
+	p := d.packet
+	if p == nil || p.header.conn == nil {
 		return &net.OpError{Op: "send", Net: "udp", Err: errNoConn}
 	}
-	m := socket.Message{Data: b, To: d.From}
-	if h.own {
-		m.From = h.to.Addr()
-	}
-	if h.byInterface {
-		m.IfIndex = h.ifIndex
-	}
-	return h.conn.out.reply(&m, d.packet.queue)
+	return p.header.conn.out.reply(b, d.From, p)
 }
 
 // Drop counts d in [Drops.Handler] instead of [Stats.Handled]: a [Handler] calls it
@@ -144,18 +137,20 @@ func (d Datagram) Release() {
 	}
 }
 
-// A Message is a datagram to send with [Conn.SendBatch] or [Conn.Enqueue]. Zero
-// fields mean the socket's setting, or the system's choice.
+// A Message is a datagram to send with [Conn.SendBatch] or [Conn.Enqueue]. The zero value of a field
+// other than Data means the setting of the socket, or the choice of the system.
+//
+// Linux takes all of them. macOS and FreeBSD take IfIndex and TTL for IPv6 only, the
+// other BSDs also TrafficClass; elsewhere, and there, such a message fails with an
+// error wrapping [errors.ErrUnsupported].
 type Message struct {
-	Data []byte         // payload; may be empty; only read while the call runs
-	To   netip.AddrPort // destination; on a connected socket the zero value is its peer
-	From netip.Addr     // source address
-	ECN  ECN            // sent in the IP header where [Info.ECN] says so
-}
-
-// sameHeader reports whether m and other differ in their payload only.
-func (m *Message) sameHeader(other *Message) bool {
-	return m.To == other.To && m.From == other.From && m.ECN == other.ECN
+	Data         []byte         // payload; may be empty; only read while the call runs
+	To           netip.AddrPort // destination; on a connected socket the zero value is its peer
+	From         netip.Addr     // source address; ignored on a connected socket
+	IfIndex      int            // outgoing interface
+	TTL          int            // TTL or hop limit, 1 to 255, also to a group
+	TrafficClass uint8          // traffic class (TOS): DSCP and ECN
+	ECN          ECN            // replaces the two lower bits of the traffic class, where [Info.ECN] says so
 }
 
 // ECN is the explicit congestion notification field of the IP header (RFC 3168,

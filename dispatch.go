@@ -80,7 +80,7 @@ func (r *reader) why(why reason) reason {
 // feed puts the datagrams of p into the fifo of a Queue, or of one worker.
 func (r *reader) feed(p *socket.Packet, f *fifo) {
 	c := r.conn
-	total, in, most := datagrams(p), 0, 0
+	total, in, put := datagrams(p), 0, 0
 	peer := c.peer.current.Load()
 	why := r.unwanted(p, peer)
 	// Many datagrams in one buffer take less memory as they lie than in short ones.
@@ -106,40 +106,46 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 			d.Release()
 			continue
 		}
-		f.counters.received.Add(1)
 		if f.working {
 			c.work.begin(1) // before a worker can end it
 		}
-		one, waiting := d, len(f.ch)
-		if waiting >= f.whole && !whole {
+		one := d
+		if !whole && len(f.ch) >= f.whole {
 			r.shorten(&one, p, f)
 		}
-		if waiting == cap(f.ch) {
-			r.accept(f, in, most)
-			in = 0
+		put++
+		select {
+		case f.ch <- one:
+			in++
+			continue
+		default:
 		}
-		if why := f.put(c, &one); why != notDropped {
+		r.accept(f, put, in) // the next may take long
+		put, in = 0, 0
+		if why := f.overflowed(c, &one); why == notDropped {
+			in++
+		} else {
 			c.stats.dropped[why].Add(1)
 			if f.working {
 				c.work.end()
 			}
-			continue
 		}
-		in++
-		most = max(most, min(waiting+1, cap(f.ch)))
 	}
-	r.accept(f, in, most)
+	r.accept(f, put, in)
 }
 
-// accept counts n datagrams that f has accepted.
-func (r *reader) accept(f *fifo, n, most int) {
-	if n > 0 {
-		if !f.working {
-			r.conn.stats.handled.Add(int64(n))
-		}
-		r.conn.stats.waited(most)
-		f.waited(most)
+// accept counts n datagrams that were given to f, of which it has accepted so many.
+func (r *reader) accept(f *fifo, n, accepted int) {
+	if n == 0 {
+		return
 	}
+	f.counters.received.Add(uint64(n))
+	if !f.working {
+		r.conn.stats.handled.Add(int64(accepted))
+	}
+	waiting := len(f.ch)
+	r.conn.stats.waited(waiting)
+	f.waited(waiting)
 }
 
 // shorten moves d into a short buffer, which has a packet of its own.
@@ -185,11 +191,11 @@ func (r *reader) spread(p *socket.Packet, workers *pool) {
 func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) reason {
 	c := r.conn
 	switch {
-	case p.Truncated:
+	case p.Truncated, p.ControlTruncated:
 		return dropTruncated
 	case peer != nil && *peer != p.From && !c.peer.isNext(p.From):
 		return dropStranger
-	case c.checkGroups && !c.groups.wants(p.To.Addr(), p.From.Addr(), p.IfIndex):
+	case c.checkGroups && !c.groups.wants(p.To.Addr().WithZone(""), p.From.Addr(), p.IfIndex):
 		return dropStranger
 	}
 	return notDropped

@@ -31,10 +31,18 @@ type outbox struct {
 
 	mu    sync.Mutex    // guards what follows
 	batch *gso.Batch    // what waits; nil: nothing
+	from  source        // what the last message replies to
 	ended bool          // the socket has stopped: nothing can be added
 	last  time.Time     // of the last Enqueue that was sent at once
 	wake  chan struct{} // to the writer; nil: there was none yet
 	done  chan struct{} // closed when the writer has ended; nil: there is none
+}
+
+// source identifies the datagrams whose replies differ in their payload only. The
+// zero source is none.
+type source struct {
+	peer   netip.AddrPort
+	header *header
 }
 
 // How long a datagram waits at most, and how long the writer stays without work. The
@@ -48,16 +56,31 @@ const (
 	lastChance = 50 * time.Millisecond
 )
 
-// reply sends m or copies it. q is the fifo that its datagram came out of, nil for
-// one from a Handler.
-func (o *outbox) reply(m *socket.Message, q *fifo) error {
-	switch {
-	case q == nil && !o.more.Load(), q != nil && len(q.ch) == 0:
-		return o.finish(m)
-	case q != nil && q.replied.Load() != o.conn:
+// reply sends b to the peer of a datagram, or copies it.
+func (o *outbox) reply(b []byte, to netip.AddrPort, p *packet) error {
+	more := false
+	if q := p.queue; q == nil {
+		more = o.more.Load()
+	} else if more = len(q.ch) > 0; more && q.replied.Load() != o.conn {
 		q.replied.Store(o.conn)
 	}
-	return o.add(m, false)
+	if more && o.replyAgain(b, to, p.header) {
+		return nil
+	}
+	m := p.header.reply(b, to)
+	if !more {
+		return o.finish(&m)
+	}
+	return o.add(&m, source{to, p.header}, false)
+}
+
+// replyAgain is reply for a datagram of the same packet as the one before, or of one
+// like it: nothing needs to be checked again.
+func (o *outbox) replyAgain(b []byte, to netip.AddrPort, h *header) bool {
+	o.mu.Lock()
+	ok := o.from.header == h && o.from.peer == to && !o.conn.closed() && o.batch.Append(b)
+	o.mu.Unlock()
+	return ok
 }
 
 // enqueue is reply for a caller whose work is not known, as a relay's is. The first
@@ -65,7 +88,7 @@ func (o *outbox) reply(m *socket.Message, q *fifo) error {
 // finds more of them the longer a send takes.
 func (o *outbox) enqueue(m *socket.Message) error {
 	if o.more.Load() || o.conn.consumer.waiting() {
-		return o.add(m, false)
+		return o.add(m, source{}, false)
 	}
 	o.mu.Lock()
 	alone := o.done == nil
@@ -77,43 +100,65 @@ func (o *outbox) enqueue(m *socket.Message) error {
 	if alone {
 		return o.finish(m)
 	}
-	return o.add(m, true)
+	return o.add(m, source{}, true)
 }
 
-// finish sends m after what waits, in the same batch, and returns its error.
+// finish sends m after what waits, in the same batch, and returns its error. If it
+// would have to wait for room or for another sender, it leaves m to the writer.
 func (o *outbox) finish(m *socket.Message) error {
 	c := o.conn
 	if err := c.check(m); err != nil {
 		return err
 	}
-	if !o.pending.Load() {
-		return c.opError("send", m.To, c.send(*m))
+	if !o.sending.TryLock() {
+		return o.add(m, source{}, true)
 	}
-	o.sending.Lock()
+	if o.pending.Load() {
+		return o.finishBatch(m)
+	}
+	b := gso.Get(false)
+	b.Lend(m)
+	_, failed, cause := c.transmit(b.Messages, tryOnce)
+	o.sending.Unlock()
+	b.Put()
+	switch {
+	case cause != nil:
+		return o.add(m, source{}, true)
+	case len(failed) > 0:
+		return c.opError("send", m.To, failed[0].err)
+	}
+	return nil
+}
+
+// finishBatch is finish when something waits already. It unlocks sending.
+func (o *outbox) finishBatch(m *socket.Message) error {
 	o.mu.Lock()
-	if o.batch == nil || o.ended || o.batch.Full(len(m.Data)) {
+	if o.batch == nil || o.batch.Full(len(m.Data)) || o.ended {
 		o.mu.Unlock()
-		failed := o.sendAll(true)
 		o.sending.Unlock()
-		o.report(failed)
-		return c.opError("send", m.To, c.send(*m))
+		return o.add(m, source{}, true)
 	}
 	o.batch.Copy(m)
+	o.from = source{}
 	own := o.batch.Len() - 1
 	o.mu.Unlock()
-	failed := o.sendAll(true)
+	failed := o.sendAll(tryOnce)
+	blocked := o.blocked != nil
 	o.sending.Unlock()
+	if blocked {
+		o.leaveToWriter()
+	}
 	var err error
 	if n := len(failed); n > 0 && failed[n-1].index == own {
 		failed, err = failed[:n-1], failed[n-1].err
 	}
 	o.report(failed)
-	return c.opError("send", m.To, err)
+	return o.conn.opError("send", m.To, err)
 }
 
 // add copies m and makes sure that somebody sends it. It waits while the outbox is
 // full. With soon the writer is to send it as soon as it can.
-func (o *outbox) add(m *socket.Message, soon bool) error {
+func (o *outbox) add(m *socket.Message, from source, soon bool) error {
 	c := o.conn
 	o.mu.Lock()
 	if !o.extend(m) {
@@ -137,12 +182,13 @@ func (o *outbox) add(m *socket.Message, soon bool) error {
 			o.pending.Store(true)
 		}
 		o.batch.Copy(m)
+		o.from = from
 	}
 	o.startWriter()
-	o.mu.Unlock()
 	if soon {
 		o.kick()
 	}
+	o.mu.Unlock()
 	return nil
 }
 
@@ -168,7 +214,7 @@ func (o *outbox) flush() error {
 		return nil
 	}
 	o.sending.Lock()
-	failed := o.sendAll(true)
+	failed := o.sendAll(waitForRoom)
 	o.sending.Unlock()
 	o.report(failed)
 	if len(failed) > 0 {
@@ -184,27 +230,29 @@ func (o *outbox) readDone() {
 		return
 	}
 	if !o.sending.TryLock() {
-		o.mu.Lock() // which guards wake
-		o.kick()
-		o.mu.Unlock()
+		o.leaveToWriter()
 		return
 	}
-	failed := o.sendAll(false)
+	failed := o.sendAll(tryOnce)
 	blocked := o.blocked != nil
 	o.sending.Unlock()
 	o.report(failed)
 	if blocked {
-		o.mu.Lock()
-		o.startWriter()
-		o.mu.Unlock()
-		o.kick()
+		o.leaveToWriter()
 	}
 }
 
+func (o *outbox) leaveToWriter() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.startWriter()
+	o.kick()
+}
+
 // sendAll sends what was blocked and what waits. It needs sending.
-func (o *outbox) sendAll(wait bool) (failed []sendFailure) {
+func (o *outbox) sendAll(how patience) (failed []sendFailure) {
 	if o.blocked != nil {
-		failed = o.transmit(o.blocked, o.left, wait)
+		failed = o.transmit(o.blocked, o.left, how)
 		for i := range failed {
 			failed[i].index = -1 // of another batch
 		}
@@ -214,10 +262,10 @@ func (o *outbox) sendAll(wait bool) (failed []sendFailure) {
 	}
 	o.mu.Lock()
 	b := o.batch
-	o.batch = nil
+	o.batch, o.from = nil, source{}
 	o.mu.Unlock()
 	if b != nil {
-		failed = append(failed, o.transmit(b, b.Messages, wait)...)
+		failed = append(failed, o.transmit(b, b.Messages, how)...)
 	}
 	o.mu.Lock()
 	o.pending.Store(o.batch != nil || o.blocked != nil)
@@ -226,13 +274,13 @@ func (o *outbox) sendAll(wait bool) (failed []sendFailure) {
 }
 
 // transmit sends ms, which are b's, and keeps in blocked what has to wait.
-func (o *outbox) transmit(b *gso.Batch, ms []socket.Message, wait bool) []sendFailure {
+func (o *outbox) transmit(b *gso.Batch, ms []socket.Message, how patience) []sendFailure {
 	c := o.conn
-	left, failed, cause := c.transmit(ms, wait)
+	left, failed, cause := c.transmit(ms, how)
 	o.blocked, o.left = nil, nil
 	switch {
 	case cause == nil:
-	case !wait || c.closed() && !o.final():
+	case how == tryOnce || c.closed() && !o.final():
 		o.blocked, o.left = b, left
 		return failed
 	default: // the deadline has passed, for all of them
@@ -274,7 +322,7 @@ func (o *outbox) startWriter() {
 	go o.write(o.done)
 }
 
-// kick makes the writer send now.
+// kick makes the writer send now. It needs mu.
 func (o *outbox) kick() {
 	select {
 	case o.wake <- struct{}{}:
@@ -317,7 +365,7 @@ func (o *outbox) write(done chan struct{}) {
 // hold sends what waits, and runs f while nothing can be added or sent by others.
 func (o *outbox) hold(f func() error) error {
 	o.sending.Lock()
-	failed := o.sendAll(true)
+	failed := o.sendAll(waitForRoom)
 	o.mu.Lock()
 	err := f()
 	o.mu.Unlock()
@@ -341,7 +389,7 @@ func (o *outbox) stop() {
 	}
 	_ = o.conn.sock.SetWriteDeadline(time.Now().Add(lastChance))
 	o.sending.Lock()
-	failed := o.sendAll(true)
+	failed := o.sendAll(waitForRoom)
 	o.sending.Unlock()
 	o.report(failed)
 }
@@ -352,6 +400,10 @@ func (o *outbox) stop() {
 // waits, or else within about a millisecond. If there is nothing to wait for, m is
 // sent at once. Enqueue waits while the outbox (1,024 datagrams or 256 KiB) is full.
 //
+// When the queue of the outgoing interface is full (ENOBUFS), an enqueued datagram is
+// not sent, as one from a plain socket would not be: waiting would delay the datagrams
+// for other interfaces.
+//
 // Enqueue may be called from any goroutine: in a Handler of this socket or of
 // another one, as a relay does, and elsewhere. What one goroutine sends leaves in
 // the order of its calls, also through Reply, SendTo, SendBatch and SendGroup.
@@ -360,7 +412,11 @@ func (o *outbox) stop() {
 // counted in [Stats.SendErrors], logged to [Config.Logger] and passed to
 // [Config.OnSendError].
 func (c *Conn) Enqueue(m Message) error {
-	s := m.message()
+	s, err := m.message()
+	if err != nil {
+		c.countFailure(err)
+		return c.opError("send", m.To, err)
+	}
 	return c.out.enqueue(&s)
 }
 
@@ -388,10 +444,10 @@ func (f *sendFailure) peer(c *Conn) netip.AddrPort {
 // transmit sends messages in order and goes on after those that fail. It ends early
 // with a cause and what is left when the socket is closed or the deadline has
 // passed, or when it would have to wait and must not.
-func (c *Conn) transmit(ms []socket.Message, wait bool) (left []socket.Message, failed []sendFailure, cause error) {
+func (c *Conn) transmit(ms []socket.Message, how patience) (left []socket.Message, failed []sendFailure, cause error) {
 	index := 0
 	for len(ms) > 0 {
-		n, err := c.sock.SendBatch(ms, wait)
+		n, err := c.sock.SendBatch(ms, how != tryOnce)
 		rest, bytes := gso.Skip(ms, n)
 		ms = rest
 		index += n
@@ -400,7 +456,7 @@ func (c *Conn) transmit(ms []socket.Message, wait bool) (left []socket.Message, 
 			continue
 		}
 		one := gso.First(ms)
-		err, later := c.sendAgain(one, err, wait)
+		err, later := c.sendAgain(one, err, how)
 		if later {
 			return ms, failed, err
 		}

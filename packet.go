@@ -2,7 +2,6 @@ package udp
 
 import (
 	"net/netip"
-	"strconv"
 	"sync"
 
 	"github.com/udpkit/udp/internal/buffer"
@@ -68,6 +67,18 @@ type header struct {
 	refusal     *Refusal // in a fifo of Workers: it is not a datagram
 }
 
+// reply makes a message for the peer of a datagram.
+func (h *header) reply(b []byte, to netip.AddrPort) socket.Message {
+	m := socket.Message{Data: b, To: to}
+	if h.own {
+		m.From = h.to.Addr()
+	}
+	if h.byInterface {
+		m.IfIndex = h.ifIndex
+	}
+	return m
+}
+
 // headers remembers the headers of recent packets, which are alike mostly.
 type headers struct {
 	last   *header
@@ -106,11 +117,6 @@ func newHeader(c *Conn, p *socket.Packet) *header {
 	a := p.To.Addr()
 	if !a.IsValid() {
 		return h
-	}
-	if a.Zone() == "" && (a.IsLinkLocalUnicast() || a.IsLinkLocalMulticast()) && a.Is6() && p.IfIndex > 0 {
-		if name, ok := c.sock.Zone(strconv.Itoa(p.IfIndex)); ok {
-			a = a.WithZone(name)
-		}
 	}
 	port := p.To.Port()
 	if port == 0 {

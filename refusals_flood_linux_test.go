@@ -143,15 +143,15 @@ func TestRefusalsThatAreNotToldAreCounted(t *testing.T) {
 						next(t, busy)
 					}
 				}
-				ended := make(chan error)
+				ended := make(chan error, 1)
 				go func() { ended <- test.end(c) }()
 				if test.never {
-					for c.SendTo(nil, dead) == nil { // until Close has begun
-						test.n++
-					}
+					require.NoError(t, next(t, ended))
+					ended <- nil
 				}
 				close(gate)
 				require.NoError(t, next(t, ended))
+				next(t, c.Done())
 				s := c.Stats()
 				all := int(s.Refused + s.RefusalsLost)
 				if c.Info().ErrorQueue {

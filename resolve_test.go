@@ -277,7 +277,7 @@ func TestResolveErrorsNameTheAddress(t *testing.T) {
 		require.EqualError(t, err, test.want)
 	}
 	_, err := udp.Dial(t.Context(), "udp", "127.0.0.1:0", udp.BaseHandler{})
-	require.EqualError(t, err, "dial udp 127.0.0.1:0: port 0 can't be connected to")
+	require.EqualError(t, err, "dial udp 127.0.0.1:0: cannot connect to port 0")
 }
 
 // A name that has several addresses: Listen takes the first that this host has,

@@ -20,11 +20,20 @@ const (
 	maxFull    = time.Second // of pauses while the interface's queue is full
 )
 
+// patience says what a send waits for.
+type patience int
+
+const (
+	tryOnce     patience = iota // nothing: the reader never sleeps in a send
+	waitForRoom                 // room in the socket's buffer
+	patient                     // also room in the queue of the interface
+)
+
 // sendAgain goes on with a send that failed with err: it sorts the error, and
 // repeats the send as long as the error may be an older datagram's or may pass. The
 // datagram itself has not left when a send returns an error. Later reports that the
 // send has to wait, which it must not do: the error says what for.
-func (c *Conn) sendAgain(m socket.Message, err error, wait bool) (result error, later bool) {
+func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result error, later bool) {
 	var stale, doubted int
 	var full time.Duration
 	reported := c.sock.Reported()
@@ -43,7 +52,7 @@ func (c *Conn) sendAgain(m socket.Message, err error, wait bool) (result error, 
 			if stale > 0 && stale%maxStale == 0 {
 				// The reader is emptying a long error queue, and each entry that it takes
 				// makes the next one's error pending. It gets time to finish.
-				if !wait {
+				if how == tryOnce {
 					return err, true
 				}
 				if werr := c.pause(time.Millisecond); werr != nil {
@@ -53,6 +62,11 @@ func (c *Conn) sendAgain(m socket.Message, err error, wait bool) (result error, 
 			stale++
 			c.reportedBySend(err)
 		case sys.Unreachable, sys.TooLarge, sys.Denied, sys.Other:
+			if class == sys.TooLarge && c.cfg.MTUDiscovery == MTUDiscoveryDo {
+				if e := c.tooLarge(m); e.Max > 0 && e.Size > e.Max { // whatever else may be reported
+					return e, false
+				}
+			}
 			// An older datagram's ICMP error, or this one's missing route or length.
 			switch {
 			case class == sys.Denied && c.stats.sent.Load() == 0 && doubted == 0:
@@ -71,7 +85,7 @@ func (c *Conn) sendAgain(m socket.Message, err error, wait bool) (result error, 
 			if c.peer.current.Load() == nil || m.To.IsValid() || stale == maxStale {
 				return err, false
 			}
-			if stale++; stale > 1 && wait {
+			if stale++; stale > 1 && how != tryOnce {
 				if werr := c.pause(time.Millisecond); werr != nil {
 					return werr, false
 				}
@@ -80,10 +94,10 @@ func (c *Conn) sendAgain(m socket.Message, err error, wait bool) (result error, 
 			// The interface's queue is full, or the socket could not wait for room
 			// itself. A group's or broadcast's copy for this host may have been delivered
 			// already, so it is not sent twice.
-			if class == sys.NoBuffers && c.many(m.To) || full >= maxFull {
+			switch {
+			case class == sys.NoBuffers && (how != patient || c.many(m.To)), full >= maxFull:
 				return err, false
-			}
-			if !wait {
+			case how == tryOnce:
 				return err, true
 			}
 			pause := min(max(full, time.Millisecond), maxPause)
@@ -97,7 +111,9 @@ func (c *Conn) sendAgain(m socket.Message, err error, wait bool) (result error, 
 		if c.closed() && !c.out.final() {
 			return net.ErrClosed, false
 		}
-		c.stats.retried.Add(1)
+		if class != sys.Again && class != sys.NoBuffers { // those waited for room
+			c.stats.retried.Add(1)
+		}
 		last, lastErr := class, err
 		reported = c.sock.Reported()
 		if err = c.sock.Send(m); err == nil {

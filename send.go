@@ -57,7 +57,7 @@ func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
 	var failed *BatchError
 	for next := 0; next < len(ms); {
 		n, bad := c.fill(b, ms[next:])
-		left, some, cause := c.transmit(b.Messages, true)
+		left, some, cause := c.transmit(b.Messages, patient)
 		sent += n - len(some)
 		for _, f := range some {
 			failed = failed.add(c, next+f.index, f.to, f.err)
@@ -92,8 +92,11 @@ func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
 func (c *Conn) fill(b *gso.Batch, ms []Message) (n int, bad error) {
 	for n < len(ms) && b.Len() < gso.MaxDatagrams {
 		like := &ms[n]
-		m := like.message()
-		if err := c.address(&m); err != nil {
+		m, err := like.message()
+		if err == nil {
+			err = c.address(&m)
+		}
+		if err != nil {
 			return n, err
 		}
 		b.Lend(&m)
@@ -101,10 +104,6 @@ func (c *Conn) fill(b *gso.Batch, ms []Message) (n int, bad error) {
 		}
 	}
 	return n, nil
-}
-
-func (m *Message) message() socket.Message {
-	return socket.Message{Data: m.Data, To: m.To, From: m.From, ECN: uint8(m.ECN & 3)}
 }
 
 // Payloads can't be longer than this: the length field of UDP counts its own
@@ -194,7 +193,7 @@ func (c *Conn) send(m socket.Message) error {
 		return net.ErrClosed
 	}
 	if err := c.sock.Send(m); err != nil {
-		if err, _ = c.sendAgain(m, err, true); err != nil {
+		if err, _ = c.sendAgain(m, err, patient); err != nil {
 			c.countFailure(err)
 		}
 		return err
@@ -204,7 +203,7 @@ func (c *Conn) send(m socket.Message) error {
 }
 
 // tooLarge finds out what would have fitted.
-func (c *Conn) tooLarge(m socket.Message) error {
+func (c *Conn) tooLarge(m socket.Message) *SizeError {
 	e := &SizeError{Size: len(m.Data), MTU: c.sock.MTU(m.To)}
 	to := m.To.Addr()
 	if peer := c.peer.current.Load(); peer != nil {

@@ -127,9 +127,9 @@ func (cfg Config) Listen(ctx context.Context, network, address string, h Handler
 // else may read, write or close it. When uc is connected, so is the Conn.
 // Config.ReuseAddr, ReusePort, Control and Network do not apply.
 //
-// On Linux Close and Shutdown replace a socket filter that uc has (SO_ATTACH_FILTER,
-// SO_ATTACH_BPF) by one of their own and remove it: whoever has another descriptor
-// of the same socket finds it without a filter.
+// Closing it restores, on Linux, every option that the Conn has changed, so that
+// whoever has another descriptor of the socket finds it as it was, and takes no
+// filter away. Descriptors in blocking mode become non-blocking meanwhile.
 func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 	if uc == nil {
 		return nil, opError("adopt", "udp", nil, sys.EINVAL)
@@ -146,10 +146,7 @@ func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 	c := newConn(sock, cfg, "udp", h)
 	c.checkGroups = false // its owner may have joined some
 	if peer := sock.Peer(); peer.IsValid() {
-		if err := c.connect(peer); err != nil {
-			sock.Close()
-			return nil, opError("adopt", "udp", addr, err)
-		}
+		c.peer.current.Store(&peer)
 	}
 	c.start()
 	return c, nil

@@ -83,7 +83,7 @@ func (h *Host) push(s *sock, p *packet, now time.Duration) {
 	}
 	own := dst == p.hop || h.owns(dst)
 	what := s.push(socket.Packet{
-		Data: p.data, Buf: p.buf, From: from, To: p.dst, Own: own, IfIndex: p.iface.index, TTL: p.ttl, TrafficClass: p.ecn,
+		Data: p.data, Buf: p.buf, From: from, To: p.dst, Own: own, IfIndex: p.iface.index, TTL: p.ttl, TrafficClass: p.class,
 	})
 	if what == received {
 		h.net.events.wake(s)

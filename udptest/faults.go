@@ -37,7 +37,7 @@ type Faults struct {
 
 	// MTU is the longest packet that passes, 0: any. A longer one is refused (ICMP:
 	// too big), and the sending host learns it: later ones come in fragments, which
-	// are not simulated one by one, or fail to be sent with Config.DontFragment. If
+	// are not simulated one by one, or fail to be sent with MTUDiscoveryDo. If
 	// Silent, it just vanishes: a black hole.
 	MTU    int
 	Silent bool

@@ -187,7 +187,7 @@ func TestACrashForgetsWhatTheHostHasLearned(t *testing.T) {
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		b.In().Set(udptest.Faults{MTU: 1000})
 		cfg := on(a)
-		cfg.DontFragment = true
+		cfg.MTUDiscovery = udp.MTUDiscoveryDo
 		c := dial(t, cfg, "udp", "10.0.0.2:9", udp.BaseHandler{})
 		require.NoError(t, c.Send(make([]byte, 1200)))
 		settle()

@@ -234,7 +234,7 @@ func TestMTU(t *testing.T) {
 		require.NoError(t, c.Send(make([]byte, 5000)))
 		require.Len(t, (<-q.Datagrams()).Data, 5000)
 		cfg := on(a)
-		cfg.DontFragment = true
+		cfg.MTUDiscovery = udp.MTUDiscoveryDo
 		c = dial(t, cfg, "udp", "10.0.0.2:7", udp.BaseHandler{})
 		require.NoError(t, c.Send(make([]byte, 1252)))
 		var tooLarge *udp.SizeError

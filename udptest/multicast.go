@@ -1,6 +1,7 @@
 package udptest
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"slices"
@@ -230,11 +231,12 @@ func (s *sock) Multicast(o socket.MulticastOption, v6 bool) (int, error) {
 }
 
 // toAll prepares what goes to a group or to everybody: it loops a copy to this
-// host, where the sender does not mind, and says whether it leaves the host.
-func (s *sock) toAll(p *packet, r route, now time.Duration) bool {
+// host, where the sender does not mind, and says whether it leaves the host. The TTL
+// is the message's, 0 where it has none.
+func (s *sock) toAll(p *packet, ttl uint8, r route, now time.Duration) bool {
 	n, f, multicast := s.host.net, family(p.dst.Addr()), p.dst.Addr().IsMulticast()
 	if multicast {
-		p.ttl = uint8(s.ttl[f])
+		p.ttl = cmp.Or(ttl, uint8(s.ttl[f]))
 	}
 	if r.iface == s.host.lo { // what leaves comes back, whatever the option says
 		return true

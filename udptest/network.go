@@ -2,6 +2,8 @@ package udptest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -111,6 +113,9 @@ func (w network) Open(ctx context.Context, network string, local netip.AddrPort,
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if err := supported(o); err != nil {
+		return nil, err
+	}
 	family := socket.Dual
 	switch {
 	case network == "udp4", local.Addr().Is4() && !local.Addr().IsUnspecified():
@@ -139,4 +144,16 @@ func (w network) Open(ctx context.Context, network string, local netip.AddrPort,
 		h.recorder.adopt(s)
 	}
 	return s, nil
+}
+
+// supported says which of the options a simulated host does not have.
+func supported(o socket.Options) error {
+	for name, wanted := range map[string]bool{
+		"Device": o.Device != "", "Mark": o.Mark != 0, "FreeBind": o.FreeBind, "Transparent": o.Transparent,
+	} {
+		if wanted {
+			return fmt.Errorf("%s: %w", name, errors.ErrUnsupported)
+		}
+	}
+	return nil
 }

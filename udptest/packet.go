@@ -23,7 +23,8 @@ type packet struct {
 	src, dst netip.AddrPort // without zones
 	data     []byte         // lies in buf
 	buf      *buffer.Buffer
-	ttl, ecn uint8
+	ttl      uint8
+	class    uint8    // traffic class: DSCP and ECN
 	refusal  *refusal // what an ICMP message says
 	key      key
 	unit     int // length of its longest fragment, with the header
@@ -87,7 +88,7 @@ func (p *packet) size() int {
 }
 
 func (p *packet) public() Packet {
-	return Packet{From: p.src, To: p.dst, Data: p.data, TTL: int(p.ttl), ECN: p.ecn, ICMP: p.refusal != nil}
+	return Packet{From: p.src, To: p.dst, Data: p.data, TTL: int(p.ttl), ECN: p.class & 3, ICMP: p.refusal != nil}
 }
 
 // newPacket needs the lock; so do the other functions here.

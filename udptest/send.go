@@ -1,6 +1,7 @@
 package udptest
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"os"
@@ -93,7 +94,11 @@ func (s *sock) try(m socket.Message, waits bool, now time.Duration) (wait time.D
 		return 0, sysErr("sendto", eACCES)
 	}
 	size, unit := len(m.Data)+headers(dst), h.pathMTU(r.iface, dst, now)
-	if s.opts.DontFragment && size > unit {
+	mode := s.opts.MTUDiscovery
+	if mode == socket.MTUProbe || mode == socket.MTUOmit {
+		unit = r.iface.mtu()
+	}
+	if (mode == socket.MTUDo || mode == socket.MTUProbe) && size > unit {
 		return 0, sysErr("sendto", eMSGSIZE)
 	}
 	if r.iface.out.faults.Rate > 0 {
@@ -106,12 +111,15 @@ func (s *sock) try(m socket.Message, waits bool, now time.Duration) (wait time.D
 	}
 	p := h.net.newPacket(m.Data)
 	p.src, p.dst = netip.AddrPortFrom(src, s.port), netip.AddrPortFrom(dst, to.Port())
-	p.ttl, p.ecn = defaultTTL, m.ECN&3
+	p.ttl, p.class = cmp.Or(m.TTL, s.opts.TTL, defaultTTL), cmp.Or(m.TrafficClass, s.opts.TrafficClass)
+	if m.ECN != 0 {
+		p.class = p.class&^3 | m.ECN&3
+	}
 	p.unit = min(size, unit)
 	p.key = key{origin: s.id, seq: s.sent, order: h.sent}
 	s.sent++
 	h.sent++
-	if r.all && !s.toAll(p, r, now) {
+	if r.all && !s.toAll(p, m.TTL, r, now) {
 		return 0, nil
 	}
 	if h.net.leave(p, r, now) && r.iface.out.faults.Rate > 0 {

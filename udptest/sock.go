@@ -163,7 +163,7 @@ func (s *sock) Info() socket.Info {
 	return socket.Info{
 		Family: s.family, ReadBuffer: s.opts.ReadBuffer, WriteBuffer: s.opts.WriteBuffer,
 		PacketInfo: true, ECN: true, ErrorQueue: true, MulticastFilter: true,
-		Timestamps: s.opts.Timestamps, Segments: 1, Batch: maxBatch,
+		Timestamps: s.opts.Timestamps, Segments: 1, Batch: maxBatch, PortKept: true,
 	}
 }
 

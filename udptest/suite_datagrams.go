@@ -192,6 +192,56 @@ var datagramPromises = []promise{
 			equal(t, "ECN", w.next("Received").d.ECN(), ecn)
 		}
 	}},
+	{"a message's TTL and traffic class come before the socket's", func(t *trial) {
+		w := t.witness()
+		c := t.listen(w)
+		a := t.open(udp.BaseHandler{}, func(cfg *udp.Config) { cfg.TTL, cfg.TrafficClass = 77, 0xb8 })
+		for _, m := range []struct {
+			message udp.Message
+			ttl     int
+			class   uint8
+		}{
+			{udp.Message{}, 77, 0xb8},
+			{udp.Message{ECN: udp.ECT0}, 77, 0xb8 | 2},
+			{udp.Message{TTL: 255}, 255, 0xb8},
+			{udp.Message{TTL: 1, TrafficClass: 0x48}, 1, 0x48},
+			{udp.Message{TrafficClass: 0x4b, ECN: udp.ECT1}, 77, 0x48 | 1},
+		} {
+			m.message.To = t.at(c)
+			if _, err := a.SendBatch([]udp.Message{m.message}); unsupported(err) {
+				continue
+			} else {
+				t.ok(err)
+			}
+			d := w.next("Received").d
+			if d.TTL() != 0 {
+				equal(t, "TTL", d.TTL(), m.ttl)
+			}
+			if d.TrafficClass() != 0 {
+				equal(t, "traffic class", d.TrafficClass(), m.class)
+			}
+		}
+		_, err := a.SendBatch([]udp.Message{{To: t.at(c), TTL: 256}})
+		t.is(err, os.ErrInvalid)
+	}},
+	{"nothing is sent to an unspecified address", func(t *trial) {
+		w := t.witness()
+		c := t.listen(w)
+		any := netip.IPv6Unspecified()
+		if t.B.Addr.Is4() {
+			any = netip.IPv4Unspecified()
+		}
+		to := netip.AddrPortFrom(any, c.LocalAddrPort().Port())
+		if err := c.SendTo([]byte("x"), to); err == nil {
+			t.Fatal("a datagram to an unspecified address was sent")
+		}
+		if n, err := c.SendBatch([]udp.Message{{Data: []byte("x"), To: to}}); err == nil || n != 0 {
+			t.Fatal("a datagram to an unspecified address was sent")
+		}
+		equal(t, "sent", c.Stats().Sent, 0)
+		equal(t, "send errors", c.Stats().SendErrors, 2)
+		w.quiet()
+	}},
 	{"a port has one owner, unless both share it", func(t *trial) {
 		c := t.listen(udp.BaseHandler{})
 		address := c.LocalAddrPort().String()

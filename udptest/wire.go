@@ -18,7 +18,7 @@ func (p *packet) wire() []byte {
 			proto = 58
 		}
 	}
-	b := ipWire(src, dst, proto, p.ttl, p.ecn, len(payload))
+	b := ipWire(src, dst, proto, p.ttl, p.class, len(payload))
 	if p.unit > 0 && p.size() > p.unit && dst.Is4() { // it is shown in one piece, but goes in several
 		mayFragment(b)
 	}
@@ -35,10 +35,10 @@ func mayFragment(header []byte) {
 // (IP_PMTUDISC_WANT).
 const dontFragment = 0x40
 
-func ipWire(src, dst netip.Addr, proto, ttl, ecn byte, length int) []byte {
+func ipWire(src, dst netip.Addr, proto, ttl, class byte, length int) []byte {
 	if dst.Is6() {
 		h := make([]byte, header6, header6+length)
-		h[0], h[1] = 6<<4, ecn<<4
+		h[0], h[1] = 6<<4|class>>4, class<<4
 		binary.BigEndian.PutUint16(h[4:], uint16(length))
 		h[6], h[7] = proto, ttl
 		copy(h[8:], src.AsSlice())
@@ -46,7 +46,7 @@ func ipWire(src, dst netip.Addr, proto, ttl, ecn byte, length int) []byte {
 		return h
 	}
 	h := make([]byte, header4, header4+length)
-	h[0], h[1] = 4<<4|header4/4, ecn
+	h[0], h[1] = 4<<4|header4/4, class
 	binary.BigEndian.PutUint16(h[2:], uint16(header4+length))
 	h[6] = dontFragment
 	h[8], h[9] = ttl, proto
