@@ -136,7 +136,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 
 // accept counts n datagrams that were given to f, of which it has accepted so many.
 func (r *reader) accept(f *fifo, n, accepted int) {
-	if n == 0 {
+	if n+accepted == 0 {
 		return
 	}
 	f.counters.received.Add(uint64(n))

@@ -13,13 +13,13 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// network is a host as package udp sees it.
+// network implements socket.Network for the sockets of a host.
 type network struct{ host *Host }
 
 var _ socket.Network = network{}
 
-// LookupIP implements socket.Network: it knows the hosts' names, what
-// [Net.Name] has named, and localhost.
+// LookupIP implements socket.Network. It knows the names of the hosts, those of [Net.AddName],
+// and localhost.
 func (w network) LookupIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -31,9 +31,6 @@ func (w network) LookupIP(ctx context.Context, network, host string) ([]netip.Ad
 	all, known := n.names[name]
 	if name == "localhost" {
 		all, known = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, true
-	}
-	if !known {
-		all, known = n.names[host]
 	}
 	if !known {
 		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
@@ -62,7 +59,7 @@ func (w network) Interfaces() ([]socket.Interface, error) {
 	return all, nil
 }
 
-// A watcher is told when the interfaces change.
+// A watcher is a goroutine that calls a function after changes of the interfaces.
 type watcher struct{ wake, quit, done chan struct{} }
 
 // Watch implements socket.Network.
@@ -95,15 +92,16 @@ func (w network) Watch(changed func()) (stop func(), err error) {
 	}, nil
 }
 
-// changed tells the watchers, and senders that wait, that an interface is not what
-// it was. It needs the lock.
+// changed notifies the watchers, and sends that wait, of a change of an interface. The caller
+// holds the lock.
 func (h *Host) changed() {
 	h.addressed()
 	h.wakeSenders()
 	for _, v := range h.watchers {
+		h.net.noticed = h.net.now() + noticeTime
 		select {
 		case v.wake <- struct{}{}:
-		default: // it will look anyway
+		default: // it is woken already
 		}
 	}
 }

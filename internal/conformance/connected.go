@@ -1,13 +1,14 @@
-package udptest
+package conformance
 
 import (
 	"net/netip"
+	"syscall"
 
 	"github.com/udpkit/udp"
 )
 
 var connectedPromises = []promise{
-	{"Connect keeps the port and the handler, and drops strangers that wait", func(t *trial) {
+	{"Connect keeps the port and the handler, and drops queued datagrams of unexpected sources", func(t *trial) {
 		w := t.witness()
 		w.gate = make(chan struct{})
 		c := t.listen(w)
@@ -41,9 +42,9 @@ var connectedPromises = []promise{
 		cc := t.dial(c, udp.BaseHandler{})
 		t.ok(cc.Send([]byte("one")))
 		t.ok(cc.SendTo([]byte("two"), t.at(c)))
-		t.is(cc.SendTo(nil, netip.AddrPortFrom(t.B.Addr, 9)), eISCONN)
+		t.is(cc.SendTo(nil, netip.AddrPortFrom(t.B.Addr, 9)), syscall.EISCONN)
 		_, err := cc.Connect(t.at(c))
-		t.is(err, eISCONN)
+		t.is(err, syscall.EISCONN)
 		w.receives("one", "two")
 	}},
 	{"Reconnect changes the peer and nothing else", func(t *trial) {
@@ -62,7 +63,7 @@ var connectedPromises = []promise{
 		t.send(c2, from, "new")
 		w.receives("new")
 	}},
-	{"Disconnect opens the socket to everybody again", func(t *trial) {
+	{"Disconnect lets the socket receive from all sources again", func(t *trial) {
 		w := t.witness()
 		c := t.listen(udp.BaseHandler{})
 		cc := t.dial(c, w)
@@ -74,10 +75,10 @@ var connectedPromises = []promise{
 		stranger := t.on(t.B, t.Network, t.B.Addr.String(), udp.BaseHandler{})
 		t.send(stranger, local, "hello")
 		w.receives("hello")
-		t.is(cc.Send(nil), eNOTCONN)
+		t.is(cc.Send(nil), syscall.ENOTCONN)
 		_, err = cc.Disconnect()
-		t.is(err, eNOTCONN)
-		t.is(cc.Reconnect(t.at(c)), eNOTCONN)
+		t.is(err, syscall.ENOTCONN)
+		t.is(cc.Reconnect(t.at(c)), syscall.ENOTCONN)
 		equal(t, "peer", cc.RemoteAddrPort(), netip.AddrPort{})
 		if _, connected := open.Connected(); connected {
 			t.Fatal("Connected does not know it")
@@ -109,7 +110,7 @@ var connectedPromises = []promise{
 		before := a.LocalAddrPort()
 		bad := netip.AddrPortFrom(t.Broadcast, t.at(c1).Port()) // Config.Broadcast is not set
 		_, err := a.Connect(bad)
-		t.is(err, eACCES)
+		t.is(err, syscall.EACCES)
 		equal(t, "local address", a.LocalAddrPort(), before)
 		if _, connected := a.Connected(); connected {
 			t.Fatal("it is connected")
@@ -122,7 +123,7 @@ var connectedPromises = []promise{
 		cc, err := a.Connect(t.at(c1))
 		t.ok(err)
 		local := cc.LocalAddrPort()
-		t.is(cc.Reconnect(bad), eACCES)
+		t.is(cc.Reconnect(bad), syscall.EACCES)
 		equal(t, "local address", cc.LocalAddrPort(), local)
 		equal(t, "peer", cc.RemoteAddrPort(), t.at(c1))
 		t.ok(cc.Send([]byte("to the old peer")))

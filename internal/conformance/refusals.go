@@ -1,14 +1,15 @@
-package udptest
+package conformance
 
 import (
 	"context"
 	"errors"
+	"syscall"
 
 	"github.com/udpkit/udp"
 )
 
 var refusalPromises = []promise{
-	{"a refusal reaches the handler, and is charged to no other datagram", func(t *trial) {
+	{"an ICMP error reaches the handler, and fails no other send", func(t *trial) {
 		to := t.closedPort()
 		w := t.witness()
 		cc := t.dialTo(to, w)
@@ -20,8 +21,8 @@ var refusalPromises = []promise{
 			if !errors.Is(r, udp.ErrRefused) {
 				t.Fatalf("%v is not ErrRefused", r)
 			}
-			if cc.Info().ErrorQueue { // elsewhere systems differ in what they call it
-				if !errors.Is(r, eCONNREFUSED) {
+			if cc.Info().ErrorQueue { // other systems differ in the error
+				if !errors.Is(r, syscall.ECONNREFUSED) {
 					t.Fatalf("%v is not ECONNREFUSED", r)
 				}
 				equal(t, "offender", r.Offender, t.B.Addr)
@@ -38,7 +39,7 @@ var refusalPromises = []promise{
 		equal(t, "send errors", s.SendErrors, 0)
 		equal(t, "refused", s.Refused, 3)
 	}},
-	{"an unconnected socket hears of refusals when it asks for them", func(t *trial) {
+	{"an unconnected socket reports ICMP errors with PeerErrors", func(t *trial) {
 		w := t.witness()
 		a := t.open(w, func(cfg *udp.Config) { cfg.PeerErrors = true })
 		to := t.closedPort()
@@ -47,7 +48,7 @@ var refusalPromises = []promise{
 		equal(t, "peer", r.Peer, to)
 		equal(t, "payload", string(r.Payload), "anybody?")
 	}},
-	{"an unconnected socket is not harmed by refusals", func(t *trial) {
+	{"ICMP errors do not affect an unconnected socket", func(t *trial) {
 		w, deaf := t.witness(), t.witness()
 		a := t.open(deaf)
 		t.send(a, t.closedPort(), "one")
@@ -57,14 +58,14 @@ var refusalPromises = []promise{
 		w.receives("two")
 		deaf.quiet()
 	}},
-	{"a refusal that waits is charged to no later datagram", func(t *trial) {
+	{"a pending ICMP error fails no later send", func(t *trial) {
 		w := t.witness()
 		to := t.closedPort()
 		w.then = func(c *udp.Conn, e event) {
 			if e.kind != "Started" {
 				return
 			}
-			// Nothing reads yet, so whoever is refused waits for the next send.
+			// Nothing reads yet, so the ICMP error is pending at the next send.
 			cc, _ := c.Connected()
 			for _, text := range []string{"one", "two", "three"} {
 				if err := cc.Send([]byte(text)); err != nil {

@@ -12,7 +12,7 @@ const (
 	plotW, plotH  = width - left - 20, height - top - 60
 )
 
-// writePlot draws how the share of nodes that have heard grows with time.
+// writePlot draws the share of nodes with the news over time.
 func writePlot(path string, of int, spreads ...*spread) error {
 	var curves [][][2]float64
 	longest := 1.0
@@ -45,7 +45,7 @@ func writePlot(path string, of int, spreads ...*spread) error {
 		fmt.Fprintf(&b, `<path fill="none" stroke="%s" stroke-width="2" d="M%.1f %.1f`, color, x(0), y(0))
 		lastX, lastY := -1.0, -1.0
 		for k, p := range curves[i] {
-			// Points closer than half a pixel don't show.
+			// Points closer than half a pixel are not visible.
 			if px, py := x(p[0]), y(p[1]); px-lastX > 0.5 || lastY-py > 0.5 || k == len(curves[i])-1 {
 				fmt.Fprintf(&b, "L%.1f %.1f", px, py)
 				lastX, lastY = px, py

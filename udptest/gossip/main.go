@@ -1,12 +1,11 @@
-// Gossip is a group of processes that watch over one another with SWIM, and a
-// simulation of ten thousand of them: one crashes, one joins, and a plot shows
-// how the news spreads.
+// Gossip is a group of processes that monitor each other with SWIM, and a simulation of ten
+// thousand of them. One node crashes, one joins, and a plot shows how the news spreads.
 //
 //	gossip [-nodes n] [-for duration] [-loss share] [-svg file]
 //	gossip -real [-nodes n] [-for duration] [-period duration]
 //
-// Without -real time is virtual and the network is package udptest's; with it the
-// same nodes gossip over sockets of the loopback interface.
+// By default time is virtual and the network is simulated by package udptest. With -real the
+// same nodes use sockets on the loopback interface.
 package main
 
 import (
@@ -25,12 +24,11 @@ import (
 	"time"
 
 	"github.com/udpkit/udp"
-	"github.com/udpkit/udp/examples/internal/command"
 	"github.com/udpkit/udp/udptest"
 )
 
-const about = `Gossip is a group of nodes that watch over one another, simulated or on loopback: one
-crashes, one joins, and it is told how the news spreads.
+const about = `Gossip is a group of nodes that monitor each other, simulated or on loopback. One node
+crashes, one joins, and a report says how the news spreads.
 
 usage: gossip [flags]`
 
@@ -64,7 +62,13 @@ func parse(args []string, stdout io.Writer) (s settings, err error) {
 	flags.Uint64Var(&s.seed, "seed", 1, "what chance begins with")
 	flags.StringVar(&s.svg, "svg", "", "`file` for a plot of the spread")
 	flags.BoolVar(&s.real, "real", false, "gossip over real sockets")
-	if err := command.Parse(flags, about, args, stdout); err != nil {
+	flags.SetOutput(io.Discard) // main reports the error
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(stdout, about)
+			flags.SetOutput(stdout)
+			flags.PrintDefaults()
+		}
 		return s, err
 	}
 	switch {
@@ -86,12 +90,12 @@ func parse(args []string, stdout io.Writer) (s settings, err error) {
 	return s, s.faults().Validate()
 }
 
-// faults are those of what each node sends.
+// faults returns the faults of the link that each node sends by.
 func (s settings) faults() udptest.Faults {
 	return udptest.Faults{Loss: s.loss, Latency: 5 * time.Millisecond, Jitter: 45 * time.Millisecond}
 }
 
-// run lets the nodes gossip over real sockets, until ctx ends at the latest.
+// run lets the nodes gossip over real sockets, for s.length or until ctx ends.
 func run(ctx context.Context, s settings, stdout io.Writer) error {
 	g := newGroup(s)
 	g.open = func(i int) (*node, error) {
@@ -100,20 +104,20 @@ func run(ctx context.Context, s settings, stdout io.Writer) error {
 	return g.run(ctx, stdout)
 }
 
-// simulate lets them gossip over a simulated network, in virtual time when it is
-// called in a bubble of package synctest.
+// simulate lets the nodes gossip over a simulated network. In a synctest bubble it takes
+// virtual time.
 func simulate(s settings, stdout io.Writer) error {
-	// The heap is large and mostly at rest: collecting it less often saves a tenth of the time, for a tenth more memory.
+	// The heap is large and most of it is long-lived: collecting it less often takes a tenth
+	// less time and a tenth more memory.
 	defer debug.SetGCPercent(debug.SetGCPercent(150))
 	g := newGroup(s)
-	n := udptest.NewNet(udptest.Config{Seed: s.seed, Tick: instant})
+	n := udptest.NewNet(nil, udptest.Config{Seed: s.seed, Tick: instant})
 	var hosts []*udptest.Host
 	g.open = func(i int) (*node, error) {
 		addr := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 		hosts = append(hosts, n.Host(fmt.Sprintf("node%d", i), addr.String()))
 		hosts[i].Out().Set(s.faults())
-		cfg := udp.Config{Network: hosts[i].Network()}
-		node, err := newNode(cfg, netip.AddrPortFrom(addr, 7946).String(), s.period, s.seed<<32+uint64(i))
+		node, err := newNode(hosts[i].Config(), netip.AddrPortFrom(addr, 7946).String(), s.period, s.seed<<32+uint64(i))
 		if err == nil {
 			node.grain = instant
 		}
@@ -123,8 +127,9 @@ func simulate(s settings, stdout io.Writer) error {
 	return g.run(context.Background(), stdout)
 }
 
-// simulateAsTest simulates in virtual time, and exits. Only tests have bubbles, so
-// this is one; it exits before package testing says that it has passed.
+// simulateAsTest simulates in virtual time and exits. synctest.Test takes a *testing.T, which
+// only a test binary gets in a documented way, so the program runs as one. It exits before
+// package testing prints a result.
 func simulateAsTest(s settings) {
 	testing.Init()
 	_ = flag.CommandLine.Parse(nil) // the arguments are ours

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A status is what is known about one.
+// A status is what a node knows about a member.
 type status struct {
 	incarnation uint32
 	state       state
@@ -22,8 +22,8 @@ type rumor struct {
 	times int // sent
 }
 
-// hear takes a piece of news, from others or from the node itself.
-func (n *node) hear(u update) {
+// learn processes a piece of news, from another node or from this one.
+func (n *node) learn(u update) {
 	if u.member == n.self {
 		if u.state != alive && u.incarnation >= n.incarnation {
 			n.incarnation = u.incarnation + 1
@@ -53,19 +53,18 @@ func (n *node) hear(u update) {
 	if u.state == suspect {
 		n.suspects = append(n.suspects, suspicion{u, time.Now().Add(n.suspicionTimeout())})
 	}
-	if n.told != nil {
-		n.told(n, u, old.state)
+	if n.onNews != nil {
+		n.onNews(n, u, old.state)
 	}
 }
 
-// suspicionTimeout gives the news of a suspicion time to reach whom it is about,
-// and the contradiction time to come back: it grows with the logarithm of the
-// members.
+// suspicionTimeout returns how long a suspicion lasts. The news must reach the suspect and its
+// contradiction must return, so it grows with the logarithm of the number of members.
 func (n *node) suspicionTimeout() time.Duration {
 	return time.Duration(6 * math.Max(1, math.Log10(float64(n.members()))) * float64(n.period))
 }
 
-// spread puts news before all others, and forgets what they replace.
+// spread puts a piece of news before all others, and removes the news that it replaces.
 func (n *node) spread(u update) {
 	for i, r := range n.rumors {
 		if r.member == u.member {

@@ -6,17 +6,17 @@ import (
 	"net/netip"
 )
 
-// A message is a kind, the number of the probe that it is about, for a request
-// the member to be probed, and then as many updates as there are.
+// A message consists of its kind, the number of the probe, for a request the member to be
+// probed, and any number of updates.
 type kind byte
 
 const (
-	ping    kind = iota // answer with an ack
-	ack                 // the answer
-	request             // ping that member for me
+	ping    kind = iota // reply with an ack
+	ack                 // the reply to a ping
+	request             // ping another member for the sender
 )
 
-// A state is what a member is thought to be.
+// A state is what a node believes about a member.
 type state byte
 
 const (
@@ -27,15 +27,15 @@ const (
 
 func (s state) String() string { return [...]string{"alive", "suspect", "dead"}[s] }
 
-// An update is news about a member. A member alone raises its incarnation: that
-// is how it contradicts what is said about it.
+// An update is a piece of news about a member. Only the member itself increments its
+// incarnation, to contradict other news about it.
 type update struct {
 	member      netip.AddrPort
 	incarnation uint32
 	state       state
 }
 
-// news says whether u changes what old says (SWIM, section 4.2).
+// news reports whether u overrides old (SWIM, section 4.2).
 func (u update) news(old update) bool {
 	if u.state > old.state {
 		return u.incarnation >= old.incarnation
@@ -43,7 +43,7 @@ func (u update) news(old update) bool {
 	return u.incarnation > old.incarnation
 }
 
-// maxUpdates is how many a datagram carries: it stays below 400 bytes.
+// maxUpdates is the number of updates in a datagram, which stays below 400 bytes.
 const maxUpdates = 12
 
 func appendAddr(b []byte, a netip.AddrPort) []byte {
@@ -84,7 +84,7 @@ func cutUpdate(b []byte) (u update, rest []byte, err error) {
 	return u, rest, err
 }
 
-// cutHeader takes the kind, the number and the member of a request off.
+// cutHeader parses the kind, the number and the member of a request, and returns the rest.
 func cutHeader(b []byte) (k kind, number uint32, target netip.AddrPort, rest []byte, err error) {
 	if len(b) < 5 {
 		return k, 0, target, nil, errShort

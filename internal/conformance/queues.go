@@ -1,4 +1,4 @@
-package udptest
+package conformance
 
 import (
 	"fmt"
@@ -37,7 +37,7 @@ var queuePromises = []promise{
 			}
 		}
 	}},
-	{"what a Queue gave stays as it was without Release", func(t *trial) {
+	{"a received datagram stays as it was without Release", func(t *trial) {
 		q := udp.NewQueue(1, udp.Block)
 		c, a := t.listen(q), t.open(udp.BaseHandler{})
 		var kept []udp.Datagram
@@ -68,14 +68,16 @@ var queuePromises = []promise{
 		t.send(a, t.at(c1), "to the first")
 		<-h.received
 		t.ok(c1.Close())
+		<-c1.Done()
 		t.send(a, t.at(c2), "again")
 		<-h.received
 		t.ok(c2.Close())
+		<-c2.Done()
 		equal(t, "what it was told", fmt.Sprintf("%q", told), fmt.Sprintf("%q", []string{
 			"0 started", "1 started", "1 to the second", "0 to the first", "0 stopped", "1 again", "1 stopped",
 		}))
 	}},
-	{"Flush sends what a callback has gathered", func(t *trial) {
+	{"Flush sends the replies of a callback", func(t *trial) {
 		release := make(chan struct{})
 		c := t.listen(udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 			if err := d.Reply([]byte("at once")); err != nil {
@@ -93,7 +95,7 @@ var queuePromises = []promise{
 		close(release)
 		t.ok(a.Flush())
 	}},
-	{"datagrams are timed where it is asked for", func(t *trial) {
+	{"datagrams have a time with Timestamps", func(t *trial) {
 		w := t.witness()
 		c := t.listen(w, func(cfg *udp.Config) { cfg.Timestamps = true })
 		if !c.Info().Timestamps {

@@ -1,4 +1,4 @@
-package udptest
+package conformance
 
 import (
 	"net/netip"
@@ -39,7 +39,7 @@ var membershipPromises = []promise{
 		t.send(t.sender().Conn, netip.AddrPortFrom(t.Group, m.LocalAddrPort().Port()), "everywhere")
 		w.receives("everywhere")
 	}},
-	{"the interface to send by is chosen, and taken back", func(t *trial) {
+	{"the outgoing interface is set and reset", func(t *trial) {
 		m := t.sender()
 		is := func(want int) {
 			t.Helper()
@@ -57,9 +57,9 @@ var membershipPromises = []promise{
 		t.ok(m.SetMulticastInterface(nil))
 		is(0)
 	}},
-	{"OnMembership hears when an interface goes and comes back", func(t *trial) {
+	{"OnMembership is called when an interface goes down and comes up", func(t *trial) {
 		if t.SetDown == nil {
-			t.Skip("no interface goes here")
+			t.Skip("no interface can go down here")
 		}
 		w, changes := t.witness(), make(chan udp.Membership, 100)
 		b := t.B.Config

@@ -12,20 +12,19 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// A node is a member of a group that watches over itself: SWIM (Das, Gupta,
-// Motivala: "SWIM: Scalable Weakly-consistent Infection-style Process Group
-// Membership Protocol", 2002), with suspicion. Each period a node probes one
-// other; who does not answer, nor others who probe it in the node's place, is
-// suspected, and dead when it does not contradict in time. The news of that
-// ride on the probes and their answers.
+// A node is a member of a group that monitors itself with SWIM (Das, Gupta, Motivala: "SWIM:
+// Scalable Weakly-consistent Infection-style Process Group Membership Protocol", 2002), with
+// suspicion. In each period a node probes one member. A member that does not reply, neither to
+// the node nor to others that probe it on the node's behalf, is suspected; it is declared dead
+// unless it contradicts in time. News travel in the probes and their replies.
 type node struct {
 	udp.BaseHandler
 	conn   *udp.Conn
 	self   netip.AddrPort
 	period time.Duration
-	grain  time.Duration // of its timers' times: an instant in a simulation
+	grain  time.Duration // times of its timers are multiples of it: an instant in a simulation
 	roster *roster
-	told   func(n *node, u update, old state) // called with the lock held, for each piece of news; or nil
+	onNews func(n *node, u update, old state) // called with the lock held, for each piece of news; may be nil
 
 	mu      sync.Mutex
 	rand    *rand.Rand
@@ -34,19 +33,19 @@ type node struct {
 	buf     []byte
 
 	incarnation uint32
-	changed     map[int32]status         // by the indexes of members about whom there has been news
+	changed     map[int32]status         // by index, for members with news
 	joined      []netip.AddrPort         // members not in the roster
 	numbers     map[netip.AddrPort]int32 // of those
 	suspects    []suspicion
 	rumors      []rumor
-	at, step    int // the walk through the members
+	at, step    int // the order of probing
 
 	probe   probe
 	number  uint32
 	relayed []relay
 }
 
-// A probe is of this period.
+// A probe is the probe of the current period.
 type probe struct {
 	target netip.AddrPort
 	number uint32
@@ -55,14 +54,14 @@ type probe struct {
 	began  time.Time
 }
 
-// A relay is a probe for somebody else.
+// A relay is a probe on behalf of another node.
 type relay struct {
 	number, theirs uint32
 	to             netip.AddrPort
 }
 
-// A roster is who is there from the beginning. Nodes only read it, so those of
-// one process share it.
+// A roster is the list of members at the beginning. Nodes only read it, so those of one
+// process share it.
 type roster struct {
 	list    []netip.AddrPort
 	numbers map[netip.AddrPort]int32 // in the list
@@ -77,20 +76,21 @@ func newRoster(nodes []*node) *roster {
 	return r
 }
 
-// Of a period: a probe is repeated at the first two fifths, others are asked at
-// the third, and its end decides. In a simulation each lasts an instant at least.
+// Stages of a period: a probe is repeated after the first two fifths, other nodes are asked to
+// probe after the third, and the end of the period decides. In a simulation each stage lasts
+// at least an instant.
 var stages = [...]float64{0.2, 0.4, 0.6, 1}
 
-// instant is how finely a simulation counts time: many nodes have something to do at
-// each, which keeps every core busy, and it is short beside what a message takes.
+// instant is the resolution of time in a simulation. It is long enough for many nodes to be
+// active at one instant, on all cores, and short compared to the latency.
 const instant = 10 * time.Millisecond
 
 const (
-	helpers  = 4  // others that are asked
-	maxRelay = 64 // probes for others that are remembered
+	helpers  = 4  // nodes that are asked to probe
+	maxRelay = 64 // relays that are remembered
 )
 
-// newNode opens a node's socket. It takes part from start on.
+// newNode opens the socket of a node. The node is inactive until start.
 func newNode(cfg udp.Config, address string, period time.Duration, seed uint64) (*node, error) {
 	n := &node{period: period, grain: 1, rand: rand.New(rand.NewPCG(seed, 1)), changed: make(map[int32]status)}
 	c, err := cfg.Listen(context.Background(), "udp", address, n)
@@ -101,8 +101,8 @@ func newNode(cfg udp.Config, address string, period time.Duration, seed uint64) 
 	return n, nil
 }
 
-// start takes part, with the members that are known from the beginning. One who
-// is not among them joins by saying so.
+// start activates the node, with the members of the roster. A node that is not among them joins
+// by announcing itself.
 func (n *node) start(r *roster, join bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -111,12 +111,12 @@ func (n *node) start(r *roster, join bool) {
 		n.incarnation = 1
 		n.spread(update{n.self, n.incarnation, alive})
 	}
-	// Not all at once, but halfway between instants: a simulation has datagrams
-	// arrive at those, so that what happens first does not depend on the scheduler.
+	// Nodes start at different times, halfway between instants: in a simulation datagrams
+	// arrive at instants, so the order does not depend on the scheduler.
 	n.timer = time.AfterFunc(time.Duration(n.rand.Int64N(int64(n.period))).Truncate(n.grain)+n.grain/2, n.tick)
 }
 
-// stop ends the node without a word, as a crash would.
+// stop stops the node without announcing it, like a crash.
 func (n *node) stop() {
 	n.mu.Lock()
 	n.stopped = true
@@ -127,7 +127,7 @@ func (n *node) stop() {
 	n.conn.Close()
 }
 
-// tick is called when the timer fires: a stage of the probe is over.
+// tick is called by the timer at the end of a stage of the probe.
 func (n *node) tick() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -153,7 +153,7 @@ func (n *node) tick() {
 	n.timer.Reset(time.Until(n.ends(p.stage)))
 }
 
-// ends is when a stage of the probe is over, whole grains after its beginning.
+// ends returns the end of a stage of the probe, whole grains after its beginning.
 func (n *node) ends(stage int) time.Time {
 	d := time.Duration(stages[stage] * float64(n.period))
 	return n.probe.began.Add((d + n.grain - 1).Truncate(n.grain))
@@ -161,13 +161,13 @@ func (n *node) ends(stage int) time.Time {
 
 func (n *node) endPeriod() {
 	if p := n.probe; p.target.IsValid() && !p.acked && n.state(p.target) == alive {
-		n.hear(update{p.target, n.status(p.target).incarnation, suspect})
+		n.learn(update{p.target, n.status(p.target).incarnation, suspect})
 	}
-	// Who was suspected first is due first: the timeout never becomes shorter.
+	// The first suspect is due first, since the timeout never becomes shorter.
 	now, due := time.Now(), 0
 	for ; due < len(n.suspects) && !now.Before(n.suspects[due].deadline); due++ {
 		if s := n.suspects[due].of; n.status(s.member) == (status{s.incarnation, suspect}) { // not contradicted
-			n.hear(update{s.member, s.incarnation, dead})
+			n.learn(update{s.member, s.incarnation, dead})
 		}
 	}
 	n.suspects = slices.Delete(n.suspects, 0, due)
@@ -183,7 +183,7 @@ func (n *node) beginPeriod() {
 	}
 }
 
-// members counts those there have been.
+// members returns the number of members so far.
 func (n *node) members() int { return len(n.roster.list) + len(n.joined) }
 
 func (n *node) member(i int) netip.AddrPort {
@@ -193,8 +193,8 @@ func (n *node) member(i int) netip.AddrPort {
 	return n.joined[i-len(n.roster.list)]
 }
 
-// index is how a node calls a member: indexes are shorter than addresses, and
-// there are many to remember.
+// index returns the number of a member within this node. A node remembers many, and indexes are
+// shorter than addresses.
 func (n *node) index(m netip.AddrPort) (i int32, known bool) {
 	if i, known = n.roster.numbers[m]; !known {
 		i, known = n.numbers[m]
@@ -202,7 +202,7 @@ func (n *node) index(m netip.AddrPort) (i int32, known bool) {
 	return i, known
 }
 
-// status is what is known about a member; that it is alive, where nothing is.
+// status returns what is known about a member; without news it is alive.
 func (n *node) status(m netip.AddrPort) status {
 	if i, known := n.index(m); known {
 		return n.changed[i]
@@ -212,8 +212,8 @@ func (n *node) status(m netip.AddrPort) status {
 
 func (n *node) state(m netip.AddrPort) state { return n.status(m).state }
 
-// next walks through the members: every one is met once before any is met again
-// (SWIM, section 4.3), in an order that a random step makes.
+// next returns the next member to probe. Every member comes once before any comes again (SWIM,
+// section 4.3), in an order that depends on a random step.
 func (n *node) next() netip.AddrPort {
 	count := n.members()
 	for range 10 {
@@ -237,17 +237,17 @@ func gcd(a, b int) int {
 	return a
 }
 
-// send sends a message with the news that have been sent least.
+// send sends a message with the news that were sent least often.
 func (n *node) send(k kind, number uint32, to, about netip.AddrPort) {
 	n.buf = appendHeader(n.buf[:0], k, number)
 	if k == request {
 		n.buf = appendAddr(n.buf, about)
 	}
 	if st := n.status(to); k == ping && st.state == suspect {
-		n.buf = appendUpdate(n.buf, update{to, st.incarnation, suspect}) // it should know first
+		n.buf = appendUpdate(n.buf, update{to, st.incarnation, suspect}) // so that it can contradict
 	}
 	count := min(len(n.rumors), maxUpdates)
-	limit := int(5 + 2*math.Log10(float64(n.members()))) // 5 among few, 13 among 10,000
+	limit := int(5 + 2*math.Log10(float64(n.members()))) // 5 in a small group, 13 in one of 10,000
 	for i := range count {
 		r := &n.rumors[i]
 		n.buf = appendUpdate(n.buf, r.update)
@@ -256,15 +256,15 @@ func (n *node) send(k kind, number uint32, to, about netip.AddrPort) {
 		}
 	}
 	n.rumors = slices.Delete(n.rumors, 0, count)
-	// What is lost is probed again; the socket counts what it could not send.
+	// A lost message is repeated, and the socket counts errors of sending.
 	_ = n.conn.SendTo(n.buf, to)
 }
 
-// Received is a message.
+// Received processes a message.
 func (n *node) Received(_ *udp.Conn, d udp.Datagram) {
 	k, number, target, rest, err := cutHeader(d.Data)
 	if err != nil {
-		return // somebody else's
+		return // not a message of this program
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -276,7 +276,7 @@ func (n *node) Received(_ *udp.Conn, d udp.Datagram) {
 		if u, rest, err = cutUpdate(rest); err != nil {
 			return
 		}
-		n.hear(u)
+		n.learn(u)
 	}
 	switch k {
 	case ping:
@@ -303,7 +303,7 @@ func (n *node) Received(_ *udp.Conn, d udp.Datagram) {
 	}
 }
 
-// acked ends the probe; the timer needs not fire before the period is over.
+// acked ends the probe. The timer need not expire before the end of the period.
 func (n *node) acked() {
 	p := &n.probe
 	if p.acked {

@@ -12,7 +12,7 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// settings are what the flags say.
+// settings are the values of the flags.
 type settings struct {
 	nodes  int
 	length time.Duration
@@ -23,27 +23,26 @@ type settings struct {
 	real   bool
 }
 
-// A group is the nodes of a run, and what it observes: how a crash and a new
-// member become known.
+// A group runs the nodes, and observes how the news of a crash and of a new member spreads.
 type group struct {
 	settings
 	open func(i int) (*node, error) // opens the socket of the node with this number
-	kill func(i int)                // takes its host away; nil: closes the socket
+	kill func(i int)                // crashes its host; nil: closes the socket
 
 	nodes []*node
 	crash *spread
 	join  *spread
 
 	mu        sync.Mutex
-	suspicion int // false ones: of nodes that live
-	buried    int // nodes that live and were thought dead
+	suspicion int // of nodes that are alive
+	buried    int // nodes that are alive and were believed dead
 }
 
 func newGroup(s settings) *group {
 	return &group{settings: s, crash: newSpread("a crash is suspected"), join: newSpread("a new member is known")}
 }
 
-// A spread is how many have heard of something, and when.
+// A spread records how many nodes have received a piece of news, and when.
 type spread struct {
 	name string
 
@@ -51,7 +50,7 @@ type spread struct {
 	began   time.Time
 	about   netip.AddrPort
 	state   state          // or a worse one
-	besides netip.AddrPort // does not count: it was not there, or is not any more
+	besides netip.AddrPort // a node that does not count: it has crashed, or had not joined
 	heard   map[*node]bool
 	after   []time.Duration // in order
 }
@@ -85,14 +84,14 @@ func (s *spread) leaveOut(m netip.AddrPort) {
 	s.besides = m
 }
 
-// known is how many have heard, once there is something to hear.
+// known returns how many nodes have received the news.
 func (s *spread) known() (many int, began bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.after), !s.began.IsZero()
 }
 
-// reached is how long it took until this share of so many had heard.
+// reached returns how long it took until a share of the nodes had received the news.
 func (s *spread) reached(share float64, of int) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,8 +102,8 @@ func (s *spread) reached(share float64, of int) string {
 	return s.after[max(i, 0)].Round(time.Millisecond).String()
 }
 
-// run lets the group live: at a quarter of the time one node crashes, and at the
-// half another joins. When ctx ends it reports what there is.
+// run runs the group: after a quarter of the time one node crashes, and after half of it
+// another joins. It reports at the end, or when ctx ends.
 func (g *group) run(ctx context.Context, stdout io.Writer) error {
 	defer func() {
 		for _, n := range g.nodes {
@@ -121,8 +120,8 @@ func (g *group) run(ctx context.Context, stdout io.Writer) error {
 		n.start(all, false)
 	}
 	began := time.Now()
-	// A quarter of an instant early: at whole ones datagrams arrive and at half ones
-	// nodes send, and what happens here must not race with that.
+	// A quarter of an instant early, so as not to race: datagrams arrive at whole instants
+	// and nodes send at half instants.
 	until := func(d time.Duration) (interrupted bool) {
 		select {
 		case <-time.After(time.Until(began.Add(d.Truncate(instant) - instant/4))):
@@ -158,18 +157,18 @@ func (g *group) run(ctx context.Context, stdout io.Writer) error {
 	return g.report(g.length, stdout)
 }
 
-// add opens a node that tells the group what it hears.
+// add opens a node that reports its news to the group.
 func (g *group) add(i int) (*node, error) {
 	n, err := g.open(i)
 	if err != nil {
 		return nil, fmt.Errorf("node %d: %w", i, err)
 	}
-	n.told = g.told
+	n.onNews = g.onNews
 	g.nodes = append(g.nodes, n)
 	return n, nil
 }
 
-func (g *group) told(n *node, u update, _ state) {
+func (g *group) onNews(n *node, u update, _ state) {
 	g.crash.note(n, u)
 	g.join.note(n, u)
 	if u.state == alive || g.crash.isAbout(u.member) {
@@ -184,7 +183,7 @@ func (g *group) told(n *node, u update, _ state) {
 	}
 }
 
-// report says how the news spread in that time.
+// report writes how the news has spread in that time.
 func (g *group) report(length time.Duration, stdout io.Writer) error {
 	others := g.settings.nodes - 1
 	var sum udp.Stats
@@ -216,7 +215,7 @@ func (g *group) report(length time.Duration, stdout io.Writer) error {
 	return writePlot(g.svg, others, g.crash, g.join)
 }
 
-// curve is the share that has heard, as points of time and share.
+// curve returns the share of nodes with the news as points of time and share.
 func (s *spread) curve(of int) (points [][2]float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,4 +1,4 @@
-package udptest
+package conformance
 
 import (
 	"context"
@@ -6,7 +6,7 @@ import (
 )
 
 var familyPromises = []promise{
-	{"a socket of both families has datagrams of both", func(t *trial) {
+	{"a socket of both families sends and receives datagrams of both", func(t *trial) {
 		if t.Network != "udp" || !t.IPv6.IsValid() {
 			t.Skip("one family here")
 		}
@@ -31,7 +31,7 @@ var familyPromises = []promise{
 			answers.receives("and back")
 		}
 	}},
-	{"addresses resolve in the network that was asked for", func(t *trial) {
+	{"an address resolves in its own network only", func(t *trial) {
 		ctx := context.Background()
 		want := netip.AddrPortFrom(t.B.Addr, 7)
 		got, err := t.A.Config.Resolve(ctx, t.Network, want.String())

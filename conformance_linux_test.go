@@ -1,4 +1,4 @@
-package udptest_test
+package udp_test
 
 import (
 	"fmt"
@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/udpkit/udp/internal/conformance"
 	"github.com/udpkit/udp/internal/netns"
-	"github.com/udpkit/udp/udptest"
 )
 
 func TestTheKernelKeepsEveryPromiseAboutIPv6Groups(t *testing.T) {
@@ -19,12 +19,12 @@ func TestTheKernelKeepsEveryPromiseAboutIPv6Groups(t *testing.T) {
 		d0 := ns.Interface("d0")
 		for _, adopted := range []bool{false, true} {
 			t.Run(fmt.Sprintf("adopted %v", adopted), func(t *testing.T) {
-				udptest.TestNetwork(t, func(*testing.T) udptest.Suite {
-					here := udptest.Side{Addr: netip.MustParseAddr("fd00::1")}
+				conformance.Run(t, conformance.RealTime, func(*testing.T) conformance.Suite {
+					here := conformance.Side{Addr: netip.MustParseAddr("fd00::1")}
 					if adopted {
 						here.Make = packetConn
 					}
-					return udptest.Suite{
+					return conformance.Suite{
 						Network: "udp6", A: here, B: here, Interface: d0, Second: netip.MustParseAddr("fd00::3"),
 						Group: netip.MustParseAddr("ff02::1:1"), Other: netip.MustParseAddr("fd00::9"),
 					}
@@ -34,8 +34,7 @@ func TestTheKernelKeepsEveryPromiseAboutIPv6Groups(t *testing.T) {
 	})
 }
 
-// A namespace of its own can be what the host's must not be: slow, or without an
-// interface for a while.
+// A namespace of the test may be slow, or without an interface for a while. The host's may not.
 func TestTheKernelKeepsEveryPromiseInANamespace(t *testing.T) {
 	netns.Isolated(t, func() {
 		ns := netns.Self(t)
@@ -48,9 +47,9 @@ func TestTheKernelKeepsEveryPromiseInANamespace(t *testing.T) {
 		if slow == nil {
 			ns.Command("tc", strings.Fields("qdisc del dev lo root")...)
 		}
-		udptest.TestNetwork(t, func(t *testing.T) udptest.Suite {
-			here := udptest.Side{Addr: netip.MustParseAddr("10.9.0.1")}
-			s := udptest.Suite{
+		conformance.Run(t, conformance.RealTime, func(t *testing.T) conformance.Suite {
+			here := conformance.Side{Addr: netip.MustParseAddr("10.9.0.1")}
+			s := conformance.Suite{
 				Network: "udp4", A: here, B: here, Interface: d0, Second: netip.MustParseAddr("10.9.0.3"),
 				Group: netip.MustParseAddr("239.1.2.3"), Other: netip.MustParseAddr("10.9.0.9"),
 				Broadcast: netip.MustParseAddr("10.9.0.255"),

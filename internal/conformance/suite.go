@@ -1,4 +1,6 @@
-package udptest
+// Package conformance checks that a network keeps the promises of package udp. The tests of
+// package udp run it over the kernel's sockets, those of package udptest over simulated ones.
+package conformance
 
 import (
 	"context"
@@ -6,80 +8,74 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/udpkit/udp"
 )
 
-// A Suite is what [TestNetwork] runs on: two hosts that reach one another, which
-// may be one and the same.
+// A Suite is the network that the promises are checked on: two hosts that reach each other.
+// A and B may be the same host.
 type Suite struct {
 	Network string // udp, udp4 or udp6
 	A, B    Side
 
-	// Group is one that A and B can join on Interface; the zero Addr leaves out
-	// what is about multicast, and a nil Interface leaves its choice to the system.
+	// Group is a multicast group that A and B can join on Interface. The zero Addr skips the
+	// promises about multicast; a nil Interface leaves the choice to the system.
 	Group     netip.Addr
 	Interface *net.Interface
 
-	// Other is an address that nobody sends from; Broadcast reaches B. The zero
-	// Addr leaves out what needs it.
+	// Other is an address that nobody sends from; Broadcast reaches B. The zero Addr skips
+	// the promises that need it.
 	Other, Broadcast netip.Addr
 
-	// Second is one more address of B, and IPv6 one of both when Network is "udp"; the
-	// zero Addr leaves out what needs it.
+	// Second is another address of B, and IPv6 an IPv6 address of B when Network is "udp".
+	// The zero Addr skips the promises that need it.
 	Second, IPv6 netip.Addr
 
-	// Slow, if set, makes a second's sending from A to B more than a small write
-	// buffer holds. SetDown, if set, takes B's interface of that name down, or up.
+	// Slow limits the rate from A to B, so that a small write buffer is full for a second.
+	// SetDown takes B's interface down, or up. Nil skips the promises that need it.
 	Slow    func()
 	SetDown func(down bool)
 
-	// Settle returns when everything that was sent has arrived; nil where that is
-	// so when a send returns, as on a kernel's loopback interface.
+	// Settle returns when everything that was sent has arrived. It is nil where a datagram
+	// has arrived when its send returns, as on a kernel's loopback interface.
 	Settle func()
 }
 
-// A Side is a host.
+// A Side is one of the two hosts.
 type Side struct {
 	Config udp.Config
 	Addr   netip.Addr
-	// Make, if set, makes the sockets, which are then adopted.
+	// Make, unless nil, opens the sockets, which are then adopted.
 	Make func(network, address string) (*net.UDPConn, error)
 }
 
-// TestNetwork checks every promise of package udp that can be seen from outside,
-// over whatever network the function make prepares; it is called for each. With
-// run, usually [testing/synctest.Test], each runs inside of that; make must not
-// call [testing.T.Run].
-//
-//	udptest.TestNetwork(t, make, synctest.Test)
-func TestNetwork(t *testing.T, make func(t *testing.T) Suite, run ...func(*testing.T, func(*testing.T))) {
-	for _, promise := range promises {
-		t.Run(promise.name, func(t *testing.T) {
-			check := func(t *testing.T) { promise.check(&trial{T: t, Suite: make(t)}) }
-			if len(run) > 0 {
-				run[0](t, check)
-			} else {
-				check(t)
-			}
+// Run checks every promise of package udp that can be observed from outside. It calls setup
+// for each, to get a network of its own. The checks run inside bubble, which is
+// [testing/synctest.Test] or [RealTime]; setup must not call [testing.T.Run].
+func Run(t *testing.T, bubble func(*testing.T, func(*testing.T)), setup func(*testing.T) Suite) {
+	for _, p := range promises() {
+		t.Run(p.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) { p.check(&trial{T: t, Suite: setup(t)}) })
 		})
 	}
 }
 
-// promises are what the suite checks, by topic.
-var promises = func() (all []promise) {
-	for _, topic := range [][]promise{
+// RealTime calls f. It is the bubble of a [Run] over the kernel.
+func RealTime(t *testing.T, f func(*testing.T)) { f(t) }
+
+// promises returns what Run checks, by topic.
+func promises() []promise {
+	return slices.Concat(
 		callbackPromises, datagramPromises, familyPromises, queuePromises, connectedPromises, refusalPromises,
 		multicastPromises, membershipPromises, closingPromises,
-	} {
-		all = append(all, topic...)
-	}
-	return all
-}()
+	)
+}
 
 type promise struct {
 	name  string
@@ -92,7 +88,7 @@ type trial struct {
 	Suite
 }
 
-// patience is how long a trial waits for what must come.
+// patience is how long a trial waits for an event before it fails.
 const patience = time.Minute
 
 func (t *trial) settle() {
@@ -109,12 +105,11 @@ func (t *trial) ok(err error) {
 	}
 }
 
-// is fails unless err is target, which for an errno may also be what this system
-// has instead.
+// is fails unless err is target, or, for an error number, what this system uses instead.
 func (t *trial) is(err, target error) {
 	t.Helper()
 	same := errors.Is(err, target)
-	if e, ok := target.(errno); ok && !same {
+	if e, ok := target.(syscall.Errno); ok && !same {
 		same = errors.Is(err, native(e))
 	}
 	if !same {
@@ -132,7 +127,7 @@ func equal[T comparable](t *trial, what string, got, want T) {
 	}
 }
 
-// on makes a socket of a side.
+// on opens a socket on a side.
 func (t *trial) on(s Side, network, host string, h udp.Handler, change ...func(*udp.Config)) *udp.Conn {
 	t.Helper()
 	address := net.JoinHostPort(host, "0")
@@ -158,25 +153,25 @@ func (t *trial) on(s Side, network, host string, h udp.Handler, change ...func(*
 	return c
 }
 
-// listen makes a socket bound to every address of B.
+// listen opens a socket bound to all addresses of B.
 func (t *trial) listen(h udp.Handler, change ...func(*udp.Config)) *udp.Conn {
 	t.Helper()
 	return t.on(t.B, t.Network, "", h, change...)
 }
 
-// open makes a socket bound to the address of A.
+// open opens a socket bound to the address of A.
 func (t *trial) open(h udp.Handler, change ...func(*udp.Config)) *udp.Conn {
 	t.Helper()
 	return t.on(t.A, t.Network, t.A.Addr.String(), h, change...)
 }
 
-// dial makes a socket of A connected to one of B.
+// dial connects a socket of A to one of B.
 func (t *trial) dial(c *udp.Conn, h udp.Handler) *udp.ConnectedConn {
 	t.Helper()
 	return t.dialTo(t.at(c), h)
 }
 
-// dialTo makes a socket of A connected to an address.
+// dialTo connects a socket of A to an address.
 func (t *trial) dialTo(to netip.AddrPort, h udp.Handler) *udp.ConnectedConn {
 	t.Helper()
 	if t.A.Make != nil {
@@ -190,13 +185,13 @@ func (t *trial) dialTo(to netip.AddrPort, h udp.Handler) *udp.ConnectedConn {
 	return cc
 }
 
-// at is where a socket of B is reached.
+// at returns the address and port of a socket of B.
 func (t *trial) at(c *udp.Conn) netip.AddrPort {
 	return netip.AddrPortFrom(t.B.Addr, c.LocalAddrPort().Port())
 }
 
-// closedPort is one of B where nobody listens. A socket with a peer has it, which
-// is deaf to everybody else, so that no other socket can be given it meanwhile.
+// closedPort returns a port of B that refuses datagrams. A connected socket occupies it, so
+// that the system assigns it to no other socket meanwhile.
 func (t *trial) closedPort() netip.AddrPort {
 	t.Helper()
 	c := t.listen(udp.BaseHandler{})
@@ -213,8 +208,8 @@ func (t *trial) send(c *udp.Conn, to netip.AddrPort, texts ...string) {
 	}
 }
 
-// A witness is a Handler that notes what it is told, and complains when it is
-// told two things at once. A gate, if there is one, holds Received up.
+// A witness is a Handler that records its callbacks, and fails the test when two run at the
+// same time. Received blocks on the gate, unless that is nil.
 type witness struct {
 	t      *trial
 	events chan event
@@ -271,7 +266,7 @@ func (w *witness) Refused(c *udp.Conn, r *udp.Refusal) {
 
 func (w *witness) Stopped(c *udp.Conn, err error) { w.tell(c, event{kind: "Stopped", err: err}) }
 
-// next is what the handler is told next.
+// next waits for the next callback, which must be of the given kind.
 func (w *witness) next(kind string) event {
 	w.t.Helper()
 	timeout := time.NewTimer(patience)
@@ -292,7 +287,7 @@ func (w *witness) next(kind string) event {
 	}
 }
 
-// receives checks what is received, in order.
+// receives waits for datagrams with these payloads, in order.
 func (w *witness) receives(texts ...string) {
 	w.t.Helper()
 	for i, want := range texts {
@@ -302,7 +297,7 @@ func (w *witness) receives(texts ...string) {
 	}
 }
 
-// quiet checks that nothing was told that was not asked for.
+// quiet fails if there was a callback that no next or receives has consumed.
 func (w *witness) quiet() {
 	w.t.Helper()
 	for {
@@ -317,7 +312,7 @@ func (w *witness) quiet() {
 	}
 }
 
-// rest waits until a socket's counters add up.
+// rest waits until the counters of a socket agree and enough is true for them.
 func (t *trial) rest(c *udp.Conn, enough func(s udp.Stats) bool) udp.Stats {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
@@ -326,7 +321,7 @@ func (t *trial) rest(c *udp.Conn, enough func(s udp.Stats) bool) udp.Stats {
 			return s
 		}
 		if time.Now().After(end) {
-			t.Fatalf("the counters never added up: %+v", s)
+			t.Fatalf("the counters never agreed: %+v", s)
 		}
 	}
 }
