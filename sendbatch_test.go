@@ -112,7 +112,7 @@ func TestABatchIsCopiedOnlyToMakeATrainOfShortDatagrams(t *testing.T) {
 		"side by side":             {[][]byte{all[:10], all[10:20], all[20:25]}, []bool{false}, []int{10}},
 		"long ones side by side":   {[][]byte{all[:9000], all[9000:18000]}, []bool{false}, []int{9000}},
 		"apart":                    {[][]byte{all[:10], apart[:10]}, []bool{true}, []int{10}},
-		"long ones apart":          {[][]byte{all[:9000], apart[:9000]}, []bool{false, false}, []int{0, 0}},
+		"long ones apart":          {[][]byte{all[:20_000], apart[:20_000]}, []bool{false, false}, []int{0, 0}},
 		"the second half apart":    {[][]byte{all[:10], all[10:20], apart[:10]}, []bool{true}, []int{10}},
 		"very many, one apart":     {append(many, apart[:1000]), []bool{false, false}, []int{1000, 0}},
 		"different lengths, apart": {[][]byte{all[:10], apart[:20]}, []bool{false, false}, []int{0, 0}},
