@@ -214,7 +214,7 @@ func (c *Conn) Discard() (n int) {
 const discardErrors = 1 << 10
 
 // discard takes up to so many messages of what is queued and counts the datagrams.
-// With MSG_TRUNC Linux tells the length that a train had.
+// With MSG_TRUNC Linux returns the length that a coalesced packet had.
 func discard(fd, most int) (total int) {
 	var (
 		oob  [4 * cmsg.Space]byte

@@ -53,7 +53,7 @@ func (c *Conn) removed(a netip.Addr) bool {
 	if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() {
 		return false
 	}
-	fd, err := c.beside(a.Is6())
+	fd, err := c.openInNamespace(a.Is6())
 	if err != nil {
 		return false
 	}

@@ -96,7 +96,7 @@ func (c *Conn) sendBatch(first *socket.Message, n int, wait bool) (sent int, err
 	return sent, nil
 }
 
-// position is the next datagram of a batch: a message, and where in its train.
+// position is the next datagram of a batch: a message, and the offset of its segment.
 type position struct{ message, offset int }
 
 // advance goes n datagrams on.

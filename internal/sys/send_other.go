@@ -60,7 +60,7 @@ func (c *Conn) control(b []byte, m *socket.Message, to netip.AddrPort) (all []by
 		b = cmsg.AppendSource(b, m.From)
 	}
 	if m.TrafficClass|m.ECN != 0 {
-		if b, ok = cmsg.AppendTrafficClass(b, c.classOf(m, v6), v6); !ok && m.TrafficClass != 0 {
+		if b, ok = cmsg.AppendTrafficClass(b, classOf(m, c.socketClass(v6)), v6); !ok && m.TrafficClass != 0 {
 			return b, false, fmt.Errorf("traffic class of one datagram: %w", errors.ErrUnsupported)
 		}
 	}
