@@ -12,6 +12,7 @@ type events struct {
 	running bool
 	woken   []*sock // sockets for which something has arrived while running
 	spare   *packet
+	free    [][]arrival // memory for sock.arrived
 }
 
 type due struct {
