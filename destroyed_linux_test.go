@@ -214,7 +214,7 @@ func TestThePortStaysBoundWhileThePeerChanges(t *testing.T) {
 			stolen := make(chan error)
 			go func() {
 				for ctx.Err() == nil {
-					uc, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(local))
+					uc, err := net.ListenUDP(network, &net.UDPAddr{Port: int(local.Port())})
 					if err == nil {
 						uc.Close()
 						stolen <- fmt.Errorf("%v was free", local)

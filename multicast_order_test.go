@@ -3,6 +3,7 @@ package udp_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,6 +17,32 @@ import (
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/socket"
 )
+
+// willing is a network where every group can be joined at no cost, so that what
+// is measured is the toolkit.
+type willing struct {
+	*scripted
+	ifs []socket.Interface
+}
+
+func newWilling(interfaces int) *willing {
+	w := &willing{scripted: newScripted()}
+	for i := range interfaces {
+		w.ifs = append(w.ifs, socket.Interface{
+			Interface: net.Interface{Index: i + 1, Name: fmt.Sprint("eth", i), Flags: net.FlagUp | net.FlagRunning | net.FlagMulticast},
+			Addrs:     []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 1}), 24)},
+		})
+	}
+	return w
+}
+
+func (w *willing) Open(context.Context, string, netip.AddrPort, socket.Options) (socket.Socket, error) {
+	return w, nil
+}
+func (w *willing) Join(netip.Addr, netip.Addr, int) error  { return nil }
+func (w *willing) Leave(netip.Addr, netip.Addr, int) error { return nil }
+func (w *willing) Interfaces() ([]socket.Interface, error) { return w.ifs, nil }
+func (w *willing) Watch(func()) (stop func(), err error)   { return func() {}, nil }
 
 // diary is a willing network that notes, in order, what it is told. It is of both
 // families, and refuses what a test wants.

@@ -55,7 +55,7 @@ func TestMulticastOnLoopback(t *testing.T) {
 	h.next(t, "Started")
 	got, ok := m.Conn.Multicast()
 	require.True(t, ok)
-	require.Same(t, m, got)
+	require.Equal(t, m, got)
 
 	to := netip.AddrPortFrom(group, m.LocalAddrPort().Port())
 	sender := newRecorder()

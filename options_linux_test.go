@@ -372,6 +372,11 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 				return err
 			}
 			var tooLong *udp.SizeError
+			here.IP("rule add fwmark 9 table 9")
+			here.IP("route add 192.0.2.2/32 dev left mtu 900 table 9")
+			marked := listenIn(t, here, udp.Config{Mark: 9, MTUDiscovery: udp.MTUDiscoveryDo}, "udp4", ":0", udp.BaseHandler{})
+			require.ErrorAs(t, marked.SendTo(make([]byte, 950), to), &tooLong)
+			require.Equal(t, 900, tooLong.MTU, "of the route that the mark leads to")
 			require.NoError(t, send(udp.MTUDiscoveryDefault, 1200))
 			require.ErrorAs(t, send(udp.MTUDiscoveryDo, 1200), &tooLong)
 			require.Equal(t, 1000, tooLong.MTU)

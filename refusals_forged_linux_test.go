@@ -195,3 +195,65 @@ func TestRefusalsComeBesideManyControlMessages(t *testing.T) {
 	require.NoError(t, c.SendTo([]byte("x"), dead))
 	requireRefused(t, c, h.next(t, "Refused").r, dead, "x")
 }
+
+// Whoever knows the port can forge ICMP errors as fast as he likes. When he stops,
+// a batch leaves as segments of one send again soon.
+func TestForgedICMPErrorsDisableNoSegmentationForGood(t *testing.T) {
+	for _, code := range []byte{4, 5} {
+		for _, kind := range hearing {
+			t.Run(fmt.Sprintf("code %d, %s", code, kind.name), func(t *testing.T) {
+				netns.Run(t, func() {
+					ns, c, peer := hearingPair(t, kind.connected, udp.BaseHandler{})
+					if c.Info().Segments < 2 {
+						t.Skip("no segmented sends here")
+					}
+					ms := make([]udp.Message, 40)
+					for i := range ms {
+						ms[i] = udp.Message{Data: []byte("segment"), To: peer.LocalAddrPort()}
+					}
+					stop, stopped := make(chan struct{}), make(chan error)
+					go func() {
+						for {
+							select {
+							case <-stop:
+								stopped <- nil
+								return
+							default:
+							}
+							if _, err := c.SendBatch(ms); err != nil {
+								stopped <- err
+								return
+							}
+						}
+					}()
+					for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); {
+						forge(t, ns, 3, code, c.LocalAddrPort(), peer.LocalAddrPort())
+					}
+					close(stop)
+					require.NoError(t, next(t, stopped))
+
+					// The limits are the address's: another receiver has read nothing so far.
+					other := peer
+					if !kind.connected {
+						other = listenIn(t, ns, udp.Config{}, "udp4", "127.0.0.1:0", udp.BaseHandler{})
+						for i := range ms {
+							ms[i].To = other.LocalAddrPort()
+						}
+					}
+					require.Eventually(t, func() bool {
+						before := other.Stats()
+						n, err := c.SendBatch(ms)
+						require.NoError(t, err)
+						require.Equal(t, len(ms), n)
+						var s udp.Stats
+						require.Eventually(t, func() bool {
+							s = other.Stats()
+							return s.Received >= before.Received+40
+						}, patience, time.Millisecond)
+						return s.Received == before.Received+40 && s.Reads == before.Reads+1
+					}, patience, 10*time.Millisecond)
+				})
+			})
+		}
+	}
+}

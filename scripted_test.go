@@ -241,6 +241,9 @@ func (s *scripted) SyscallConn() (syscall.RawConn, error) { return nil, errors.E
 
 func (s *scripted) Join(netip.Addr, netip.Addr, int) error  { return errors.ErrUnsupported }
 func (s *scripted) Leave(netip.Addr, netip.Addr, int) error { return errors.ErrUnsupported }
+func (s *scripted) Block(netip.Addr, netip.Addr, int, bool) error {
+	return errors.ErrUnsupported
+}
 func (s *scripted) SetMulticast(socket.MulticastOption, bool, int) error {
 	return errors.ErrUnsupported
 }
