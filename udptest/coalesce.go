@@ -39,6 +39,9 @@ func (s *sock) arrive(p socket.Packet, k key) (what string) {
 // consecutive datagrams of one sender and one size into one packet, whose last datagram may be
 // shorter. The caller holds the network's lock.
 func (s *sock) coalesce() {
+	if len(s.arrived) == 0 {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.shut || s.closed || s.dead {

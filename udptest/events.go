@@ -69,9 +69,7 @@ func (n *Net) run() {
 	woken := e.woken
 	e.woken = nil
 	for _, s := range woken {
-		if len(s.arrived) > 0 {
-			s.coalesce()
-		}
+		s.coalesce()
 	}
 	n.mu.Unlock()
 	for _, s := range woken {
