@@ -29,7 +29,7 @@ func (c *Conn) sendAgain(m socket.Message, err error) error {
 			// What the path carries says whose the error is, whatever else may be reported.
 			e := c.tooLarge(m)
 			switch {
-			case e.Max > 0 && e.Size <= e.Max:
+			case e.Max > 0 && e.Size <= e.Max && c.hears() && stale < 2*maxStale:
 				class = sys.Report
 			case e.Max > 0 && c.cfg.MTUDiscovery == MTUDiscoveryDo:
 				c.countFailure(e)

@@ -135,13 +135,13 @@ func TestSendsThatCannotSucceedFailAndAreCountedByTheReason(t *testing.T) {
 		{"a firewall drops it", false, syscall.EPERM, os.ErrPermission, udp.SendFailures{Denied: 1}, 0},
 		{"broadcast is not allowed", false, syscall.EACCES, os.ErrPermission, udp.SendFailures{Denied: 1}, 0},
 		{"too long", false, syscall.EMSGSIZE, udp.ErrTooLarge, udp.SendFailures{TooLarge: 1}, 0},
-		{"too long, connected", true, syscall.EMSGSIZE, syscall.EMSGSIZE, udp.SendFailures{TooLarge: 1}, 0},
+		{"too long, connected", true, syscall.EMSGSIZE, syscall.EMSGSIZE, udp.SendFailures{TooLarge: 1}, time.Millisecond},
 		{"no buffers for ever", false, syscall.ENOBUFS, syscall.ENOBUFS, udp.SendFailures{NoBuffers: 1}, 63 * time.Millisecond},
 		{"no memory for ever", false, syscall.ENOMEM, syscall.ENOMEM, udp.SendFailures{NoBuffers: 1}, 63 * time.Millisecond},
 		{"nothing known", false, syscall.EINVAL, syscall.EINVAL, udp.SendFailures{Other: 1}, 0},
 		{"the descriptor is gone", false, syscall.EBADF, syscall.EBADF, udp.SendFailures{Closed: 1}, 0},
 		{"refused without end", true, syscall.ECONNREFUSED, syscall.ECONNREFUSED, udp.SendFailures{Unreachable: 1}, 15 * time.Millisecond},
-		{"too long, while ICMP messages wait", true, syscall.EMSGSIZE, udp.ErrTooLarge, udp.SendFailures{TooLarge: 1}, 0},
+		{"too long, while ICMP messages wait", true, syscall.EMSGSIZE, udp.ErrTooLarge, udp.SendFailures{TooLarge: 1}, time.Millisecond},
 		{"no route, while ICMP messages wait", false, syscall.ENETUNREACH, syscall.ENETUNREACH, udp.SendFailures{Unreachable: 1}, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
