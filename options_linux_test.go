@@ -494,3 +494,32 @@ func TestOptionsOutliveThePeer(t *testing.T) {
 		})
 	})
 }
+
+// A broadcast leaves by the interface that the message names, from an address of it.
+func TestABroadcastLeavesByItsInterface(t *testing.T) {
+	netns.Run(t, func() {
+		here := netns.New(t)
+		received := make(chan string, 10)
+		for i, device := range []string{"one", "two"} {
+			there := netns.New(t)
+			netns.Veth(t, here, device, there, "peer")
+			here.Addr(device, fmt.Sprintf("192.0.%d.1/24", 2+i))
+			there.Addr("peer", fmt.Sprintf("192.0.%d.2/24", 2+i))
+			listenIn(t, there, udp.Config{}, "udp4", ":7", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+				received <- device + " " + d.From.Addr().String()
+			}))
+		}
+		here.IP("route add default dev one")
+		to := netip.MustParseAddrPort("255.255.255.255:7")
+		for _, network := range []string{"udp4", "udp"} {
+			c := listenIn(t, here, udp.Config{Broadcast: true}, network, ":0", udp.BaseHandler{})
+			for i, device := range []string{"one", "two"} {
+				m := udp.Message{Data: []byte("x"), To: to, IfIndex: here.Interface(device).Index}
+				n, err := c.SendBatch([]udp.Message{m})
+				require.NoError(t, err)
+				require.Equal(t, 1, n)
+				require.Equal(t, fmt.Sprintf("%s 192.0.%d.1", device, 2+i), next(t, received))
+			}
+		}
+	})
+}
