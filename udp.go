@@ -32,6 +32,7 @@ type Conn struct {
 	peer     atomic.Pointer[netip.AddrPort] // nil: unconnected
 	next     atomic.Pointer[netip.AddrPort] // the peer to be, while connecting
 	local    atomic.Pointer[netip.AddrPort]
+	rebinds  atomic.Uint64            // of the socket when local was asked for
 	deadline atomic.Pointer[deadline] // of writes
 
 	closing chan struct{} // closed when Close begins
@@ -188,7 +189,13 @@ func (c *Conn) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(c.LocalAddr
 
 // LocalAddrPort returns the address the socket is bound to. On a connected
 // socket it is the one that datagrams to the peer leave from.
-func (c *Conn) LocalAddrPort() netip.AddrPort { return *c.local.Load() }
+func (c *Conn) LocalAddrPort() netip.AddrPort {
+	if n := c.sock.Rebinds(); n != c.rebinds.Load() && !c.closed() { // the address may be another one
+		c.rebinds.Store(n)
+		c.learnLocal()
+	}
+	return *c.local.Load()
+}
 
 // String names the socket for people: its network, address and peer.
 func (c *Conn) String() string {
