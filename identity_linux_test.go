@@ -53,9 +53,11 @@ func TestRepliesComeFromTheKernelsPeer(t *testing.T) {
 				require.NoError(t, err)
 				books(t, c)
 				h.next(t, "Started")
-				if namesZones(c.Conn) {
-					require.Equal(t, netip.AddrPortFrom(netip.MustParseAddr(test.kernel), port), c.RemoteAddrPort())
+				peer := netip.AddrPortFrom(netip.MustParseAddr(test.kernel), port)
+				if peer.Addr().Zone() != "" && !namesZones(c.Conn) {
+					t.Skip("package net names zones of another namespace")
 				}
+				require.Equal(t, peer, c.RemoteAddrPort())
 				for range 3 {
 					require.NoError(t, c.Send([]byte("ask")))
 					e := h.next(t, "Received")
