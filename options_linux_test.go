@@ -470,7 +470,7 @@ func TestOptionsOutliveThePeer(t *testing.T) {
 		here.Do(func() {
 			c, err := cfg.Dial(context.Background(), "udp6", "[2001:db8::2]:7", udp.BaseHandler{})
 			require.NoError(t, err)
-			books(t, c.Conn)
+			closes(t, c.Conn)
 			check := func(when string) {
 				t.Helper()
 				for _, o := range []struct{ level, name, value int }{

@@ -86,6 +86,7 @@ type peer struct {
 	current  atomic.Pointer[netip.AddrPort] // nil: unconnected
 	next     atomic.Pointer[netip.AddrPort] // while it changes
 	local    atomic.Pointer[netip.AddrPort] // the socket's own address
+	rebinds  atomic.Uint64                  // of the socket when local was asked for
 }
 
 // isNext reports whether the socket is being connected to the sender: the kernel
@@ -234,6 +235,10 @@ func (c *Conn) LocalAddr() net.Addr {
 func (c *Conn) LocalAddrPort() netip.AddrPort {
 	if !c.ok() {
 		return netip.AddrPort{}
+	}
+	if n := c.sock.Rebinds(); n != c.peer.rebinds.Load() && !c.closed() { // the address may be another one
+		c.peer.rebinds.Store(n)
+		c.learnLocal()
 	}
 	return *c.peer.local.Load()
 }
