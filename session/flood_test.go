@@ -1,0 +1,135 @@
+package session_test
+
+import (
+	"net/netip"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/session"
+	"github.com/udpkit/udp/udptest"
+)
+
+// heap returns the live bytes of the heap.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC() // empties pools
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// listenRecorded opens a Listener on a socket that is connected to nothing.
+func listenRecorded(t testing.TB, cfg session.Config) (*session.Listener, *udptest.Recorder) {
+	r := udptest.NewRecorder()
+	cfg.Socket.Network = r.Network()
+	ln, err := cfg.Listen(background, "udp", ":0")
+	require.NoError(t, err)
+	t.Cleanup(func() { end(ln.Conn()) })
+	return ln, r
+}
+
+func TestASessionTakesLessThanTwoKilobytes(t *testing.T) {
+	const n = 20_000
+	ln, r := listenRecorded(t, session.Config{MaxSessions: n, Backlog: n})
+	before := heap()
+	conns := make([]*session.Conn, n)
+	for i := range n {
+		r.Receive(from(i, "hello"))
+		conns[i] = accept(t, ln)
+		require.Equal(t, "hello", read(t, conns[i]))
+	}
+	each := (heap() - before) / n
+	t.Logf("%d bytes a session", each)
+	require.Less(t, each, int64(2048))
+	require.EqualValues(t, n, ln.Stats().Active)
+	runtime.KeepAlive(conns)
+}
+
+// TestAFloodFromAMillionPeers has every forged peer accepted by a program that starts a
+// goroutine for each session, as servers do.
+func TestAFloodFromAMillionPeers(t *testing.T) {
+	const sessions, existing = 2000, 100
+	n := 1_000_000
+	if raceEnabled || testing.Short() {
+		n = 100_000
+	}
+	ln, r := listenRecorded(t, session.Config{MaxSessions: sessions})
+	serving := make(chan struct{})
+	go func() {
+		defer close(serving)
+		for {
+			s, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer s.Close()
+				for b := make([]byte, 100); ; {
+					n, err := s.Read(b)
+					if err != nil {
+						return
+					}
+					s.Write(b[:n])
+				}
+			}()
+		}
+	}()
+	replies := func(want int) (got int) {
+		deadline := time.Now().Add(10 * time.Second)
+		for got < want && time.Now().Before(deadline) {
+			for _, m := range r.Sent() {
+				if string(m.Data) == "ask" {
+					got++
+				}
+			}
+			runtime.Gosched()
+		}
+		return got
+	}
+	for i := range existing {
+		r.Receive(from(i, "ask"))
+		require.Equal(t, 1, replies(1))
+		r.Receive(from(i, "ask")) // confirms the session
+		require.Equal(t, 1, replies(1))
+	}
+
+	// The pool is full now, so that the flood begins with its memory in place.
+	forged := func(i int) udp.Datagram {
+		d := from(existing+i, "forged")
+		d.From = netip.AddrPortFrom(d.From.Addr(), 6000)
+		return d
+	}
+	for i := range 2 * sessions {
+		r.Receive(forged(i))
+		r.Sent()
+	}
+	before := heap()
+	for i := 2 * sessions; i < n; i++ {
+		r.Receive(forged(i))
+		if i%1000 == 0 {
+			r.Sent() // forget what it has recorded
+		}
+	}
+	r.Sent()
+	grown := heap() - before
+	t.Logf("%d peers, memory grew by %d bytes, %+v", n, grown, ln.Stats())
+	require.Less(t, grown, int64(4<<20))
+	require.LessOrEqual(t, ln.Stats().Active, uint64(sessions))
+
+	for i := range existing {
+		r.Receive(from(i, "ask"))
+	}
+	require.Equal(t, existing, replies(existing), "the flood has disturbed existing sessions")
+	s := ln.Stats()
+	require.Equal(t, uint64(n), s.Received-3*existing)
+	require.Equal(t, s.Begun+s.BacklogFull, uint64(n+existing))
+	require.NotZero(t, s.Evicted)
+	require.Equal(t, s.Evicted, s.Begun-s.Active-s.Closed)
+	end(ln.Conn())
+	<-serving
+	requireAgreement(t, ln.Stats())
+}
