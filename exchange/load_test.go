@@ -108,7 +108,11 @@ func TestFailoverOnTheKernel(t *testing.T) {
 			best = min(best, time.Since(begin))
 		}
 		t.Logf("failover, SocketPerRequest %v: %v", each, best)
-		require.Less(t, best, time.Millisecond)
+		limit := time.Millisecond
+		if raceEnabled {
+			limit = 20 * time.Millisecond
+		}
+		require.Less(t, best, limit)
 		requireAgreement(t, c.Stats())
 	}
 }
