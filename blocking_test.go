@@ -92,9 +92,9 @@ func TestBlockingLetsGoOfWhatHasGone(t *testing.T) {
 		group, source := netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("10.9.0.1")
 		l := newLab(t, "udp4")
 		require.NoError(t, l.m.Join(group))
-		index := l.eth0.Interface().Index
+		index := l.eth0.NetInterface().Index
 		l.eth0.Remove()
-		require.Equal(t, index, l.near.Attach(l.wifi, "wlan0", wifiAddrs...).Interface().Index)
+		require.Equal(t, index, l.near.Attach(l.wifi, "wlan0", wifiAddrs...).NetInterface().Index)
 		l.net.mu.Lock()
 		l.net.calls = nil
 		l.net.mu.Unlock()

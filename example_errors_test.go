@@ -70,7 +70,7 @@ func ExampleSizeError() {
 
 // With PeerErrors one socket hears which of its many peers is gone.
 func ExampleConfig_peerErrors() {
-	network := udptest.NewNet(udptest.Config{})
+	network := udptest.NewNet(nil, udptest.Config{})
 	lan := network.Segment("lan")
 	host := lan.Host("here", "192.0.2.1/24")
 	lan.Host("there", "192.0.2.2/24") // where nobody listens

@@ -25,6 +25,3 @@ func CountRead(k *Counters, n, bytes int) {
 	k.read(n, bytes)
 	k.handled.Add(int64(n))
 }
-
-// Crews is how many sets of Workers' goroutines a socket remembers.
-func (c *Conn) Crews() int { return len(c.work.crews) }

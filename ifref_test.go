@@ -35,7 +35,7 @@ func TestAStaleInterface(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLab(t, "udp4")
-				old := l.eth0.Interface()
+				old := l.eth0.NetInterface()
 				test.change(l)
 				l.settled()
 				require.NoError(t, l.m.Join(group, old))
@@ -59,7 +59,7 @@ func TestAnInterfaceThatHasGoneHasNoIndex(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		group := netip.MustParseAddr("239.1.2.3")
 		l := newLab(t, "udp4")
-		require.NoError(t, l.m.Join(group, l.eth0.Interface()))
+		require.NoError(t, l.m.Join(group, l.eth0.NetInterface()))
 		require.NoError(t, l.m.Join(group.Next()))
 		l.settled()
 		l.eth0.Remove()

@@ -124,7 +124,7 @@ type lab struct {
 }
 
 func newLab(t *testing.T, network string) *lab {
-	n := udptest.NewNet(udptest.Config{T: t})
+	n := udptest.NewNet(t, udptest.Config{})
 	l := &lab{t: t, queue: udp.NewQueue(1000, udp.Block), lan: n.Segment("lan"), wifi: n.Segment("wifi"), crowd: n.Segment("crowd")}
 	far := l.lan.Host("far", "10.0.0.1/24", "fd00::1/64")
 	l.farOn = map[*udptest.Segment]*udptest.Interface{
@@ -161,7 +161,7 @@ func (l *lab) hears(via *udptest.Segment, group netip.Addr, meanwhile func()) ti
 		require.Less(l.t, time.Since(start), time.Minute, "%+v", l.m.Memberships())
 		l.sent++
 		tag := fmt.Sprint("datagram ", l.sent)
-		_, err := l.far.SendGroup([]byte(tag), group, l.m.LocalAddrPort().Port(), l.farOn[via].Interface())
+		_, err := l.far.SendGroup([]byte(tag), group, l.m.LocalAddrPort().Port(), l.farOn[via].NetInterface())
 		require.NoError(l.t, err)
 		time.Sleep(time.Millisecond)
 		synctest.Wait()

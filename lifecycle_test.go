@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
-	"github.com/udpkit/udp/internal/goid"
 )
 
 // Started comes first, inside Listen and on its goroutine; then datagrams; then

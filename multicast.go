@@ -229,7 +229,7 @@ func (m *MulticastConn) setOption(o socket.MulticastOption, value int) error {
 	if m.closed() {
 		return m.opError("set", netip.AddrPort{}, net.ErrClosed)
 	}
-	m.flushFirst()
+	m.out.flush()
 	before, err := 0, error(nil)
 	if m.family == socket.Dual {
 		before, err = m.sock.Multicast(o, false)

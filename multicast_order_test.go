@@ -184,11 +184,11 @@ func TestNothingLeavesByAnotherInterfaceOfThatIndex(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, "udp4")
 		group := netip.AddrPortFrom(netip.MustParseAddr("239.1.2.3"), l.far.LocalAddrPort().Port())
-		index := l.eth0.Interface().Index
-		require.NoError(t, l.m.SetMulticastInterface(l.eth0.Interface()))
+		index := l.eth0.NetInterface().Index
+		require.NoError(t, l.m.SetMulticastInterface(l.eth0.NetInterface()))
 		l.eth0.Remove()
 		wlan := l.near.Attach(l.wifi, "wlan0", wifiAddrs...)
-		require.Equal(t, index, wlan.Interface().Index)
+		require.Equal(t, index, wlan.NetInterface().Index)
 		l.settled()
 		_, err := l.m.MulticastInterface()
 		require.ErrorIs(t, err, syscall.ENODEV)
@@ -208,13 +208,13 @@ func TestNothingLeavesByAnotherInterfaceOfThatIndex(t *testing.T) {
 		}
 		require.EqualValues(t, 3, l.m.Stats().SendFailed.Unreachable)
 		require.NoError(t, l.m.SendTo([]byte("x"), netip.MustParseAddrPort("10.9.0.1:1")))
-		sent, err := l.m.SendGroup([]byte("x"), group.Addr(), group.Port(), wlan.Interface())
+		sent, err := l.m.SendGroup([]byte("x"), group.Addr(), group.Port(), wlan.NetInterface())
 		require.NoError(t, err, "named")
 		require.Len(t, sent, 1)
 
 		require.NoError(t, l.m.SetMulticastInterface(nil))
 		require.NoError(t, l.m.SendTo([]byte("x"), group))
-		require.NoError(t, l.m.SetMulticastInterface(wlan.Interface()))
+		require.NoError(t, l.m.SetMulticastInterface(wlan.NetInterface()))
 		require.NoError(t, l.m.SendTo([]byte("x"), group))
 	})
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
-	"github.com/udpkit/udp/internal/goid"
 )
 
 // held is a server whose handler waits at the first datagram until go is

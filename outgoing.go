@@ -58,7 +58,7 @@ func (r *registry) restoreOut(known []socket.Interface) bool {
 // interface: while there is none of its name nothing can be sent to groups (ENODEV),
 // but by the zone of an IPv6 group of link scope, and then the new one is used. See also [MulticastConn.SendGroup].
 func (m *MulticastConn) SetMulticastInterface(ifi *net.Interface) error {
-	m.flushFirst()
+	m.out.flush()
 	r := m.groups
 	known, done, err := r.begin()
 	if err != nil {

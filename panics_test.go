@@ -76,7 +76,7 @@ func TestOnMembershipPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		group := netip.MustParseAddr("239.1.2.3")
-		lan := udptest.NewNet(udptest.Config{T: t}).Segment("lan")
+		lan := udptest.NewNet(t, udptest.Config{}).Segment("lan")
 		host, other := lan.Host("host", "10.0.0.2/24"), lan.Host("other", "10.0.0.3/24")
 		var calls atomic.Int64
 		q := udp.NewQueue(10, udp.Block)
@@ -110,7 +110,7 @@ func TestOnMembershipPanics(t *testing.T) {
 // callback that does so.
 func TestOnMembershipGoexit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		host := udptest.NewNet(udptest.Config{T: t}).Segment("lan").Host("host", "10.0.0.2/24")
+		host := udptest.NewNet(t, udptest.Config{}).Segment("lan").Host("host", "10.0.0.2/24")
 		h := newRecorder()
 		cfg := udp.Config{Network: host.Network(), OnMembership: func(*udp.MulticastConn, udp.Membership) { runtime.Goexit() }}
 		m, err := cfg.ListenMulticast(t.Context(), "udp4", ":5000", h, netip.MustParseAddr("239.1.2.3"))

@@ -272,14 +272,18 @@ func TestReconnectWhileTheOwnAddressIsGone(t *testing.T) {
 				if change == "Reconnect" {
 					err = cc.Reconnect(netip.MustParseAddrPort("192.0.2.3:9"))
 					requireOpError(t, err, "connect")
+					require.Equal(t, s.LocalAddrPort(), cc.RemoteAddrPort())
 				} else {
 					_, err = cc.Disconnect()
-					requireOpError(t, err, "disconnect")
+					require.NoError(t, err)
 				}
-				require.Equal(t, s.LocalAddrPort(), cc.RemoteAddrPort())
 				require.Error(t, cc.Send([]byte("lost")))
 
 				here.Addr("eth0", "198.51.100.1/24")
+				if change == "Disconnect" {
+					cc, err = c.Connect(s.LocalAddrPort())
+					require.NoError(t, err)
+				}
 				require.NoError(t, cc.Send([]byte("back")))
 				e := server.next(t, "Received")
 				require.Equal(t, "back", e.data)

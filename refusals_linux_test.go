@@ -140,7 +140,7 @@ func TestEveryICMPMessageIsTold(t *testing.T) {
 					var err error
 					r.client.Do(func() {
 						local := netip.AddrPortFrom(clientAddr[test.v6], 0).String()
-						cfg := udp.Config{PeerErrors: !connected, DontFragment: true}
+						cfg := udp.Config{PeerErrors: !connected, MTUDiscovery: udp.MTUDiscoveryDo}
 						if c, err = cfg.Listen(context.Background(), "udp", local, h); err == nil && connected {
 							_, err = c.Connect(peer)
 						}

@@ -284,9 +284,9 @@ func TestResolveErrorsNameTheAddress(t *testing.T) {
 // and says so when its port is taken, where the next address would be another
 // service's than the name's clients find.
 func TestListenOnANameOfSeveralAddresses(t *testing.T) {
-	n := udptest.NewNet(udptest.Config{T: t})
+	n := udptest.NewNet(t, udptest.Config{})
 	host := n.Host("here", "10.1.0.1/24", "10.1.0.2/24")
-	n.Name("service", "10.9.0.1", "10.1.0.1", "10.1.0.2")
+	n.AddName("service", "10.9.0.1", "10.1.0.1", "10.1.0.2")
 	cfg := udp.Config{Network: host.Network()}
 	c, err := cfg.Listen(t.Context(), "udp", "service:9", udp.BaseHandler{})
 	require.NoError(t, err)

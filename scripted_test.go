@@ -204,7 +204,7 @@ func (s *scripted) Send(m socket.Message) error {
 	return nil
 }
 
-func (s *scripted) SendBatch(ms []socket.Message) (int, error) {
+func (s *scripted) SendBatch(ms []socket.Message, _ bool) (int, error) {
 	taken := 0
 	for _, m := range ms {
 		if err := s.Send(m); err != nil {

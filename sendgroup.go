@@ -21,8 +21,7 @@ type GroupSend struct {
 // any, on every one where the group is joined; if it isn't joined anywhere, on
 // every one where Join would join it. It does not change [MulticastConn.Interface].
 //
-// It returns one result for each interface, at once also inside callbacks: nothing is
-// gathered (see [Conn.Flush]). The error is nil when one of them at
+// It returns one result for each interface. The error is nil when one of them at
 // least took the datagram, otherwise it is all their errors joined; it is as
 // that of [Conn.SendTo].
 func (m *MulticastConn) SendGroup(b []byte, group netip.Addr, port uint16, ifs ...*net.Interface) ([]GroupSend, error) {
@@ -30,7 +29,6 @@ func (m *MulticastConn) SendGroup(b []byte, group netip.Addr, port uint16, ifs .
 	if !to.Addr().IsMulticast() {
 		return nil, m.opError("send", to, &net.AddrError{Err: "not a multicast group", Addr: group.String()})
 	}
-	m.flushFirst() // these do not wait, so that each result is one
 	out, err := m.groups.outlets(to.Addr(), group.Zone(), ifs)
 	if err != nil {
 		return nil, m.opError("send", to, err)
@@ -63,6 +61,7 @@ func (m *MulticastConn) sendBy(b []byte, to netip.AddrPort, index int) error {
 	if local := m.LocalAddrPort().Addr(); !local.IsUnspecified() && !local.IsMulticast() {
 		msg.From = local // which naming the interface would make Linux forget
 	}
+	m.out.flush()
 	err := m.address(&msg)
 	if err == nil && m.closed() {
 		err = net.ErrClosed
@@ -71,7 +70,7 @@ func (m *MulticastConn) sendBy(b []byte, to netip.AddrPort, index int) error {
 		m.countFailure(err)
 		return err
 	}
-	return m.sendNow(msg)
+	return m.send(msg)
 }
 
 // outlets are the interfaces that SendGroup uses.

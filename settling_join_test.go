@@ -37,7 +37,7 @@ func TestWhatAJoinSettlesIsTold(t *testing.T) {
 				l := newLab(t, "udp4")
 				l.near.Attach(l.wifi, "wlan0", wifiAddrs...)
 				l.net.refuse = func(p place) error {
-					if test.refuse && p.ifindex != l.eth0.Interface().Index {
+					if test.refuse && p.ifindex != l.eth0.NetInterface().Index {
 						return syscall.ENOBUFS
 					}
 					return nil

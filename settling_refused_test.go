@@ -43,7 +43,7 @@ func TestWhatAnInterfaceHasLostIsJoinedInSilence(t *testing.T) {
 		group := netip.MustParseAddr("ff35::1234")
 		l := newLab(t, "udp6")
 		require.NoError(t, l.m.Join(group))
-		require.NoError(t, l.m.Join(group.Next(), l.eth0.Interface()))
+		require.NoError(t, l.m.Join(group.Next(), l.eth0.NetInterface()))
 		l.settled()
 		lose := func(refuse error) {
 			l.net.mu.Lock()
@@ -89,10 +89,10 @@ func TestWhatWasRefusedIsTriedAgain(t *testing.T) {
 				group := netip.MustParseAddr("239.1.2.3")
 				l := newLab(t, "udp4")
 				require.NoError(t, l.m.Join(group))
-				require.NoError(t, l.m.Join(group.Next(), l.eth0.Interface()))
+				require.NoError(t, l.m.Join(group.Next(), l.eth0.NetInterface()))
 				l.settled()
 				l.net.refuse = func(p place) error {
-					if p.ifindex != l.eth0.Interface().Index {
+					if p.ifindex != l.eth0.NetInterface().Index {
 						return syscall.ENOBUFS
 					}
 					return nil

@@ -36,7 +36,7 @@ func TestWithinASecondOfEachChange(t *testing.T) {
 						l := newLab(t, f.network)
 						var ifs []*net.Interface
 						if named {
-							ifs = append(ifs, l.eth0.Interface(), &net.Interface{Name: "wlan0"})
+							ifs = append(ifs, l.eth0.NetInterface(), &net.Interface{Name: "wlan0"})
 						}
 						wishes := 1
 						if specific {
@@ -66,7 +66,7 @@ func TestWithinASecondOfEachChange(t *testing.T) {
 }
 
 func (l *lab) eachChange(group netip.Addr, addr string, wishes int, named bool) {
-	index := l.eth0.Interface().Index
+	index := l.eth0.NetInterface().Index
 	for _, step := range []struct {
 		name string
 		via  *udptest.Segment
@@ -83,14 +83,14 @@ func (l *lab) eachChange(group netip.Addr, addr string, wishes int, named bool) 
 			away: func() { l.eth0.Remove() },
 			back: func() {
 				l.eth0 = l.near.Attach(l.lan, "eth0", lanAddrs...)
-				require.NotEqual(l.t, index, l.eth0.Interface().Index)
-				index = l.eth0.Interface().Index
+				require.NotEqual(l.t, index, l.eth0.NetInterface().Index)
+				index = l.eth0.NetInterface().Index
 			}},
 		{name: "removed and at once created anew with the same index", via: l.lan,
 			back: func() {
 				l.eth0.Remove()
 				l.eth0 = l.near.Attach(l.lan, "eth0", lanAddrs...)
-				require.Equal(l.t, index, l.eth0.Interface().Index)
+				require.Equal(l.t, index, l.eth0.NetInterface().Index)
 			}},
 		{name: "the address is lost, and gained", via: l.lan,
 			away: func() { l.eth0.RemoveAddr(addr) },
@@ -216,10 +216,10 @@ func TestAllSocketsLeaveBeforeAnyJoins(t *testing.T) {
 				l.net.calls = nil
 				l.net.mu.Unlock()
 
-				index := l.eth0.Interface().Index
+				index := l.eth0.NetInterface().Index
 				l.eth0.Remove()
 				l.eth0 = l.near.Attach(l.lan, "eth0", lanAddrs...)
-				require.Equal(t, index, l.eth0.Interface().Index)
+				require.Equal(t, index, l.eth0.NetInterface().Index)
 				require.NoError(t, test.soon(l))
 				l.settled()
 				join, leave := fmt.Sprint("join ", index), fmt.Sprint("leave ", index)

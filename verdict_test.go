@@ -42,7 +42,7 @@ func TestAnInterfaceFilterThatIsSlow(t *testing.T) {
 			}
 			return true
 		}, group)
-		require.NoError(t, l.m.Join(group.Next(), l.eth0.Interface(), &net.Interface{Name: "wlan0"}))
+		require.NoError(t, l.m.Join(group.Next(), l.eth0.NetInterface(), &net.Interface{Name: "wlan0"}))
 		l.settled()
 		wlan := l.near.Attach(l.wifi, "wlan0", wifiAddrs...)
 		l.settled()
@@ -57,7 +57,7 @@ func TestAnInterfaceFilterThatIsSlow(t *testing.T) {
 		held(l.m, 1, "eth0", "wlan0") // it is named
 		require.NoError(t, other.Join(group.Next()))
 		require.NoError(t, other.Leave(group.Next()))
-		require.NoError(t, l.m.SetMulticastInterface(wlan.Interface()))
+		require.NoError(t, l.m.SetMulticastInterface(wlan.NetInterface()))
 		require.NoError(t, l.m.Leave(group.Next()))
 		joined := make(chan error, 1) // which needs the answer
 		go func() { joined <- l.m.Join(group.Next()) }()

@@ -117,7 +117,7 @@ func TestWhatAJoinWasRefusedIsTriedAgain(t *testing.T) {
 		l.near.Attach(l.wifi, "wlan0", wifiAddrs...)
 		l.settled()
 		l.net.refuse = func(p place) error {
-			if p.ifindex != l.eth0.Interface().Index {
+			if p.ifindex != l.eth0.NetInterface().Index {
 				return syscall.ENOBUFS
 			}
 			return nil

@@ -44,7 +44,7 @@ func TestAZoneWhoseInterfaceHasGone(t *testing.T) {
 func TestAZoneIsAsGoodAsTheChosenInterface(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, "udp6")
-		require.NoError(t, l.m.SetMulticastInterface(l.eth0.Interface()))
+		require.NoError(t, l.m.SetMulticastInterface(l.eth0.NetInterface()))
 		l.eth0.Remove()
 		l.near.Attach(l.wifi, "wlan0", wifiAddrs...)
 		l.settled()

@@ -158,7 +158,7 @@ func TestTheMTUIsOfTheSocketsNamespace(t *testing.T) {
 				var c *udp.Conn
 				var err error
 				here.Do(func() {
-					c, err = udp.Config{DontFragment: true}.Listen(context.Background(), "udp4", ":0", udp.BaseHandler{})
+					c, err = udp.Config{MTUDiscovery: udp.MTUDiscoveryDo}.Listen(context.Background(), "udp4", ":0", udp.BaseHandler{})
 				})
 				require.NoError(t, err)
 				books(t, c)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"go.uber.org/goleak"
 	"context"
 	"io"
 	"net/netip"
@@ -10,10 +11,9 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/examples/internal/program"
-	"github.com/udpkit/udp/internal/books/check"
 )
 
-func TestMain(m *testing.M) { check.Main(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func start(t *testing.T, args ...string) *program.Program {
 	t.Helper()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"go.uber.org/goleak"
 	"bufio"
 	"bytes"
 	"context"
@@ -16,10 +17,9 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/examples/internal/program"
-	"github.com/udpkit/udp/internal/books/check"
 )
 
-func TestMain(m *testing.M) { check.Main(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const basic = "urn:schemas-upnp-org:device:Basic:2"
 

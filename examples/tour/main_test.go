@@ -1,6 +1,7 @@
 package main
 
 import (
+	"go.uber.org/goleak"
 	"bytes"
 	"context"
 	"io"
@@ -11,10 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp/examples/internal/program"
-	"github.com/udpkit/udp/internal/books/check"
 )
 
-func TestMain(m *testing.M) { check.Main(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestTourShowsEachStepInOrder(t *testing.T) {
 	var out bytes.Buffer

@@ -58,9 +58,25 @@ type Options struct {
 	NoOffload               bool // no trains, neither way
 	Timestamps              bool
 	PeerErrors              bool // ICMP reports while unconnected too
-	DontFragment            bool
+	Device                  string
+	Mark                    uint32
+	TrafficClass, TTL       uint8 // 0: the system's default
+	FreeBind, Transparent   bool
+	MTUDiscovery            MTUDiscovery
+	BusyPoll                bool
 	Control                 func(network, address string, c syscall.RawConn) error
 }
+
+// MTUDiscovery is a way of path MTU discovery. Its values are those of
+// udp.MTUDiscovery.
+type MTUDiscovery int
+
+const (
+	MTUDefault MTUDiscovery = iota
+	MTUDo
+	MTUProbe
+	MTUOmit
+)
 
 // A Packet is what one message of a read brought: a datagram, or, when Segment
 // is set, a train of datagrams of Segment bytes each (the last may be shorter).
@@ -72,6 +88,7 @@ type Packet struct {
 	To                netip.AddrPort // address invalid where unknown; port 0: that of the socket
 	Own               bool           // To is an address of ours that a reply can leave from
 	Truncated         bool           // Data is not all
+	ControlTruncated  bool           // its segment size, To or TrafficClass was lost: it must not be handled
 	IfIndex           int
 	TTL, TrafficClass uint8 // of the IP header, 0 where unknown
 	Time              time.Time
@@ -94,12 +111,30 @@ type Message struct {
 	Data    []byte
 	To      netip.AddrPort
 	From    netip.Addr // source address; invalid: the system chooses
-	ECN     uint8
-	IfIndex int // interface to leave by; 0: the system chooses
+	IfIndex int        // outgoing interface; 0: the system chooses
+	TTL     uint8      // TTL or hop limit; 0: the socket's
+	// TrafficClass is the byte of the IP header (TOS), 0 the socket's. An ECN other
+	// than 0 replaces its two lower bits, whether it is the message's or the socket's.
+	TrafficClass, ECN uint8
 	// Segment is set when Data is a train: datagrams of Segment bytes side by
 	// side, of which the last may be shorter. Only SendBatch takes one, and only
 	// where Info.Segments is more than 1.
 	Segment int
+}
+
+// SameHeader reports whether two messages differ in nothing but their payload, so that
+// they may leave as segments of one send.
+func (m *Message) SameHeader(o *Message) bool {
+	return m.To == o.To && m.From == o.From && m.IfIndex == o.IfIndex &&
+		m.TTL == o.TTL && m.TrafficClass == o.TrafficClass && m.ECN == o.ECN
+}
+
+// Datagrams returns how many datagrams m is.
+func (m *Message) Datagrams() int {
+	if m.Segment == 0 {
+		return 1
+	}
+	return (len(m.Data) + m.Segment - 1) / m.Segment
 }
 
 // Action is what a Sink wants of a reader that was woken.
@@ -140,8 +175,11 @@ type Socket interface {
 	// Send sends one datagram. It waits for room until the write deadline.
 	Send(m Message) error
 	// SendBatch sends in order and returns how many datagrams the system took; err
-	// is about the one after those.
-	SendBatch(ms []Message) (int, error)
+	// is about the one after those. With wait it waits for room until the write
+	// deadline. Without it ignores the deadline, waits neither for room nor for
+	// another sender, and fails with EAGAIN when there is no room; where a system
+	// can't do that (Windows, Plan 9, AIX), it waits all the same.
+	SendBatch(ms []Message, wait bool) (int, error)
 	SetWriteDeadline(t time.Time) error
 	// Reported says whether the error of an older datagram may still be met by a
 	// send: then an error that could be a datagram's own need not be.
@@ -163,6 +201,18 @@ type Socket interface {
 	// Connect fails the socket is as it was.
 	Connect(peer netip.AddrPort) error
 	Disconnect() error
+	// Peer returns the peer as the system has it, which its datagrams come from. Its
+	// zone may be another than that of Connect, or a program of the system (eBPF) may
+	// have put another address in its place. It is invalid without a peer.
+	Peer() netip.AddrPort
+	// Reconcile compares the port, the peer, the interface and the source address that
+	// the system has with those that the socket is to have, and repairs what differs.
+	// It is to be called when the addresses of the host have changed. Sends and reads
+	// that fail do it by themselves; a read that finds the socket destroyed beyond
+	// repair ends Serve with an error that wraps ECONNABORTED.
+	Reconcile() error
+	// Rebinds counts repairs. It may be called after Close.
+	Rebinds() uint64
 
 	// Join and Leave change one membership on one interface; with a valid source
 	// it is a source-specific one.
@@ -177,6 +227,11 @@ type Socket interface {
 	Info() Info
 	Segments() int // of Info, which costs more
 	SyscallConn() (syscall.RawConn, error)
+	// Detach ends the socket as Close does, after Serve has returned, but hands it out
+	// with its port, its peer, its memberships and what is queued for reading. Where
+	// there is no net.UDPConn it fails with an error that wraps errors.ErrUnsupported;
+	// when it fails the socket is as it was.
+	Detach() (*net.UDPConn, error)
 	Close() error
 }
 
@@ -199,8 +254,9 @@ type Info struct {
 	MulticastFilter         bool // the system itself keeps strangers' groups away
 	Timestamps              bool
 	GRO                     bool
-	Segments                int // datagrams in one UDP_SEGMENT train at most; below 2: not in use
-	Batch                   int // messages a system call at most
+	Segments                int  // datagrams in one UDP_SEGMENT train at most; below 2: not in use
+	Batch                   int  // messages a system call at most
+	PortKept                bool // no moment of Connect and Disconnect leaves the port to others
 }
 
 // Family says which addresses a socket can send to.

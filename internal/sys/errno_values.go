@@ -7,8 +7,11 @@ import "syscall"
 // The errnos that the toolkit itself answers with.
 const (
 	EADDRNOTAVAIL = syscall.EADDRNOTAVAIL
+	EAGAIN        = syscall.EAGAIN
 	EINVAL        = syscall.EINVAL
 	EADDRINUSE    = syscall.EADDRINUSE
+	ECONNABORTED  = syscall.ECONNABORTED
+	ENETUNREACH   = syscall.ENETUNREACH
 	ENETDOWN      = syscall.ENETDOWN
 	ENODEV        = syscall.ENODEV
 	EISCONN       = syscall.EISCONN

@@ -7,6 +7,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// repeat is of class Again.
+const repeat = syscall.Errno(wsaEWOULDBLOCK)
+
 // Classify says what an error of a read or a send means.
 func Classify(err error) Class {
 	errno, ok := errors.AsType[syscall.Errno](err)
@@ -18,6 +21,8 @@ func Classify(err error) Class {
 		return Report
 	case syscall.ENODEV:
 		return Down
+	case syscall.EAGAIN:
+		return Again
 	}
 	return classifyWinsock(uintptr(errno))
 }

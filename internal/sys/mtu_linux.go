@@ -2,22 +2,9 @@ package sys
 
 import (
 	"net/netip"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
-
-// dontFragment makes the kernel set DF and heed what it has learned of the path
-// (ip(7), IP_PMTUDISC_DO; ipv6(7)).
-func dontFragment(rc syscall.RawConn) error {
-	return onFD(rc, func(fd int) error {
-		err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
-		if err == nil && inet6(fd) {
-			err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO)
-		}
-		return sysErr("setsockopt", err)
-	})
-}
 
 // MTU implements socket.Socket. Only a connected socket can ask (ip(7), IP_MTU),
 // so another one of the same network namespace is connected to ask for an

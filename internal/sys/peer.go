@@ -9,7 +9,7 @@ import (
 type peer struct {
 	want   netip.AddrPort // the peer that it is to have; invalid: none
 	set    bool           // the system has one, or what is left of trying
-	broken bool           // the system has not what it is to have
+	broken bool           // a change has failed: the system has not what it is to have
 	zoned  bool           // with set: the peer, or the one that was tried, has a zone
 	device int32          // the interface that its owner has bound it to, 0: none
 }
@@ -22,9 +22,10 @@ func (c *Conn) Connect(to netip.AddrPort) error {
 	defer c.changing.Unlock()
 	zone := to.Addr().Zone() + c.peer.want.Addr().Zone() // a link-local peer's interface gets in the way
 	if connectsOver && zone == "" && c.peer.want.IsValid() && !c.peer.broken {
-		// EINVAL may be about a source address, chosen for the old peer, that is gone by now.
+		// The error may be about the source address, chosen for the old peer, that was
+		// removed since.
 		err := connect(c.rc, to, c.info.Family)
-		if err != nil && !(errors.Is(err, EINVAL) && c.wildcard()) {
+		if err != nil && !(errors.Is(err, EINVAL) && c.wildcard()) && !c.sourceRemoved() {
 			return err
 		}
 	}
@@ -59,23 +60,6 @@ func (c *Conn) restore() error {
 	return err
 }
 
-// sendFailed says what became of a send. One that has found no peer may have met
-// what a failed change could not restore: then that is tried again, and the
-// error is why it can't be, or tells that the send should be repeated.
-func (c *Conn) sendFailed(err error) error {
-	if err = unwrapOp(err); Classify(err) != NoPeer {
-		return err
-	}
-	c.changing.Lock()
-	defer c.changing.Unlock()
-	if c.peer.broken {
-		if rerr := c.restore(); rerr != nil {
-			return rerr
-		}
-	}
-	return err
-}
-
 // associate makes the socket one that has this peer, or none.
 func (c *Conn) associate(to netip.AddrPort) error {
 	if c.peer.set {
@@ -94,22 +78,29 @@ func (c *Conn) associate(to netip.AddrPort) error {
 			return err
 		}
 	}
-	c.connectTo(to.Addr().Zone())
-	return c.peerChanged(to)
+	peer := to
+	if now := c.Peer(); to.IsValid() && now.IsValid() {
+		peer = now // the system may leave out a zone, or add one, and eBPF rewrites peers
+	}
+	c.connectTo(peer.Addr().Zone())
+	return c.peerChanged(peer)
 }
 
-// disconnect dissolves the association. Linux then forgets a port that it had
-// chosen itself, so the socket is bound again to the one that it had. A send that
-// comes in between makes Linux choose another one, which is forgotten likewise.
+// disconnect dissolves the association. Linux then gives up a port that it had
+// chosen itself, as that of an adopted socket may be (see keepPort), so the socket
+// is bound again to the one that it had. A send that comes in between makes Linux
+// choose another one, which it gives up likewise.
 func (c *Conn) disconnect() error {
 	for tries := 0; ; tries++ {
 		if err := c.dissolve(); err != nil {
 			return err
 		}
 		if c.Local().Port() == c.bound.Port() {
+			c.portKept.Store(true)
 			return nil
 		}
 		err := bind(c.rc, c.bound, c.info.Family)
+		c.portKept.Store(err == nil)
 		if !errors.Is(err, EINVAL) || tries == maxBinds {
 			return err
 		}

@@ -83,7 +83,7 @@ func TestABatchArrivesWholeAndInOrder(t *testing.T) {
 					to = netip.AddrPort{}
 				}
 				ms := messages(to, 10, 10, 10, 4, 0, 0, 10, 300, 300, 20, 1, 0)
-				n, err := s.SendBatch(ms)
+				n, err := s.SendBatch(ms, true)
 				require.NoError(t, err)
 				require.Equal(t, len(ms), n)
 				arrive(t, r, ms)
@@ -106,7 +106,7 @@ func TestABatchLongerThanOneCallAndOneTrainIsSentWhole(t *testing.T) {
 	for len(ms) > 0 {
 		// In parts that the receiver's buffer has room for.
 		part := ms[:min(len(ms), 100)]
-		n, err := s.SendBatch(part)
+		n, err := s.SendBatch(part, true)
 		require.NoError(t, err)
 		require.Equal(t, len(part), n)
 		arrive(t, r, part)
@@ -165,7 +165,7 @@ func TestTrainsThatCameAsOneAndLongDatagramsArriveWholeAndInOrder(t *testing.T) 
 				single(10), joined(7, 7, 7, 7, 7, 7, 7, 2), single(0), joined(9), single(9),
 				joined(30000, 30000, 30000), single(5000), single(5000), single(4000), single(4000), single(100), single(100),
 			}
-			n, err := s.SendBatch(ms)
+			n, err := s.SendBatch(ms, true)
 			require.NoError(t, err)
 			require.Equal(t, len(want), n)
 			arrive(t, r, want)
@@ -184,7 +184,7 @@ func TestWhatHasLeftBeforeTheDeadlineIsCounted(t *testing.T) {
 		require.NoError(t, s.SetWriteDeadline(time.Unix(1, 0)))
 		return 0, unix.EAGAIN
 	}
-	n, err := s.SendBatch(messages(s.Local(), 10, 10, 20, 20, 20, 30))
+	n, err := s.SendBatch(messages(s.Local(), 10, 10, 20, 20, 20, 30), true)
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	require.Equal(t, 5, n)
 }
@@ -196,8 +196,8 @@ func TestARefusedTrainLeavesAsDatagrams(t *testing.T) {
 		wantSegments int32
 		wantLongest  int
 	}{
-		"a device without checksum offload": {unix.EIO, func(count int) bool { return count > 1 }, 1, math.MaxInt},
-		"a device that says so":             {unix.EOPNOTSUPP, func(count int) bool { return count > 1 }, 1, math.MaxInt},
+		"a device without checksum offload": {unix.EIO, func(count int) bool { return count > 1 }, firstSegments, 0},
+		"a device that says so":             {unix.EOPNOTSUPP, func(count int) bool { return count > 1 }, firstSegments, 0},
 		"a kernel that takes 64":            {unix.EINVAL, func(count int) bool { return count > 64 }, 64, math.MaxInt},
 		"datagrams over the MTU":            {unix.EMSGSIZE, func(count int) bool { return count > 1 }, firstSegments, 99},
 		"the same in an older kernel":       {unix.EINVAL, func(count int) bool { return count > 1 }, firstSegments, 99},
@@ -227,7 +227,7 @@ func TestARefusedTrainLeavesAsDatagrams(t *testing.T) {
 			}
 			for range 2 {
 				ms := messages(to, sizes...)
-				n, err := s.SendBatch(ms)
+				n, err := s.SendBatch(ms, true)
 				require.NoError(t, err)
 				require.Equal(t, len(ms), n)
 				arrive(t, r, ms)
@@ -246,7 +246,7 @@ func TestAnErrorThatIsNotTheTrainsCostsNoTrains(t *testing.T) {
 	for i := range ms {
 		ms[i].From = netip.MustParseAddr("2001:db8::77") // not ours: EINVAL
 	}
-	n, err := s.SendBatch(ms)
+	n, err := s.SendBatch(ms, true)
 	require.Zero(t, n)
 	require.ErrorIs(t, err, unix.EINVAL)
 	require.EqualValues(t, firstSegments, s.path.limits.segments.Load())
@@ -271,7 +271,7 @@ func TestDatagramsOverTheMTULeaveAsFragments(t *testing.T) {
 		})
 		defer r.Close()
 		ms := messages(r.LocalAddr().(*net.UDPAddr).AddrPort(), 1000, 1000, 4000, 4000, 4000, 900, 900)
-		n, err := s.SendBatch(ms)
+		n, err := s.SendBatch(ms, true)
 		require.NoError(t, err)
 		require.Equal(t, len(ms), n)
 		arrive(t, r, ms)

@@ -18,7 +18,7 @@ const (
 	maxTrains   = 64
 	maxTrain4   = 65535 - 20 - 8
 	maxTrain6   = 65535 - 40 - 8
-	controlSize = 96
+	controlSize = 128 // 112 are the most: IPv6 packet info, class, hop limit, segment size
 )
 
 // sender is what one sendmmsg needs: messages to the kernel, each a datagram or
@@ -96,8 +96,7 @@ func train(ms []socket.Message, segments, longest int) int {
 	n, bytes := 1, size
 	for n < len(ms) && n < segments {
 		m := &ms[n]
-		if len(m.Data) > size || len(m.Data) == 0 || bytes+len(m.Data) > most || m.Segment > 0 ||
-			m.ECN != first.ECN || m.To != first.To || m.From != first.From || m.IfIndex != first.IfIndex {
+		if len(m.Data) > size || len(m.Data) == 0 || bytes+len(m.Data) > most || m.Segment > 0 || !m.SameHeader(first) {
 			break
 		}
 		n++
@@ -147,12 +146,16 @@ func (s *sender) add(m *socket.Message, n, size, start int) {
 	}
 	b := s.control[i][:0]
 	if m.IfIndex != 0 {
-		b, _ = cmsg.AppendInterface(b, m.From, m.IfIndex, !s.toIPv4(m))
+		b, _ = cmsg.AppendInterface(b, s.conn.sourceOf(m), m.IfIndex, !s.toIPv4(m))
 	} else if m.From.IsValid() {
 		b = cmsg.AppendSource(b, m.From)
 	}
-	if m.ECN != 0 {
-		b = cmsg.AppendECN(b, m.ECN, !s.toIPv4(m))
+	if m.TrafficClass|m.ECN != 0 {
+		v6 := !s.toIPv4(m)
+		b, _ = cmsg.AppendTrafficClass(b, s.conn.classOf(m, v6), v6)
+	}
+	if m.TTL != 0 {
+		b, _ = cmsg.AppendTTL(b, m.TTL, !s.toIPv4(m))
 	}
 	if n > 1 {
 		b = cmsg.AppendSegment(b, uint16(size))
@@ -204,7 +207,22 @@ func setIovec(iov *unix.Iovec, data []byte) {
 	}
 }
 
-// send is called by RawConn.Write while the socket is writable.
+// call sends what is set up. Without wait it uses RawConn.Control: a sender that
+// waits in RawConn.Write holds the descriptor's write lock, which Write would wait
+// for.
+func (s *sender) call(wait bool) error {
+	if wait {
+		return s.conn.rc.Write(s.step)
+	}
+	return s.conn.rc.Control(func(fd uintptr) {
+		if !s.send(fd) {
+			s.errno = unix.EAGAIN
+		}
+	})
+}
+
+// send is called by RawConn.Write while the socket is writable. It returns false
+// when there is no room.
 func (s *sender) send(fd uintptr) bool {
 	for s.sent < s.trains {
 		end := s.some()
@@ -220,6 +238,10 @@ func (s *sender) send(fd uintptr) bool {
 		case unix.EAGAIN:
 			return false
 		default:
+			if end > s.sent+1 && rejected(unix.SYS_SENDMMSG) {
+				s.conn.path.single.Store(true)
+				continue
+			}
 			s.errno = errno
 			return true
 		}
@@ -227,9 +249,13 @@ func (s *sender) send(fd uintptr) bool {
 	return true
 }
 
-// some are the trains that go with the next call: all, or, where that is only a few
-// of them, as many as are sent without telling the scheduler.
+// some are the trains that go with the next call: one where sendmmsg is rejected,
+// all, or, where that is only a few of them, as many as are sent without telling
+// the scheduler.
 func (s *sender) some() (end int) {
+	if s.conn.path.single.Load() {
+		return s.sent + 1
+	}
 	bytes := 0
 	for end = s.sent; end < s.trains; end++ {
 		if bytes += s.count[end] * s.size[end]; bytes > maxRawBytes && end > s.sent {

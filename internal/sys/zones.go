@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -81,6 +82,15 @@ func (c *Conn) indexOf(name string) uint32 {
 		c.zones.remember(&zone{index, name, c.askName(index) != name, now.Add(zoneTTL)})
 	}
 	return index
+}
+
+// zoned gives an address that means something on one interface only its zone.
+func (c *Conn) zoned(a netip.Addr, ifindex int) netip.Addr {
+	if ifindex == 0 || !a.Is6() || a.Zone() != "" ||
+		!a.IsLinkLocalUnicast() && !a.IsLinkLocalMulticast() && !a.IsInterfaceLocalMulticast() {
+		return a
+	}
+	return a.WithZone(c.nameOf(uint32(ifindex)))
 }
 
 func (c *Conn) askName(index uint32) (name string) {
