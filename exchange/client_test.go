@@ -145,7 +145,7 @@ func TestFailoverTakesLessThanAMillisecond(t *testing.T) {
 }
 
 func TestARefusalThatQuotesNoPayload(t *testing.T) {
-	r := udptest.NewRecorder()
+	r := udptest.NewRecorder(t)
 	c := newClient(t, exchange.Config[uint32]{Socket: udp.Config{Network: r.Network()}})
 	sent := make(chan outcome, 1)
 	go func() { sent <- <-start(c, serverA, 1, "x") }()
@@ -346,7 +346,7 @@ func TestTheTokenBucketBoundsRetransmissions(t *testing.T) {
 }
 
 func TestABrokenSocketIsReplaced(t *testing.T) {
-	r := udptest.NewRecorder()
+	r := udptest.NewRecorder(t)
 	c := newClient(t, exchange.Config[uint32]{Socket: udp.Config{Network: r.Network()}})
 	waiting := start(c, serverA, 1, "x")
 	waitFor(t, func() bool { return c.Stats().Sent == 1 })
@@ -392,7 +392,7 @@ func TestNamesAreResolvedAgainAfterAFailure(t *testing.T) {
 func TestANameWithTwoAddresses(t *testing.T) {
 	bubble(t, func(t *testing.T, l lan) {
 		serve(t, l.b, echo)
-		l.net.Name("servers", "10.0.0.1", "10.0.0.2")
+		l.net.AddName("servers", "10.0.0.1", "10.0.0.2")
 		c := l.newClient(t, exchange.Config[uint32]{})
 		require.ErrorIs(t, fail(t, c, "servers:7000", 1), udp.ErrRefused)
 		for i := range uint32(3) { // without asking the resolver again at once

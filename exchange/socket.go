@@ -95,7 +95,7 @@ func (s *socket[K]) Received(_ *udp.Conn, d udp.Datagram) {
 	key, ok := c.cfg.Key(d.Data)
 	if !ok {
 		c.stats.malformed.Add(1)
-		drop(d)
+		d.Drop()
 		return
 	}
 	r, known, ended, payload := s.find(key, &d)
@@ -113,7 +113,7 @@ func (s *socket[K]) Received(_ *udp.Conn, d udp.Datagram) {
 		counter = &c.stats.late
 	}
 	counter.Add(1)
-	drop(d)
+	d.Drop()
 }
 
 func (s *socket[K]) find(key K, d *udp.Datagram) (r *request[K], known, ended bool, payload []byte) {
@@ -152,6 +152,3 @@ func (s *socket[K]) Stopped(_ *udp.Conn, err error) {
 	}
 	close(s.broken)
 }
-
-// drop is for datagrams that are no response to a request that waits.
-func drop(udp.Datagram) {}

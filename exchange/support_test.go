@@ -47,7 +47,7 @@ const (
 // bubble runs a test in virtual time, on a simulated network.
 func bubble(t *testing.T, f func(t *testing.T, l lan)) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t, Seed: 1})
+		n := udptest.NewNet(t, udptest.Config{Seed: 1})
 		f(t, lan{n, n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2"), n.Host("client", "10.0.0.3")})
 	})
 }

@@ -96,7 +96,7 @@ func (l *Limiter) Received(c *udp.Conn, d udp.Datagram) {
 		l.next.Received(c, d)
 		return
 	}
-	drop(d)
+	d.Drop()
 }
 
 // Refused implements [udp.Handler].
@@ -233,6 +233,3 @@ func peerOf(d udp.Datagram) peer {
 	}
 	return p
 }
-
-// drop is for datagrams that are not admitted.
-func drop(udp.Datagram) {}

@@ -127,7 +127,7 @@ func TestAFullTableKeepsItsSources(t *testing.T) {
 func TestCallbacksPassThrough(t *testing.T) {
 	c := newCounter()
 	l := newLimiter(t, limit.Config{Rate: 1, Burst: 1}, c)
-	r := udptest.NewRecorder()
+	r := udptest.NewRecorder(t)
 	conn := r.Start(l)
 	r.Receive(from("192.0.2.1:1", 1))
 	r.Receive(from("192.0.2.1:1", 1))
@@ -155,7 +155,7 @@ func TestAReflectionAttack(t *testing.T) {
 			}
 		}
 	}))
-	r := udptest.NewRecorder()
+	r := udptest.NewRecorder(t)
 	conn := r.Start(l)
 	defer func() {
 		conn.Close()
@@ -191,7 +191,7 @@ func TestAValidatedAddressGetsLongReplies(t *testing.T) {
 		var last udp.Datagram
 		l := newLimiter(t, limit.Config{Rate: 1e6, Burst: 1e6, ValidFor: time.Minute, MaxSources: 10},
 			udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { last = d.Clone() }))
-		r := udptest.NewRecorder()
+		r := udptest.NewRecorder(t)
 		conn := r.Start(l)
 		defer func() {
 			conn.Close()
@@ -237,7 +237,7 @@ func TestReplyToWhatWasNotReceived(t *testing.T) {
 func TestLimitingHowFastSessionsBegin(t *testing.T) {
 	l := newLimiter(t, limit.Config{Rate: 1, Burst: 2}, udp.BaseHandler{})
 	m := session.Handler(session.Config{Accept: l.Allow}, func(*session.Peer) udp.Handler { return udp.BaseHandler{} })
-	r := udptest.NewRecorder()
+	r := udptest.NewRecorder(t)
 	conn := r.Start(m)
 	for _, address := range []string{"192.0.2.1:1", "192.0.2.1:2", "192.0.2.1:3", "192.0.2.1:1"} {
 		r.Receive(from(address, 10))

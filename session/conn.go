@@ -204,7 +204,7 @@ func (s *Conn) received(d udp.Datagram) {
 	defer s.mu.Unlock()
 	if s.closed || !s.waiting.put(d.Data, s.l.mux.cfg.ReadBuffer) {
 		s.l.mux.stats.bufferFull.Add(1)
-		drop(d)
+		d.Drop()
 		return
 	}
 	s.arrived.Signal()

@@ -24,7 +24,7 @@ func heap() int64 {
 
 // listenRecorded opens a Listener on a socket that is connected to nothing.
 func listenRecorded(t testing.TB, cfg session.Config) (*session.Listener, *udptest.Recorder) {
-	r := udptest.NewRecorder()
+	r := udptest.NewRecorder(t)
 	cfg.Socket.Network = r.Network()
 	ln, err := cfg.Listen(background, "udp", ":0")
 	require.NoError(t, err)

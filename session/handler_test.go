@@ -261,3 +261,15 @@ func TestStatsHaveNames(t *testing.T) {
 		break
 	}
 }
+
+func TestDroppedDatagramsAreNotHandled(t *testing.T) {
+	m := session.Handler(session.Config{Accept: func(d udp.Datagram) bool { return len(d.Data) > 1 }},
+		func(*session.Peer) udp.Handler { return udp.BaseHandler{} })
+	r, c := recorded(t, m)
+	r.Receive(from(1, "x"))
+	r.Receive(from(1, "xx"))
+	r.Receive(from(1, "x"))
+	end(c)
+	require.EqualValues(t, 1, c.Stats().Dropped.Handler)
+	require.EqualValues(t, 2, c.Stats().Handled)
+}

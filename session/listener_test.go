@@ -361,7 +361,7 @@ func TestClosingTheSocketEndsAllSessions(t *testing.T) {
 }
 
 func TestAFailingSocketTellsItsSessionsWhy(t *testing.T) {
-	r := udptest.NewRecorder()
+	r := udptest.NewRecorder(t)
 	ln, err := session.Config{Socket: udp.Config{Network: r.Network()}}.Listen(background, "udp", ":0")
 	require.NoError(t, err)
 	r.Receive(from(1, "x"))

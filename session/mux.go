@@ -62,7 +62,7 @@ func (m *Mux) Received(c *udp.Conn, d udp.Datagram) {
 		return
 	}
 	m.stats.notListening.Add(1) // a handler before this one has not passed Started on
-	drop(d)
+	d.Drop()
 }
 
 // Refused implements [udp.Handler].
@@ -110,6 +110,3 @@ func (k *counters) ended(err error, stopped bool) {
 		k.closed.Add(1)
 	}
 }
-
-// drop is for datagrams that no session gets.
-func drop(udp.Datagram) {}

@@ -23,7 +23,7 @@ type lan struct {
 }
 
 func newLAN(t testing.TB) lan {
-	n := udptest.NewNet(udptest.Config{T: t, Seed: 1})
+	n := udptest.NewNet(t, udptest.Config{Seed: 1})
 	return lan{n, n.Host("server", "10.0.0.1", "10.0.0.9"), n.Host("client", "10.0.0.2")}
 }
 
@@ -168,7 +168,7 @@ func from(i int, text string) udp.Datagram {
 
 // recorded starts a handler on a socket that is connected to nothing.
 func recorded(t testing.TB, h udp.Handler) (*udptest.Recorder, *udp.Conn) {
-	r := udptest.NewRecorder()
+	r := udptest.NewRecorder(t)
 	c := r.Start(h)
 	t.Cleanup(func() { end(c) })
 	return r, c

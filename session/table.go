@@ -46,7 +46,7 @@ func (t *table) received(d *udp.Datagram) {
 		var why *atomic.Uint64
 		if p, why = t.enter(d); p == nil {
 			why.Add(1)
-			drop(*d)
+			d.Drop()
 			return
 		}
 		t.stopDue() // an evicted session stops before the one in its place starts
@@ -183,7 +183,7 @@ func (t *table) remove(p *Peer, err error) {
 	t.due = append(t.due, p)
 	t.pending.Store(true)
 	if t.closing && len(t.sessions) == 0 && !t.stopped {
-		closeSocket(t.conn)
+		t.conn.Close()
 	}
 }
 
@@ -296,9 +296,6 @@ func (t *table) close() {
 	defer t.mu.Unlock()
 	t.closing = true
 	if len(t.sessions) == 0 && !t.stopped {
-		closeSocket(t.conn)
+		t.conn.Close()
 	}
 }
-
-// closeSocket must not wait: its caller may have locks that callbacks need.
-func closeSocket(c *udp.Conn) { go c.Close() }
