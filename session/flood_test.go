@@ -49,13 +49,72 @@ func TestASessionTakesLessThanTwoKilobytes(t *testing.T) {
 	runtime.KeepAlive(conns)
 }
 
-// TestAFloodFromAMillionPeers has every forged peer accepted by a program that starts a
-// goroutine for each session, as servers do.
+// TestAFloodFromAMillionPeers passes the datagrams of forged peers to a Mux by itself: a million
+// take a second.
 func TestAFloodFromAMillionPeers(t *testing.T) {
 	const sessions, existing = 2000, 100
 	n := 1_000_000
-	if raceEnabled || testing.Short() {
+	if raceEnabled {
 		n = 100_000
+	}
+	replies := 0
+	m := session.Handler(session.Config{MaxSessions: sessions}, func(p *session.Peer) udp.Handler {
+		return echo{peer: p, replies: &replies}
+	})
+	_, c := recorded(t, m)
+	for i := range existing {
+		m.Received(c, from(i, "ask"))
+		m.Received(c, from(i, "ask")) // confirms the session
+	}
+	for i := range 2 * sessions {
+		m.Received(c, forged(i))
+	}
+	before := heap()
+	for i := 2 * sessions; i < n; i++ {
+		m.Received(c, forged(i))
+	}
+	grown := heap() - before
+	t.Logf("%d peers, memory grew by %d bytes, %+v", n, grown, m.Stats())
+	require.Less(t, grown, int64(1<<20))
+	replies = 0
+	for i := range existing {
+		m.Received(c, from(i, "ask"))
+	}
+	require.Equal(t, existing, replies, "the flood has disturbed existing sessions")
+	s := m.Stats()
+	require.EqualValues(t, sessions, s.Active)
+	require.EqualValues(t, n+existing-sessions, s.Evicted)
+	require.EqualValues(t, n+existing, s.Begun) // and no existing one began again
+	requireAgreement(t, s)
+	runtime.KeepAlive(m)
+}
+
+// echo counts its replies.
+type echo struct {
+	udp.BaseHandler
+	peer    *session.Peer
+	replies *int
+}
+
+func (e echo) Received(_ *udp.Conn, d udp.Datagram) {
+	*e.replies++
+	_ = e.peer.Send(d.Data) // fails: the datagrams of this test came by no socket
+}
+
+// forged is a datagram of a peer that does not exist.
+func forged(i int) udp.Datagram {
+	d := from(i, "forged")
+	d.From = netip.AddrPortFrom(d.From.Addr(), 6000)
+	return d
+}
+
+// TestAFloodOfAListener has forged peers accepted by a program that starts a goroutine for each
+// session, as servers do.
+func TestAFloodOfAListener(t *testing.T) {
+	const sessions, existing = 2000, 100
+	n := 50_000
+	if raceEnabled {
+		n = 20_000
 	}
 	ln, r := listenRecorded(t, session.Config{MaxSessions: sessions})
 	serving := make(chan struct{})
@@ -98,11 +157,6 @@ func TestAFloodFromAMillionPeers(t *testing.T) {
 	}
 
 	// The pool is full now, so that the flood begins with its memory in place.
-	forged := func(i int) udp.Datagram {
-		d := from(existing+i, "forged")
-		d.From = netip.AddrPortFrom(d.From.Addr(), 6000)
-		return d
-	}
 	for i := range 2 * sessions {
 		r.Receive(forged(i))
 		r.Sent()
