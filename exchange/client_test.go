@@ -97,8 +97,9 @@ func TestARefusalFailsItsRequestAtOnceAndNoOther(t *testing.T) {
 		serve(t, l.b, s.received)
 		c := l.newClient(t, cfg)
 		other := start(c, serverB, 1, "other server")
-		same := start(c, "10.0.0.1:7001", 2, "waits") // lost on its way, so never refused
+		synctest.Wait()
 		l.client.Out().Set(udptest.Faults{Script: udptest.DropNth(1)})
+		same := start(c, "10.0.0.1:7001", 2, "waits") // lost on its way, so never refused
 		synctest.Wait()
 		l.client.Out().Set(udptest.Faults{})
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/session"
+	"github.com/udpkit/udp/udptest"
 )
 
 func TestTheCallsForEachSession(t *testing.T) {
@@ -172,7 +173,12 @@ func TestPanicsEndNoOtherSession(t *testing.T) {
 			}
 			return log{name: p.Addr().Addr().String(), calls: &calls}
 		})
-		r, c := recorded(t, m)
+		r := udptest.NewRecorder(t)
+		socket := r.Config()
+		socket.Logger = cfg.Socket.Logger
+		c, err := socket.Listen(t.Context(), "udp", ":0", m)
+		require.NoError(t, err)
+		defer end(c)
 		for i := 1; i <= 3; i++ {
 			r.Receive(from(i, "a"))
 		}

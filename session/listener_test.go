@@ -48,6 +48,7 @@ func TestASessionIsANetConn(t *testing.T) {
 		require.Equal(t, "10.0.0.9:7000", sb.LocalAddr().String())
 		require.Equal(t, a.LocalAddrPort(), sa.Session().Addr())
 		require.Same(t, ln.Conn(), sa.Session().Conn())
+		settle()
 		requireAgreement(t, ln.Stats())
 		require.EqualValues(t, 2, ln.Stats().Accepted)
 	})
@@ -111,6 +112,7 @@ func TestReadBufferBoundsWhatWaits(t *testing.T) {
 		for range 8 {
 			require.Equal(t, "ten bytes.", read(t, s))
 		}
+		settle()
 		requireAgreement(t, ln.Stats())
 	})
 }
@@ -177,6 +179,7 @@ func TestIdleSessionsEnd(t *testing.T) {
 		}
 		require.ErrorIs(t, readError(t, sb), session.ErrIdle)
 		require.InDelta(t, (14+10)*time.Second, time.Since(begin), float64(10*time.Millisecond))
+		settle()
 		requireAgreement(t, ln.Stats())
 		require.Zero(t, ln.Stats().Active)
 		require.NoError(t, sa.Close())
@@ -213,6 +216,7 @@ func TestAFullTableEvictsUnconfirmedSessionsOnly(t *testing.T) {
 		accept(t, ln)
 		require.Equal(t, "a new peer", read(t, d))
 		require.ErrorIs(t, readError(t, d), session.ErrEvicted)
+		settle()
 		requireAgreement(t, ln.Stats())
 	})
 }
@@ -233,6 +237,7 @@ func TestATableOfConfirmedSessionsTurnsNewPeersAway(t *testing.T) {
 		require.EqualValues(t, 1, ln.Stats().Full)
 		a.send(t, "4")
 		require.Equal(t, "4", read(t, s))
+		settle()
 		requireAgreement(t, ln.Stats())
 	})
 }
@@ -254,6 +259,7 @@ func TestAFullBacklogTurnsNewPeersAway(t *testing.T) {
 		accept(t, ln)
 		require.Equal(t, "again", read(t, accept(t, ln)))
 		require.Zero(t, ln.Stats().Waiting)
+		settle()
 		requireAgreement(t, ln.Stats())
 	})
 }
@@ -277,6 +283,7 @@ func TestTheFilterRunsBeforeThereIsASession(t *testing.T) {
 		require.Equal(t, "token", read(t, s))
 		require.Equal(t, "what else", read(t, s))
 		require.EqualValues(t, 1, ln.Stats().Rejected)
+		settle()
 		requireAgreement(t, ln.Stats())
 	})
 }
@@ -356,6 +363,7 @@ func TestClosingTheSocketEndsAllSessions(t *testing.T) {
 		_, err = ln.Accept()
 		require.ErrorIs(t, err, net.ErrClosed)
 		require.EqualValues(t, 2, ln.Stats().Failed)
+		settle()
 		requireAgreement(t, ln.Stats())
 	})
 }
@@ -397,6 +405,7 @@ func TestAClosedSession(t *testing.T) {
 		s.Session().End() // does nothing
 		a.send(t, "a new session")
 		require.Equal(t, "a new session", read(t, accept(t, ln)))
+		settle()
 		requireAgreement(t, ln.Stats())
 		require.EqualValues(t, 1, ln.Stats().Closed)
 	})
