@@ -129,6 +129,9 @@ func (s Stats) LogValue() slog.Value {
 
 // LogValue implements [slog.LogValuer].
 func (c *Conn) LogValue() slog.Value {
+	if !c.ok() {
+		return slog.StringValue(c.String())
+	}
 	attrs := []slog.Attr{slog.String("network", c.network), slog.String("local", c.LocalAddrPort().String())}
 	if p := c.peer.current.Load(); p != nil {
 		attrs = append(attrs, slog.String("peer", p.String()))

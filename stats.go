@@ -171,6 +171,9 @@ const (
 // Stats returns the counters. It may be called at any time, from any goroutine,
 // and after Close, when it gives the last values.
 func (c *Conn) Stats() Stats {
+	if !c.ok() {
+		return Stats{}
+	}
 	k := &c.stats
 	s := Stats{
 		// Read before what they are a part of, so that a poll never shows more

@@ -72,18 +72,10 @@ func (b *batch) prepare(n, space int) {
 	}
 }
 
-// Space for control messages beside cmsg.Space. Whoever may have set options of
-// their own begins with ownSpace; where MSG_CTRUNC says that it was not enough the
-// socket gets four times as much, up to maxSpace.
-const (
-	ownSpace = 1 << 10
-	maxSpace = 1 << 16
-)
-
 // moreSpace is called after a read that had no room for so many bytes of control
 // messages.
 func (p *packetPath) moreSpace(had int) {
-	p.space.CompareAndSwap(int32(had), int32(min(max(4*had, ownSpace), maxSpace)))
+	p.space.CompareAndSwap(int32(had), int32(moreSpace(had)))
 }
 
 func (b *batch) reset(i int) {

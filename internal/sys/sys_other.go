@@ -54,10 +54,6 @@ func (c *Conn) read(p, oob []byte) (n, oobn, flags int, from netip.AddrPort, err
 	return c.uc.ReadMsgUDPAddrPort(p, oob)
 }
 
-// maxSpace bounds the space for control messages, which grows when there was not
-// enough for those of a datagram.
-const maxSpace = 1 << 16
-
 // soon lets a read take what is there before the Sink is asked again.
 const soon = time.Millisecond
 
@@ -70,6 +66,9 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		draining bool
 		budget   = 1 // bytes that may have been queued when draining began
 	)
+	if c.ownOptions {
+		oob = make([]byte, moreSpace(len(oob)))
+	}
 	defer func() {
 		if b != nil {
 			b.Release(1)
@@ -137,7 +136,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		}
 		if cmsg.Truncated(flags) {
 			ps[0].ControlTruncated = c.info.PacketInfo && !m.To.IsValid()
-			oob = make([]byte, min(4*len(oob), maxSpace))
+			oob = make([]byte, moreSpace(len(oob)))
 		}
 		more := sink.Packets(ps)
 		if !b.Recycle() {
