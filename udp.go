@@ -39,7 +39,8 @@ type Conn struct {
 	work     work // datagrams that Workers have
 	stats    counters
 	log      limitedLog
-	reader   reader // used by the socket's goroutine only
+	reader   reader      // used by the socket's goroutine only
+	pulled   *PacketConn // whose socket it is, instead of a goroutine's; nil: nobody's
 
 	connected ConnectedConn // what Connected and Multicast return
 	multicast MulticastConn
@@ -268,6 +269,10 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.sock.SyscallCon
 // counted in [Drops.Closed] (those in the kernel not on Windows and Plan 9). What
 // Reply and Enqueue have copied is sent, as far as there is room.
 func (c *Conn) Close() error {
+	if c.pulled != nil {
+		_ = c.pulled.Close()
+		return nil
+	}
 	c.stop()
 	return nil
 }
@@ -292,6 +297,9 @@ func (c *Conn) stop() {
 // With a [Queue] a datagram is handled when it lies in the channel, with [Workers]
 // when the Handler behind them has returned.
 func (c *Conn) Shutdown(ctx context.Context) error {
+	if c.pulled != nil {
+		return c.Close() // there is no Handler
+	}
 	c.life.phase.CompareAndSwap(running, draining)
 	c.events.signal()
 	c.sock.Wake()

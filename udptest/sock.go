@@ -48,10 +48,11 @@ type sock struct {
 	shut        bool  // discarded
 	busy        bool  // the Sink is at work
 	idle        sync.Cond
-	deadline    time.Time
+	deadline    time.Time // of sends
 
-	readable chan struct{} // something has changed for Serve
-	writable chan struct{} // closed when something has changed for senders that wait; nil: none does
+	readDeadline time.Time     // with Options.Pulled
+	readable     chan struct{} // something has changed for Serve
+	writable     chan struct{} // closed when something has changed for senders that wait; nil: none does
 }
 
 // leaving is a datagram that waits before a link with a rate.

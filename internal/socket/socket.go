@@ -58,6 +58,7 @@ type Options struct {
 	NoOffload               bool // no trains, neither way
 	Timestamps              bool
 	PeerErrors              bool // ICMP reports while unconnected too
+	Pulled                  bool // the socket is a Pulled; reports come with PeerErrors only
 	DontFragment            bool
 	Control                 func(network, address string, c syscall.RawConn) error
 }

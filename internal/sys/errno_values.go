@@ -15,6 +15,7 @@ const (
 	EISCONN       = syscall.EISCONN
 	EMSGSIZE      = syscall.EMSGSIZE
 	ENOTCONN      = syscall.ENOTCONN
+	EDESTADDRREQ  = syscall.EDESTADDRREQ
 )
 
 // Errno is the system's own kind of error.

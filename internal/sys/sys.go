@@ -38,6 +38,7 @@ type Conn struct {
 	rc   syscall.RawConn
 	info socket.Info
 	path packetPath // what the packet path of this system keeps
+	pull pull       // of a socket that is read by its callers
 
 	adopted bool           // others may have descriptors of the same socket
 	refuses atomic.Bool    // its filter drops everything
@@ -125,7 +126,7 @@ func adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
 		uc.Close()
 		return nil, unwrapOp(err)
 	}
-	c := &Conn{uc: uc, rc: rc}
+	c := &Conn{uc: uc, rc: rc, pull: pull{on: o.Pulled}}
 	uc.SetDeadline(time.Time{}) // the former owner's
 	if err := c.prepare(o); err != nil {
 		uc.Close()
@@ -186,6 +187,10 @@ func (c *Conn) Peer() netip.AddrPort {
 // reader, and of the next one to come.
 func (c *Conn) Wake() {
 	c.path.wake()
+	if c.pull.on {
+		c.pull.wake(c)
+		return
+	}
 	c.uc.SetReadDeadline(past)
 }
 
