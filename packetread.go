@@ -8,9 +8,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/net/ipv4"
-
-	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/cmsg"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
@@ -48,7 +45,7 @@ func (c *PacketConn) ReadFromUDP(b []byte) (n int, addr *net.UDPAddr, err error)
 		return 0, nil, c.readError("recvfrom", err)
 	}
 	n = c.copied(b, d.data())
-	addr = c.udpAddr(d.packet.From)
+	addr = udpAddr(d.packet.From, c.ipv4)
 	c.taken(1)
 	return n, addr, nil
 }
@@ -100,93 +97,6 @@ func (c *PacketConn) read(call string, b, oob []byte) (n, oobn, flags int, from 
 	}
 	c.taken(1)
 	return n, oobn, flags, from, nil
-}
-
-// ReadBatch reads up to len(ms) datagrams, as [ipv4.PacketConn.ReadBatch] does, and
-// waits for the first only. It sets Addr, N, NN and Flags. The flags must be 0.
-func (c *PacketConn) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
-	if !c.ok() {
-		return 0, syscall.EINVAL
-	}
-	if flags != 0 {
-		return 0, c.opError("read", c.local, c.remote, errors.ErrUnsupported)
-	}
-	if len(ms) == 0 {
-		return 0, nil
-	}
-	c.reading.Lock()
-	defer c.reading.Unlock()
-	d, err := c.next()
-	if err != nil {
-		return 0, c.readError("recvmmsg", err)
-	}
-	n := 0
-	for more := true; more; {
-		m, data := &ms[n], d.data()
-		m.N, m.NN, m.Flags = 0, 0, 0
-		for _, b := range m.Buffers {
-			m.N += copy(b, data[m.N:])
-		}
-		if m.N < len(data) {
-			c.conn.stats.cut.Add(1)
-			m.Flags = cmsg.DataTruncated
-		}
-		if len(m.OOB) > 0 {
-			var all bool
-			if m.NN, all = c.control(d.packet, m.OOB); !all {
-				m.Flags |= cmsg.ControlTruncated
-			}
-		}
-		m.Addr = c.udpAddr(d.packet.From)
-		if n++; n == len(ms) {
-			break
-		}
-		d, more = c.following()
-	}
-	c.taken(n)
-	return n, nil
-}
-
-// Receive waits for a datagram and returns how many it has put into ds: as many as the
-// read has brought, up to len(ds). Nothing is copied. The datagrams belong to the
-// caller, who calls [Datagram.Release] for each, and they can be replied to.
-func (c *PacketConn) Receive(ds []Datagram) (int, error) {
-	if !c.ok() {
-		return 0, syscall.EINVAL
-	}
-	if len(ds) == 0 {
-		return 0, nil
-	}
-	c.reading.Lock()
-	defer c.reading.Unlock()
-	d, err := c.next()
-	if err != nil {
-		return 0, c.readError("recvmmsg", err)
-	}
-	var (
-		n, leased int
-		of        *socket.Packet
-		shared    *packet // by the datagrams of one
-	)
-	for more := true; more; {
-		if p := d.packet; p != of || leased == buffer.MaxLease {
-			shared, of, leased = newPacket(), p, 0
-			shared.header = c.headers.find(c.conn, p)
-			if !p.Time.IsZero() {
-				shared.time = p.Time.UnixNano()
-			}
-			shared.lease.Init(p.Buf, p.Data[d.start:], p.Segment)
-		}
-		leased++
-		ds[n] = Datagram{Data: d.data(), From: of.From, packet: shared}
-		ds[n].Retain()
-		if n++; n == len(ds) {
-			break
-		}
-		d, more = c.following()
-	}
-	c.taken(n)
-	return n, nil
 }
 
 // delivery is a datagram in what was read.
@@ -297,15 +207,15 @@ func (c *PacketConn) control(p *socket.Packet, oob []byte) (n int, all bool) {
 	return h.Put(oob)
 }
 
-// udpAddr makes an address in the form that package net has: with 16 bytes on a
-// socket of IPv6.
-func (c *PacketConn) udpAddr(from netip.AddrPort) *net.UDPAddr {
+// udpAddr makes an address in the form that package net has: with 4 bytes on a socket
+// of IPv4, and with 16 on others.
+func udpAddr(from netip.AddrPort, ipv4 bool) *net.UDPAddr {
 	m := new(struct {
 		addr net.UDPAddr
 		ip   [16]byte
 	})
 	a := from.Addr()
-	if m.addr.IP = m.ip[:]; c.ipv4 {
+	if m.addr.IP = m.ip[:]; ipv4 {
 		*(*[4]byte)(m.ip[:]) = a.As4()
 		m.addr.IP = m.ip[:4:4]
 	} else {

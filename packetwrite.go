@@ -1,14 +1,11 @@
 package udp
 
 import (
-	"bytes"
 	"errors"
 	"net"
 	"net/netip"
 	"os"
 	"syscall"
-
-	"golang.org/x/net/ipv4"
 
 	"github.com/udpkit/udp/internal/cmsg"
 	"github.com/udpkit/udp/internal/gso"
@@ -90,96 +87,6 @@ func (c *PacketConn) WriteMsgUDPAddrPort(b, oob []byte, addr netip.AddrPort) (n,
 		return 0, 0, err
 	}
 	return len(b), len(oob), nil
-}
-
-// SendBatch is [Conn.SendBatch].
-func (c *PacketConn) SendBatch(ms []Message) (sent int, err error) { return c.conn.SendBatch(ms) }
-
-// WriteBatch sends messages in order, as [ipv4.PacketConn.WriteBatch] does, with few
-// system calls, and returns how many were sent. It stops at the first that can't be
-// sent, whose error is returned if it is the first of all. It sets N. The flags must
-// be 0.
-func (c *PacketConn) WriteBatch(ms []ipv4.Message, flags int) (int, error) {
-	if !c.ok() {
-		return 0, syscall.EINVAL
-	}
-	if flags != 0 {
-		return 0, c.opError("write", c.local, c.remote, errors.ErrUnsupported)
-	}
-	c.conn.out.flush()
-	b := gso.Get(c.sock.Segments() > 1)
-	defer b.Put()
-	written, err := 0, error(nil)
-	for written < len(ms) && err == nil {
-		n := 0
-		n, err = c.writeSome(b, ms[written:])
-		for i := range ms[written : written+n] {
-			ms[written+i].N = size(ms[written+i].Buffers)
-		}
-		written += n
-	}
-	if err != nil && written == 0 {
-		return c.wrote(0, ms[0].Addr, c.failed(sys.Call("sendmmsg", err)))
-	}
-	return written, nil
-}
-
-// writeSome sends as many messages as fit into b, or one that is several datagrams.
-func (c *PacketConn) writeSome(b *gso.Batch, ms []ipv4.Message) (written int, err error) {
-	b.Reset()
-	var bad error
-	n := 0
-	for ; n < len(ms) && b.Len() < gso.MaxDatagrams; n++ {
-		var m socket.Message
-		if m, bad = c.message(&ms[n]); bad == nil {
-			bad = c.conn.address(&m)
-		}
-		if bad != nil {
-			break
-		}
-		if m.Segment > 0 {
-			if n > 0 {
-				break
-			}
-			if err := c.sendSegments(&m); err != nil {
-				return 0, err
-			}
-			return 1, nil
-		}
-		b.Lend(&m)
-	}
-	if written, err = c.sendMessages(b.Messages); err == nil {
-		err = bad
-	}
-	return written, err
-}
-
-// message makes a message of one that a program gives.
-func (c *PacketConn) message(of *ipv4.Message) (m socket.Message, err error) {
-	if len(of.Buffers) == 1 {
-		m.Data = of.Buffers[0]
-	} else {
-		m.Data = bytes.Join(of.Buffers, nil)
-	}
-	var to netip.AddrPort
-	switch a := of.Addr.(type) {
-	case nil:
-	case *net.UDPAddr:
-		to = c.addrPort(a)
-	default:
-		return m, sys.EINVAL
-	}
-	if err := c.target(&m, to); err != nil {
-		return m, err
-	}
-	return m, c.obey(&m, of.OOB)
-}
-
-func size(buffers [][]byte) (n int) {
-	for _, b := range buffers {
-		n += len(b)
-	}
-	return n
 }
 
 func (c *PacketConn) writeTo(b []byte, to netip.AddrPort) error {
@@ -304,25 +211,6 @@ func (c *PacketConn) sendSegments(m *socket.Message) error {
 		}
 	}
 	return nil
-}
-
-// sendMessages sends up to the first datagram that can't be sent.
-func (c *PacketConn) sendMessages(ms []socket.Message) (sent int, err error) {
-	k := c.conn
-	for len(ms) > 0 {
-		n, err := k.sock.SendBatch(ms, true)
-		rest, bytes := gso.Skip(ms, n)
-		k.stats.sentDatagrams(n, bytes)
-		if ms, sent = rest, sent+n; err == nil {
-			continue
-		}
-		if err := c.again(gso.First(ms), err); err != nil {
-			return sent, err
-		}
-		ms, _ = gso.Skip(ms, 1)
-		sent++
-	}
-	return sent, nil
 }
 
 // again goes on with the send of a datagram that has failed with err.
