@@ -51,7 +51,7 @@ func (c *PacketConn) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 				m.Flags |= cmsg.ControlTruncated
 			}
 		}
-		m.Addr = udpAddr(d.packet.From, c.ipv4)
+		m.Addr = c.senderOf(&d)
 		if n++; n == len(ms) {
 			break
 		}

@@ -55,6 +55,7 @@ type PacketConn struct {
 	packets []socket.Packet // what the last read has brought
 	at, off int             // where the next datagram is: its packet, its offset
 	headers headers
+	addrs   []addrMemory // not used yet
 }
 
 var (

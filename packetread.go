@@ -45,7 +45,7 @@ func (c *PacketConn) ReadFromUDP(b []byte) (n int, addr *net.UDPAddr, err error)
 		return 0, nil, c.readError("recvfrom", err)
 	}
 	n = c.copied(b, d.data())
-	addr = udpAddr(d.packet.From, c.ipv4)
+	addr = c.senderOf(&d)
 	c.taken(1)
 	return n, addr, nil
 }
@@ -207,13 +207,34 @@ func (c *PacketConn) control(p *socket.Packet, oob []byte) (n int, all bool) {
 	return h.Put(oob)
 }
 
-// udpAddr makes an address in the form that package net has: with 4 bytes on a socket
-// of IPv4, and with 16 on others.
-func udpAddr(from netip.AddrPort, ipv4 bool) *net.UDPAddr {
-	m := new(struct {
-		addr net.UDPAddr
-		ip   [16]byte
-	})
+// addrMemory is memory for a net.UDPAddr with its IP.
+type addrMemory struct {
+	addr net.UDPAddr
+	ip   [16]byte
+}
+
+// addrsAtOnce is for how many datagrams that arrived as one addresses are allocated
+// together. Whoever keeps one of them keeps all.
+const addrsAtOnce = 8
+
+// senderOf returns the sender of d as a net.Addr, which the caller may change. It needs
+// reading.
+func (c *PacketConn) senderOf(d *delivery) *net.UDPAddr {
+	if len(c.addrs) == 0 {
+		n := 1
+		if size := d.packet.Segment; size > 0 {
+			n += (len(d.packet.Data) - d.end + size - 1) / size
+		}
+		c.addrs = make([]addrMemory, min(n, addrsAtOnce))
+	}
+	m := &c.addrs[0]
+	c.addrs = c.addrs[1:]
+	return m.set(d.packet.From, c.ipv4)
+}
+
+// set makes an address in the form that package net has: with 4 bytes on a socket of
+// IPv4, and with 16 on others.
+func (m *addrMemory) set(from netip.AddrPort, ipv4 bool) *net.UDPAddr {
 	a := from.Addr()
 	if m.addr.IP = m.ip[:]; ipv4 {
 		*(*[4]byte)(m.ip[:]) = a.As4()

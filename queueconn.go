@@ -69,7 +69,7 @@ func (p *queueConn) ReadFrom(b []byte) (int, net.Addr, error) {
 		p.asked.note(&socket.Packet{From: d.From, To: h.to, Own: h.own})
 	}
 	d.Release()
-	return n, udpAddr(d.From, p.conn.family == socket.IPv4), nil
+	return n, new(addrMemory).set(d.From, p.conn.family == socket.IPv4), nil
 }
 
 // receive waits for a datagram. A deadline that has passed and Close win over one that

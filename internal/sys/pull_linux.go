@@ -18,6 +18,7 @@ type puller struct {
 	receiver
 	step   func(fd uintptr) bool // p.read, made once
 	got    int                   // messages that the last call has brought
+	waited bool                  // it had to wait for them
 	errno  syscall.Errno         // or why it has failed
 	report *socket.ReportError   // the ICMP message that was met
 }
@@ -33,7 +34,7 @@ func (c *Conn) Puller() socket.Puller {
 func (p *puller) Pull() ([]socket.Packet, error) {
 	c := p.conn
 	for {
-		p.got, p.errno, p.report = 0, 0, nil
+		p.got, p.errno, p.report, p.waited = 0, 0, nil, false
 		err := c.rc.Read(p.step)
 		if err != nil {
 			switch class := Classify(err); {
@@ -86,7 +87,7 @@ func (p *puller) read(fd uintptr) bool {
 		case errno == unix.EINTR:
 			continue
 		case errno == unix.EAGAIN:
-			p.adapt(0)
+			p.waited = true
 			p.giveBack()
 			return false
 		case errno != 0:
@@ -97,7 +98,12 @@ func (p *puller) read(fd uintptr) bool {
 			}
 			p.errno = errno
 		default:
-			p.adapt(n)
+			// What had to be waited for comes one by one; else more may lie behind it.
+			if p.waited {
+				p.slots = max(p.slots/2, 1)
+			} else {
+				p.adapt(n)
+			}
 			p.got = n
 		}
 		return true
