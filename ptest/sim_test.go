@@ -1,7 +1,7 @@
 package udp_test
 
 import (
-	"encoding/binary"
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -174,44 +174,6 @@ func TestPacketConnBatches(t *testing.T) {
 	})
 }
 
-// segment is UDP_SEGMENT, as programs write it.
-func segment(size int) []byte {
-	b := make([]byte, syscall.CmsgSpace(2))
-	binary.NativeEndian.PutUint64(b, uint64(syscall.CmsgLen(2)))
-	binary.NativeEndian.PutUint32(b[8:], syscall.IPPROTO_UDP)
-	binary.NativeEndian.PutUint32(b[12:], 103)
-	binary.NativeEndian.PutUint16(b[16:], uint16(size))
-	return b
-}
-
-// UDP_SEGMENT makes several datagrams of one message, also on a simulated network.
-func TestPacketConnSegments(t *testing.T) {
-	onNetworks(t, func(t *testing.T, server, client udp.Config, host string) {
-		s := listenPacket(t, server, "udp4", ":0")
-		c := dialPacket(t, client, "udp4", host+":"+portOf(s))
-		n, oobn, err := c.WriteMsgUDP([]byte("aaabbbcc"), segment(3), nil)
-		require.NoError(t, err)
-		require.Equal(t, 8, n)
-		require.Equal(t, len(segment(3)), oobn)
-		_, err = c.WriteBatch([]ipv4.Message{
-			{Buffers: [][]byte{[]byte("dd")}, OOB: segment(3)},
-			{Buffers: [][]byte{[]byte("eeff")}, OOB: segment(2)},
-			{Buffers: [][]byte{[]byte("g")}},
-		}, 0)
-		require.NoError(t, err)
-		b := make([]byte, 10)
-		for _, want := range []string{"aaa", "bbb", "cc", "dd", "ee", "ff", "g"} {
-			n, _, err := s.ReadFrom(b)
-			require.NoError(t, err)
-			require.Equal(t, want, string(b[:n]))
-		}
-		require.EqualValues(t, 7, c.Stats().Sent)
-		require.EqualValues(t, 7, s.Stats().Handled)
-		_, _, err = c.WriteMsgUDP([]byte("x"), []byte("no control message"), nil)
-		require.ErrorIs(t, err, syscall.EINVAL)
-	})
-}
-
 // Receive copies nothing: what it returns stays valid until Release, and can be replied
 // to.
 func TestPacketConnReceive(t *testing.T) {
@@ -274,6 +236,117 @@ func TestPacketConnCountsWhatNobodyReads(t *testing.T) {
 		require.EqualValues(t, 50, st.Received)
 		require.EqualValues(t, 10, st.Handled)
 		require.EqualValues(t, 40, st.Dropped.Closed)
+	})
+}
+
+// A deadline that has passed wins over datagrams that were read already, which stay.
+func TestPacketConnPastDeadlineWinsOverWhatWasRead(t *testing.T) {
+	onNetworks(t, func(t *testing.T, server, client udp.Config, host string) {
+		s := listenPacket(t, server, "udp", ":0")
+		c := dialPacket(t, client, "udp4", host+":"+portOf(s))
+		_, err := c.SendBatch(make([]udp.Message, 10))
+		require.NoError(t, err)
+		if client.Network != nil {
+			time.Sleep(time.Second)
+		}
+		for range 10 {
+			require.NoError(t, s.SetReadDeadline(time.Now().Add(-time.Second)))
+			_, _, err = s.ReadFrom(nil)
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			require.NoError(t, s.SetReadDeadline(time.Now().Add(time.Hour)))
+			_, _, err = s.ReadFrom(nil)
+			require.NoError(t, err)
+		}
+		requireAgreement(t, s)
+	})
+}
+
+// WriteBatch stops where a datagram can't be sent, and says why when it is the first.
+func TestPacketConnWriteBatchStops(t *testing.T) {
+	onNetworks(t, func(t *testing.T, server, client udp.Config, host string) {
+		s := listenPacket(t, server, "udp4", ":0")
+		c := dialPacket(t, client, "udp4", host+":"+portOf(s))
+		ms := []ipv4.Message{
+			{Buffers: [][]byte{[]byte("a")}}, {Buffers: [][]byte{make([]byte, 70000)}}, {Buffers: [][]byte{[]byte("b")}},
+		}
+		n, err := c.WriteBatch(ms, 0)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		n, err = c.WriteBatch(ms[1:], 0)
+		require.ErrorIs(t, err, syscall.EMSGSIZE)
+		require.ErrorIs(t, err, udp.ErrTooLarge)
+		require.Zero(t, n)
+		n, err = c.WriteBatch(ms[2:], 0)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		require.EqualValues(t, 2, c.Stats().Sent)
+		b := make([]byte, 10)
+		for _, want := range []string{"a", "b"} {
+			n, _, err := s.ReadFrom(b)
+			require.NoError(t, err)
+			require.Equal(t, want, string(b[:n]))
+		}
+	})
+}
+
+// A host that has lost the address that was asked replies from another one.
+func TestPacketConnForgetsAnAddressThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{})
+		a, b := n.Host("a", "10.0.0.1/24", "10.0.0.3/24"), n.Host("b", "10.0.0.2/24")
+		s := listenPacket(t, udp.Config{Network: a.Network()}, "udp", ":0")
+		c := listenPacket(t, udp.Config{Network: b.Network()}, "udp", ":0")
+		_, err := c.WriteTo(nil, net.UDPAddrFromAddrPort(netip.MustParseAddrPort("10.0.0.3:"+portOf(s))))
+		require.NoError(t, err)
+		_, peer, err := s.ReadFrom(nil)
+		require.NoError(t, err)
+		replies := func(want string) {
+			_, err := s.WriteTo(nil, peer)
+			require.NoError(t, err)
+			_, from, err := c.ReadFrom(nil)
+			require.NoError(t, err)
+			require.Equal(t, want+":"+portOf(s), from.String())
+		}
+		replies("10.0.0.3")
+		a.Interface("eth0").RemoveAddr("10.0.0.3/24")
+		replies("10.0.0.1")
+		replies("10.0.0.1")
+	})
+}
+
+// Programs that know package net only get their sockets from a host.
+func TestHostForProgramsOfPackageNet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(udptest.Config{})
+		a, b := n.Host("a", "10.0.0.1/24"), n.Host("b", "10.0.0.2/24")
+		server, err := a.ListenPacket(t.Context(), "udp", ":53")
+		require.NoError(t, err)
+		defer server.Close()
+		go func() {
+			query := make([]byte, 512)
+			for {
+				n, from, err := server.ReadFrom(query)
+				if err != nil {
+					return
+				}
+				query[2] |= 0x80                               // a response
+				query[3] = query[3]&0xf0 | 3                   // NXDOMAIN
+				copy(query[6:12], []byte{0, 0, 0, 0, 0, 0})    // of nothing but the question
+				end := 12 + len("\x04host\x07invalid\x00") + 4 // which comes first
+				_, _ = server.WriteTo(query[:min(n, end)], from)
+			}
+		}()
+		r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return b.DialContext(ctx, network, "10.0.0.1:53")
+		}}
+		_, err = r.LookupTXT(t.Context(), "host.invalid.")
+		var dns *net.DNSError
+		require.ErrorAs(t, err, &dns)
+		require.True(t, dns.IsNotFound, err)
+		_, err = b.ListenPacket(t.Context(), "tcp", ":53")
+		require.ErrorIs(t, err, net.UnknownNetworkError("tcp"))
+		_, err = b.DialContext(t.Context(), "tcp", "10.0.0.1:53")
+		require.ErrorIs(t, err, net.UnknownNetworkError("tcp"))
 	})
 }
 
@@ -358,60 +431,6 @@ func TestPacketConnRawOnASimulatedNetwork(t *testing.T) {
 		require.NoError(t, c.Close())
 		require.ErrorIs(t, rc.Control(nil), net.ErrClosed)
 	})
-}
-
-// Programs that read the descriptor themselves see single datagrams.
-func TestPacketConnRaw(t *testing.T) {
-	s := listenPacket(t, udp.Config{}, "udp4", "127.0.0.1:0")
-	c := dialPacket(t, udp.Config{}, "udp4", s.LocalAddr().String())
-	p := ipv4.NewPacketConn(s)
-	in := make([]ipv4.Message, 10)
-	for i := range in {
-		in[i].Buffers = [][]byte{make([]byte, 100)}
-	}
-	require.NoError(t, s.SetReadDeadline(time.Now()))
-	_, err := p.ReadBatch(in, 0)
-	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-	require.NoError(t, s.SetReadDeadline(time.Time{}))
-	ms := make([]udp.Message, 10)
-	for i := range ms {
-		ms[i].Data = []byte("0123456789")
-	}
-	_, err = c.SendBatch(ms)
-	require.NoError(t, err)
-	for got := 0; got < len(ms); {
-		n, err := p.ReadBatch(in, 0)
-		require.NoError(t, err)
-		for _, m := range in[:n] {
-			require.Equal(t, "0123456789", string(m.Buffers[0][:m.N]))
-		}
-		got += n
-	}
-	require.Zero(t, s.Stats().Received)
-}
-
-// The methods with netip.AddrPort do not allocate.
-func TestPacketConnAddrPortDoesNotAllocate(t *testing.T) {
-	for _, network := range []string{"udp4", "udp"} {
-		s := listenPacket(t, udp.Config{}, network, ":0")
-		to := netip.MustParseAddrPort("127.0.0.1:" + portOf(s))
-		b, oob := make([]byte, 100), make([]byte, 128)
-		allocs := testing.AllocsPerRun(1000, func() {
-			if _, err := s.WriteToUDPAddrPort(b, to); err != nil {
-				t.Fatal(err)
-			}
-			if _, _, err := s.ReadFromUDPAddrPort(b); err != nil {
-				t.Fatal(err)
-			}
-			if _, _, err := s.WriteMsgUDPAddrPort(b, nil, to); err != nil {
-				t.Fatal(err)
-			}
-			if _, _, _, _, err := s.ReadMsgUDPAddrPort(b, oob); err != nil {
-				t.Fatal(err)
-			}
-		})
-		require.Zero(t, allocs, network)
-	}
 }
 
 // A PacketConn that was not made by this package says so.
