@@ -40,7 +40,8 @@ type Conn struct {
 	work     work // datagrams that Workers have
 	stats    counters
 	log      limitedLog
-	reader   reader // used by the socket's goroutine only
+	reader   reader      // used by the socket's goroutine only
+	pulled   *PacketConn // whose socket it is, instead of a goroutine's; nil: nobody's
 }
 
 // consumer is the Handler of a socket in the form that the reader uses.
@@ -291,6 +292,10 @@ func (c *Conn) Close() error {
 	if !c.ok() {
 		return errNoSocket("close")
 	}
+	if c.pulled != nil {
+		_ = c.pulled.Close()
+		return nil
+	}
 	c.stop()
 	return nil
 }
@@ -317,6 +322,9 @@ func (c *Conn) stop() {
 func (c *Conn) Shutdown(ctx context.Context) error {
 	if !c.ok() {
 		return errNoSocket("shutdown")
+	}
+	if c.pulled != nil {
+		return c.Close() // there is no Handler
 	}
 	if c.life.phase.CompareAndSwap(running, draining) {
 		c.sock.StopIntake() // the reader may be in a callback
