@@ -3,8 +3,6 @@
 package sys
 
 import (
-	"net/netip"
-
 	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/cmsg"
 	"github.com/udpkit/udp/internal/socket"
@@ -23,7 +21,7 @@ func (c *Conn) Puller() socket.Puller { return &puller{conn: c} }
 // Pull implements socket.Puller.
 func (p *puller) Pull() ([]socket.Packet, error) {
 	c, b := p.conn, buffer.Get()
-	n, oobn, from, err := c.read(b.B, p.oob[:])
+	n, oobn, flags, from, err := c.read(b.B, p.oob[:])
 	if err != nil {
 		b.Release(1)
 		if c.pull.answer(c, err) {
@@ -31,12 +29,7 @@ func (p *puller) Pull() ([]socket.Packet, error) {
 		}
 		return nil, unwrapOp(err)
 	}
-	m := cmsg.Received{To: c.only}
-	cmsg.Parse(p.oob[:oobn], &m)
-	p.packets[0] = socket.Packet{
-		Data: b.B[:n], Buf: b, From: unmap(from), To: netip.AddrPortFrom(m.To, 0),
-		Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
-	}
+	p.packets[0] = c.packet(b, n, p.oob[:oobn], flags, from)
 	return p.packets[:], nil
 }
 
