@@ -31,14 +31,14 @@ func Dial(ctx context.Context, network, address string, h Handler) (*ConnectedCo
 //
 // The network is "udp", "udp4" or "udp6"; the address is "host:port", where
 // host may be a name and port the name of a service. ctx bounds resolving.
-// Errors are [*net.OpError]s. To dial from a certain port, Listen and Connect.
+// Errors are [*net.OpError]s. [Config.LocalAddr] dials from a certain address or port.
 func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) (*ConnectedConn, error) {
 	c, err := cfg.dialAny(ctx, network, address, h)
 	if err != nil {
 		return nil, err
 	}
 	c.start()
-	return &c.connected, nil
+	return &ConnectedConn{c}, nil
 }
 
 // dialAny is Dial without starting anything.
@@ -78,11 +78,15 @@ func (cfg Config) dial(ctx context.Context, peer netip.AddrPort, h Handler) (*Co
 		}
 		peer = netip.AddrPortFrom(loopback, peer.Port())
 	}
-	network, local := "udp6", netip.IPv6Unspecified()
+	network := "udp6"
 	if peer.Addr().Is4() {
-		network, local = "udp4", netip.IPv4Unspecified()
+		network = "udp4"
 	}
-	sock, err := cfg.source().Open(ctx, network, netip.AddrPortFrom(local, 0), cfg.options())
+	local, err := cfg.localFor(peer.Addr())
+	if err != nil {
+		return nil, err
+	}
+	sock, err := cfg.source().Open(ctx, network, local, cfg.options())
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +106,9 @@ func (cfg Config) dial(ctx context.Context, peer netip.AddrPort, h Handler) (*Co
 // hears them only after Disconnect, unless it is bound to the group: the system
 // gives a connected socket one local address.
 func (c *Conn) Connect(peer netip.AddrPort) (*ConnectedConn, error) {
+	if !c.ok() {
+		return nil, errNoSocket("connect")
+	}
 	c.peer.changing.Lock()
 	defer c.peer.changing.Unlock()
 	if c.peer.current.Load() != nil {
@@ -110,16 +117,16 @@ func (c *Conn) Connect(peer netip.AddrPort) (*ConnectedConn, error) {
 	if err := c.connect(peer); err != nil {
 		return nil, c.opError("connect", peer, err)
 	}
-	return &c.connected, nil
+	return &ConnectedConn{c}, nil
 }
 
 // Connected returns the socket as a [ConnectedConn], if it has a peer now. It is
 // for Handlers, which get a [*Conn].
 func (c *Conn) Connected() (*ConnectedConn, bool) {
-	if c.peer.current.Load() == nil {
+	if !c.ok() || c.peer.current.Load() == nil {
 		return nil, false
 	}
-	return &c.connected, true
+	return &ConnectedConn{c}, true
 }
 
 // connect needs peer.changing, or a socket nobody else knows yet.
@@ -142,6 +149,9 @@ func (c *Conn) connect(peer netip.AddrPort) error {
 	return c.out.hold(func() error {
 		if err := c.sock.Connect(peer); err != nil {
 			return err
+		}
+		if now := c.sock.Peer(); now.IsValid() {
+			peer = now // which its datagrams come from
 		}
 		c.peer.current.Store(&peer)
 		c.learnLocal()
@@ -167,6 +177,9 @@ func (c *Conn) named(to netip.AddrPort) (netip.AddrPort, error) {
 // Send sends b to the peer. It is [Conn.SendTo] otherwise; a datagram that the
 // peer's host refuses is reported to [Handler.Refused], not here.
 func (c *ConnectedConn) Send(b []byte) error {
+	if !c.ok() {
+		return errNoSocket("send")
+	}
 	if c.peer.current.Load() == nil {
 		err := os.NewSyscallError("send", sys.ENOTCONN)
 		c.countFailure(err)
@@ -185,6 +198,9 @@ func (c *ConnectedConn) Write(b []byte) (int, error) {
 
 // RemoteAddrPort returns the peer, and the zero AddrPort after Disconnect.
 func (c *ConnectedConn) RemoteAddrPort() netip.AddrPort {
+	if !c.ok() {
+		return netip.AddrPort{}
+	}
 	if p := c.peer.current.Load(); p != nil {
 		return *p
 	}
@@ -199,6 +215,9 @@ func (c *ConnectedConn) RemoteAddrPort() netip.AddrPort {
 // Errors: ENOTCONN without a peer, [ErrFamily], [net.ErrClosed], and the system's
 // own, such as ENETUNREACH.
 func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {
+	if !c.ok() {
+		return errNoSocket("connect")
+	}
 	c.peer.changing.Lock()
 	defer c.peer.changing.Unlock()
 	if c.peer.current.Load() == nil {
@@ -218,6 +237,9 @@ func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {
 // Errors: ENOTCONN without a peer, [net.ErrClosed], and the system's own, with
 // which the peer stays.
 func (c *ConnectedConn) Disconnect() (*Conn, error) {
+	if !c.ok() {
+		return nil, errNoSocket("disconnect")
+	}
 	c.peer.changing.Lock()
 	defer c.peer.changing.Unlock()
 	var err error

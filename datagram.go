@@ -137,18 +137,21 @@ func (d Datagram) Release() {
 	}
 }
 
-// A Message is a datagram to send with [Conn.SendBatch] or [Conn.Enqueue]. Zero
-// fields mean the socket's setting, or the system's choice.
+// A Message is a datagram to send with [Conn.SendBatch] or [Conn.Enqueue]. The zero value of a field
+// other than Data means the setting of the socket, or the choice of the system.
+//
+// Linux takes all of them. Over IPv6 so do macOS and the BSDs; over IPv4 these have
+// no TTL and no IfIndex (but to a group), and only macOS and FreeBSD a TrafficClass.
+// Windows and Plan 9 take none of the three but an IfIndex to a group. A message that
+// asks for what is missing fails with an error wrapping [errors.ErrUnsupported].
 type Message struct {
-	Data []byte         // payload; may be empty; only read while the call runs
-	To   netip.AddrPort // destination; on a connected socket the zero value is its peer
-	From netip.Addr     // source address
-	ECN  ECN            // sent in the IP header where [Info.ECN] says so
-}
-
-// sameHeader reports whether m and other differ in their payload only.
-func (m *Message) sameHeader(other *Message) bool {
-	return m.To == other.To && m.From == other.From && m.ECN == other.ECN
+	Data         []byte         // payload; may be empty; only read while the call runs
+	To           netip.AddrPort // destination; on a connected socket the zero value is its peer
+	From         netip.Addr     // source address; ignored on a connected socket
+	IfIndex      int            // outgoing interface
+	TTL          int            // TTL or hop limit, 1 to 255, also to a group
+	TrafficClass uint8          // traffic class (TOS): DSCP and ECN
+	ECN          ECN            // replaces the two lower bits of the traffic class, where [Info.ECN] says so
 }
 
 // ECN is the explicit congestion notification field of the IP header (RFC 3168,

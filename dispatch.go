@@ -136,7 +136,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 
 // accept counts n datagrams that were given to f, of which it has accepted so many.
 func (r *reader) accept(f *fifo, n, accepted int) {
-	if n == 0 {
+	if n+accepted == 0 {
 		return
 	}
 	f.counters.received.Add(uint64(n))
@@ -191,11 +191,11 @@ func (r *reader) spread(p *socket.Packet, workers *pool) {
 func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) reason {
 	c := r.conn
 	switch {
-	case p.Truncated:
+	case p.Truncated, p.ControlTruncated:
 		return dropTruncated
 	case peer != nil && *peer != p.From && !c.peer.isNext(p.From):
 		return dropStranger
-	case c.checkGroups && !c.groups.wants(p.To.Addr(), p.From.Addr(), p.IfIndex):
+	case c.checkGroups && !c.groups.Wants(p.To.Addr(), p.From.Addr(), p.IfIndex):
 		return dropStranger
 	}
 	return notDropped

@@ -100,7 +100,9 @@ func (f *fifo) overflowed(c *Conn, d *Datagram) reason {
 			}
 		}
 	}
-	f.counters.dropped.Add(1)
+	if d.header().refusal == nil {
+		f.counters.dropped.Add(1)
+	}
 	d.Release()
 	return why
 }
@@ -108,16 +110,17 @@ func (f *fifo) overflowed(c *Conn, d *Datagram) reason {
 // evict drops a datagram that was accepted.
 func (f *fifo) evict(d *Datagram) {
 	h := d.header()
-	switch {
-	case h.refusal != nil:
+	if h.refusal != nil {
 		h.refusal.lost()
-	case !d.packet.passed:
-		if !f.working {
-			h.conn.stats.handled.Add(-1)
+	} else {
+		f.counters.dropped.Add(1)
+		if !d.packet.passed {
+			if !f.working {
+				h.conn.stats.handled.Add(-1)
+			}
+			h.conn.stats.dropped[dropQueue].Add(1)
 		}
-		h.conn.stats.dropped[dropQueue].Add(1)
 	}
-	f.counters.dropped.Add(1)
 	d.Release()
 	if f.working && !d.packet.passed {
 		h.conn.work.end()

@@ -20,15 +20,24 @@ type Info struct {
 	GSO             bool // several datagrams may leave in one send (UDP_SEGMENT)
 	Segments        int  // how many at the most, with GSO
 	Batch           int  // messages a system call reads or sends at the most
+
+	// PortKept: the port stays bound while the peer changes. Without it Reconnect and
+	// Disconnect leave the port to others for a moment, as they do on Linux on an
+	// adopted socket whose port the system has chosen.
+	PortKept bool
 }
 
 // Info returns what holds now: GSO may be given up when a device can't do it.
 func (c *Conn) Info() Info {
+	if !c.ok() {
+		return Info{}
+	}
 	i := c.sock.Info()
 	return Info{
 		ReadBuffer: i.ReadBuffer, WriteBuffer: i.WriteBuffer, PacketInfo: i.PacketInfo, ECN: i.ECN,
 		ErrorQueue: i.ErrorQueue, MulticastFilter: i.MulticastFilter, Timestamps: i.Timestamps,
 		GRO: i.GRO, GSO: i.Segments > 1, Segments: i.Segments, Batch: i.Batch,
+		PortKept: i.PortKept,
 	}
 }
 
@@ -55,6 +64,7 @@ func (i Info) attrs() (attrs []slog.Attr) {
 	flag("gso", i.GSO)
 	number("segments", i.Segments)
 	number("batch", i.Batch)
+	flag("port_kept", i.PortKept)
 	return attrs
 }
 

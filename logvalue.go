@@ -33,6 +33,7 @@ func (s *Stats) Add(t Stats) {
 	s.Retried += t.Retried
 	s.Refused += t.Refused
 	s.RefusalsLost += t.RefusalsLost
+	s.Rebinds += t.Rebinds
 	s.Panics += t.Panics
 }
 
@@ -93,6 +94,7 @@ func (s Stats) All() iter.Seq2[string, float64] {
 			{"retried", s.Retried},
 			{"refused", s.Refused},
 			{"refusals_lost", s.RefusalsLost},
+			{"rebinds", s.Rebinds},
 			{"panics", s.Panics},
 		} {
 			if !yield(v.name, float64(v.value)) {
@@ -129,6 +131,9 @@ func (s Stats) LogValue() slog.Value {
 
 // LogValue implements [slog.LogValuer].
 func (c *Conn) LogValue() slog.Value {
+	if !c.ok() {
+		return slog.StringValue(c.String())
+	}
 	attrs := []slog.Attr{slog.String("network", c.network), slog.String("local", c.LocalAddrPort().String())}
 	if p := c.peer.current.Load(); p != nil {
 		attrs = append(attrs, slog.String("peer", p.String()))

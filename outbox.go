@@ -25,7 +25,7 @@ type outbox struct {
 	// pending reports whether anything waits or is being sent. It is written with mu.
 	pending atomic.Bool
 
-	sending sync.Mutex // held while a batch is sent, so that batches leave in order
+	sending turn       // held while a batch is sent, so that batches leave in order
 	blocked *gso.Batch // guarded by sending: what the kernel had no room for
 	left    []socket.Message
 
@@ -103,36 +103,57 @@ func (o *outbox) enqueue(m *socket.Message) error {
 	return o.add(m, source{}, true)
 }
 
-// finish sends m after what waits, in the same batch, and returns its error.
+// finish sends m after what waits, in the same batch, and returns its error. If it
+// would have to wait for room or for another sender, it leaves m to the writer.
 func (o *outbox) finish(m *socket.Message) error {
 	c := o.conn
 	if err := c.check(m); err != nil {
 		return err
 	}
-	if !o.pending.Load() {
-		return c.opError("send", m.To, c.send(*m))
+	if !o.sending.TryLock() {
+		return o.add(m, source{}, true)
 	}
-	o.sending.Lock()
+	if o.pending.Load() {
+		return o.finishBatch(m)
+	}
+	b := gso.Get(false)
+	b.Lend(m)
+	_, failed, cause := c.transmit(b.Messages, tryOnce)
+	o.sending.Unlock()
+	b.Put()
+	switch {
+	case cause != nil:
+		return o.add(m, source{}, true)
+	case len(failed) > 0:
+		return c.opError("send", m.To, failed[0].err)
+	}
+	return nil
+}
+
+// finishBatch is finish when something waits already. It unlocks sending.
+func (o *outbox) finishBatch(m *socket.Message) error {
 	o.mu.Lock()
-	if o.batch == nil || o.ended || o.batch.Full(len(m.Data)) {
+	if o.batch == nil || o.batch.Full(len(m.Data)) || o.ended {
 		o.mu.Unlock()
-		failed := o.sendAll(true)
 		o.sending.Unlock()
-		o.report(failed)
-		return c.opError("send", m.To, c.send(*m))
+		return o.add(m, source{}, true)
 	}
 	o.batch.Copy(m)
 	o.from = source{}
 	own := o.batch.Len() - 1
 	o.mu.Unlock()
-	failed := o.sendAll(true)
+	failed := o.sendAll(tryOnce)
+	blocked := o.blocked != nil
 	o.sending.Unlock()
+	if blocked {
+		o.leaveToWriter()
+	}
 	var err error
 	if n := len(failed); n > 0 && failed[n-1].index == own {
 		failed, err = failed[:n-1], failed[n-1].err
 	}
 	o.report(failed)
-	return c.opError("send", m.To, err)
+	return o.conn.opError("send", m.To, err)
 }
 
 // add copies m and makes sure that somebody sends it. It waits while the outbox is
@@ -164,10 +185,10 @@ func (o *outbox) add(m *socket.Message, from source, soon bool) error {
 		o.from = from
 	}
 	o.startWriter()
-	o.mu.Unlock()
 	if soon {
 		o.kick()
 	}
+	o.mu.Unlock()
 	return nil
 }
 
@@ -193,7 +214,7 @@ func (o *outbox) flush() error {
 		return nil
 	}
 	o.sending.Lock()
-	failed := o.sendAll(true)
+	failed := o.sendAll(waitForRoom)
 	o.sending.Unlock()
 	o.report(failed)
 	if len(failed) > 0 {
@@ -209,25 +230,29 @@ func (o *outbox) readDone() {
 		return
 	}
 	if !o.sending.TryLock() {
-		o.kick()
+		o.leaveToWriter()
 		return
 	}
-	failed := o.sendAll(false)
+	failed := o.sendAll(tryOnce)
 	blocked := o.blocked != nil
 	o.sending.Unlock()
 	o.report(failed)
 	if blocked {
-		o.mu.Lock()
-		o.startWriter()
-		o.mu.Unlock()
-		o.kick()
+		o.leaveToWriter()
 	}
 }
 
+func (o *outbox) leaveToWriter() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.startWriter()
+	o.kick()
+}
+
 // sendAll sends what was blocked and what waits. It needs sending.
-func (o *outbox) sendAll(wait bool) (failed []sendFailure) {
+func (o *outbox) sendAll(how patience) (failed []sendFailure) {
 	if o.blocked != nil {
-		failed = o.transmit(o.blocked, o.left, wait)
+		failed = o.transmit(o.blocked, o.left, how)
 		for i := range failed {
 			failed[i].index = -1 // of another batch
 		}
@@ -240,7 +265,7 @@ func (o *outbox) sendAll(wait bool) (failed []sendFailure) {
 	o.batch, o.from = nil, source{}
 	o.mu.Unlock()
 	if b != nil {
-		failed = append(failed, o.transmit(b, b.Messages, wait)...)
+		failed = append(failed, o.transmit(b, b.Messages, how)...)
 	}
 	o.mu.Lock()
 	o.pending.Store(o.batch != nil || o.blocked != nil)
@@ -249,13 +274,13 @@ func (o *outbox) sendAll(wait bool) (failed []sendFailure) {
 }
 
 // transmit sends ms, which are b's, and keeps in blocked what has to wait.
-func (o *outbox) transmit(b *gso.Batch, ms []socket.Message, wait bool) []sendFailure {
+func (o *outbox) transmit(b *gso.Batch, ms []socket.Message, how patience) []sendFailure {
 	c := o.conn
-	left, failed, cause := c.transmit(ms, wait)
+	left, failed, cause := c.transmit(ms, how)
 	o.blocked, o.left = nil, nil
 	switch {
 	case cause == nil:
-	case !wait || c.closed() && !o.final():
+	case how == tryOnce || c.closed() && !o.final():
 		o.blocked, o.left = b, left
 		return failed
 	default: // the deadline has passed, for all of them
@@ -297,7 +322,7 @@ func (o *outbox) startWriter() {
 	go o.write(o.done)
 }
 
-// kick makes the writer send now.
+// kick makes the writer send now. It needs mu.
 func (o *outbox) kick() {
 	select {
 	case o.wake <- struct{}{}:
@@ -340,7 +365,7 @@ func (o *outbox) write(done chan struct{}) {
 // hold sends what waits, and runs f while nothing can be added or sent by others.
 func (o *outbox) hold(f func() error) error {
 	o.sending.Lock()
-	failed := o.sendAll(true)
+	failed := o.sendAll(waitForRoom)
 	o.mu.Lock()
 	err := f()
 	o.mu.Unlock()
@@ -364,7 +389,7 @@ func (o *outbox) stop() {
 	}
 	_ = o.conn.sock.SetWriteDeadline(time.Now().Add(lastChance))
 	o.sending.Lock()
-	failed := o.sendAll(true)
+	failed := o.sendAll(waitForRoom)
 	o.sending.Unlock()
 	o.report(failed)
 }
@@ -375,6 +400,10 @@ func (o *outbox) stop() {
 // waits, or else within about a millisecond. If there is nothing to wait for, m is
 // sent at once. Enqueue waits while the outbox (1,024 datagrams or 256 KiB) is full.
 //
+// When the queue of the outgoing interface is full (ENOBUFS), an enqueued datagram is
+// not sent, as one from a plain socket would not be: waiting would delay the datagrams
+// for other interfaces.
+//
 // Enqueue may be called from any goroutine: in a Handler of this socket or of
 // another one, as a relay does, and elsewhere. What one goroutine sends leaves in
 // the order of its calls, also through Reply, SendTo, SendBatch and SendGroup.
@@ -383,13 +412,25 @@ func (o *outbox) stop() {
 // counted in [Stats.SendErrors], logged to [Config.Logger] and passed to
 // [Config.OnSendError].
 func (c *Conn) Enqueue(m Message) error {
-	s := m.message()
+	if !c.ok() {
+		return errNoSocket("send")
+	}
+	s, err := m.message()
+	if err != nil {
+		c.countFailure(err)
+		return c.opError("send", m.To, err)
+	}
 	return c.out.enqueue(&s)
 }
 
 // Flush sends what [Conn.Enqueue] and [Datagram.Reply] have copied and returns its
 // first error.
-func (c *Conn) Flush() error { return c.out.flush() }
+func (c *Conn) Flush() error {
+	if !c.ok() {
+		return errNoSocket("send")
+	}
+	return c.out.flush()
+}
 
 // sendFailure is a datagram that could not be sent.
 type sendFailure struct {
@@ -411,10 +452,10 @@ func (f *sendFailure) peer(c *Conn) netip.AddrPort {
 // transmit sends messages in order and goes on after those that fail. It ends early
 // with a cause and what is left when the socket is closed or the deadline has
 // passed, or when it would have to wait and must not.
-func (c *Conn) transmit(ms []socket.Message, wait bool) (left []socket.Message, failed []sendFailure, cause error) {
+func (c *Conn) transmit(ms []socket.Message, how patience) (left []socket.Message, failed []sendFailure, cause error) {
 	index := 0
 	for len(ms) > 0 {
-		n, err := c.sock.SendBatch(ms, wait)
+		n, err := c.sock.SendBatch(ms, how != tryOnce)
 		rest, bytes := gso.Skip(ms, n)
 		ms = rest
 		index += n
@@ -423,7 +464,7 @@ func (c *Conn) transmit(ms []socket.Message, wait bool) (left []socket.Message, 
 			continue
 		}
 		one := gso.First(ms)
-		err, later := c.sendAgain(one, err, wait)
+		err, later := c.sendAgain(one, err, how)
 		if later {
 			return ms, failed, err
 		}

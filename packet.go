@@ -2,7 +2,6 @@ package udp
 
 import (
 	"net/netip"
-	"strconv"
 	"sync"
 
 	"github.com/udpkit/udp/internal/buffer"
@@ -118,11 +117,6 @@ func newHeader(c *Conn, p *socket.Packet) *header {
 	a := p.To.Addr()
 	if !a.IsValid() {
 		return h
-	}
-	if a.Zone() == "" && (a.IsLinkLocalUnicast() || a.IsLinkLocalMulticast()) && a.Is6() && p.IfIndex > 0 {
-		if name, ok := c.sock.Zone(strconv.Itoa(p.IfIndex)); ok {
-			a = a.WithZone(name)
-		}
 	}
 	port := p.To.Port()
 	if port == 0 {

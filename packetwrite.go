@@ -155,7 +155,7 @@ func (c *PacketConn) obey(m *socket.Message, oob []byte) error {
 		m.From = s.From
 	}
 	m.IfIndex = s.IfIndex
-	m.ECN = s.TrafficClass & 3
+	m.TrafficClass, m.TTL = s.TrafficClass, s.TTL
 	if s.Segment > 0 && len(m.Data) > s.Segment {
 		m.Segment = s.Segment
 	}
@@ -228,7 +228,7 @@ func (c *PacketConn) again(m socket.Message, err error) error {
 			return nil
 		}
 	}
-	err, _ = k.sendAgain(m, err, true)
+	err, _ = k.sendAgain(m, err, patient)
 	return err
 }
 

@@ -20,16 +20,35 @@ const (
 	maxFull    = time.Second // of pauses while the interface's queue is full
 )
 
+// patience says what a send waits for.
+type patience int
+
+const (
+	tryOnce     patience = iota // nothing: the reader never sleeps in a send
+	waitForRoom                 // room in the socket's buffer
+	patient                     // also room in the queue of the interface
+)
+
 // sendAgain goes on with a send that failed with err: it sorts the error, and
 // repeats the send as long as the error may be an older datagram's or may pass. The
 // datagram itself has not left when a send returns an error. Later reports that the
 // send has to wait, which it must not do: the error says what for.
-func (c *Conn) sendAgain(m socket.Message, err error, wait bool) (result error, later bool) {
+func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result error, later bool) {
 	var stale, doubted int
 	var full time.Duration
 	reported := c.sock.Reported()
 	for {
 		class := sys.Classify(err)
+		if class == sys.TooLarge {
+			// What the path carries says whose the error is, whatever else may be reported.
+			e := c.tooLarge(m)
+			switch {
+			case e.Max > 0 && e.Size <= e.Max:
+				class = sys.Report
+			case e.Max > 0 && c.cfg.MTUDiscovery == MTUDiscoveryDo:
+				return e, false
+			}
+		}
 		switch class {
 		case sys.Deadline:
 			if c.closed() { // Close ends waiting sends with a deadline
@@ -43,7 +62,7 @@ func (c *Conn) sendAgain(m socket.Message, err error, wait bool) (result error, 
 			if stale > 0 && stale%maxStale == 0 {
 				// The reader is emptying a long error queue, and each entry that it takes
 				// makes the next one's error pending. It gets time to finish.
-				if !wait {
+				if how == tryOnce {
 					return err, true
 				}
 				if werr := c.pause(time.Millisecond); werr != nil {
@@ -71,7 +90,7 @@ func (c *Conn) sendAgain(m socket.Message, err error, wait bool) (result error, 
 			if c.peer.current.Load() == nil || m.To.IsValid() || stale == maxStale {
 				return err, false
 			}
-			if stale++; stale > 1 && wait {
+			if stale++; stale > 1 && how != tryOnce {
 				if werr := c.pause(time.Millisecond); werr != nil {
 					return werr, false
 				}
@@ -80,10 +99,10 @@ func (c *Conn) sendAgain(m socket.Message, err error, wait bool) (result error, 
 			// The interface's queue is full, or the socket could not wait for room
 			// itself. A group's or broadcast's copy for this host may have been delivered
 			// already, so it is not sent twice.
-			if class == sys.NoBuffers && c.many(m.To) || full >= maxFull {
+			switch {
+			case class == sys.NoBuffers && (how != patient || c.many(m.To)), full >= maxFull:
 				return err, false
-			}
-			if !wait {
+			case how == tryOnce:
 				return err, true
 			}
 			pause := min(max(full, time.Millisecond), maxPause)
@@ -97,7 +116,9 @@ func (c *Conn) sendAgain(m socket.Message, err error, wait bool) (result error, 
 		if c.closed() && !c.out.final() {
 			return net.ErrClosed, false
 		}
-		c.stats.retried.Add(1)
+		if class != sys.Again && class != sys.NoBuffers { // those waited for room
+			c.stats.retried.Add(1)
+		}
 		last, lastErr := class, err
 		reported = c.sock.Reported()
 		if err = c.sock.Send(m); err == nil {
@@ -157,6 +178,9 @@ type deadline struct {
 // zero t means no deadline. A deadline in the past makes sends fail even if they
 // need not wait, as in package net.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
+	if !c.ok() {
+		return errNoSocket("set")
+	}
 	c.out.flush()
 	if c.closed() {
 		return c.opError("set", netip.AddrPort{}, net.ErrClosed)

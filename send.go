@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/udpkit/udp/internal/gso"
+	"github.com/udpkit/udp/internal/mcast"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
@@ -21,6 +22,9 @@ import (
 // and [ErrTooLarge] before any system call, [net.ErrClosed],
 // [os.ErrDeadlineExceeded], and errnos of the system, all in a [*net.OpError].
 func (c *Conn) SendTo(b []byte, to netip.AddrPort) error {
+	if !c.ok() {
+		return errNoSocket("send")
+	}
 	m := socket.Message{Data: b, To: to}
 	return c.sendNow(&m)
 }
@@ -42,16 +46,25 @@ func (c *Conn) sendNow(m *socket.Message) error {
 // when the socket is closed or the write deadline has passed. Otherwise it is as
 // [Conn.SendTo].
 func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
+	if !c.ok() {
+		return 0, errNoSocket("send")
+	}
 	c.out.flush()
-	if c.closed() && len(ms) == 0 {
-		return 0, c.opError("send", netip.AddrPort{}, net.ErrClosed)
+	if c.closed() {
+		if len(ms) == 0 {
+			return 0, c.opError("send", netip.AddrPort{}, net.ErrClosed)
+		}
+		c.countFailure(net.ErrClosed)
+		failed := new(BatchError).add(c, 0, ms[0].To, net.ErrClosed)
+		failed.Untried = len(ms) - 1
+		return 0, failed
 	}
 	b := gso.Get(c.sock.Segments() > 1)
 	defer b.Put()
 	var failed *BatchError
 	for next := 0; next < len(ms); {
 		n, bad := c.fill(b, ms[next:])
-		left, some, cause := c.transmit(b.Messages, true)
+		left, some, cause := c.transmit(b.Messages, patient)
 		sent += n - len(some)
 		for _, f := range some {
 			failed = failed.add(c, next+f.index, f.to, f.err)
@@ -86,8 +99,11 @@ func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
 func (c *Conn) fill(b *gso.Batch, ms []Message) (n int, bad error) {
 	for n < len(ms) && b.Len() < gso.MaxDatagrams {
 		like := &ms[n]
-		m := like.message()
-		if err := c.address(&m); err != nil {
+		m, err := like.message()
+		if err == nil {
+			err = c.address(&m)
+		}
+		if err != nil {
 			return n, err
 		}
 		b.Lend(&m)
@@ -95,10 +111,6 @@ func (c *Conn) fill(b *gso.Batch, ms []Message) (n int, bad error) {
 		}
 	}
 	return n, nil
-}
-
-func (m *Message) message() socket.Message {
-	return socket.Message{Data: m.Data, To: m.To, From: m.From, ECN: uint8(m.ECN & 3)}
 }
 
 // Payloads can't be longer than this: the length field of UDP counts its own
@@ -126,8 +138,8 @@ func (c *Conn) check(m *socket.Message) error {
 // sent. It makes no system call.
 func (c *Conn) address(m *socket.Message) error {
 	peer := c.peer.current.Load()
-	if m.IfIndex == 0 && c.groups.stranded(m.To, peer) {
-		return errStranded
+	if m.IfIndex == 0 && c.groups.Stranded(m.To, peer) {
+		return mcast.ErrStranded
 	}
 	if peer != nil {
 		if m.To.IsValid() && m.To != *peer {
@@ -188,7 +200,7 @@ func (c *Conn) send(m socket.Message) error {
 		return net.ErrClosed
 	}
 	if err := c.sock.Send(m); err != nil {
-		if err, _ = c.sendAgain(m, err, true); err != nil {
+		if err, _ = c.sendAgain(m, err, patient); err != nil {
 			c.countFailure(err)
 		}
 		return err
@@ -198,7 +210,7 @@ func (c *Conn) send(m socket.Message) error {
 }
 
 // tooLarge finds out what would have fitted.
-func (c *Conn) tooLarge(m socket.Message) error {
+func (c *Conn) tooLarge(m socket.Message) *SizeError {
 	e := &SizeError{Size: len(m.Data), MTU: c.sock.MTU(m.To)}
 	to := m.To.Addr()
 	if peer := c.peer.current.Load(); peer != nil {

@@ -46,13 +46,14 @@ type Stats struct {
 	// or a Queue had no room for it. Those that the kernel drops while the receive
 	// buffer is full, which it counts nowhere, are not in it.
 	RefusalsLost uint64
+	Rebinds      uint64 // repairs of a socket that was destroyed from outside, or whose source address was removed
 	Panics       uint64 // panics in callbacks and in Config.Logger; those in Received are in Dropped.Panicked too
 }
 
 // Drops counts datagrams that were read and not handled, by the reason.
 type Drops struct {
 	Queue     uint64 // a Queue or Workers was full, or had ended
-	Truncated uint64 // longer than Config.MaxDatagram
+	Truncated uint64 // longer than Config.MaxDatagram, or without the control messages it needs
 	Stranger  uint64 // on a connected socket not from its peer; to a group not joined
 	Handler   uint64 // the Handler rejected it: see [Datagram.Drop]
 	Panicked  uint64 // Received panicked, or ended its goroutine
@@ -172,6 +173,9 @@ const (
 // Stats returns the counters. It may be called at any time, from any goroutine,
 // and after Close, when it gives the last values.
 func (c *Conn) Stats() Stats {
+	if !c.ok() {
+		return Stats{}
+	}
 	k := &c.stats
 	s := Stats{
 		// Read before what they are a part of, so that a poll never shows more
@@ -196,6 +200,7 @@ func (c *Conn) Stats() Stats {
 		},
 		KernelDrops:  k.kernel.sample(c.sock, false),
 		RefusalsLost: k.refusalsLost.Load() + c.sock.LostReports(),
+		Rebinds:      c.sock.Rebinds(),
 	}
 	// Of what was read, not read again: senders go on meanwhile.
 	f := &s.SendFailed

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/udpkit/udp/internal/mcast"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
@@ -26,7 +27,7 @@ type Conn struct {
 	network  string
 	family   socket.Family
 	consumer consumer
-	groups   *registry // nil unless made by ListenMulticast
+	groups   *mcast.Manager // nil unless made by ListenMulticast
 	// checkGroups: destinations are checked, since this socket has groups, or the
 	// system lets in what others have joined.
 	checkGroups bool
@@ -41,9 +42,6 @@ type Conn struct {
 	log      limitedLog
 	reader   reader      // used by the socket's goroutine only
 	pulled   *PacketConn // whose socket it is, instead of a goroutine's; nil: nobody's
-
-	connected ConnectedConn // what Connected and Multicast return
-	multicast MulticastConn
 }
 
 // consumer is the Handler of a socket in the form that the reader uses.
@@ -128,9 +126,9 @@ func (cfg Config) Listen(ctx context.Context, network, address string, h Handler
 // else may read, write or close it. When uc is connected, so is the Conn.
 // Config.ReuseAddr, ReusePort, Control and Network do not apply.
 //
-// On Linux Close and Shutdown replace a socket filter that uc has (SO_ATTACH_FILTER,
-// SO_ATTACH_BPF) by one of their own and remove it: whoever has another descriptor
-// of the same socket finds it without a filter.
+// Closing it restores, on Linux, every option that the Conn has changed, so that
+// whoever has another descriptor of the socket finds it as it was, and takes no
+// filter away. Descriptors in blocking mode become non-blocking meanwhile.
 func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 	if uc == nil {
 		return nil, opError("adopt", "udp", nil, sys.EINVAL)
@@ -147,10 +145,7 @@ func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 	c := newConn(sock, cfg, "udp", h)
 	c.checkGroups = false // its owner may have joined some
 	if peer := sock.Peer(); peer.IsValid() {
-		if err := c.connect(peer); err != nil {
-			sock.Close()
-			return nil, opError("adopt", "udp", addr, err)
-		}
+		c.peer.current.Store(&peer)
 	}
 	c.start()
 	return c, nil
@@ -208,7 +203,6 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	}
 	c.deadline.Store(&deadline{changed: make(chan struct{})})
 	c.reader.conn, c.out.conn = c, c
-	c.connected.Conn, c.multicast.Conn = c, c
 	c.checkGroups = !sock.Info().MulticastFilter
 	c.learnLocal()
 	return c
@@ -229,14 +223,27 @@ func (c *Conn) learnLocal() {
 }
 
 // LocalAddr returns the address the socket is bound to, a [*net.UDPAddr].
-func (c *Conn) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(c.LocalAddrPort()) }
+func (c *Conn) LocalAddr() net.Addr {
+	if !c.ok() {
+		return nil
+	}
+	return net.UDPAddrFromAddrPort(c.LocalAddrPort())
+}
 
 // LocalAddrPort returns the address the socket is bound to. On a connected
 // socket it is the one that datagrams to the peer leave from.
-func (c *Conn) LocalAddrPort() netip.AddrPort { return *c.peer.local.Load() }
+func (c *Conn) LocalAddrPort() netip.AddrPort {
+	if !c.ok() {
+		return netip.AddrPort{}
+	}
+	return *c.peer.local.Load()
+}
 
 // RemoteAddr returns the peer, a [*net.UDPAddr], or nil on an unconnected socket.
 func (c *Conn) RemoteAddr() net.Addr {
+	if !c.ok() {
+		return nil
+	}
 	if p := c.peer.current.Load(); p != nil {
 		return net.UDPAddrFromAddrPort(*p)
 	}
@@ -245,6 +252,9 @@ func (c *Conn) RemoteAddr() net.Addr {
 
 // String names the socket for people: its network, address and peer.
 func (c *Conn) String() string {
+	if !c.ok() {
+		return "udp without a socket"
+	}
 	s := c.network + " " + c.LocalAddrPort().String()
 	if p := c.peer.current.Load(); p != nil {
 		s += " to " + p.String()
@@ -258,7 +268,12 @@ func (c *Conn) String() string {
 // SyscallConn returns the raw connection, for socket options that this package
 // does not have. Reading, writing and closing through it is not allowed. On a
 // simulated network it fails with [errors.ErrUnsupported].
-func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.sock.SyscallConn() }
+func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	if !c.ok() {
+		return nil, errNoSocket("raw")
+	}
+	return c.sock.SyscallConn()
+}
 
 // Close starts closing the socket and returns nil, always. From then on sends fail
 // with [net.ErrClosed] and nothing more is received; a callback that is running
@@ -269,6 +284,9 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.sock.SyscallCon
 // counted in [Drops.Closed] (those in the kernel not on Windows and Plan 9). What
 // Reply and Enqueue have copied is sent, as far as there is room.
 func (c *Conn) Close() error {
+	if !c.ok() {
+		return errNoSocket("close")
+	}
 	if c.pulled != nil {
 		_ = c.pulled.Close()
 		return nil
@@ -297,10 +315,15 @@ func (c *Conn) stop() {
 // With a [Queue] a datagram is handled when it lies in the channel, with [Workers]
 // when the Handler behind them has returned.
 func (c *Conn) Shutdown(ctx context.Context) error {
+	if !c.ok() {
+		return errNoSocket("shutdown")
+	}
 	if c.pulled != nil {
 		return c.Close() // there is no Handler
 	}
-	c.life.phase.CompareAndSwap(running, draining)
+	if c.life.phase.CompareAndSwap(running, draining) {
+		c.sock.StopIntake() // the reader may be in a callback
+	}
 	c.events.signal()
 	c.sock.Wake()
 	select {
@@ -322,6 +345,9 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 // shutdown, otherwise the error that stopped the socket or ended the shutdown. It
 // makes a socket a member of an errgroup.
 func (c *Conn) Run(ctx context.Context, grace time.Duration) error {
+	if !c.ok() {
+		return errNoSocket("run")
+	}
 	select {
 	case <-c.life.done:
 		return c.life.err
@@ -337,15 +363,28 @@ func (c *Conn) Run(ctx context.Context, grace time.Duration) error {
 
 // Closing returns a channel that is closed when Close begins, also by Shutdown after
 // the last datagram. Handlers that block wait for it too.
-func (c *Conn) Closing() <-chan struct{} { return c.life.closing }
+func (c *Conn) Closing() <-chan struct{} {
+	if !c.ok() {
+		return closedChan
+	}
+	return c.life.closing
+}
 
 // Done returns a channel that is closed when the socket is closed and the last
 // callback has returned.
-func (c *Conn) Done() <-chan struct{} { return c.life.done }
+func (c *Conn) Done() <-chan struct{} {
+	if !c.ok() {
+		return closedChan
+	}
+	return c.life.done
+}
 
 // Err returns what stopped the socket: nil before Done is closed, and after Close or
 // Shutdown.
 func (c *Conn) Err() error {
+	if !c.ok() {
+		return errNoSocket("close")
+	}
 	select {
 	case <-c.life.done:
 		return c.life.err

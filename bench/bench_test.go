@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"net"
-	"os/exec"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -23,8 +24,10 @@ func TestMedianAndSpread(t *testing.T) {
 	}{
 		{"of nothing", nil, 0, "–"},
 		{"of one round", rounds{0: 7}, 7, "7.00"},
-		{"of an odd number", rounds{0: 9, 1: 1, 2: 2}, 2, "2.00 ±200%"},
-		{"of an even number", rounds{0: 4, 1: 1, 2: 3, 3: 2}, 2.5, "2.50 ±60%"},
+		{"of an odd number", rounds{0: 9, 1: 1, 2: 2}, 2, "2.00 ±100%"},
+		{"of two", rounds{0: 1, 1: 3}, 2, "2.00 ±25%"},
+		{"with one far off", rounds{0: 9, 1: 10, 2: 11, 3: 10, 4: 9000}, 10, "10.0 ±5%"},
+		{"of an even number", rounds{0: 4, 1: 1, 2: 3, 3: 2}, 2.5, "2.50 ±30%"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			require.Equal(t, test.want, test.of.median())
@@ -121,13 +124,17 @@ func TestQueue(t *testing.T) {
 
 // A paused program does nothing, and goes on afterwards.
 func TestPause(t *testing.T) {
-	p, err := new(settings).start(context.Background(), "", []string{"sh", "-c", `read line; echo '{"sent":7}'`})
+	p, err := new(settings).start(context.Background(), "", []string{"sh", "-c",
+		`trap 'echo "{\"sent\":7}"; kill $!; exit 0' CONT; sleep 100 & echo "{\"port\":1}"; wait`})
 	require.NoError(t, err)
 	defer p.kill()
-	require.NoError(t, p.pause())
-	state, err := exec.Command("ps", "-o", "stat=", "-p", p.pid()).Output()
+	_, err = p.line() // now it waits for SIGCONT
 	require.NoError(t, err)
-	require.Equal(t, "T", string(state[:1]), "stopped by a signal, see ps(1)")
+	require.NoError(t, p.pause())
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	require.NoError(t, err)
+	_, state, _ := strings.Cut(string(stat), ") ")
+	require.Equal(t, "T", state[:1], "stopped by a signal, see proc_pid_stat(5)")
 	require.NoError(t, p.resume())
 	out, err := p.finish()
 	require.NoError(t, err)

@@ -44,8 +44,8 @@ func (r *record) markdown() string {
 	p("%s\n", strings.Join(r.noFaster(), "\n"))
 
 	p("## A core for each process\n")
-	p("Each cell has the median over the rounds, then its ratios to %s. A", "C and to package net, each the median of the rounds' ratios")
-	p("± is half the distance from the least round to the greatest, in percent of the median.\n")
+	p("Each cell has the median over the rounds, then its ratios to the rows that the head names: each the median")
+	p("of the rounds' ratios. A ± is half the distance between the quartiles of the rounds, in percent of the median.\n")
 	for _, k := range kinds {
 		r.section(p, k, 1)
 	}
@@ -75,7 +75,7 @@ func (r *record) run(p printer) {
 	p("| placement | receivers and servers on core %s, senders and clients on core %s, so GOMAXPROCS is %d; then all on both |",
 		r.Receiver, r.Sender, r.procs(1))
 	p("| rounds | %d, each pair %g s in each |", r.Runs, r.Seconds)
-	p("| other programs | used %.0f%% of the machine (median) |", 100*r.other())
+	p("| other programs | used %.0f%% of the machine (median), which includes starting those measured |", 100*r.other())
 	p("| invalid | %d of %d figures: their datagrams were not all accounted for |\n", r.invalid(), len(r.Figures))
 }
 

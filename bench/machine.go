@@ -43,20 +43,12 @@ func (s *settings) machine() machine {
 	return m
 }
 
-// versions reads those of the modules from the program that was built with them.
+// versions reads those of modules from the program that was built with them.
 func (s *settings) versions() (revision string, others []string) {
-	revision = "unknown"
+	revision = firstLine("git", "describe", "--always", "--dirty", "--tags")
 	info, err := buildinfo.ReadFile(filepath.Join(s.bin, peer))
 	if err != nil {
 		return revision, nil
-	}
-	for _, set := range info.Settings {
-		switch {
-		case set.Key == "vcs.revision":
-			revision = set.Value[:min(12, len(set.Value))]
-		case set.Key == "vcs.modified" && set.Value == "true":
-			revision += " with changes"
-		}
 	}
 	for _, dep := range info.Deps {
 		if dep.Path == "golang.org/x/net" || strings.Contains(dep.Path, "wireguard") {

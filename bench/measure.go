@@ -77,19 +77,13 @@ func (s *settings) measure(ctx context.Context, c Case) (f Figure) {
 	return f
 }
 
-// receiver and sender are the cores of a case's processes, as taskset has them.
-func (s *settings) receiverCores(c Case) string {
+// place returns the cores of a process that has own to itself where each has a
+// core, as taskset has them.
+func (s *settings) place(c Case, own string) string {
 	if c.Cores > 1 {
 		return s.receiver + "," + s.sender
 	}
-	return s.receiver
-}
-
-func (s *settings) senderCores(c Case) string {
-	if c.Cores > 1 {
-		return s.receiver + "," + s.sender
-	}
-	return s.sender
+	return own
 }
 
 var sources = map[string]string{"gso": "gso", "plain": "sendto"}
@@ -139,7 +133,7 @@ const (
 // The first drain fills caches and pools; the rate is that of the median of the
 // others, and CPU time that of all.
 func (s *settings) drain(ctx context.Context, c Case) (f Figure, used uint64, err error) {
-	p, err := s.start(ctx, s.receiverCores(c), s.command(c, "receive"),
+	p, err := s.start(ctx, s.place(c, s.receiver), s.command(c, "receive"),
 		"size", c.Size, "buffer", queuedBuffer, "drain", queued)
 	if err != nil {
 		return f, 0, err
@@ -153,7 +147,7 @@ func (s *settings) drain(ctx context.Context, c Case) (f Figure, used uint64, er
 		if err := p.pause(); err != nil {
 			return f, 0, err
 		}
-		sender, err := s.start(ctx, s.senderCores(c), []string{s.bin + "/ref", "count", "-"},
+		sender, err := s.start(ctx, s.place(c, s.sender), []string{s.bin + "/ref", "count", "-"},
 			"size", c.Size, "port", at.Port, "peers", queuedPeers, "count", queued, "first", i*queued)
 		if err != nil {
 			return f, 0, err
@@ -259,7 +253,7 @@ func (s *settings) pair(ctx context.Context, c Case, server, client []string) (i
 	if c.Kind == burst {
 		args = append(args, "sleep", 5)
 	}
-	p, err := s.start(ctx, s.receiverCores(c), server, args...)
+	p, err := s.start(ctx, s.place(c, s.receiver), server, args...)
 	if err != nil {
 		return in, out, 0, err
 	}
@@ -291,7 +285,7 @@ func (s *settings) client(ctx context.Context, command []string, c Case, port in
 	case workers:
 		args = append(args, "window", 1024, "peers", 16)
 	}
-	p, err := s.start(ctx, s.senderCores(c), command, args...)
+	p, err := s.start(ctx, s.place(c, s.sender), command, args...)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -301,7 +295,7 @@ func (s *settings) client(ctx context.Context, command []string, c Case, port in
 
 // alone measures a program that needs no other: dial, or idle on all cores.
 func (s *settings) alone(ctx context.Context, c Case) (f Figure, used uint64, err error) {
-	cores := s.receiverCores(c)
+	cores := s.place(c, s.receiver)
 	args := []any{"seconds", s.seconds}
 	if c.Kind == idle {
 		cores, args = "", []any{"sockets", s.sockets}

@@ -110,8 +110,6 @@ func (p *process) finish() (outcome, error) {
 	return o, nil
 }
 
-func (p *process) pid() string { return strconv.Itoa(p.cmd.Process.Pid) }
-
 // pause stops a program until resume, as SIGSTOP does, and waits until it has stopped.
 func (p *process) pause() error {
 	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {

@@ -123,18 +123,19 @@ func (r *record) ratios(c, base Case, v value) rounds {
 	return m
 }
 
-// median is 0 when there is no value.
-func (m rounds) median() float64 {
+// quantile interpolates between neighbours; it is 0 when there is no value.
+func (m rounds) quantile(q float64) float64 {
 	vs := slices.Sorted(maps.Values(m))
-	n := len(vs)
-	switch {
-	case n == 0:
+	if len(vs) == 0 {
 		return 0
-	case n%2 == 0:
-		return (vs[n/2-1] + vs[n/2]) / 2
 	}
-	return vs[n/2]
+	at := q * float64(len(vs)-1)
+	i := min(int(at), max(len(vs)-2, 0))
+	next := vs[min(i+1, len(vs)-1)]
+	return vs[i] + (at-float64(i))*(next-vs[i])
 }
+
+func (m rounds) median() float64 { return m.quantile(0.5) }
 
 // span returns the least and the greatest.
 func (m rounds) span() (low, high float64) {
@@ -145,15 +146,14 @@ func (m rounds) span() (low, high float64) {
 	return vs[0], vs[len(vs)-1]
 }
 
-// String is the median, and half the distance from the least to the greatest in
-// percent of it.
+// String is the median, and half the distance between the quartiles in percent of
+// it: half of the rounds lie about that close, however far off a few are.
 func (m rounds) String() string {
 	mid := m.median()
-	low, high := m.span()
 	if mid == 0 || len(m) < 2 {
 		return short(mid)
 	}
-	return fmt.Sprintf("%s ±%.0f%%", short(mid), 50*(high-low)/mid)
+	return fmt.Sprintf("%s ±%.0f%%", short(mid), 50*(m.quantile(0.75)-m.quantile(0.25))/mid)
 }
 
 // loss is the share of the datagrams sent that the kernel dropped, of all rounds.

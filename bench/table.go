@@ -100,6 +100,10 @@ func loss(share float64) string {
 	return fmt.Sprintf("%.1f%%", 100*share)
 }
 
+// busy is the share of the machine for other programs from which on rates say
+// little. Starting the programs themselves is part of it.
+const busy = 0.25
+
 // print writes everything for a terminal.
 func (r *record) print(w io.Writer) {
 	for _, g := range r.groups() {
@@ -110,6 +114,10 @@ func (r *record) print(w io.Writer) {
 		}
 		t.Flush()
 	}
-	fmt.Fprintf(w, "\nMedians of %d rounds of %g s, ± half the distance from least to greatest; ratios are taken within a round.\n"+
-		"Other programs used %.0f%% of the machine.\n", r.Runs, r.Seconds, 100*r.other())
+	fmt.Fprintf(w, "\nMedians of %d rounds of %g s, ± half the distance between the quartiles; ratios are taken within a round.\n"+
+		"Other programs used %.0f%% of the machine.", r.Runs, r.Seconds, 100*r.other())
+	if r.other() > busy {
+		fmt.Fprint(w, " Rates are of processes that waited for a core: compare CPU time.")
+	}
+	fmt.Fprintln(w)
 }

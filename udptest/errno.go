@@ -6,7 +6,7 @@ import "syscall"
 
 type errno = syscall.Errno
 
-// What the kernel answers, and what it makes of ICMP messages.
+// Error numbers that Linux returns, and into which it translates ICMP errors.
 const (
 	none          = errno(0)
 	eACCES        = syscall.EACCES

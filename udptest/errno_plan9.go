@@ -4,7 +4,7 @@ import "syscall"
 
 type errno = syscall.ErrorString
 
-// Plan 9 has no numbers for what the kernel answers.
+// Plan 9 has no error numbers.
 const (
 	none          = errno("")
 	eACCES        = syscall.ErrorString("permission denied")

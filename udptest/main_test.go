@@ -1,10 +1,10 @@
 package udptest_test
 
 import (
-	"go.uber.org/goleak"
 	"context"
 	"testing"
 
+	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -56,10 +56,9 @@ func (r *result) serve(ctx context.Context, a args, ready func(int), h udp.Handl
 	ready(int(c.LocalAddrPort().Port()))
 	<-ctx.Done()
 	r.Coalesced = c.Info().GRO
-	if err := c.Shutdown(context.Background()); err != nil {
-		return *r, err
-	}
-	return r.sentBy(c)
+	err = c.Shutdown(context.Background())
+	r.sentBy(c)
+	return *r, err
 }
 
 // echoQueue replies from a goroutine of its own, to one datagram at a time.
@@ -77,7 +76,8 @@ func echoQueue(ctx context.Context, a args, ready func(int)) (result, error) {
 		r.forward(d.Reply(d.Data))
 	})
 	<-c.Done()
-	return r.sentBy(c)
+	r.sentBy(c)
+	return r, nil
 }
 
 // work sleeps as long as a request takes, and writes the time at which it was

@@ -8,8 +8,8 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// The relays receive on one socket and send on another, to whoever sent the
-// datagram: so one client has both ends.
+// The relays receive on one socket and send on another, to the sender of the
+// datagram, so that one client has both ends.
 
 // forward counts a datagram that was received, and whether it could be sent.
 func (r *result) forward(err error) {
@@ -41,7 +41,9 @@ func relayCallback(ctx context.Context, a args, ready func(int)) (result, error)
 	if err := in.Shutdown(context.Background()); err != nil {
 		return r, err
 	}
-	return r.sentBy(out)
+	err = out.Shutdown(context.Background())
+	r.sentBy(out)
+	return r, err
 }
 
 // relayQueue enqueues on the other socket from the consumer of a Queue.
@@ -60,15 +62,16 @@ func relayQueue(ctx context.Context, a args, ready func(int)) (result, error) {
 	ready(int(in.LocalAddrPort().Port()))
 	context.AfterFunc(ctx, func() { in.Shutdown(context.Background()) })
 	consume(q, func(d udp.Datagram) { r.forward(enqueue(out, udp.Message{Data: d.Data, To: d.From})) })
-	return r.sentBy(out)
+	err = out.Shutdown(context.Background())
+	r.sentBy(out)
+	return r, err
 }
 
-// sentBy shuts c down, and takes from it what was sent and what failed, also later.
-func (r *result) sentBy(c *udp.Conn) (result, error) {
-	err := c.Shutdown(context.Background())
+// sentBy takes what was sent and what failed from the counters of c, which has
+// stopped: errors of what was enqueued appear only there.
+func (r *result) sentBy(c *udp.Conn) {
 	s := c.Stats()
 	r.Sent, r.Errors = s.Sent, max(s.SendErrors, r.Errors)
-	return *r, err
 }
 
 func relayNet(ctx context.Context, a args, ready func(int)) (result, error) {

@@ -35,10 +35,12 @@ type Network interface {
 type Interface struct {
 	net.Interface
 	Addrs []netip.Prefix
-	// Generation changes when an interface is created anew under an index that
-	// another one had, Emptied when it is still the same but has lost what was joined
-	// on it. 0 where that is not known.
+	// Generation differs between interfaces that had the same index one after another.
+	// Emptied changes when the interface loses its memberships. 0 where unknown.
 	Generation, Emptied uint64
+	// Tentative: duplicate address detection (RFC 4862) has not yet finished for any of
+	// the IPv6 addresses, so none can be sent from. False where unknown.
+	Tentative bool
 }
 
 // MinMTU is the shortest MTU of a link that can carry IPv6 (RFC 8200, 5) or IPv4
@@ -55,16 +57,32 @@ type Options struct {
 	ReadBuffer, WriteBuffer int // bytes, 0: the system's default
 	Broadcast               bool
 	ReuseAddr, ReusePort    bool
-	NoOffload               bool // no trains, neither way
+	NoOffload               bool // no segmented sends, no coalesced packets
 	Timestamps              bool
 	PeerErrors              bool // ICMP reports while unconnected too
 	Pulled                  bool // the socket is a Pulled; reports come with PeerErrors only
-	DontFragment            bool
+	Device                  string
+	Mark                    uint32
+	TrafficClass, TTL       uint8 // 0: the system's default
+	FreeBind, Transparent   bool
+	MTUDiscovery            MTUDiscovery
+	BusyPoll                bool
 	Control                 func(network, address string, c syscall.RawConn) error
 }
 
-// A Packet is what one message of a read brought: a datagram, or, when Segment
-// is set, a train of datagrams of Segment bytes each (the last may be shorter).
+// MTUDiscovery is a way of path MTU discovery. Its values are those of
+// udp.MTUDiscovery.
+type MTUDiscovery int
+
+const (
+	MTUDefault MTUDiscovery = iota
+	MTUDo
+	MTUProbe
+	MTUOmit
+)
+
+// A Packet is what one message of a read brought: a datagram, or, when Segment is
+// set, a coalesced packet of datagrams of Segment bytes each (the last may be shorter).
 type Packet struct {
 	Data              []byte         // lies in Buf
 	Buf               *buffer.Buffer // the socket's reference; the Sink takes its own
@@ -73,6 +91,7 @@ type Packet struct {
 	To                netip.AddrPort // address invalid where unknown; port 0: that of the socket
 	Own               bool           // To is an address of ours that a reply can leave from
 	Truncated         bool           // Data is not all
+	ControlTruncated  bool           // its segment size, To or TrafficClass was lost: it must not be handled
 	IfIndex           int
 	TTL, TrafficClass uint8 // of the IP header, 0 where unknown
 	Time              time.Time
@@ -95,17 +114,22 @@ type Message struct {
 	Data    []byte
 	To      netip.AddrPort
 	From    netip.Addr // source address; invalid: the system chooses
-	ECN     uint8
-	IfIndex int // interface to leave by; 0: the system chooses
-	// Segment is set when Data is a train: datagrams of Segment bytes side by
+	IfIndex int        // outgoing interface; 0: the system chooses
+	TTL     uint8      // TTL or hop limit; 0: the socket's
+	// TrafficClass is the byte of the IP header (TOS), 0 the socket's. An ECN other
+	// than 0 replaces its two lower bits, whether it is the message's or the socket's.
+	TrafficClass, ECN uint8
+	// Segment is set when Data is several datagrams of Segment bytes each, side by
 	// side, of which the last may be shorter. Only SendBatch takes one, and only
 	// where Info.Segments is more than 1.
 	Segment int
 }
 
-// SameHeader reports whether m and other differ in their payload only.
-func (m *Message) SameHeader(other *Message) bool {
-	return m.To == other.To && m.From == other.From && m.ECN == other.ECN && m.IfIndex == other.IfIndex
+// SameHeader reports whether two messages differ in nothing but their payload, so that
+// they may leave as segments of one send.
+func (m *Message) SameHeader(o *Message) bool {
+	return m.To == o.To && m.From == o.From && m.IfIndex == o.IfIndex &&
+		m.TTL == o.TTL && m.TrafficClass == o.TrafficClass && m.ECN == o.ECN
 }
 
 // Datagrams returns how many datagrams m is.
@@ -147,6 +171,10 @@ type Socket interface {
 	Serve(Sink) error
 	// Wake makes Serve call Woken soon, also when it is called before Serve.
 	Wake()
+	// StopIntake keeps out what arrives from now on, where the system can do it; what
+	// is queued can still be read, and the socket still sends. In a SO_REUSEPORT group
+	// it leaves the group, whose other members get its flows at once.
+	StopIntake()
 	// Discard takes what is queued for reading and counts it. Nothing arrives
 	// any more after it. Where a system can't do it, it returns 0.
 	Discard() int
@@ -180,11 +208,25 @@ type Socket interface {
 	// Connect fails the socket is as it was.
 	Connect(peer netip.AddrPort) error
 	Disconnect() error
+	// Peer returns the peer as the system has it, which its datagrams come from. Its
+	// zone may be another than that of Connect, or a program of the system (eBPF) may
+	// have put another address in its place. It is invalid without a peer.
+	Peer() netip.AddrPort
+	// Reconcile compares the port, the peer, the interface and the source address that
+	// the system has with those that the socket is to have, and repairs what differs.
+	// It is to be called when the addresses of the host have changed. Sends and reads
+	// that fail do it by themselves; a read that finds the socket destroyed beyond
+	// repair ends Serve with an error that wraps ECONNABORTED.
+	Reconcile() error
+	// Rebinds counts repairs. It may be called after Close.
+	Rebinds() uint64
 
 	// Join and Leave change one membership on one interface; with a valid source
 	// it is a source-specific one.
 	Join(group, source netip.Addr, ifindex int) error
 	Leave(group, source netip.Addr, ifindex int) error
+	// Block makes the kernel drop one source of a joined group, or not any more.
+	Block(group, source netip.Addr, ifindex int, on bool) error
 	// MulticastOption sets one option of the family v6 or not; a MulticastOption
 	// is read with MulticastValue.
 	SetMulticast(o MulticastOption, v6 bool, value int) error
@@ -194,6 +236,11 @@ type Socket interface {
 	Info() Info
 	Segments() int // of Info, which costs more
 	SyscallConn() (syscall.RawConn, error)
+	// Detach ends the socket as Close does, after Serve has returned, but hands it out
+	// with its port, its peer, its memberships and what is queued for reading. Where
+	// there is no net.UDPConn it fails with an error that wraps errors.ErrUnsupported;
+	// when it fails the socket is as it was.
+	Detach() (*net.UDPConn, error)
 	Close() error
 }
 
@@ -216,8 +263,9 @@ type Info struct {
 	MulticastFilter         bool // the system itself keeps strangers' groups away
 	Timestamps              bool
 	GRO                     bool
-	Segments                int // datagrams in one UDP_SEGMENT train at most; below 2: not in use
-	Batch                   int // messages a system call at most
+	Segments                int  // datagrams in one segmented send at most; below 2: not in use
+	Batch                   int  // messages a system call at most
+	PortKept                bool // no moment of Connect and Disconnect leaves the port to others
 }
 
 // Family says which addresses a socket can send to.

@@ -7,6 +7,9 @@ import (
 	"syscall"
 )
 
+// repeat is of class Again.
+const repeat = syscall.EAGAIN
+
 // Classify says what an error of a read or a send means.
 func Classify(err error) Class {
 	errno, ok := errors.AsType[syscall.Errno](err)

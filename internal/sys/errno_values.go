@@ -10,6 +10,8 @@ const (
 	EAGAIN        = syscall.EAGAIN
 	EINVAL        = syscall.EINVAL
 	EADDRINUSE    = syscall.EADDRINUSE
+	ECONNABORTED  = syscall.ECONNABORTED
+	ENETUNREACH   = syscall.ENETUNREACH
 	ENETDOWN      = syscall.ENETDOWN
 	ENODEV        = syscall.ENODEV
 	EISCONN       = syscall.EISCONN

@@ -7,6 +7,8 @@ const (
 	EADDRNOTAVAIL = syscall.ErrorString("cannot assign requested address")
 	EAGAIN        = syscall.ErrorString("resource temporarily unavailable")
 	EINVAL        = syscall.ErrorString("invalid argument")
+	ECONNABORTED  = syscall.ErrorString("connection aborted")
+	ENETUNREACH   = syscall.ErrorString("network is unreachable")
 	EADDRINUSE    = syscall.ErrorString("address in use")
 	ENETDOWN      = syscall.ErrorString("network is down")
 	ENODEV        = syscall.ErrorString("no such device")

@@ -7,6 +7,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// repeat is of class Again.
+const repeat = syscall.Errno(wsaEWOULDBLOCK)
+
 // Classify says what an error of a read or a send means.
 func Classify(err error) Class {
 	errno, ok := errors.AsType[syscall.Errno](err)

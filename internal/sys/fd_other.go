@@ -4,6 +4,7 @@ package sys
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"syscall"
 
@@ -49,5 +50,16 @@ func getpeername(syscall.RawConn) (netip.AddrPort, error) {
 // Discard implements socket.Socket. There is no read here that does not wait.
 func (c *Conn) Discard() int { return 0 }
 
-// handBack has nothing to undo here.
-func (c *Conn) handBack() {}
+// trafficClass is for control messages, which are not written here.
+func trafficClass(syscall.RawConn, bool) uint8 { return 0 }
+
+// nonblocking has nothing to do here.
+func nonblocking(syscall.RawConn) (wasBlocking bool, err error) { return false, nil }
+
+func broadcastOption(syscall.RawConn) (int, error) { return 0, errors.ErrUnsupported }
+
+// handBackMode has nothing to undo here.
+func (c *Conn) handBackMode() {}
+
+// duplicate has no way here to make another net.UDPConn.
+func duplicate(*net.UDPConn) (*net.UDPConn, error) { return nil, errors.ErrUnsupported }

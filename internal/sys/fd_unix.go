@@ -4,6 +4,7 @@ package sys
 
 import (
 	"math"
+	"net"
 	"net/netip"
 	"syscall"
 
@@ -52,10 +53,59 @@ func setBroadcast(rc syscall.RawConn, on bool) error {
 // returns what was granted. Systems limit the size in silence.
 func setBuffer(rc syscall.RawConn, o bufferOption, n int) (granted int, err error) {
 	if n > 0 {
-		growBuffer(rc, o, n)
+		growBuffer(rc, o, min(n, math.MaxInt32)) // the system takes an int of 32 bits
 	}
 	got, err := getInt(rc, unix.SOL_SOCKET, int(o))
 	return got / bufferFactor, err
+}
+
+// trafficClass is what the socket sends with by itself, 0 where it can't be asked.
+func trafficClass(rc syscall.RawConn, v6 bool) uint8 {
+	level, option := unix.IPPROTO_IP, unix.IP_TOS
+	if v6 {
+		level, option = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
+	}
+	class, err := getInt(rc, level, option)
+	if err != nil || class < 0 {
+		return 0
+	}
+	return uint8(class)
+}
+
+// nonblocking makes the descriptors of a socket non-blocking, as the poller needs
+// them: os.File.Fd has made them blocking, perhaps by way of a copy.
+func nonblocking(rc syscall.RawConn) (wasBlocking bool, err error) {
+	err = onFD(rc, func(fd int) error {
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if err != nil || flags&unix.O_NONBLOCK != 0 {
+			return sysErr("fcntl", err)
+		}
+		wasBlocking = true
+		return sysErr("fcntl", unix.SetNonblock(fd, true))
+	})
+	return wasBlocking, err
+}
+
+// handBackMode makes the descriptors blocking again, if they were when the socket
+// was adopted. Nothing may read or send after it.
+func (c *Conn) handBackMode() {
+	if c.sharing.blocking {
+		_ = onFD(c.rc, func(fd int) error { return unix.SetNonblock(fd, false) })
+	}
+}
+
+// duplicate makes another net.UDPConn of the same socket.
+func duplicate(uc *net.UDPConn) (*net.UDPConn, error) {
+	f, err := uc.File()
+	if err != nil {
+		return nil, unwrapOp(err)
+	}
+	defer f.Close()
+	pc, err := net.FilePacketConn(f)
+	if err != nil {
+		return nil, unwrapOp(err)
+	}
+	return pc.(*net.UDPConn), nil
 }
 
 func familyOf(rc syscall.RawConn) (f socket.Family, err error) {
@@ -152,16 +202,10 @@ func toSockaddr(fd int, a netip.AddrPort, v6 bool) unix.Sockaddr {
 	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: zoneIndex(uintptr(fd), a.Addr().Zone())}
 }
 
-// Discard implements socket.Socket. Where nothing new can arrive it takes all
-// there is; elsewhere no more than the buffer has room for.
+// Discard implements socket.Socket.
 func (c *Conn) Discard() (n int) {
 	_ = onFD(c.rc, func(fd int) error {
-		most := math.MaxInt
-		if c.refuseAll(fd) != nil {
-			size, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
-			most = size / minSkb
-		}
-		n = discard(fd, most)
+		n = discard(fd, c.stopIntake(fd, true)/minSkb)
 		return nil
 	})
 	return n
@@ -171,14 +215,14 @@ func (c *Conn) Discard() (n int) {
 const discardErrors = 1 << 10
 
 // discard takes up to so many messages of what is queued and counts the datagrams.
-// With MSG_TRUNC Linux tells the length that a train had.
+// With MSG_TRUNC Linux returns the length that a coalesced packet had.
 func discard(fd, most int) (total int) {
 	var (
-		oob  [cmsg.Space]byte
+		oob  [4 * cmsg.Space]byte
 		none [1]byte
 	)
 	for errs := 0; most > 0 && errs < discardErrors; {
-		n, oobn, _, _, err := unix.RecvmsgBuffers(fd, [][]byte{none[:]}, oob[:], unix.MSG_TRUNC)
+		n, oobn, _, _, err := unix.RecvmsgBuffers(fd, [][]byte{none[:]}, oob[:], unix.MSG_TRUNC|dontWait)
 		switch {
 		case err == unix.EAGAIN, err != nil && Classify(err) == Closed:
 			return total

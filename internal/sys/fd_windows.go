@@ -1,6 +1,9 @@
 package sys
 
 import (
+	"errors"
+	"math"
+	"net"
 	"net/netip"
 	"syscall"
 	"unsafe"
@@ -46,7 +49,7 @@ func setBroadcast(rc syscall.RawConn, on bool) error {
 
 func setBuffer(rc syscall.RawConn, o bufferOption, n int) (granted int, err error) {
 	if n > 0 {
-		_ = setInt(rc, windows.SOL_SOCKET, int(o), n)
+		_ = setInt(rc, windows.SOL_SOCKET, int(o), min(n, math.MaxInt32)) // the system takes an int of 32 bits
 	}
 	err = onFD(rc, func(h windows.Handle) error {
 		granted, err = windows.GetsockoptInt(h, windows.SOL_SOCKET, int(o))
@@ -174,5 +177,22 @@ func toSockaddr(a netip.AddrPort, v6 bool) windows.Sockaddr {
 // leaves its sockets blocking, and FIONREAD does not see an empty datagram.
 func (c *Conn) Discard() int { return 0 }
 
-// handBack has nothing to undo here.
-func (c *Conn) handBack() {}
+// trafficClass is for control messages, which are not written here.
+func trafficClass(syscall.RawConn, bool) uint8 { return 0 }
+
+// nonblocking has nothing to do here.
+func nonblocking(syscall.RawConn) (wasBlocking bool, err error) { return false, nil }
+
+func broadcastOption(rc syscall.RawConn) (n int, err error) {
+	err = onFD(rc, func(h windows.Handle) error {
+		n, err = windows.GetsockoptInt(h, windows.SOL_SOCKET, windows.SO_BROADCAST)
+		return sysErr("getsockopt", err)
+	})
+	return n, err
+}
+
+// handBackMode has nothing to undo here.
+func (c *Conn) handBackMode() {}
+
+// duplicate has no way here to make another net.UDPConn.
+func duplicate(*net.UDPConn) (*net.UDPConn, error) { return nil, errors.ErrUnsupported }

@@ -9,22 +9,27 @@ import (
 type peer struct {
 	want   netip.AddrPort // the peer that it is to have; invalid: none
 	set    bool           // the system has one, or what is left of trying
-	broken bool           // the system has not what it is to have
+	broken bool           // a change has failed: the system has not what it is to have
 	zoned  bool           // with set: the peer, or the one that was tried, has a zone
 	device int32          // the interface that its owner has bound it to, 0: none
 }
 
 // Connect implements socket.Socket. A socket that is connected already is
-// disconnected first: connect(2) alone would keep the source address that was
-// chosen for the old peer.
+// disconnected first when another source address suits the new peer: connect(2)
+// alone would keep the one that was chosen for the old peer.
 func (c *Conn) Connect(to netip.AddrPort) error {
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	zone := to.Addr().Zone() + c.peer.want.Addr().Zone() // a link-local peer's interface gets in the way
 	if connectsOver && zone == "" && c.peer.want.IsValid() && !c.peer.broken {
-		// EINVAL may be about a source address, chosen for the old peer, that is gone by now.
+		// The error may be about the source address, chosen for the old peer, that was
+		// removed since.
 		err := connect(c.rc, to, c.info.Family)
-		if err != nil && !(errors.Is(err, EINVAL) && c.wildcard()) {
+		switch {
+		case err == nil && (!c.wildcard() || c.sourceFor(to, 0) == c.Local().Addr()):
+			c.peer.want = to
+			return c.connected(to)
+		case err != nil && !(errors.Is(err, EINVAL) && c.wildcard()) && !c.sourceRemoved():
 			return err
 		}
 	}
@@ -59,23 +64,6 @@ func (c *Conn) restore() error {
 	return err
 }
 
-// sendFailed says what became of a send. One that has found no peer may have met
-// what a failed change could not restore: then that is tried again, and the
-// error is why it can't be, or tells that the send should be repeated.
-func (c *Conn) sendFailed(err error) error {
-	if err = unwrapOp(err); Classify(err) != NoPeer {
-		return err
-	}
-	c.changing.Lock()
-	defer c.changing.Unlock()
-	if c.peer.broken {
-		if rerr := c.restore(); rerr != nil {
-			return rerr
-		}
-	}
-	return err
-}
-
 // associate makes the socket one that has this peer, or none.
 func (c *Conn) associate(to netip.AddrPort) error {
 	if c.peer.set {
@@ -94,22 +82,33 @@ func (c *Conn) associate(to netip.AddrPort) error {
 			return err
 		}
 	}
+	return c.connected(to)
+}
+
+// connected notes the peer that the system has now, or that it has none.
+func (c *Conn) connected(to netip.AddrPort) error {
+	if now := c.Peer(); to.IsValid() && now.IsValid() {
+		to = now // the system may leave out a zone, or add one, and eBPF rewrites peers
+	}
 	c.connectTo(to.Addr().Zone())
 	return c.peerChanged(to)
 }
 
-// disconnect dissolves the association. Linux then forgets a port that it had
-// chosen itself, so the socket is bound again to the one that it had. A send that
-// comes in between makes Linux choose another one, which is forgotten likewise.
+// disconnect dissolves the association. Linux then gives up a port that it had
+// chosen itself, as that of an adopted socket may be (see keepPort), so the socket
+// is bound again to the one that it had. A send that comes in between makes Linux
+// choose another one, which it gives up likewise.
 func (c *Conn) disconnect() error {
 	for tries := 0; ; tries++ {
 		if err := c.dissolve(); err != nil {
 			return err
 		}
 		if c.Local().Port() == c.bound.Port() {
+			c.portKept.Store(true)
 			return nil
 		}
 		err := bind(c.rc, c.bound, c.info.Family)
+		c.portKept.Store(err == nil)
 		if !errors.Is(err, EINVAL) || tries == maxBinds {
 			return err
 		}

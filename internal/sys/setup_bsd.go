@@ -46,8 +46,11 @@ func (c *Conn) setup(o socket.Options) error {
 			if !v6 {
 				c.info.PacketInfo = on(unix.IPPROTO_IP, unix.IP_RECVDSTADDR)
 				on(unix.IPPROTO_IP, unix.IP_RECVIF)
+				on(unix.IPPROTO_IP, unix.IP_RECVTTL)
 			} else {
 				c.info.PacketInfo = on(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO)
+				on(unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT)
+				on(unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS)
 			}
 		}
 		return nil
@@ -72,9 +75,13 @@ func (c *Conn) dissolve() error {
 
 func drops(syscall.RawConn) (uint32, bool) { return 0, false }
 
-// refuseAll has no counterpart here: what arrives while a socket is being
-// closed may still be queued.
-func (c *Conn) refuseAll(int) error { return errors.ErrUnsupported }
+// stopIntake has no way to keep out what arrives, and returns the size of the
+// receive buffer, bytes.
+func (c *Conn) stopIntake(fd int, _ bool) int {
+	size, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+	return size
+}
 
-// handBack has nothing to undo here.
-func (c *Conn) handBack() {}
+func broadcastOption(rc syscall.RawConn) (int, error) {
+	return getInt(rc, unix.SOL_SOCKET, unix.SO_BROADCAST)
+}

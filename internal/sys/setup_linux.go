@@ -1,7 +1,6 @@
 package sys
 
 import (
-	"errors"
 	"syscall"
 	"unsafe"
 
@@ -76,25 +75,15 @@ func (c *Conn) setup(o socket.Options) error {
 const timestampOption = unix.SO_TIMESTAMPNS + (unix.SO_TIMESTAMPNS_NEW-unix.SO_TIMESTAMPNS)*(8-unsafe.Sizeof(uintptr(0)))/4
 
 // drops reads how many datagrams the socket's buffer had no room for, with
-// SO_MEMINFO (Linux 4.12): exact, and known without receiving another one.
+// SO_MEMINFO: exact, and known without receiving another one.
 func drops(rc syscall.RawConn) (n uint32, ok bool) {
 	err := rc.Control(func(fd uintptr) {
 		var mem [skMeminfoVars]uint32
-		size := uint32(unsafe.Sizeof(mem))
-		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
-			uintptr(unsafe.Pointer(&mem)), uintptr(unsafe.Pointer(&size)), 0)
-		if errno == 0 && size >= (skMeminfoDrops+1)*4 {
-			n, ok = mem[skMeminfoDrops], true
-		}
+		mem, ok = memInfo(int(fd))
+		n = mem[skMeminfoDrops]
 	})
 	return n, ok && err == nil
 }
-
-// Indexes of SO_MEMINFO's array, from linux/sock_diag.h.
-const (
-	skMeminfoDrops = 8
-	skMeminfoVars  = 9
-)
 
 // refuseAll makes the socket's filter drop everything that arrives from now on;
 // the kernel counts it as it counts what the buffer has no room for. It takes the
@@ -107,18 +96,4 @@ func (c *Conn) refuseAll(fd int) error {
 		c.refuses.Store(true)
 	}
 	return err
-}
-
-// handBack undoes what others who have a descriptor of the same socket would not
-// expect: the filter that drops everything, trains of datagrams, error queues.
-func (c *Conn) handBack() {
-	_ = onFD(c.rc, func(fd int) error {
-		if c.refuses.Load() {
-			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
-		}
-		return errors.Join(
-			unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 0),
-			unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 0),
-			unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 0))
-	})
 }

@@ -7,10 +7,11 @@
 //	serve, send      the packet path: sys_linux.go, and sys_other.go for the rest
 //	                 (there with net.UDPConn's own calls, a datagram at a time; the
 //	                 tag udpbasic selects it on Linux too, so that it is tested)
+//	set…             options of Config: options_unix.go, options_linux.go, …
 //	setup            options before the first read: setup_linux.go, setup_bsd.go, …
 //	connect, …       what net has no call for: fd_unix.go, fd_windows.go, fd_other.go;
 //	                 peer.go makes changes of the peer of them
-//	dontFragment, MTU  of the path: mtu_linux.go, …
+//	MTU              of the path: mtu_linux.go, …
 //	Classify         what an errno means: errno_unix.go, errno_windows.go, …
 //	Namespace        interfaces and their changes: watch_linux.go, watch_other.go
 //
@@ -40,15 +41,24 @@ type Conn struct {
 	path packetPath // what the packet path of this system keeps
 	pull pull       // of a socket that is read by its callers
 
-	adopted bool           // others may have descriptors of the same socket
-	refuses atomic.Bool    // its filter drops everything
-	bound   netip.AddrPort // what bind was asked for, with the port it got
-	only    netip.Addr     // the one address that datagrams come for, if it is one
+	ownOptions bool            // its owner may have set options before the first read
+	adopted    bool            // others may have descriptors of the same socket
+	sharing    sharing         // what to restore for them
+	redirected bool            // datagrams may come that were sent to another address and port
+	refuses    atomic.Bool     // its filter drops everything
+	portKept   atomic.Bool     // the port stays bound when the peer changes
+	alone      atomic.Bool     // it has left its SO_REUSEPORT group, and has no peer but itself
+	exposed    atomic.Bool     // SyscallConn was called: options may change
+	class      [2]atomic.Int32 // socketClass of IPv4 and IPv6, with bit 8 set once known
+	bound      netip.AddrPort  // what bind was asked for, with the port it got
+	only       netip.Addr      // the one address that datagrams come for, if it is one
 
-	changing sync.Mutex // one change of the peer at a time
-	peer     peer       // guarded by changing
-	out      outgoing   // the interface of what goes to groups
-	spill    spill      // memberships that the socket has no room for
+	changing sync.Mutex            // one change of the peer at a time
+	peer     peer                  // guarded by changing
+	lost     atomic.Pointer[error] // why the socket can't be repaired
+	rebinds  atomic.Uint64         // repairs
+	out      outgoing              // the interface of what goes to groups
+	overflow overflow              // memberships that the socket has no room for
 	zones    zoneCache
 
 	counting sync.Mutex // guards what follows
@@ -60,8 +70,40 @@ var _ socket.Socket = (*Conn)(nil)
 
 // Open implements socket.Network.
 func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (socket.Socket, error) {
+	for tries := 0; ; tries++ {
+		uc, err := bindSocket(ctx, network, local, o)
+		if err != nil {
+			return nil, err
+		}
+		kept := local.Port() != 0
+		if !kept && tries < maxPorts {
+			if kept, err = keepPort(uc); err != nil {
+				uc.Close()
+				if !errors.Is(err, EADDRINUSE) {
+					tries = maxPorts // it may be forbidden to ask for a port
+				}
+				continue
+			}
+		}
+		c, err := adopt(uc, o, false)
+		if err != nil {
+			return nil, err
+		}
+		c.portKept.Store(kept)
+		return c, nil
+	}
+}
+
+// maxPorts is how many ports may be taken by others while a socket is bound to one.
+const maxPorts = 16
+
+// bindSocket makes a socket with the options that come before bind.
+func bindSocket(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (*net.UDPConn, error) {
 	control := func(network, address string, rc syscall.RawConn) error {
 		if err := beforeBind(rc, o); err != nil {
+			return err
+		}
+		if err := setOptions(rc, o); err != nil {
 			return err
 		}
 		if o.Control != nil {
@@ -71,64 +113,69 @@ func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o 
 	}
 	if local.Addr().IsMulticast() {
 		if bindsTo(local.Addr()) {
-			uc, err := bindToGroup(local, control)
-			if err != nil {
-				return nil, err
-			}
-			return adopt(uc, o)
+			return bindToGroup(local, control)
 		}
 		network, local = wildcardFor(local)
 	}
+	return listen(ctx, network, local, control)
+}
+
+// listenPacket is package net's way to bind a socket.
+func listenPacket(ctx context.Context, network, address string, control controlFunc) (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: control}
-	address := local.String()
-	if !local.Addr().IsValid() {
-		address = ":" + portString(local.Port())
-	}
 	pc, err := lc.ListenPacket(ctx, network, address)
 	if err != nil {
 		return nil, unwrapOp(err)
 	}
-	return adopt(pc.(*net.UDPConn), o)
+	return pc.(*net.UDPConn), nil
 }
+
+type controlFunc = func(network, address string, rc syscall.RawConn) error
 
 // Adopt makes a socket of uc, which it owns from now on, also when it fails.
+// Package net never lets a socket that it has connected itself send to another
+// address, not even when the socket has been disconnected since, so of such a one
+// a duplicate is used, but on Windows.
 func Adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
 	if uc.RemoteAddr() != nil {
-		uc = anew(uc)
+		other, err := duplicate(uc)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			uc.Close()
+			uc = other
+		}
+		if uc == nil {
+			return nil, err
+		}
 	}
-	c, err := adopt(uc, o)
-	if err == nil {
-		c.adopted = true
-	}
-	return c, err
+	return adopt(uc, o, true)
 }
 
-// anew makes another net.UDPConn of a socket that net has connected itself: such
-// a one never lets anybody send to another address, also not when the socket has
-// been disconnected since. Where that can't be done (Windows) it returns uc.
-func anew(uc *net.UDPConn) *net.UDPConn {
-	f, err := uc.File()
-	if err != nil {
-		return uc
-	}
-	defer f.Close()
-	pc, err := net.FilePacketConn(f)
-	if err != nil {
-		return uc
-	}
-	uc.Close()
-	return pc.(*net.UDPConn)
-}
-
-func adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
+// adopt makes a socket of uc, which it closes when it fails.
+func adopt(uc *net.UDPConn, o socket.Options, adopted bool) (*Conn, error) {
 	rc, err := uc.SyscallConn()
 	if err != nil {
 		uc.Close()
 		return nil, unwrapOp(err)
 	}
-	c := &Conn{uc: uc, rc: rc, pull: pull{on: o.Pulled}}
-	uc.SetDeadline(time.Time{}) // the former owner's
-	if err := c.prepare(o); err != nil {
+	c := &Conn{uc: uc, rc: rc, pull: pull{on: o.Pulled}, adopted: adopted}
+	if adopted {
+		uc.SetDeadline(time.Time{}) // the former owner's
+	}
+	shared := adopted || o.Control != nil
+	if shared {
+		err = c.cameShared(o)
+	}
+	if err == nil && adopted { // a new one has them since before bind
+		err = setOptions(rc, o)
+	}
+	if err == nil {
+		err = c.prepare(o)
+	}
+	if shared {
+		c.isShared()
+	}
+	if err != nil {
+		c.handBack()
 		uc.Close()
 		return nil, err
 	}
@@ -140,9 +187,12 @@ func (c *Conn) prepare(o socket.Options) error {
 	if err != nil {
 		return err
 	}
-	c.info.Family = family
+	c.info.Family, c.redirected, c.ownOptions = family, o.Transparent, c.adopted || o.Control != nil
 	if c.peer.want = c.Peer(); c.peer.want.IsValid() { // it is adopted
 		c.peer.set, c.peer.zoned = true, c.peer.want.Addr().Zone() != ""
+	}
+	if !c.peer.zoned {
+		c.noteDevice()
 	}
 	c.bound = c.Local()
 	if !c.wildcard() && !c.peer.set { // which may be the wildcard once the peer is taken away
@@ -157,16 +207,15 @@ func (c *Conn) prepare(o socket.Options) error {
 	if c.info.WriteBuffer, err = setBuffer(c.rc, writeBuffer, o.WriteBuffer); err != nil {
 		return err
 	}
-	if o.DontFragment {
-		if err := dontFragment(c.rc); err != nil {
-			return err
-		}
-	}
 	if err := c.setup(o); err != nil {
 		return err
 	}
 	if o.PeerErrors && !c.info.ErrorQueue {
 		return fmt.Errorf("PeerErrors: %w", errors.ErrUnsupported)
+	}
+	if c.peer.set {
+		c.connectTo(c.peer.want.Addr().Zone())
+		return c.peerChanged(c.peer.want)
 	}
 	return nil
 }
@@ -174,7 +223,7 @@ func (c *Conn) prepare(o socket.Options) error {
 // minSkb is less than any system takes of a receive buffer beside a payload, bytes.
 const minSkb = 64
 
-// Peer is the peer that the socket is connected to, whoever has done that.
+// Peer implements socket.Socket.
 func (c *Conn) Peer() netip.AddrPort {
 	peer, err := getpeername(c.rc)
 	if err != nil {
@@ -200,16 +249,33 @@ var past = time.Unix(1, 0)
 func (c *Conn) SetWriteDeadline(t time.Time) error { return unwrapOp(c.uc.SetWriteDeadline(t)) }
 
 // SyscallConn implements socket.Socket.
-func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.rc, nil }
+func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	c.exposed.Store(true)
+	c.isShared() // its user may make another descriptor
+	return c.rc, nil
+}
 
 // Close implements socket.Socket.
 func (c *Conn) Close() error {
-	c.spill.close()
+	c.overflow.close()
 	c.closeReports()
-	if c.adopted {
-		c.handBack()
-	}
+	c.handBack()
+	c.handBackMode()
 	return unwrapOp(c.uc.Close())
+}
+
+// Detach implements socket.Socket.
+func (c *Conn) Detach() (*net.UDPConn, error) {
+	out, err := duplicate(c.uc) // so that nothing of c reaches the socket any more
+	if err != nil {
+		return nil, err
+	}
+	c.isShared()
+	c.overflow.close()
+	c.closeReports()
+	c.handBack()
+	c.uc.Close()
+	return out, nil
 }
 
 // Drops implements socket.Socket. The system counts modulo 2^32.
@@ -240,7 +306,7 @@ func (c *Conn) wildcard() bool { return c.bound.Addr().IsUnspecified() }
 // needsInfo says whether a datagram has to come with its destination or its
 // interface, because they are not clear from what the socket is bound to.
 func (c *Conn) needsInfo() bool {
-	return c.wildcard() || c.bound.Addr().IsMulticast() || c.peer.set
+	return c.wildcard() || c.bound.Addr().IsMulticast() || c.peer.set || c.redirected
 }
 
 // wildcardFor is what a socket is bound to for a group that it can't be bound to.

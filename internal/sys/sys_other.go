@@ -28,6 +28,7 @@ func (c *Conn) peerChanged(netip.AddrPort) error { return nil }
 
 func (c *Conn) currentInfo() socket.Info {
 	info := c.info
+	info.PortKept = c.portKept.Load()
 	info.Batch, info.Segments = 1, c.Segments()
 	return info
 }
@@ -45,13 +46,12 @@ const drainWait = 20 * time.Millisecond
 
 // read takes one datagram, by the cheaper of two calls where nothing has been
 // asked for that comes beside it: recvfrom instead of recvmsg.
-func (c *Conn) read(p, oob []byte) (n, oobn int, from netip.AddrPort, err error) {
-	if !c.info.PacketInfo && !c.info.Timestamps {
+func (c *Conn) read(p, oob []byte) (n, oobn, flags int, from netip.AddrPort, err error) {
+	if !c.info.PacketInfo && !c.info.Timestamps && !c.info.ECN {
 		n, from, err = c.uc.ReadFromUDPAddrPort(p)
-		return n, 0, from, err
+		return n, 0, 0, from, err
 	}
-	n, oobn, _, from, err = c.uc.ReadMsgUDPAddrPort(p, oob)
-	return n, oobn, from, err
+	return c.uc.ReadMsgUDPAddrPort(p, oob)
 }
 
 // soon lets a read take what is there before the Sink is asked again.
@@ -66,6 +66,9 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		draining bool
 		budget   = 1 // bytes that may have been queued when draining began
 	)
+	if c.ownOptions {
+		oob = make([]byte, moreSpace(len(oob)))
+	}
 	defer func() {
 		if b != nil {
 			b.Release(1)
@@ -83,7 +86,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		if b == nil {
 			b = buffer.Get()
 		}
-		n, oobn, from, err := c.read(b.B, oob)
+		n, oobn, flags, from, err := c.read(b.B, oob)
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				if _, known := queued(c.rc); draining && !known {
@@ -91,6 +94,9 @@ func (c *Conn) Serve(sink socket.Sink) error {
 				}
 				// Cleared first: a Wake from now on is seen by the next read.
 				c.uc.SetReadDeadline(time.Time{})
+				if lost := c.lost.Load(); lost != nil {
+					return *lost
+				}
 				action := sink.Woken()
 				if draining && action != socket.Stop {
 					continue
@@ -108,6 +114,12 @@ func (c *Conn) Serve(sink socket.Sink) error {
 			if Classify(err) == Closed {
 				return unwrapOp(err)
 			}
+			if errors.Is(err, ECONNABORTED) {
+				if err := c.destroyed(); err != nil {
+					return err
+				}
+				continue
+			}
 			if !sink.Fault(unwrapOp(err)) {
 				return nil
 			}
@@ -120,7 +132,11 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		cmsg.Parse(oob[:oobn], &m)
 		ps[0] = socket.Packet{
 			Data: b.B[:n], Buf: b, From: unmap(from),
-			To: netip.AddrPortFrom(m.To, 0), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
+			To: netip.AddrPortFrom(c.zoned(m.To, m.IfIndex), m.Port), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
+		}
+		if cmsg.Truncated(flags) {
+			ps[0].ControlTruncated = c.info.PacketInfo && !m.To.IsValid()
+			oob = make([]byte, moreSpace(len(oob)))
 		}
 		more := sink.Packets(ps)
 		if !b.Recycle() {

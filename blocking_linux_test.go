@@ -1,0 +1,120 @@
+package udp_test
+
+import (
+	"net"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/netns"
+)
+
+// File().Fd() makes all descriptors of a socket blocking. It is used as any other
+// when it is adopted, and blocking again for its owner when it is closed.
+func TestAdoptOfABlockingSocket(t *testing.T) {
+	for how, end := range endings {
+		t.Run(how, func(t *testing.T) {
+			uc := unowned(t, "udp4")
+			f, err := uc.File()
+			require.NoError(t, err)
+			defer f.Close()
+			fd := int(f.Fd())
+			require.True(t, isBlocking(t, fd))
+			h := newRecorder()
+			c, err := udp.Config{}.Adopt(uc, h)
+			require.NoError(t, err)
+			h.next(t, "Started")
+			require.NoError(t, c.SendTo([]byte("self"), c.LocalAddrPort()))
+			require.Equal(t, "self", h.next(t, "Received").data)
+			ended := make(chan struct{})
+			go func() { defer close(ended); end(t, c) }()
+			next(t, ended)
+			require.True(t, isBlocking(t, fd))
+		})
+	}
+}
+
+// A socket that becomes blocking later, behind the toolkit's back, still closes.
+func TestCloseOfASocketThatBecameBlocking(t *testing.T) {
+	for how, end := range endings {
+		t.Run(how, func(t *testing.T) {
+			c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+			rc, err := c.SyscallConn()
+			require.NoError(t, err)
+			require.NoError(t, rc.Control(func(fd uintptr) { err = unix.SetNonblock(int(fd), false) }))
+			require.NoError(t, err)
+			ended := make(chan struct{})
+			go func() { defer close(ended); end(t, c) }()
+			next(t, ended)
+		})
+	}
+}
+
+func isBlocking(t *testing.T, fd int) bool {
+	t.Helper()
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	require.NoError(t, err)
+	return flags&unix.O_NONBLOCK == 0
+}
+
+// To adopt a connected socket takes two descriptors more. Where there are fewer
+// Adopt fails, or the socket is a whole one.
+func TestAdoptOfAConnectedSocketWithoutDescriptors(t *testing.T) {
+	netns.Isolated(t, func() { // for its process: the limit is one of all sockets
+		for free := range 4 {
+			peer := raw(t, "udp4")
+			uc, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(addrPort(peer)))
+			require.NoError(t, err)
+			warm, err := udp.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{}) // the poller has its own by now
+			require.NoError(t, err)
+			stop(t, warm)
+			next(t, warm.Done())
+			restore := leaveDescriptors(t, free)
+			c, err := udp.Config{}.Adopt(uc, udp.BaseHandler{})
+			restore()
+			if err != nil {
+				require.ErrorIs(t, err, syscall.EMFILE)
+				_, err = uc.Write([]byte("x"))
+				require.ErrorIs(t, err, net.ErrClosed, "Adopt owns it, also when it fails")
+				continue
+			}
+			cc, ok := c.Connected()
+			require.True(t, ok)
+			u, err := cc.Disconnect()
+			require.NoError(t, err)
+			require.NoError(t, u.SendTo([]byte("free"), addrPort(peer)), "with %d descriptors", free)
+			read(t, peer)
+			stop(t, c)
+			next(t, c.Done())
+		}
+	})
+}
+
+// leaveDescriptors lowers the limit so that n more can be opened.
+func leaveDescriptors(t *testing.T, n int) (restore func()) {
+	t.Helper()
+	var old unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
+	var open []int
+	for range 64 { // fills the gaps
+		fd, err := unix.Dup(0)
+		require.NoError(t, err)
+		unix.CloseOnExec(fd)
+		open = append(open, fd)
+	}
+	highest := open[len(open)-1]
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(highest + 1), Max: old.Max}))
+	for range n {
+		unix.Close(open[len(open)-1])
+		open = open[:len(open)-1]
+	}
+	return func() {
+		require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &old))
+		for _, fd := range open {
+			unix.Close(fd)
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package sys
+
+import (
+	"math"
+	"net/netip"
+	"slices"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// StopIntake implements socket.Socket.
+func (c *Conn) StopIntake() {
+	_ = onFD(c.rc, func(fd int) error { c.stopIntake(fd, false); return nil })
+}
+
+// stopIntake keeps out what arrives from now on, and returns how many bytes of
+// the receive buffer may hold what is queued: math.MaxInt when the queue can't
+// grow any more. With last nothing is sent any more either.
+//
+// An adopted socket goes on to receive, since others have descriptors of it.
+func (c *Conn) stopIntake(fd int, last bool) (bytes int) {
+	switch {
+	case c.adopted:
+	case c.alone.Load(),
+		last && !c.sharing.possible.Load() && c.connectToSelf(fd),
+		c.leaveGroup(fd),
+		c.refuseAll(fd) == nil:
+		return math.MaxInt
+	}
+	return queuedBytes(fd)
+}
+
+// leaveGroup takes the socket out of its SO_REUSEPORT group: the kernel gives its
+// flows to the other members at once, and what is queued stays. It returns false
+// when it isn't in one.
+func (c *Conn) leaveGroup(fd int) bool {
+	reuse, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
+	if err != nil || reuse == 0 {
+		return false
+	}
+	if _, err := unix.Getpeername(fd); err == nil {
+		return false // the group has no datagrams for it
+	}
+	return c.connectToSelf(fd)
+}
+
+// connectToSelf makes the socket one that only itself could send to: no lookup
+// finds it, neither for a datagram that is addressed to it nor for a flow of its
+// SO_REUSEPORT group (udp4_lib_lookup2 and reuseport_select_sock pass connected
+// sockets over).
+//
+// Unlike a filter that drops everything it leaves nothing to count: the sender
+// learns that the port is unreachable, as it does once the socket is closed.
+func (c *Conn) connectToSelf(fd int) bool {
+	local, err := unix.Getsockname(fd)
+	if err != nil {
+		return false
+	}
+	switch a := local.(type) {
+	case *unix.SockaddrInet4:
+		if a.Addr == [4]byte{} {
+			a.Addr = [4]byte{127, 0, 0, 1}
+		}
+		if netip.AddrFrom4(a.Addr).IsMulticast() || a.Port == 0 {
+			return false
+		}
+	case *unix.SockaddrInet6:
+		if a.Addr == [16]byte{} {
+			a.Addr[15] = 1
+		}
+		if netip.AddrFrom16(a.Addr).IsMulticast() || a.Port == 0 {
+			return false
+		}
+	}
+	if unix.Connect(fd, local) != nil {
+		return false
+	}
+	c.alone.Store(true)
+	return true
+}
+
+// withSource gives a message the source address that the system would choose for
+// it, had the socket not connected to itself, which has fixed its source address.
+func (c *Conn) withSource(m socket.Message) socket.Message {
+	if m.From.IsValid() || !m.To.IsValid() || !c.wildcard() {
+		return m
+	}
+	m.From = c.sourceFor(m.To, m.IfIndex)
+	return m
+}
+
+// withSources does that for each message of a batch.
+func (c *Conn) withSources(ms []socket.Message) []socket.Message {
+	ms = slices.Clone(ms)
+	for i := range ms {
+		ms[i] = c.withSource(ms[i])
+	}
+	return ms
+}
+
+// queuedBytes is how much of the receive buffer is in use, or its size where that
+// is not known (below Linux 4.12).
+func queuedBytes(fd int) int {
+	if mem, ok := memInfo(fd); ok {
+		return int(mem[skMeminfoRmemAlloc])
+	}
+	size, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+	return size
+}
+
+// memInfo is SO_MEMINFO (Linux 4.12).
+func memInfo(fd int) (mem [skMeminfoVars]uint32, ok bool) {
+	size := uint32(unsafe.Sizeof(mem))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&mem)), uintptr(unsafe.Pointer(&size)), 0)
+	return mem, errno == 0 && size >= (skMeminfoDrops+1)*4
+}
+
+// Indexes of SO_MEMINFO's array, from linux/sock_diag.h.
+const (
+	skMeminfoRmemAlloc = 0
+	skMeminfoDrops     = 8
+	skMeminfoVars      = 9
+)

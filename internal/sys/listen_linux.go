@@ -1,0 +1,35 @@
+package sys
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// listen binds a socket. For every address of both families it does not ask
+// package net, which tries out on ::1 whether the host has both, and so listens
+// to IPv4 alone where lo is down, as it is in a new network namespace.
+func listen(ctx context.Context, network string, local netip.AddrPort, control controlFunc) (*net.UDPConn, error) {
+	port := portString(local.Port())
+	if network == "udp" && !local.Addr().IsValid() {
+		both := func(network, address string, rc syscall.RawConn) error {
+			if err := setInt(rc, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
+				return err
+			}
+			return control(network, address, rc)
+		}
+		uc, err := listenPacket(ctx, "udp6", "[::]:"+port, both)
+		if err == nil || !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			return uc, err
+		}
+		network = "udp4" // this host has no IPv6
+	}
+	if !local.Addr().IsValid() {
+		return listenPacket(ctx, network, ":"+port, control)
+	}
+	return listenPacket(ctx, network, local.String(), control)
+}

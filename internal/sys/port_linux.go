@@ -1,0 +1,65 @@
+package sys
+
+import (
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// keepPort makes sure that the socket, which was bound to port 0, keeps the port
+// that it got when its peer changes. Linux keeps a port that bind(2) was asked for
+// by its number (SOCK_BINDPORT_LOCK), and gives up one that it has chosen itself
+// when the peer is taken away (__udp_disconnect in net/ipv4/udp.c); anybody may
+// bind to it before the socket does so again. So the socket, which nobody knows
+// yet, gives the port up now and asks for it.
+//
+// It returns EADDRINUSE when somebody else was faster. After any error the socket
+// may have no port.
+func keepPort(uc *net.UDPConn) (kept bool, err error) {
+	rc, err := uc.SyscallConn()
+	if err != nil {
+		return false, unwrapOp(err)
+	}
+	err = onFD(rc, func(fd int) error {
+		local, err := unix.Getsockname(fd)
+		if err != nil {
+			return sysErr("getsockname", err)
+		}
+		if portOf(local) == 0 { // IP_BIND_ADDRESS_NO_PORT
+			return nil
+		}
+		device := deviceOf(fd)
+		if err := dissolve(fd); err != nil {
+			return err
+		}
+		if err := setDevice(fd, device); err != nil {
+			return err
+		}
+		kept = true
+		return sysErr("bind", unix.Bind(fd, local))
+	})
+	return kept && err == nil, err
+}
+
+func portOf(sa unix.Sockaddr) int {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return sa.Port
+	case *unix.SockaddrInet6:
+		return sa.Port
+	}
+	return 0
+}
+
+// deviceOf returns the interface that the socket is bound to, 0 for none (Linux 5.0).
+func deviceOf(fd int) int {
+	index, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX)
+	return index
+}
+
+func setDevice(fd, index int) error {
+	if index == 0 {
+		return nil
+	}
+	return sysErr("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, index))
+}

@@ -1,0 +1,117 @@
+package sys
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Rebinds implements socket.Socket.
+func (c *Conn) Rebinds() uint64 { return c.rebinds.Load() }
+
+// Reconcile implements socket.Socket. It is for changes that no call returns an
+// error of: an IPv6 socket sends on from an address that was removed.
+func (c *Conn) Reconcile() error {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	_, err := c.reconcile()
+	return err
+}
+
+// sendFailed returns what the caller of a send is to be told: EAGAIN when the
+// socket was not what it is to be and was repaired, so that the send should be
+// repeated; why it can't be repaired; or the error itself.
+func (c *Conn) sendFailed(err error) error {
+	if err = unwrapOp(err); err == nil || c.alone.Load() {
+		return err
+	}
+	noPeer := Classify(err) == NoPeer
+	if !noPeer && !suspicious(err) {
+		return err
+	}
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	if !c.peer.want.IsValid() && !errors.Is(err, ECONNABORTED) {
+		return err
+	}
+	repaired, rerr := c.reconcile()
+	switch {
+	case rerr != nil:
+		return rerr
+	case repaired, noPeer, errors.Is(err, ECONNABORTED): // with noPeer it met a change, which is over
+		return sysErr("send", repeat)
+	}
+	return err
+}
+
+// suspicious says whether the error of a send may mean that the socket was
+// destroyed, or that its source address was removed.
+func suspicious(err error) bool {
+	for _, e := range [...]error{ECONNABORTED, ENETUNREACH, EINVAL, EADDRNOTAVAIL} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// destroyed is called when a read has returned ECONNABORTED: somebody has aborted
+// the socket (SOCK_DESTROY of Linux, which "ss -K", Android and Cilium use). The
+// error is why the socket can't go on.
+func (c *Conn) destroyed() error {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	if c.alone.Load() {
+		return nil
+	}
+	repaired, err := c.reconcile()
+	if err == nil && !repaired && !c.peer.want.IsValid() {
+		c.rebinds.Add(1) // a socket without a peer that was bound by number stays bound
+	}
+	return err
+}
+
+// reconcile compares what the system has with what the socket is to be, its port,
+// its interface, its peer and its source address, and repairs what differs. It
+// needs changing.
+func (c *Conn) reconcile() (repaired bool, err error) {
+	if lost := c.lost.Load(); lost != nil {
+		return false, *lost
+	}
+	local, err := getsockname(c.rc)
+	if err != nil {
+		return false, unwrapOp(err)
+	}
+	unbound := local.Port() != c.bound.Port()
+	noPeer := c.peer.want.IsValid() && !c.Peer().IsValid()
+	destroyed := unbound || noPeer && !c.peer.broken
+	moved := !c.peer.zoned && c.lostDevice()
+	switch {
+	case !destroyed && !noPeer && !moved && !c.sourceRemoved():
+		return false, nil
+	case !c.peer.want.IsValid():
+		err = c.dissolve() // which restores the interface
+		if err == nil && unbound {
+			err = bind(c.rc, c.bound, c.info.Family)
+		}
+	default:
+		c.peer.set = true // whatever is there is to go
+		err = c.restore()
+	}
+	switch {
+	case err == nil:
+		c.portKept.Store(c.portKept.Load() || unbound)
+		c.rebinds.Add(1)
+		return true, nil
+	case destroyed:
+		err = fmt.Errorf("%w, and could not be restored: %w", sysErr("recvmsg", ECONNABORTED), err)
+		c.lost.Store(&err)
+		c.Wake()
+	}
+	return false, err
+}
+
+// sourceRemoved says whether the address that the system has chosen for the peer is
+// not one of this host any more. It needs changing.
+func (c *Conn) sourceRemoved() bool {
+	return c.wildcard() && c.peer.want.IsValid() && !c.peer.broken && c.removed(c.Local().Addr())
+}
