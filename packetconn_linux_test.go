@@ -52,9 +52,12 @@ func TestPacketConnHeaders(t *testing.T) {
 					got[m.Header.Type] = m.Data
 				}
 			}
+			require.Contains(t, got, int32(syscall.IP_PKTINFO))
+			if !s.Info().ECN { // the portable path reads neither
+				continue
+			}
 			require.Equal(t, byte(0xb9), got[syscall.IP_TOS][0])
 			require.EqualValues(t, 77, binary.NativeEndian.Uint32(got[syscall.IP_TTL]))
-			require.Contains(t, got, int32(syscall.IP_PKTINFO))
 
 			_, err = c.Write([]byte("x"))
 			require.NoError(t, err)
