@@ -62,7 +62,7 @@ func TestASourceIsBlockedByTheSystemOrNotAtAll(t *testing.T) {
 				}
 				m, err := udp.Config{Network: network}.ListenMulticast(t.Context(), "udp", ":0", udp.BaseHandler{}, group)
 				require.NoError(t, err)
-				defer m.Close()
+				defer stop(t, m)
 				if test.left {
 					require.NoError(t, m.Leave(group, &d.ifs[0].Interface, &d.ifs[1].Interface))
 				}

@@ -204,7 +204,7 @@ func TestAllSocketsLeaveBeforeAnyJoins(t *testing.T) {
 					var err error
 					others[i], err = udp.Config{Network: l.net}.ListenMulticast(t.Context(), "udp4", ":0", udp.BaseHandler{})
 					require.NoError(t, err)
-					t.Cleanup(func() { others[i].Close() })
+					t.Cleanup(func() { stop(t, others[i]) })
 				}
 				for _, m := range append(others, l.m) {
 					require.NoError(t, m.JoinSource(group, one))

@@ -176,7 +176,7 @@ func TestInterfacesThatCantBeListedAreAskedForAgain(t *testing.T) {
 func TestAnInterfaceFilterThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, "udp4")
-		require.NoError(t, l.m.Close())
+		stop(t, l.m)
 		cfg := udp.Config{Network: l.net, InterfaceFilter: func(ifi *net.Interface) bool {
 			if ifi.Name == "wlan0" {
 				panic("no wireless")

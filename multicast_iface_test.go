@@ -84,19 +84,19 @@ type unhashable struct {
 func TestANetworkThatCantBeCompared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, "udp4")
-		require.NoError(t, l.m.Close())
+		stop(t, l.m)
 		for range 2 {
 			m, err := udp.Config{Network: unhashable{Network: l.net}}.ListenMulticast(t.Context(), "udp4", ":0",
 				udp.BaseHandler{}, netip.MustParseAddr("239.1.2.3"))
 			require.NoError(t, err)
 			l.m = m
-			t.Cleanup(func() { m.Close() })
+			t.Cleanup(func() { stop(t, m) })
 			l.near.Attach(l.wifi, "wlan0", wifiAddrs...)
 			l.settled()
 			require.Equal(t, "eth0 wlan0", l.on())
 			l.near.Interface("wlan0").Remove()
 			l.settled()
-			require.NoError(t, m.Close())
+			stop(t, m)
 		}
 	})
 }

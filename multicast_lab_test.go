@@ -141,10 +141,10 @@ func newLab(t *testing.T, network string) *lab {
 	var err error
 	l.m, err = cfg.ListenMulticast(t.Context(), network, ":0", l.queue)
 	require.NoError(t, err)
-	t.Cleanup(func() { l.m.Close() })
+	t.Cleanup(func() { stop(t, l.m) })
 	l.far, err = udp.Config{Network: far.Network()}.ListenMulticast(t.Context(), network, ":0", udp.BaseHandler{})
 	require.NoError(t, err)
-	t.Cleanup(func() { l.far.Close() })
+	t.Cleanup(func() { stop(t, l.far) })
 	return l
 }
 

@@ -22,7 +22,7 @@ func TestWhatTheToolkitRefusesNamesNoSystemCall(t *testing.T) {
 		l := newLab(t, "udp4")
 		bound, err := udp.Config{Network: l.net}.ListenMulticast(t.Context(), "udp4", "239.1.2.3:0", udp.BaseHandler{})
 		require.NoError(t, err)
-		defer bound.Close()
+		defer stop(t, bound)
 		for _, test := range []struct {
 			err   error
 			errno syscall.Errno

@@ -106,7 +106,7 @@ func (d *diary) inReceived(t *testing.T, f func(m *udp.MulticastConn)) []string 
 	require.NoError(t, err)
 	d.arrive("first", "and more")
 	synctest.Wait()
-	require.NoError(t, m.Close())
+	stop(t, m)
 	balanced(t, m.Stats())
 	return d.notes
 }
@@ -162,7 +162,7 @@ func TestOptionsOfBothFamiliesOrNone(t *testing.T) {
 		d := newDiary(socket.Dual)
 		m, err := udp.Config{Network: d}.ListenMulticast(t.Context(), "udp", ":0", udp.BaseHandler{})
 		require.NoError(t, err)
-		defer m.Close()
+		defer stop(t, m)
 		set := []func(second bool) error{
 			func(second bool) error { return m.SetMulticastTTL(map[bool]int{false: 3, true: 9}[second]) },
 			func(second bool) error { return m.SetMulticastLoopback(!second) },
@@ -197,7 +197,7 @@ func TestBlockSourceWhereNobodyCan(t *testing.T) {
 		group := netip.MustParseAddr("239.1.2.3")
 		m, err := udp.Config{Network: d}.ListenMulticast(t.Context(), "udp", ":0", udp.BaseHandler{}, group)
 		require.NoError(t, err)
-		defer m.Close()
+		defer stop(t, m)
 		err = m.BlockSource(group, netip.MustParseAddr("10.0.0.9"))
 		requireOpError(t, err, "block")
 		require.ErrorIs(t, err, errUnsupported)

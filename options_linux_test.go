@@ -33,7 +33,7 @@ func listenAt(t *testing.T, cfg udp.Config, network, address string, h udp.Handl
 	t.Helper()
 	c, err := cfg.Listen(t.Context(), network, address, h)
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	return c
 }
 
@@ -43,7 +43,7 @@ func listenIn(t *testing.T, ns *netns.NS, cfg udp.Config, network, address strin
 	var err error
 	ns.Do(func() { c, err = cfg.Listen(context.Background(), network, address, h) })
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	return c
 }
 
@@ -323,7 +323,7 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 				if needsIPv6(t) {
 					c, err := udp.Config{FreeBind: true}.Listen(context.Background(), "udp6", "[2001:db8::9]:0", udp.BaseHandler{})
 					require.NoError(t, err)
-					require.NoError(t, c.Close())
+					stop(t, c)
 				}
 			})
 			c := listenIn(t, here, udp.Config{FreeBind: true}, "udp4", "198.51.100.9:0", udp.BaseHandler{})
@@ -337,7 +337,7 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 				local := netip.MustParseAddrPort("192.0.2.10:4321")
 				c, err := udp.Config{LocalAddr: local}.Dial(context.Background(), "udp", to.String(), udp.BaseHandler{})
 				require.NoError(t, err)
-				books(t, c.Conn)
+				closes(t, c.Conn)
 				require.Equal(t, local, c.LocalAddrPort())
 				require.NoError(t, c.Send(nil))
 				require.Equal(t, local, next(t, from))
@@ -345,7 +345,7 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 				require.ErrorIs(t, err, udp.ErrFamily)
 				c, err = udp.Config{LocalAddr: netip.MustParseAddrPort("[::]:4322")}.Dial(context.Background(), "udp", to.String(), udp.BaseHandler{})
 				require.NoError(t, err)
-				books(t, c.Conn)
+				closes(t, c.Conn)
 				require.Equal(t, netip.MustParseAddrPort("192.0.2.1:4322"), c.LocalAddrPort())
 			})
 		})
@@ -383,7 +383,7 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 			here.Do(func() { // one attempt, also where older datagrams may be reported
 				c, err := udp.Config{MTUDiscovery: udp.MTUDiscoveryDo}.Dial(context.Background(), "udp4", to.String(), udp.BaseHandler{})
 				require.NoError(t, err)
-				books(t, c.Conn)
+				closes(t, c.Conn)
 				require.ErrorAs(t, c.Send(make([]byte, 1200)), &tooLong)
 				require.Equal(t, 1000, tooLong.MTU)
 				require.Zero(t, c.Stats().Retried)
@@ -420,7 +420,7 @@ func TestAdoptedSocketsGetOptions(t *testing.T) {
 	require.NoError(t, err)
 	c, err := udp.Config{TTL: 12, TrafficClass: 0x20}.Adopt(uc, udp.BaseHandler{})
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	require.Equal(t, 12, option(t, c, unix.IPPROTO_IP, unix.IP_TTL))
 	require.Equal(t, 0x20, option(t, c, unix.IPPROTO_IP, unix.IP_TOS))
 	uc, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})

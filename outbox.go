@@ -25,7 +25,7 @@ type outbox struct {
 	// pending reports whether anything waits or is being sent. It is written with mu.
 	pending atomic.Bool
 
-	sending sync.Mutex // held while a batch is sent, so that batches leave in order
+	sending turn       // held while a batch is sent, so that batches leave in order
 	blocked *gso.Batch // guarded by sending: what the kernel had no room for
 	left    []socket.Message
 

@@ -116,7 +116,9 @@ func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result erro
 		if c.closed() && !c.out.final() {
 			return net.ErrClosed, false
 		}
-		c.stats.retried.Add(1)
+		if class != sys.Again && class != sys.NoBuffers { // those waited for room
+			c.stats.retried.Add(1)
+		}
 		last, lastErr := class, err
 		reported = c.sock.Reported()
 		if err = c.sock.Send(m); err == nil {

@@ -50,8 +50,14 @@ func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
 		return 0, errNoSocket("send")
 	}
 	c.out.flush()
-	if c.closed() && len(ms) == 0 {
-		return 0, c.opError("send", netip.AddrPort{}, net.ErrClosed)
+	if c.closed() {
+		if len(ms) == 0 {
+			return 0, c.opError("send", netip.AddrPort{}, net.ErrClosed)
+		}
+		c.countFailure(net.ErrClosed)
+		failed := new(BatchError).add(c, 0, ms[0].To, net.ErrClosed)
+		failed.Untried = len(ms) - 1
+		return 0, failed
 	}
 	b := gso.Get(c.sock.Segments() > 1)
 	defer b.Put()

@@ -83,10 +83,7 @@ func setOption(t testing.TB, s syscall.Conn, level, option, value int) {
 
 // endings are the ways to close a socket.
 var endings = map[string]func(*testing.T, *udp.Conn){
-	"Close": func(t *testing.T, c *udp.Conn) {
-		require.NoError(t, c.Close())
-		next(t, c.Done())
-	},
+	"Close":    func(t *testing.T, c *udp.Conn) { stop(t, c) },
 	"Shutdown": func(t *testing.T, c *udp.Conn) { require.NoError(t, c.Shutdown(context.Background())) },
 }
 
@@ -155,7 +152,7 @@ func TestClosingKeepsWhatTheUserHasSet(t *testing.T) {
 	setOption(t, c, unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
 	setOption(t, c, unix.IPPROTO_IP, unix.IP_RECVORIGDSTADDR, 1)
 	successor := duplicate(t, c)
-	require.NoError(t, c.Close())
+	stop(t, c)
 	next(t, c.Done())
 	got := optionsOf(t, successor)
 	assert.Equal(t, 1, got["SO_RXQ_OVFL"], "Control")
@@ -205,7 +202,7 @@ func TestAdoptOverridesSegmentation(t *testing.T) {
 			h := newRecorder()
 			c, err := cfg.Adopt(uc, h)
 			require.NoError(t, err)
-			books(t, c)
+			closes(t, c)
 			h.next(t, "Started")
 			peer := raw(t, "udp4")
 			require.NoError(t, c.SendTo([]byte("longer than four"), addrPort(peer)))

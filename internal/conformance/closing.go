@@ -10,41 +10,45 @@ import (
 	"github.com/udpkit/udp"
 )
 
-var closingPromises = []promise{
-	{"Close works in Started", func(t *trial) {
-		w := t.witness()
+// closesIn returns a promise that Close, called in the first callback of a kind, lets that
+// callback finish and makes Stopped the next one.
+func closesIn(kind string) func(t *trial) {
+	return func(t *trial) {
+		w, dead := t.witness(), t.closedPort()
+		closed := false
 		w.then = func(c *udp.Conn, e event) {
-			if e.kind != "Started" {
+			if e.kind != kind || closed {
 				return
 			}
+			closed = true
 			if err := c.Close(); err != nil {
 				t.Error(err)
 			}
-			if err := c.SendTo(nil, t.at(c)); !errors.Is(err, net.ErrClosed) {
+			if err := c.SendTo(nil, dead); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("SendTo after Close: %v", err)
 			}
 		}
-		c := t.listen(w)
-		<-c.Done()
-		w.next("Started")
-		equal(t, "error", w.next("Stopped").err, nil)
-		w.quiet()
-	}},
-	{"Close works in Refused", func(t *trial) {
-		w := t.witness()
-		w.then = func(c *udp.Conn, e event) {
-			if e.kind == "Refused" {
-				c.Close()
-			}
+		var c *udp.Conn
+		if kind == "Refused" {
+			cc := t.dialTo(dead, w)
+			t.ok(cc.Send(nil))
+			c = cc.Conn
+		} else {
+			c = t.open(w)
 		}
-		cc := t.dialTo(t.closedPort(), w)
-		t.ok(cc.Send(nil))
-		<-cc.Done()
-		w.next("Refused")
+		<-c.Done()
+		if kind == "Refused" {
+			w.next(kind)
+		}
 		equal(t, "error", w.next("Stopped").err, nil)
 		w.quiet()
-		t.is(cc.Send(nil), net.ErrClosed)
-	}},
+		t.is(c.SendTo(nil, dead), net.ErrClosed)
+	}
+}
+
+var closingPromises = []promise{
+	{"Close works in Started", closesIn("Started")},
+	{"Close works in Refused", closesIn("Refused")},
 	{"Close works in Received, and nothing more is received", func(t *trial) {
 		w := t.witness()
 		w.then = func(c *udp.Conn, e event) {

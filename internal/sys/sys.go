@@ -146,15 +146,7 @@ func Adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
 			return nil, err
 		}
 	}
-	c, err := adopt(uc, o, true)
-	if err != nil {
-		return nil, err
-	}
-	if err := setOptions(c.rc, o); err != nil {
-		c.Close()
-		return nil, err
-	}
-	return c, nil
+	return adopt(uc, o, true)
 }
 
 // adopt makes a socket of uc, which it closes when it fails.
@@ -171,6 +163,9 @@ func adopt(uc *net.UDPConn, o socket.Options, adopted bool) (*Conn, error) {
 	shared := adopted || o.Control != nil
 	if shared {
 		err = c.cameShared(o)
+	}
+	if err == nil && adopted { // a new one has them since before bind
+		err = setOptions(rc, o)
 	}
 	if err == nil {
 		err = c.prepare(o)
