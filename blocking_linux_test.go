@@ -73,7 +73,7 @@ func TestAdoptOfAConnectedSocketWithoutDescriptors(t *testing.T) {
 			require.NoError(t, err)
 			warm, err := udp.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{}) // the poller has its own by now
 			require.NoError(t, err)
-			require.NoError(t, warm.Close())
+			stop(t, warm)
 			next(t, warm.Done())
 			restore := leaveDescriptors(t, free)
 			c, err := udp.Config{}.Adopt(uc, udp.BaseHandler{})
@@ -90,7 +90,7 @@ func TestAdoptOfAConnectedSocketWithoutDescriptors(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, u.SendTo([]byte("free"), addrPort(peer)), "with %d descriptors", free)
 			read(t, peer)
-			require.NoError(t, c.Close())
+			stop(t, c)
 			next(t, c.Done())
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 
@@ -36,11 +37,12 @@ type Config struct {
 	// only, and ReusePort means it there.
 	ReuseAddr, ReusePort bool
 
-	// NoOffload keeps the kernel from joining datagrams into trains (UDP_GRO,
-	// UDP_SEGMENT on Linux). Without it several of them may share one read or one
-	// send, many times faster, but the kernel counts a train that it had no room
-	// for as one drop: with it Stats.KernelDrops is exact to the datagram whoever
-	// sends. It is also the way out should a device's offload be faulty.
+	// NoOffload keeps the kernel from coalescing the datagrams of one sender for a
+	// read (UDP_GRO on Linux), and the socket from sending several as the segments of
+	// one (UDP_SEGMENT). Both are many times faster, but the kernel counts a coalesced
+	// packet that it had no room for as one drop: with NoOffload Stats.KernelDrops is
+	// exact to the datagram whoever sends. It is also the way out should a device's
+	// offload be faulty.
 	NoOffload bool
 
 	// Timestamps fills [Datagram.Time] with the kernel's receive time. Linux; see
@@ -52,17 +54,67 @@ type Config struct {
 	// [errors.ErrUnsupported].
 	PeerErrors bool
 
-	// DontFragment keeps routers and this host from cutting datagrams up on their
-	// way: one that is longer than the path's MTU, as far as this host knows it,
-	// fails to send with a [SizeError], and one that turns out to be is refused
-	// (see [Refusal.MTU]) and lowers what is known. Linux, macOS, FreeBSD, Windows;
-	// elsewhere Listen fails with an error wrapping [errors.ErrUnsupported].
-	DontFragment bool
+	// MTUDiscovery says what becomes of datagrams that are longer than the path's
+	// MTU, and whether ICMP errors about it are believed.
+	MTUDiscovery MTUDiscovery
 
-	// Logger gets what went wrong and was survived, limited to one record a
-	// second for each kind. A panic of its own is survived and counted in
-	// Stats.Panics. Nil is silent.
+	// LocalAddr is the address and port that Dial binds to, so that firewalls or the
+	// peer know the client by it. The zero value leaves both to the system. It is of
+	// the peer's family; an unspecified address names the port only. Listen ignores it.
+	LocalAddr netip.AddrPort
+
+	// Device binds the socket to one interface, by name: it sends and receives by no
+	// other, whatever the routes say. Linux (SO_BINDTODEVICE; 5.7, or CAP_NET_RAW
+	// before) and macOS (IP_BOUND_IF; it sends by no other).
+	Device string
+
+	// Mark is put on every packet sent (SO_MARK), for policy routing and firewalls. It
+	// needs CAP_NET_ADMIN. Linux.
+	Mark uint32
+
+	// TrafficClass is the traffic class (TOS) of the IP header of datagrams sent: DSCP
+	// in the upper six bits, ECN in the lower two. It holds for both families of a
+	// socket. [Message.ECN] replaces the lower two bits only. Not on Windows, where
+	// policies decide, and Plan 9.
+	TrafficClass uint8
+
+	// TTL is the TTL or hop limit of datagrams sent to single hosts, 1 to 255; 0 is the
+	// system's default, which mostly is 64. Groups have SetMulticastTTL. Not on Plan 9.
+	TTL int
+
+	// FreeBind allows binding to, and sending from, addresses that this host does not
+	// have, or not yet: floating addresses, VPNs that come up later. Linux.
+	FreeBind bool
+
+	// Transparent is for transparent proxies: the socket receives datagrams that a
+	// firewall redirects to it (TPROXY), [Datagram.To] returns the address and port
+	// that the sender meant, and a reply leaves from that address (with the port of
+	// this socket). It needs CAP_NET_ADMIN or CAP_NET_RAW. Linux.
+	Transparent bool
+
+	// ReplyByInterface makes [Datagram.Reply] send by the interface that the datagram
+	// arrived on, past the routes. Replies to link-local peers and to broadcasts do so
+	// in any case.
+	ReplyByInterface bool
+
+	// BusyPoll lets the socket's goroutine read again for a few microseconds before it
+	// waits, while datagrams come one soon after the other. It then mostly need not be
+	// woken: from a sender on the same host that sends one datagram per system call it
+	// took 13 % more of them a second. It stops as long as somebody else needs the
+	// processor, but a processor that would idle otherwise works. Linux; elsewhere it
+	// does nothing.
+	BusyPoll bool
+
+	// Logger receives errors that did not stop the socket, at most one record per
+	// second for each kind. Nil logs panics of callbacks to [slog.Default] and nothing
+	// else; a Logger with [slog.DiscardHandler] logs nothing.
 	Logger *slog.Logger
+
+	// OnSendError is called for each datagram whose send has failed after
+	// [Conn.Enqueue] or [Datagram.Reply] returned. The error is a [*net.OpError]. It may
+	// be called on any goroutine, by several at a time, and may send, but must not wait
+	// for the socket to stop.
+	OnSendError func(c *Conn, to netip.AddrPort, err error)
 
 	// Control is called before bind, as [net.ListenConfig]'s is. It does not
 	// apply to a simulated Network.
@@ -72,18 +124,17 @@ type Config struct {
 	// apply to a simulated Network, which resolves names itself.
 	Resolver *net.Resolver
 
-	// OnMembership is called when what holds of a multicast membership has
-	// changed: an interface came, went or refused. It is called as the Handler's
-	// callbacks are, and never beside one.
+	// OnMembership is called when the state of a multicast membership has changed:
+	// its interface appeared, went down, was removed or replaced, has refused to join, or
+	// has got its first address that can be sent from, so that an announcement succeeds.
+	// Changes while a callback runs are combined into one call, with the newest state. It
+	// is called as the Handler's callbacks are, one at a time with them.
 	OnMembership func(m *MulticastConn, changed Membership)
 
-	// InterfaceFilter narrows what a [MulticastConn] joins when no interface is
-	// named: only those for which it returns true, the loopback interface included.
-	// It is asked about each interface that is up once, and again when that has
-	// changed, from any goroutine, for one socket by one at a time. What waits for it
-	// are Join and SendGroup of that socket for all interfaces, and Close once it has
-	// begun, so it must use none of them. A panic in it is counted, and means false.
-	// Nil: every one.
+	// InterfaceFilter selects the interfaces that a [MulticastConn] joins and sends by
+	// when none is named, loopback included; nil selects every one. It is called each time
+	// memberships are compared with the interfaces, from any goroutine. It must be fast and
+	// must not call the Conn. A panic is counted in Stats.Panics and means false.
 	InterfaceFilter func(*net.Interface) bool
 
 	// Network is where sockets come from: nil is the kernel's, package udptest
@@ -114,14 +165,14 @@ func (cfg *Config) check(h Handler) error {
 		cfg.MaxDatagram = maxPayload
 	}
 	switch {
-	case isWorkers && w.handler == nil:
-		return fmt.Errorf("Workers that NewWorkers has not made: %w", os.ErrInvalid)
+	case isWorkers && w.handlers == nil:
+		return fmt.Errorf("workers must be created by NewWorkers: %w", os.ErrInvalid)
 	case isQueue && q.done == nil:
-		return fmt.Errorf("a Queue that NewQueue has not made: %w", os.ErrInvalid)
+		return fmt.Errorf("queue must be created by NewQueue: %w", os.ErrInvalid)
 	case isQueue && q.finished():
-		return fmt.Errorf("the Queue's last socket has stopped: %w", net.ErrClosed)
+		return fmt.Errorf("the last socket of the queue has stopped: %w", net.ErrClosed)
 	}
-	return nil
+	return cfg.checkOptions()
 }
 
 // source is where the sockets of this Config come from.
@@ -130,13 +181,4 @@ func (cfg *Config) source() socket.Network {
 		return cfg.Network
 	}
 	return sys.Kernel{Resolver: cfg.Resolver}
-}
-
-func (cfg *Config) options() socket.Options {
-	return socket.Options{
-		ReadBuffer: cfg.ReadBuffer, WriteBuffer: cfg.WriteBuffer,
-		Broadcast: cfg.Broadcast, ReuseAddr: cfg.ReuseAddr, ReusePort: cfg.ReusePort,
-		Timestamps: cfg.Timestamps, PeerErrors: cfg.PeerErrors, DontFragment: cfg.DontFragment,
-		NoOffload: cfg.NoOffload, Control: cfg.Control,
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 
+	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
 
@@ -30,7 +31,7 @@ func Dial(ctx context.Context, network, address string, h Handler) (*ConnectedCo
 //
 // The network is "udp", "udp4" or "udp6"; the address is "host:port", where
 // host may be a name and port the name of a service. ctx bounds resolving.
-// Errors are [*net.OpError]s. To dial from a certain port, Listen and Connect.
+// Errors are [*net.OpError]s. [Config.LocalAddr] dials from a certain address or port.
 func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) (*ConnectedConn, error) {
 	if err := cfg.check(h); err != nil {
 		return nil, opError("dial", network, nil, err)
@@ -48,7 +49,7 @@ func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) 
 		if err == nil {
 			c.network = network
 			c.start()
-			return &c.connected, nil
+			return &ConnectedConn{c}, nil
 		}
 		if first == nil {
 			first = opError("dial", network, net.UDPAddrFromAddrPort(peer), err)
@@ -68,11 +69,15 @@ func (cfg Config) dial(ctx context.Context, peer netip.AddrPort, h Handler) (*Co
 		}
 		peer = netip.AddrPortFrom(loopback, peer.Port())
 	}
-	network, local := "udp6", netip.IPv6Unspecified()
+	network := "udp6"
 	if peer.Addr().Is4() {
-		network, local = "udp4", netip.IPv4Unspecified()
+		network = "udp4"
 	}
-	sock, err := cfg.source().Open(ctx, network, netip.AddrPortFrom(local, 0), cfg.options())
+	local, err := cfg.localFor(peer.Addr())
+	if err != nil {
+		return nil, err
+	}
+	sock, err := cfg.source().Open(ctx, network, local, cfg.options())
 	if err != nil {
 		return nil, err
 	}
@@ -92,28 +97,30 @@ func (cfg Config) dial(ctx context.Context, peer netip.AddrPort, h Handler) (*Co
 // hears them only after Disconnect, unless it is bound to the group: the system
 // gives a connected socket one local address.
 func (c *Conn) Connect(peer netip.AddrPort) (*ConnectedConn, error) {
-	c.flushFirst() // sending may need the lock
-	c.connecting.Lock()
-	defer c.connecting.Unlock()
-	if c.peer.Load() != nil {
+	if !c.ok() {
+		return nil, errNoSocket("connect")
+	}
+	c.peer.changing.Lock()
+	defer c.peer.changing.Unlock()
+	if c.peer.current.Load() != nil {
 		return nil, c.opError("connect", peer, os.NewSyscallError("connect", sys.EISCONN))
 	}
 	if err := c.connect(peer); err != nil {
 		return nil, c.opError("connect", peer, err)
 	}
-	return &c.connected, nil
+	return &ConnectedConn{c}, nil
 }
 
 // Connected returns the socket as a [ConnectedConn], if it has a peer now. It is
 // for Handlers, which get a [*Conn].
 func (c *Conn) Connected() (*ConnectedConn, bool) {
-	if c.peer.Load() == nil {
+	if !c.ok() || c.peer.current.Load() == nil {
 		return nil, false
 	}
-	return &c.connected, true
+	return &ConnectedConn{c}, true
 }
 
-// connect needs connecting, or a socket nobody else knows yet.
+// connect needs peer.changing, or a socket nobody else knows yet.
 func (c *Conn) connect(peer netip.AddrPort) error {
 	peer, err := c.named(unmap(peer))
 	switch a := peer.Addr(); {
@@ -122,23 +129,25 @@ func (c *Conn) connect(peer netip.AddrPort) error {
 	case !a.IsValid():
 		return &net.AddrError{Err: "missing address"}
 	case peer.Port() == 0:
-		return &net.AddrError{Err: "port 0 can't be connected to"} // Addr is the net.OpError's
+		return &net.AddrError{Err: "cannot connect to port 0"} // Addr is the net.OpError's
 	case !c.family.Has(a):
 		return ErrFamily
 	case err != nil:
 		return err
 	}
-	c.next.Store(&peer)
-	defer c.next.Store(nil)
-	if err := c.sock.Connect(peer); err != nil {
-		return err
-	}
-	if now := c.sock.Peer(); now.IsValid() {
-		peer = now // which its datagrams come from
-	}
-	c.peer.Store(&peer)
-	c.learnLocal()
-	return nil
+	c.peer.next.Store(&peer)
+	defer c.peer.next.Store(nil)
+	return c.out.hold(func() error {
+		if err := c.sock.Connect(peer); err != nil {
+			return err
+		}
+		if now := c.sock.Peer(); now.IsValid() {
+			peer = now // which its datagrams come from
+		}
+		c.peer.current.Store(&peer)
+		c.learnLocal()
+		return nil
+	})
 }
 
 // named gives a zone that is an interface's index the interface's name, as the
@@ -159,17 +168,31 @@ func (c *Conn) named(to netip.AddrPort) (netip.AddrPort, error) {
 // Send sends b to the peer. It is [Conn.SendTo] otherwise; a datagram that the
 // peer's host refuses is reported to [Handler.Refused], not here.
 func (c *ConnectedConn) Send(b []byte) error {
-	if c.peer.Load() == nil {
+	if !c.ok() {
+		return errNoSocket("send")
+	}
+	if c.peer.current.Load() == nil {
 		err := os.NewSyscallError("send", sys.ENOTCONN)
 		c.countFailure(err)
 		return c.opError("send", netip.AddrPort{}, err)
 	}
-	return c.sendFrom(b, netip.AddrPort{}, netip.Addr{}, 0)
+	return c.sendNow(&socket.Message{Data: b})
+}
+
+// Write is Send as an [io.Writer]: each call sends one datagram.
+func (c *ConnectedConn) Write(b []byte) (int, error) {
+	if err := c.Send(b); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // RemoteAddrPort returns the peer, and the zero AddrPort after Disconnect.
 func (c *ConnectedConn) RemoteAddrPort() netip.AddrPort {
-	if p := c.peer.Load(); p != nil {
+	if !c.ok() {
+		return netip.AddrPort{}
+	}
+	if p := c.peer.current.Load(); p != nil {
 		return *p
 	}
 	return netip.AddrPort{}
@@ -183,10 +206,12 @@ func (c *ConnectedConn) RemoteAddrPort() netip.AddrPort {
 // Errors: ENOTCONN without a peer, [ErrFamily], [net.ErrClosed], and the system's
 // own, such as ENETUNREACH.
 func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {
-	c.flushFirst() // sending may need the lock
-	c.connecting.Lock()
-	defer c.connecting.Unlock()
-	if c.peer.Load() == nil {
+	if !c.ok() {
+		return errNoSocket("connect")
+	}
+	c.peer.changing.Lock()
+	defer c.peer.changing.Unlock()
+	if c.peer.current.Load() == nil {
 		return c.opError("connect", peer, os.NewSyscallError("connect", sys.ENOTCONN))
 	}
 	return c.opError("connect", peer, c.connect(peer))
@@ -203,22 +228,29 @@ func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {
 // Errors: ENOTCONN without a peer, [net.ErrClosed], and the system's own, with
 // which the peer stays.
 func (c *ConnectedConn) Disconnect() (*Conn, error) {
-	c.flushFirst() // sending may need the lock
-	c.connecting.Lock()
-	defer c.connecting.Unlock()
+	if !c.ok() {
+		return nil, errNoSocket("disconnect")
+	}
+	c.peer.changing.Lock()
+	defer c.peer.changing.Unlock()
 	var err error
 	switch {
 	case c.closed():
 		err = net.ErrClosed
-	case c.peer.Load() == nil:
+	case c.peer.current.Load() == nil:
 		err = os.NewSyscallError("connect", sys.ENOTCONN)
 	default:
-		err = c.sock.Disconnect()
+		err = c.out.hold(func() error {
+			if err := c.sock.Disconnect(); err != nil {
+				return err
+			}
+			c.peer.current.Store(nil)
+			c.learnLocal()
+			return nil
+		})
 	}
 	if err != nil {
 		return nil, c.opError("disconnect", netip.AddrPort{}, err)
 	}
-	c.peer.Store(nil)
-	c.learnLocal()
 	return c.Conn, nil
 }

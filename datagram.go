@@ -2,123 +2,156 @@ package udp
 
 import (
 	"bytes"
+	"net"
 	"net/netip"
 	"time"
 
-	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// A Datagram is one that a socket has received.
+// A Datagram is a received datagram.
 //
-// Data lies in a buffer that several datagrams of one read may share. Inside
+// Data lies in a buffer that the datagrams of one read may share. Inside
 // [Handler.Received] it is valid until Received returns; Retain keeps it longer,
 // Clone copies it. A Datagram out of a [Queue] belongs to the consumer: Release
-// gives the buffer back for reuse; without it the garbage collector takes it.
+// gives the buffer back for reuse; without Release the garbage collector takes it.
+// Everything else stays valid for ever, and a Reply may come at any time. The owner
+// of Data may write to it; appending never overwrites another datagram, since the
+// capacity of Data is its length.
+//
 // Built with the race detector, a buffer is overwritten when it is released, so
-// that a use after that shows.
+// that a later use shows.
 type Datagram struct {
 	Data []byte         // payload, 0 to 65,527 bytes
 	From netip.AddrPort // sender; IPv4 is never 4-in-6; an IPv6 zone is kept
 
-	to      netip.AddrPort
-	ifIndex int
-	ttl     uint8
-	class   uint8
-	time    time.Time
-	own     bool // to is an address of ours
-	conn    *Conn
-	buf     *buffer.Buffer
+	packet *packet // nil: came by no socket and has no header
 }
 
-// NewDatagram makes a Datagram that no socket received. It is for package udptest,
-// whose Datagram function is the way to make one.
+// NewDatagram makes a Datagram that no socket received. It exists for package
+// udptest, whose Datagram function is the way to make one.
 func NewDatagram(p socket.Packet) Datagram {
-	return Datagram{Data: p.Data, From: p.From, to: p.To, ifIndex: p.IfIndex,
-		ttl: p.TTL, class: p.TrafficClass, time: p.Time, own: p.Own}
-}
-
-// To returns the address and port that d was sent to, where known: see
-// [Info.PacketInfo].
-func (d Datagram) To() netip.AddrPort {
-	if d.to.Port() == 0 && d.conn != nil && d.to.Addr().IsValid() {
-		return netip.AddrPortFrom(d.to.Addr(), d.conn.LocalAddrPort().Port())
+	d := Datagram{Data: p.Data, From: p.From, packet: &packet{header: &header{
+		to: p.To, ifIndex: p.IfIndex, ttl: p.TTL, class: p.TrafficClass, own: p.Own,
+	}}}
+	if !p.Time.IsZero() {
+		d.packet.time = p.Time.UnixNano()
 	}
-	return d.to
+	return d
 }
 
-// IfIndex returns the index of the interface that d arrived on, 0 where unknown.
-func (d Datagram) IfIndex() int { return d.ifIndex }
+// noHeader is that of a Datagram literal.
+var noHeader header
 
-// MulticastTTL returns the TTL or hop limit that d arrived with, 0 where unknown.
-func (d Datagram) TTL() int { return int(d.ttl) }
+func (d *Datagram) header() *header {
+	if d.packet == nil {
+		return &noHeader
+	}
+	return d.packet.header
+}
 
-// TrafficClass returns the traffic class (TOS) of the IP header, DSCP and ECN
-// together, 0 where unknown.
-func (d Datagram) TrafficClass() uint8 { return d.class }
+// Conn returns the socket that received d, nil if none did.
+func (d Datagram) Conn() *Conn { return d.header().conn }
+
+// To returns the address and port that d was sent to, with the zone of a link-local
+// address. The address is invalid where the system does not report it: see
+// [Info.PacketInfo].
+func (d Datagram) To() netip.AddrPort { return d.header().to }
+
+// IfIndex returns the index of the interface that d arrived on, 0 if unknown.
+func (d Datagram) IfIndex() int { return d.header().ifIndex }
+
+// TTL returns the TTL (IPv4) or hop limit (IPv6) that d arrived with, 0 if unknown.
+func (d Datagram) TTL() int { return int(d.header().ttl) }
+
+// TrafficClass returns the traffic class of the IP header, called TOS in IPv4: the
+// DSCP (RFC 2474) in the upper six bits and ECN in the lower two. It is 0 if unknown.
+func (d Datagram) TrafficClass() uint8 { return d.header().class }
 
 // ECN returns the explicit congestion notification field of the IP header,
-// [NotECT] where unknown: see [Info.ECN].
-func (d Datagram) ECN() ECN { return ECN(d.class & 3) }
+// [NotECT] if unknown: see [Info.ECN].
+func (d Datagram) ECN() ECN { return ECN(d.header().class & 3) }
 
 // Time returns when the kernel received d, the zero time without
 // [Config.Timestamps].
-func (d Datagram) Time() time.Time { return d.time }
+func (d Datagram) Time() time.Time {
+	if d.packet == nil || d.packet.time == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, d.packet.time)
+}
 
-// Conn returns the socket that d came by, nil for a Datagram that came by none.
-func (d Datagram) Conn() *Conn { return d.conn }
-
-// Reply sends b to d.From, from the address that d was sent to, on the socket
-// it came by. After a datagram to a group or a broadcast address, and where To
-// is not known, the system chooses the source. In Received, what Reply sends
-// may be gathered until the datagrams read together have been handled: see
-// [Conn.Flush].
+// Reply sends b to d.From from the address that d was sent to, on the socket that
+// received d. After a datagram to a group or a broadcast address, and if To is
+// unknown, the system chooses the source. To link-local peers, after a broadcast,
+// and with [Config.ReplyByInterface], it leaves by the interface that d arrived on.
 //
-// Errors are those of [Conn.SendTo].
+// Reply may be called at any time and from any goroutine. While more datagrams wait
+// to be handled, b is copied and sent together with other replies: see [Conn.Enqueue],
+// also for errors.
 func (d Datagram) Reply(b []byte) error {
-	if d.conn == nil {
-		return errNoConn
+	p := d.packet
+	if p == nil || p.header.conn == nil {
+		return &net.OpError{Op: "send", Net: "udp", Err: errNoConn}
 	}
-	from := d.to.Addr()
-	if !d.own {
-		from = netip.Addr{}
+	return p.header.conn.out.reply(b, d.From, p)
+}
+
+// Drop counts d in [Drops.Handler] instead of [Stats.Handled]: a [Handler] calls it
+// in Received for a datagram that it rejects, at most once. It does not release d.
+func (d Datagram) Drop() {
+	if c := d.header().conn; c != nil {
+		c.stats.handled.Add(-1)
+		c.stats.dropped[dropHandler].Add(1)
 	}
-	return d.conn.sendFrom(b, d.From, from, 0)
 }
 
 // Clone returns a copy of d with a Data of its own, which is never overwritten;
 // Retain and Release do nothing on it.
 func (d Datagram) Clone() Datagram {
-	d.Data, d.buf = bytes.Clone(d.Data), nil
+	d.Data = bytes.Clone(d.Data)
 	if d.Data == nil {
 		d.Data = []byte{}
+	}
+	if p := d.packet; p != nil && p.lease.Holds() {
+		d.packet = &packet{header: p.header, time: p.time, queue: p.queue}
 	}
 	return d
 }
 
-// Retain keeps d.Data valid after Received has returned, until Release is
-// called, once for each Retain. It keeps the whole buffer, up to 64 KiB, so
-// Clone is the better choice for what is kept long.
+// Retain keeps d.Data valid after Received has returned, until Release is called,
+// once for each Retain. It keeps the whole buffer, up to 64 KiB, so Clone is the
+// better choice for what is kept long.
 func (d Datagram) Retain() {
-	if d.buf != nil {
-		d.buf.Retain(1)
+	if d.packet != nil {
+		d.packet.lease.Retain(d.Data)
 	}
 }
 
-// Release says that d.Data is not used any more. It panics when it is called
-// more often than it may be.
+// Release ends the use of d.Data. It panics if d is not retained: inside Received
+// without Retain, or when it is called more often than Retain. A datagram out of a
+// [Queue] is retained once.
 func (d Datagram) Release() {
-	if d.buf != nil {
-		d.buf.Release(1)
+	if d.packet != nil {
+		d.packet.lease.Release(d.Data)
 	}
 }
 
-// A Message is a datagram to send with [Conn.SendBatch].
+// A Message is a datagram to send with [Conn.SendBatch] or [Conn.Enqueue]. The zero value of a field
+// other than Data means the setting of the socket, or the choice of the system.
+//
+// Linux takes all of them. Over IPv6 so do macOS and the BSDs; over IPv4 these have
+// no TTL and no IfIndex (but to a group), and only macOS and FreeBSD a TrafficClass.
+// Windows and Plan 9 take none of the three but an IfIndex to a group. A message that
+// asks for what is missing fails with an error wrapping [errors.ErrUnsupported].
 type Message struct {
-	Data []byte         // payload; may be empty; only read while SendBatch runs
-	To   netip.AddrPort // destination; on a connected socket the zero value is its peer
-	From netip.Addr     // source address; the zero value leaves it to the system
-	ECN  ECN            // sent in the IP header where [Info.ECN] says so
+	Data         []byte         // payload; may be empty; only read while the call runs
+	To           netip.AddrPort // destination; on a connected socket the zero value is its peer
+	From         netip.Addr     // source address; ignored on a connected socket
+	IfIndex      int            // outgoing interface
+	TTL          int            // TTL or hop limit, 1 to 255, also to a group
+	TrafficClass uint8          // traffic class (TOS): DSCP and ECN
+	ECN          ECN            // replaces the two lower bits of the traffic class, where [Info.ECN] says so
 }
 
 // ECN is the explicit congestion notification field of the IP header (RFC 3168,

@@ -7,98 +7,204 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// datagrams counts those in p.
-func datagrams(p *socket.Packet) int {
-	if p.Segment == 0 || len(p.Data) == 0 {
-		return 1
-	}
-	return (len(p.Data) + p.Segment - 1) / p.Segment
-}
-
-// dispatch hands the datagrams on. It returns false when a panic broke it off;
-// the position has moved on by then, so it can be called again.
-//
-// Half of what a datagram costs here is copying its 136 bytes for the call, so
-// it is built once for a train, and a HandlerFunc is called without the detour
-// over the interface.
+// dispatch hands the packets on. It returns false when a panic broke it off; the
+// position has moved on by then, so it can be called again.
 func (r *reader) dispatch() (all bool) {
 	defer r.contain(&all)
 	for r.at < len(r.packets) {
 		p := &r.packets[r.at]
-		d := Datagram{
-			From: p.From, to: p.To, ifIndex: p.IfIndex, ttl: p.TTL, class: p.TrafficClass, time: p.Time,
-			own: p.Own, conn: r.Conn, buf: p.Buf,
+		switch t := &r.conn.consumer; {
+		case t.queue != nil:
+			r.feed(p, &t.queue.fifo)
+			r.at++
+		case t.workers != nil:
+			r.spread(p, t.workers.pool.Load())
+			r.at++
+		default:
+			r.call(p)
 		}
-		r.buf = p.Buf
-		peer := r.peer.Load()
-		why := r.unwanted(p, peer)
-		for more := true; more; {
-			start, end := r.off, len(p.Data)
-			if more = p.Segment > 0 && end-start > p.Segment; more {
-				end = start + p.Segment
-				r.off = end
-			} else {
-				r.at, r.off = r.at+1, 0
-			}
-			if now := r.peer.Load(); now != peer { // a callback has changed it
-				peer, why = now, r.unwanted(p, now)
-			}
-			switch {
-			case r.closed():
-				r.stats.dropped[dropClosed].Add(1)
-				continue
-			case end-start > r.cfg.MaxDatagram:
-				r.stats.dropped[dropTruncated].Add(1)
-				continue
-			case why != wanted:
-				r.stats.dropped[why].Add(1)
-				continue
-			}
-			d.Data = p.Data[start:end:end]
-			r.taken = false
-			if r.function != nil {
-				r.function(r.Conn, d)
-			} else {
-				r.handler.Received(r.Conn, d)
-			}
-			if !r.taken {
-				r.handled++
-			}
-			r.taken = true // who puts d into a Queue now does it a second time
-		}
-		r.countHandled()
-		r.dropSpare()
 	}
 	return true
 }
 
-// wanted is no reason to drop a datagram.
-const wanted reason = -1
+// call calls the Handler for the datagrams of p, from r.off on.
+func (r *reader) call(p *socket.Packet) {
+	c := r.conn
+	d := Datagram{From: p.From}
+	peer := c.peer.current.Load()
+	why := r.unwanted(p, peer)
+	for n, more := 0, true; more; n++ {
+		start, end := r.off, len(p.Data)
+		if more = p.Segment > 0 && end-start > p.Segment; more {
+			end = start + p.Segment
+			r.off = end
+		} else if r.at, r.off = r.at+1, 0; r.at == len(r.packets) {
+			c.out.more.Store(false)
+		}
+		if now := c.peer.current.Load(); now != peer { // a callback has changed it
+			peer, why = now, r.unwanted(p, now)
+		}
+		if c.closed() || why != notDropped || end-start > c.cfg.MaxDatagram {
+			c.stats.dropped[r.why(why)].Add(1)
+			continue
+		}
+		if n%buffer.MaxLease == 0 || d.packet == nil {
+			d.packet = r.packet(p, nil)
+			d.packet.lease.Init(p.Buf, p.Data[start:], p.Segment)
+			n = 0
+		}
+		d.Data = p.Data[start:end:end]
+		r.calling = true
+		if t := &c.consumer; t.function != nil { // without the detour over the interface
+			t.function(c, d)
+		} else {
+			t.handler.Received(c, d)
+		}
+		r.calling = false
+		r.handled++
+	}
+	r.countHandled()
+}
+
+// why is the reason to drop a datagram that is not to be kept.
+func (r *reader) why(why reason) reason {
+	switch {
+	case r.conn.closed():
+		return dropClosed
+	case why != notDropped:
+		return why
+	}
+	return dropTruncated
+}
+
+// feed puts the datagrams of p into the fifo of a Queue, or of one worker.
+func (r *reader) feed(p *socket.Packet, f *fifo) {
+	c := r.conn
+	total, in, put := datagrams(p), 0, 0
+	peer := c.peer.current.Load()
+	why := r.unwanted(p, peer)
+	// Many datagrams in one buffer take less memory as they lie than in short ones.
+	whole := total >= buffer.Size/buffer.Short || len(p.Data) >= buffer.Size/2
+	d := Datagram{From: p.From}
+	for i := range total {
+		start := i * p.Segment
+		end := len(p.Data)
+		if p.Segment > 0 {
+			end = min(start+p.Segment, end)
+		}
+		if now := c.peer.current.Load(); now != peer { // while put was waiting
+			peer, why = now, r.unwanted(p, now)
+		}
+		if i%buffer.MaxLease == 0 {
+			d.packet = r.packet(p, f)
+			d.packet.lease.Init(p.Buf, p.Data[start:], p.Segment)
+			d.packet.lease.RetainAll(p.Buf, min(total-i, buffer.MaxLease))
+		}
+		d.Data = p.Data[start:end:end]
+		if c.closed() || why != notDropped || end-start > c.cfg.MaxDatagram {
+			c.stats.dropped[r.why(why)].Add(1)
+			d.Release()
+			continue
+		}
+		if f.working {
+			c.work.begin(1) // before a worker can end it
+		}
+		one := d
+		if !whole && len(f.ch) >= f.whole {
+			r.shorten(&one, p, f)
+		}
+		put++
+		select {
+		case f.ch <- one:
+			in++
+			continue
+		default:
+		}
+		r.accept(f, put, in) // the next may take long
+		put, in = 0, 0
+		if why := f.overflowed(c, &one); why == notDropped {
+			in++
+		} else {
+			c.stats.dropped[why].Add(1)
+			if f.working {
+				c.work.end()
+			}
+		}
+	}
+	r.accept(f, put, in)
+}
+
+// accept counts n datagrams that were given to f, of which it has accepted so many.
+func (r *reader) accept(f *fifo, n, accepted int) {
+	if n+accepted == 0 {
+		return
+	}
+	f.counters.received.Add(uint64(n))
+	if !f.working {
+		r.conn.stats.handled.Add(int64(accepted))
+	}
+	waiting := len(f.ch)
+	r.conn.stats.waited(waiting)
+	f.waited(waiting)
+}
+
+// shorten moves d into a short buffer, which has a packet of its own.
+func (r *reader) shorten(d *Datagram, p *socket.Packet, f *fifo) {
+	old := *d
+	if b := shorter(p.Buf, d); b != nil {
+		d.packet = r.packet(p, f)
+		d.packet.keep(b, d.Data)
+		b.Release(1) // the packet's is the only reference
+		old.Release()
+	}
+}
+
+// spread gives each datagram of p to the worker of its key. Those of one sender have
+// one key, unless the user has another idea of it.
+func (r *reader) spread(p *socket.Packet, workers *pool) {
+	d := Datagram{Data: p.Data, From: p.From}
+	if workers.workers.cfg.Key == nil {
+		r.feed(p, workers.choose(d))
+		return
+	}
+	one := *p
+	d.packet = r.packet(p, nil)
+	for r.off < len(p.Data) || r.off == 0 {
+		end := len(p.Data)
+		if p.Segment > 0 {
+			end = min(r.off+p.Segment, end)
+		}
+		one.Data, one.Segment = p.Data[r.off:end:end], 0
+		if r.off = end; end == 0 {
+			r.off = 1
+		}
+		d.Data = one.Data
+		r.calling = true
+		f := workers.choose(d)
+		r.calling = false
+		r.feed(&one, f)
+	}
+	r.off = 0
+}
 
 // unwanted says why a packet is not for the Handler, given the peer.
 func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) reason {
+	c := r.conn
 	switch {
-	case p.Truncated:
+	case p.Truncated, p.ControlTruncated:
 		return dropTruncated
-	case peer != nil && *peer != p.From && !r.nextPeer(p.From):
+	case peer != nil && *peer != p.From && !c.peer.isNext(p.From):
 		return dropStranger
-	case r.checkGroups && !r.groups.wants(p.To.Addr().WithZone(""), p.From.Addr(), p.IfIndex):
+	case c.checkGroups && !c.groups.Wants(p.To.Addr(), p.From.Addr(), p.IfIndex):
 		return dropStranger
 	}
-	return wanted
+	return notDropped
 }
 
-// nextPeer says whether the socket is being connected to the sender: the kernel
-// lets it in before Reconnect has returned.
-func (r *reader) nextPeer(from netip.AddrPort) bool {
-	next := r.next.Load()
-	return next != nil && *next == from
-}
-
-// countHandled is called for each packet, not for each datagram of a train.
+// countHandled is called for each packet, not for each datagram.
 func (r *reader) countHandled() {
 	if r.handled > 0 {
-		r.stats.handled.Add(int64(r.handled))
+		r.conn.stats.handled.Add(int64(r.handled))
 		r.handled = 0
 	}
 }
@@ -111,81 +217,21 @@ func (r *reader) contain(all *bool) {
 	if *all {
 		return
 	}
-	if !r.taken {
-		r.stats.dropped[dropPanicked].Add(1)
-		r.taken = true // who puts it into a Queue later does so after it was counted
-	}
-	if r.off == 0 { // it was the last of its packet
-		r.dropSpare()
+	if r.calling {
+		r.conn.stats.dropped[dropPanicked].Add(1)
+		r.calling = false
 	}
 	if v != nil {
-		r.panicked("Received", v)
+		r.conn.panicked("Received", v)
 		return
 	}
 	// Goexit, so now: when its deferred functions have run, the packets are another
 	// socket's.
-	r.dropRest()
-}
-
-// dropRest counts what was read and will not be handled any more.
-func (r *reader) dropRest() {
-	r.dropSpare()
 	for ; r.at < len(r.packets); r.at++ {
 		p := r.packets[r.at]
-		p.Data = p.Data[r.off:]
+		p.Data = p.Data[min(r.off, len(p.Data)):]
 		r.off = 0
-		r.stats.dropped[dropClosed].Add(uint64(datagrams(&p)))
+		r.conn.stats.dropped[dropClosed].Add(uint64(datagrams(&p)))
 	}
 	r.packets = nil
-}
-
-// take makes the caller, which has been given a datagram, answer for it in the
-// counters, where otherwise it would be Handled once Received returns. It is the
-// first when that is still to come, and the caller the socket's goroutine.
-//
-// It also says whether d may be kept as it lies: when the buffer before was well
-// used, as those of trains are. Then it holds no more memory for a datagram than
-// a short buffer would.
-func (c *Conn) take(d *Datagram, keeps, made bool) (first, asItLies bool) {
-	r := &c.reader
-	switch {
-	case c.inCallback() && !r.taken: // what was made may stand for the callback's
-	case made:
-		c.stats.made(d)
-		return false, false
-	default:
-		c.stats.handled.Add(-1) // it is counted already
-		return false, false
-	}
-	if d.buf != r.shared {
-		r.full = r.kept >= buffer.Size/buffer.Short || r.bytes >= buffer.Size/2
-		r.shared, r.kept, r.bytes = d.buf, 0, 0
-	}
-	if keeps {
-		r.kept++
-		r.bytes += len(d.Data)
-	}
-	return true, r.full
-}
-
-// retain is Datagram.Retain for what lies in buf: it takes a reference for each
-// datagram of the packet at once.
-func (r *reader) retain() {
-	if r.spare == 0 {
-		r.spare = 1
-		if r.at < len(r.packets) && r.packets[r.at].Buf == r.buf { // others follow
-			r.spare = datagrams(&r.packets[r.at])
-		}
-		r.buf.Retain(r.spare)
-	}
-	r.spare--
-}
-
-// dropSpare gives back the references that nobody wanted.
-func (r *reader) dropSpare() {
-	if r.spare > 0 {
-		r.buf.Release(r.spare)
-		r.spare = 0
-	}
-	r.buf = nil
 }

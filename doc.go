@@ -1,99 +1,101 @@
 // Package udp is a toolkit for UDP services. One goroutine reads each socket and
-// feeds a [Handler]; nothing is lost in silence, and no stray error stops the
-// reading.
+// feeds a [Handler] or a channel. It replaces the read loop around [net.UDPConn]: no
+// datagram disappears without being counted, and no stray error stops the reader.
 //
-// # A tour
+// # Overview
 //
-// [Listen] binds a socket and [Dial] makes one with a peer; both take a
-// [Handler], which hears of everything that happens on the socket: Started,
-// Received, Refused, Stopped. [HandlerFunc] makes one of a function,
-// [BaseHandler] is for embedding, and a [Queue] is one that puts datagrams into
-// a channel, which is the ordinary way to consume them; [Workers] spreads them over
-// goroutines. This is a whole echo server:
+// [Listen] binds a socket and [Dial] makes one with a peer. Both take a [Handler],
+// whose methods are called for everything that happens on the socket. [HandlerFunc]
+// makes one of a function. This is a whole echo server:
 //
 //	c, err := udp.Listen(ctx, "udp", ":7", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 //		d.Reply(d.Data)
 //	}))
 //
-// Take a Queue to consume in goroutines of your own, beside timers and other
-// channels, and Workers when a Handler takes long and the order of each sender must
-// hold. Several goroutines may share a Queue, where the order is lost:
+// A [Queue] is a Handler that puts datagrams into a channel, the ordinary way to
+// consume them:
 //
-//	for range 4 {
-//		go func() {
-//			for d := range q.Datagrams() { ... }
-//		}()
+//	for {
+//		d, err := q.Receive(ctx)
+//		...
+//		d.Release()
 //	}
 //
-// A [Datagram] knows where it came from and which address of this host it was
-// sent to; [Datagram.Reply] answers from that one, also on a socket that is bound
-// to every address. [Conn.SendTo] sends to an address, [Conn.SendBatch] many
-// datagrams at once.
+// [Workers] call a Handler on several goroutines and keep the order of each sender.
 //
-// A [ConnectedConn] has one peer. It hears when the peer's host says that nobody
-// listens there: Handler.Refused gets a [Refusal] for each such ICMP message, the
-// socket goes on, and a send is never charged with an older one's error.
-// [Conn.Connect], [ConnectedConn.Reconnect] and [ConnectedConn.Disconnect] change
-// the peer and keep the port.
+// A [Datagram] has its sender, and the address of this host that it was sent to.
+// [Datagram.Reply] replies from that address, also on a socket that is bound to every
+// address. [Conn.SendTo] and [Conn.SendBatch] send at once. Reply and [Conn.Enqueue]
+// copy the payload into the socket's outbox, which is sent as one batch, so that
+// ordinary code needs few system calls.
 //
-// A [MulticastConn], made by [ListenMulticast], joins groups of IPv4 and IPv6,
-// also of one source only. A membership is a wish that is kept when interfaces
-// come and go; [MulticastConn.Memberships] says what holds, and
-// [Config.OnMembership] hears of changes. [MulticastConn.SendGroup] sends out of
-// several interfaces.
+// A [ConnectedConn] has one peer. If the peer's host says that nobody listens there,
+// Handler.Refused gets a [Refusal]; the socket goes on, and an ICMP error about an
+// older datagram never fails a send. [Conn.Connect], [ConnectedConn.Reconnect] and
+// [ConnectedConn.Disconnect] change the peer and keep the port.
 //
-// [Resolve] and [ResolveAsync] turn names into addresses. The sending methods
-// take addresses only, so no send ever waits for a name server.
+// A [MulticastConn], made by [ListenMulticast], joins IPv4 and IPv6 groups, for all
+// sources or single ones. Its memberships follow the interfaces as these appear and
+// disappear. [MulticastConn.Memberships] returns their state, [Config.OnMembership] is
+// called when it changes, and [MulticastConn.SendGroup] sends on several interfaces.
 //
-// [Config] has the knobs: its zero value serves, and its methods are the
-// functions above. [Conn.Stats] counts, [Conn.Info] says what the system granted.
-// [Conn.Close] stops now; [Conn.Shutdown] first handles what has arrived. Package
-// udptest has a simulated network for tests.
+// [Resolve] and [ResolveAsync] turn names into addresses. Sending methods take
+// addresses only, so no send ever waits for a name server.
+//
+// [Config] has the options. Its zero value is useful, and its methods are the
+// functions above. [Conn.Stats] returns the counters and [Conn.Info] what the system
+// granted. [Conn.Run] waits for the socket or a context, and shuts down within a
+// grace time. Package udptest has a simulated network for tests.
 //
 // # Concurrency
 //
 // The callbacks of one socket never run at the same time. Started runs on the
-// goroutine that called Listen, before that returns; the others run on the
-// socket's own, and while one runs nothing is read. Stopped is the last, exactly
-// once. Callbacks of different sockets do run at the same time, also when they
-// share a Handler.
+// goroutine that called Listen, before Listen returns; the others run on the socket's
+// own goroutine, and while one runs nothing is read. Stopped is the last, called
+// exactly once. Callbacks of different sockets run at the same time, also when they
+// share a Handler. With Workers, Received and Refused run on the workers' goroutines.
 //
-// All methods of a Conn may be called from any goroutine and from inside
-// callbacks: Close inside Received does not deadlock, and from elsewhere it
-// returns after the last callback has. No goroutine outlives its socket.
+// Every method may be called from any goroutine, from inside callbacks, and with
+// locks that callbacks need. What a method does never depends on the goroutine that
+// calls it. [Conn.Close] starts closing and returns; [Conn.Done] is closed after the
+// last callback. No goroutine outlives its socket.
+//
+// What one goroutine sends on a socket leaves in the order of its calls.
 //
 // # Ownership
 //
-// In Received, [Datagram.Data] is valid until Received returns; Retain keeps it
-// longer, Clone copies it. A datagram out of a Queue belongs to who received it:
-// Release gives its buffer back for reuse, and without it the garbage collector
-// takes it. Built with the race detector, released buffers are overwritten, so
-// that a use after that shows. What is sent is only read, and only until the
-// call returns.
+// In Received, [Datagram.Data] is valid until Received returns. Retain keeps it
+// longer, Clone copies it. A datagram out of a Queue belongs to whoever received it:
+// Release gives its buffer back for reuse, and without Release the garbage collector
+// takes it. Releasing too often panics at that call. Built with the race detector,
+// released buffers are overwritten, so that a later use shows. A payload to send is
+// only read, and only until the call returns.
 //
 // # Errors
 //
 // Methods return [*net.OpError], as package net does. Inside are [net.ErrClosed],
 // [os.ErrDeadlineExceeded], [ErrTooLarge] with a [*SizeError], [ErrFamily],
-// [errors.ErrUnsupported] for what a system can't do, or the system's errno: all
-// are found by [errors.Is] and [errors.As].
+// [errors.ErrUnsupported] for what a system cannot do, or the system's errno. All are
+// found by [errors.Is] and [errors.As]. SendBatch returns a [*BatchError] that holds
+// one of these for each message that was not sent.
 //
-// What happens while reading is sorted: only a closed socket ends the goroutine.
-// What belongs to one datagram is told to the Handler. Anything else is counted,
-// logged to [Config.Logger], and reading goes on after a pause that grows. A panic
-// in a callback is recovered, counted and, if Config.Logger is set, logged with its stack.
+// Only a closed socket ends the reader. An error of one datagram goes to the
+// Handler or to [Config.OnSendError]. Any other error is counted and logged to
+// [Config.Logger], and reading goes on after a pause that grows. A panic in a callback
+// is recovered, counted and logged, by default to [slog.Default].
 //
 // # Accounting
 //
-// Every datagram that was read has been handled or is counted in [Drops] under
-// the reason why not: at rest, Stats.Received = Stats.Handled +
-// Stats.Dropped.Total(). What the kernel dropped before is counted beside it, in
-// Stats.KernelDrops, where the system says it.
+// Each object counts what it got. Every datagram that a socket read is Handled or
+// counted in [Drops] under the reason: Stats.Received = Stats.Handled +
+// Stats.Dropped.Total() while no callback runs. Stats.KernelDrops are those that the
+// kernel dropped before, where the system reports them. [Queue.Stats] and
+// [Workers.Stats] count what a Handler passes on to them.
 //
 // # Platforms
 //
-// The package builds for every system that Go has; a name means the same on all.
-// What a system can't do is an error wrapping [errors.ErrUnsupported], or said by
-// [Info]; no Listen fails for the lack of a fast path. Linux has the most: full
-// refusals, kernel drop counts, timestamps, ECN. The README has a table.
+// The package builds for every system that Go has, and a name means the same on all.
+// What a system cannot do is an error wrapping [errors.ErrUnsupported], or a field of
+// [Info]; no Listen fails for the lack of a fast path. Linux has the most: complete
+// ICMP errors, kernel drop counts, timestamps, ECN. docs/platforms.md has a table.
 package udp

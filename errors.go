@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/udpkit/udp/internal/sys"
 )
@@ -14,7 +15,7 @@ import (
 // [errors.ErrUnsupported]. Everything comes in a [*net.OpError] and is found by
 // [errors.Is] and [errors.As].
 var (
-	// ErrRefused is what every [*Refusal] is.
+	// ErrRefused is the error of every [*Refusal].
 	ErrRefused = errors.New("udp: datagram was refused")
 	// ErrTooLarge says that a datagram is longer than UDP, or the path, carries.
 	// It always comes in a [*SizeError].
@@ -24,7 +25,7 @@ var (
 )
 
 // errNoConn is for a Datagram that came by no socket.
-var errNoConn error = &net.OpError{Op: "send", Net: "udp", Err: &net.AddrError{Err: "the datagram came by no socket"}}
+var errNoConn error = &net.AddrError{Err: "datagram has no socket"}
 
 // A SizeError is [ErrTooLarge] and EMSGSIZE with the sizes.
 type SizeError struct {
@@ -58,7 +59,7 @@ func (c *Conn) opError(op string, to netip.AddrPort, err error) error {
 	}
 	e := &net.OpError{Op: op, Net: c.network, Source: c.LocalAddr(), Err: err}
 	if !to.IsValid() {
-		if p := c.peer.Load(); p != nil {
+		if p := c.peer.current.Load(); p != nil {
 			to = *p
 		}
 	}
@@ -68,6 +69,19 @@ func (c *Conn) opError(op string, to netip.AddrPort, err error) error {
 	return e
 }
 
+// ok reports whether c is a socket. A ConnectedConn or MulticastConn that a user has
+// built may have none, and as in package net its methods then return an error.
+func (c *Conn) ok() bool { return c != nil && c.sock != nil }
+
+func errNoSocket(op string) error { return opError(op, "udp", nil, os.ErrInvalid) }
+
+// closedChan is Done and Closing of no socket.
+var closedChan = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // opError wraps err where there is no socket yet.
 func opError(op, network string, addr net.Addr, err error) error {
 	if err == nil {
@@ -76,17 +90,45 @@ func opError(op, network string, addr net.Addr, err error) error {
 	return &net.OpError{Op: op, Net: network, Addr: addr, Err: err}
 }
 
-// A ShutdownError says that [Conn.Shutdown] could not finish. It wraps what
-// ended ctx.
-type ShutdownError struct {
-	Left  int   // datagrams read or queued in the kernel that were not handled; a train that is being handled counts whole
-	Cause error // of the context
+// A BatchError says which messages [Conn.SendBatch] could not send. errors.Is and
+// errors.As look at each of their errors.
+type BatchError struct {
+	Failed  []MessageError // in the order of the messages
+	Untried int            // messages after the last of Failed that were not tried
+}
+
+// A MessageError is why one message of a batch could not be sent.
+type MessageError struct {
+	Index int   // of the message
+	Err   error // a [*net.OpError]
 }
 
 // Error implements error.
-func (e *ShutdownError) Error() string {
-	return fmt.Sprintf("%d datagrams left: %v", e.Left, e.Cause)
+func (e *BatchError) Error() string {
+	s := fmt.Sprintf("message %d: %v", e.Failed[0].Index, e.Failed[0].Err)
+	if n := len(e.Failed) - 1; n > 0 {
+		s += fmt.Sprintf(" (and %d more)", n)
+	}
+	if e.Untried > 0 {
+		s += fmt.Sprintf(" (%d not tried)", e.Untried)
+	}
+	return s
 }
 
-// Unwrap returns e.Cause.
-func (e *ShutdownError) Unwrap() error { return e.Cause }
+// Unwrap returns the errors of the messages.
+func (e *BatchError) Unwrap() []error {
+	errs := make([]error, len(e.Failed))
+	for i, f := range e.Failed {
+		errs[i] = f.Err
+	}
+	return errs
+}
+
+// add appends a failure; e may be nil.
+func (e *BatchError) add(c *Conn, index int, to netip.AddrPort, err error) *BatchError {
+	if e == nil {
+		e = new(BatchError)
+	}
+	e.Failed = append(e.Failed, MessageError{index, c.opError("send", to, err)})
+	return e
+}

@@ -18,7 +18,7 @@ import (
 // A membership is a wish: it says for each interface whether it holds, and follows
 // what becomes of them.
 func ExampleMulticastConn_Memberships() {
-	network := udptest.NewNet(udptest.Config{})
+	network := udptest.NewNet(nil, udptest.Config{})
 	host := network.Segment("lan").Host("here", "192.0.2.1/24")
 	host.Attach(network.Segment("wifi"), "wlan0", "198.51.100.1/24")
 
@@ -28,7 +28,7 @@ func ExampleMulticastConn_Memberships() {
 		log.Fatal(err)
 	}
 	defer m.Close()
-	wlan0 := host.Interface("wlan0").Interface()
+	wlan0 := host.Interface("wlan0").NetInterface()
 	if err := m.Leave(group, wlan0); err != nil { // on the others it stays
 		log.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func ExampleMulticastConn_Memberships() {
 
 // Only the interfaces that the filter lets through, and a word about every change.
 func ExampleConfig_ListenMulticast() {
-	network := udptest.NewNet(udptest.Config{})
+	network := udptest.NewNet(nil, udptest.Config{})
 	host := network.Segment("lan").Host("here", "192.0.2.1/24")
 	host.Attach(network.Segment("wifi"), "wlan0", "198.51.100.1/24")
 
@@ -71,7 +71,7 @@ func ExampleConfig_ListenMulticast() {
 
 // A group without one of its senders.
 func ExampleMulticastConn_BlockSource() {
-	network := udptest.NewNet(udptest.Config{})
+	network := udptest.NewNet(nil, udptest.Config{})
 	lan := network.Segment("lan")
 	host, noisy, quiet := lan.Host("here", "192.0.2.1/24"), lan.Host("noisy", "192.0.2.2/24"), lan.Host("quiet", "192.0.2.3/24")
 
@@ -107,7 +107,7 @@ func ExampleMulticastConn_BlockSource() {
 
 // Several sources of one group, each joined and left by itself.
 func ExampleMulticastConn_LeaveSource() {
-	host := udptest.NewNet(udptest.Config{}).Segment("lan").Host("here", "192.0.2.1/24")
+	host := udptest.NewNet(nil, udptest.Config{}).Segment("lan").Host("here", "192.0.2.1/24")
 	m, err := udp.Config{Network: host.Network()}.ListenMulticast(context.Background(), "udp4", ":9999", udp.BaseHandler{})
 	if err != nil {
 		log.Fatal(err)
@@ -129,7 +129,7 @@ func ExampleMulticastConn_LeaveSource() {
 
 // Where datagrams to groups leave, and that this host does not hear them itself.
 func ExampleMulticastConn_SetMulticastInterface() {
-	network := udptest.NewNet(udptest.Config{})
+	network := udptest.NewNet(nil, udptest.Config{})
 	host := network.Segment("lan").Host("here", "192.0.2.1/24")
 	host.Attach(network.Segment("wifi"), "wlan0", "198.51.100.1/24")
 	m, err := udp.Config{Network: host.Network()}.ListenMulticast(context.Background(), "udp4", ":0", udp.BaseHandler{})
@@ -138,7 +138,7 @@ func ExampleMulticastConn_SetMulticastInterface() {
 	}
 	defer m.Close()
 	err = errors.Join(
-		m.SetMulticastInterface(host.Interface("wlan0").Interface()),
+		m.SetMulticastInterface(host.Interface("wlan0").NetInterface()),
 		m.SetMulticastLoopback(false),
 		m.SetMulticastTTL(5), // beyond the local network
 	)

@@ -1,22 +1,5 @@
 package udp
 
-import (
-	"net/netip"
-
-	"github.com/udpkit/udp/internal/socket"
-)
-
-// Settle is what the monitor does after a change.
-func Settle(m *MulticastConn, known []socket.Interface) {
-	m.groups.letGo(known, true)
-	m.groups.settle(known)
-}
-
-// Wants is what the reader asks about each datagram.
-func Wants(m *MulticastConn, to, source netip.Addr, ifindex int) bool {
-	return m.groups.wants(to, source, ifindex)
-}
-
 // Counters are those of a socket, without one.
 type Counters = counters
 
@@ -25,6 +8,3 @@ func CountRead(k *Counters, n, bytes int) {
 	k.read(n, bytes)
 	k.handled.Add(int64(n))
 }
-
-// Crews is how many sets of Workers' goroutines a socket remembers.
-func (c *Conn) Crews() int { return len(c.work.crews) }

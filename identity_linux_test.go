@@ -51,7 +51,7 @@ func TestRepliesComeFromTheKernelsPeer(t *testing.T) {
 					c, err = test.cfg.Dial(t.Context(), "udp", net.JoinHostPort(test.peer, fmt.Sprint(port)), h)
 				})
 				require.NoError(t, err)
-				books(t, c)
+				closes(t, c)
 				h.next(t, "Started")
 				peer := netip.AddrPortFrom(netip.MustParseAddr(test.kernel), port)
 				if peer.Addr().Zone() != "" && !namesZones(c.Conn) {
@@ -168,7 +168,7 @@ func TestADestinationCanBeListenedOn(t *testing.T) {
 		var err error
 		here.Do(func() { c, err = udp.ListenMulticast(t.Context(), "udp6", ":0", h, group) })
 		require.NoError(t, err)
-		books(t, c)
+		closes(t, c)
 		h.next(t, "Started")
 		if !namesZones(c.Conn) {
 			t.Skip("package net names zones of another namespace")
@@ -184,7 +184,7 @@ func TestADestinationCanBeListenedOn(t *testing.T) {
 			here.Do(func() {
 				fresh, err := udp.Listen(t.Context(), "udp6", netip.AddrPortFrom(d.To().Addr(), 0).String(), udp.BaseHandler{})
 				require.NoError(t, err)
-				books(t, fresh)
+				closes(t, fresh)
 			})
 		}
 	})
@@ -206,7 +206,7 @@ func TestASourceAddressThatWasReplaced(t *testing.T) {
 					c, err = udp.Dial(t.Context(), "udp4", fmt.Sprint("192.0.2.2:", server.LocalAddrPort().Port()), h)
 				})
 				require.NoError(t, err)
-				books(t, c)
+				closes(t, c)
 				h.next(t, "Started")
 				old := c.LocalAddrPort()
 				here.IP(fmt.Sprintf("addr del %v/24 dev eth0", old.Addr()))

@@ -58,7 +58,7 @@ func TestShutdownLeavesItsGroup(t *testing.T) {
 					b, err = cfg.Listen(t.Context(), test.network, a.LocalAddrPort().String(), handler(nil))
 					require.NoError(t, err)
 				})
-				books(t, b)
+				closes(t, b)
 				port := int(a.LocalAddrPort().Port())
 				var clients []*net.UDPConn
 				there.Do(func() {
@@ -206,14 +206,14 @@ func TestListenWithoutLoopback(t *testing.T) {
 			h := newRecorder()
 			c, err := udp.Listen(t.Context(), "udp", address, h)
 			require.NoError(t, err)
-			books(t, c)
+			closes(t, c)
 			h.next(t, "Started")
 			require.Equal(t, netip.IPv6Unspecified(), c.LocalAddrPort().Addr())
 			var peer *udp.Conn
 			answers := newRecorder()
 			there.Do(func() { peer, err = udp.Listen(t.Context(), "udp", ":0", answers) })
 			require.NoError(t, err)
-			books(t, peer)
+			closes(t, peer)
 			answers.next(t, "Started")
 			for _, at := range []string{"192.0.2.", "2001:db8::"} {
 				require.NoError(t, peer.SendTo([]byte("ask"), netip.AddrPortFrom(netip.MustParseAddr(at+"1"), c.LocalAddrPort().Port())))
@@ -222,7 +222,7 @@ func TestListenWithoutLoopback(t *testing.T) {
 
 				d, err := udp.Dial(t.Context(), "udp", netip.AddrPortFrom(netip.MustParseAddr(at+"2"), peer.LocalAddrPort().Port()).String(), udp.BaseHandler{})
 				require.NoError(t, err)
-				books(t, d)
+				closes(t, d)
 				require.NoError(t, d.Send([]byte("dialled")))
 				require.Equal(t, "dialled", answers.next(t, "Received").data)
 			}

@@ -3,8 +3,8 @@ package udp_test
 import (
 	"testing"
 
-	"github.com/udpkit/udp/internal/books/check"
+	"go.uber.org/goleak"
 )
 
-// No goroutine outlives its socket, and the books of each balance.
-func TestMain(m *testing.M) { check.Main(m) }
+// No goroutine outlives its socket.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

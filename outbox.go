@@ -4,340 +4,493 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
+	"time"
 
-	"github.com/udpkit/udp/internal/buffer"
-	"github.com/udpkit/udp/internal/goid"
+	"github.com/udpkit/udp/internal/gso"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
 )
 
-// An outbox gathers datagrams that leave together: those of a SendBatch, and what
-// a Handler sends while more datagrams of the same read wait to be handled. That
-// one belongs to the socket's goroutine, and is there only while it holds any.
-//
-// Neighbours of one destination become one message, a train, at once. Its bytes
-// lie side by side, since the kernel takes a piece of memory for each datagram
-// more slowly than short ones are copied. What a Handler sends is copied in any
-// case: it may use its memory again. SendBatch waits, so there the first datagram
-// of a train stays where its caller has it, and so do those that lie behind it.
+// outbox holds the datagrams that Reply and Enqueue have copied until they are sent
+// as one batch, by whoever gets there first: the reader at the end of a read, a
+// consumer whose queue is empty, an immediate send, or the writer. Order of locks:
+// sending, then mu.
 type outbox struct {
-	messages []socket.Message
-	count    int              // datagrams in them
-	trains   bool             // the socket takes them
-	ended    bool             // nothing can be added to the last train
-	lent     bool             // the last message lies in the caller's memory
-	copies   []*buffer.Buffer // of the payloads
-	used     int              // bytes of the last copy
+	conn *Conn
+
+	// more is set by the reader: it is dispatching, and other datagrams of the read
+	// follow the current one.
+	more atomic.Bool
+	// pending reports whether anything waits or is being sent. It is written with mu.
+	pending atomic.Bool
+
+	sending turn       // held while a batch is sent, so that batches leave in order
+	blocked *gso.Batch // guarded by sending: what the kernel had no room for
+	left    []socket.Message
+
+	mu    sync.Mutex    // guards what follows
+	batch *gso.Batch    // what waits; nil: nothing
+	from  source        // what the last message replies to
+	ended bool          // the socket has stopped: nothing can be added
+	last  time.Time     // of the last Enqueue that was sent at once
+	wake  chan struct{} // to the writer; nil: there was none yet
+	done  chan struct{} // closed when the writer has ended; nil: there is none
 }
 
-// What an outbox holds at the most.
+// source identifies the datagrams whose replies differ in their payload only. The
+// zero source is none.
+type source struct {
+	peer   netip.AddrPort
+	header *header
+}
+
+// How long a datagram waits at most, and how long the writer stays without work. The
+// contract says a millisecond; timers of an idle process are late by up to another.
 const (
-	maxGathered = 1024 // datagrams
-	maxCopies   = 4    // buffers
+	flushEvery  = 400 * time.Microsecond
+	idleFlushes = 25
+	// burst is how close two Enqueues are at most that become a batch.
+	burst = 50 * time.Microsecond
+	// lastChance is how long a stopping socket waits for room for its outbox.
+	lastChance = 50 * time.Millisecond
 )
 
-// copyUpTo is how long datagrams are, at most, that are copied to make a train;
-// package sys makes trains of longer ones, with a piece of memory for each.
-const copyUpTo = 4096
-
-var outboxes = sync.Pool{New: func() any { return new(outbox) }}
-
-func (c *Conn) newOutbox() *outbox {
-	o := outboxes.Get().(*outbox)
-	o.trains = c.sock.Segments() > 1
-	return o
-}
-
-// gathers says whether what the caller sends can wait: it runs in Received, and
-// other datagrams of the read come after this one, or others wait already.
-func (c *Conn) gathers() bool {
-	if !goid.Fast || !c.inCallback() {
-		return false
+// reply sends b to the peer of a datagram, or copies it.
+func (o *outbox) reply(b []byte, to netip.AddrPort, p *packet) error {
+	more := false
+	if q := p.queue; q == nil {
+		more = o.more.Load()
+	} else if more = len(q.ch) > 0; more && q.replied.Load() != o.conn {
+		q.replied.Store(o.conn)
 	}
-	return c.reader.at < len(c.reader.packets) || c.reader.outbox != nil
-}
-
-// gather keeps a copy of m, and sends all when there is no room for more or
-// nothing left to wait for.
-func (r *reader) gather(m socket.Message) error {
-	o := r.outbox
-	if o != nil && !o.fits(len(m.Data)) {
-		r.flush()
-		o = nil
-	}
-	if !m.To.IsValid() { // the peer of now, whoever it is when this leaves
-		if peer := r.peer.Load(); peer != nil {
-			m.To = *peer
-		}
-	}
-	if o == nil {
-		o = r.newOutbox()
-		r.outbox = o
-	}
-	if !o.extend(&m) {
-		o.add(m, false)
-	}
-	return r.flushLast()
-}
-
-// gatherMore is gather for what is so like the message before that nothing needs
-// to be checked again. It returns false when it is not.
-func (r *reader) gatherMore(b []byte, to netip.AddrPort, from netip.Addr, ecn ECN) bool {
-	o := r.outbox
-	if o == nil || o.ended || r.closed() {
-		return false
-	}
-	last := &o.messages[len(o.messages)-1]
-	if peer := r.peer.Load(); peer != nil { // the source is the system's choice
-		if last.To != *peer || to.IsValid() && to != *peer {
-			return false
-		}
-	} else if to != last.To || from != last.From {
-		return false
-	}
-	return uint8(ecn) == last.ECN && last.IfIndex == 0 && o.append(last, b)
-}
-
-// flushLast sends all when no other datagram of the read comes. The error is that
-// of the datagram gathered last, which is the caller's.
-func (r *reader) flushLast() error {
-	if r.at < len(r.packets) {
+	if more && o.replyAgain(b, to, p.header) {
 		return nil
 	}
-	_, last := r.flushAll()
-	return last
+	m := p.header.reply(b, to)
+	if !more {
+		return o.finish(&m)
+	}
+	return o.add(&m, source{to, p.header}, false)
 }
 
-// flush sends what was gathered, by sends that have returned long since.
-func (r *reader) flush() {
-	_, last := r.flushAll()
-	r.tell(last)
+// replyAgain is reply for a datagram of the same packet as the one before, or of one
+// like it: nothing needs to be checked again.
+func (o *outbox) replyAgain(b []byte, to netip.AddrPort, h *header) bool {
+	o.mu.Lock()
+	ok := o.from.header == h && o.from.peer == to && !o.conn.closed() && o.batch.Append(b)
+	o.mu.Unlock()
+	return ok
 }
 
-// fits says whether there is room for one more datagram of n bytes.
-func (o *outbox) fits(n int) bool {
-	return o.count < maxGathered && (len(o.copies) < maxCopies || o.used+n <= buffer.Size)
+// enqueue is reply for a caller whose work is not known, as a relay's is. The first
+// datagram leaves at once; those that follow closely are sent by the writer, which
+// finds more of them the longer a send takes.
+func (o *outbox) enqueue(m *socket.Message) error {
+	if o.more.Load() || o.conn.consumer.waiting() {
+		return o.add(m, source{}, false)
+	}
+	o.mu.Lock()
+	alone := o.done == nil
+	if alone {
+		now := time.Now()
+		alone, o.last = now.Sub(o.last) > burst, now
+	}
+	o.mu.Unlock()
+	if alone {
+		return o.finish(m)
+	}
+	return o.add(m, source{}, true)
 }
 
-// extend makes m a part of the last message, if it can be.
-func (o *outbox) extend(m *socket.Message) bool {
-	if o.ended || len(o.messages) == 0 {
-		return false
+// finish sends m after what waits, in the same batch, and returns its error. If it
+// would have to wait for room or for another sender, it leaves m to the writer.
+func (o *outbox) finish(m *socket.Message) error {
+	c := o.conn
+	if err := c.check(m); err != nil {
+		return err
 	}
-	last := &o.messages[len(o.messages)-1]
-	return m.To == last.To && m.From == last.From && m.ECN == last.ECN && m.IfIndex == last.IfIndex && o.append(last, m.Data)
-}
-
-// extendBy makes messages parts of the last one, up to one that can't be. What is
-// like the message before it needs no second look.
-func (o *outbox) extendBy(like *Message, ms []Message) (n int) {
-	last := &o.messages[len(o.messages)-1]
-	for n < len(ms) && !o.ended {
-		n += o.run(last, like, ms[n:])
-		if n == len(ms) || !ms[n].goesWith(like) || !o.append(last, ms[n].Data) {
-			break
-		}
-		n++
+	if !o.sending.TryLock() {
+		return o.add(m, source{}, true)
 	}
-	return n
-}
-
-// goesWith says whether two messages may leave in one train.
-func (m *Message) goesWith(like *Message) bool {
-	return m.To == like.To && m.From == like.From && m.ECN == like.ECN
-}
-
-// run is append for messages that are all of one length, as most of a train are: a
-// loop with nothing in it that is the same each time.
-func (o *outbox) run(last *socket.Message, like *Message, ms []Message) (n int) {
-	size := last.Segment
-	if size == 0 {
-		return 0 // it is no train yet
+	if o.pending.Load() {
+		return o.finishBatch(m)
 	}
-	all, at := last.Data[:cap(last.Data)], len(last.Data)
-	ms = ms[:min(len(ms), maxGathered-o.count, (len(all)-at)/size)]
-	for n < len(ms) {
-		m := &ms[n]
-		if len(m.Data) != size || !m.goesWith(like) {
-			break
-		}
-		if !o.lent {
-			copy(all[at:], m.Data)
-		} else if &all[at] != &m.Data[0] {
-			break
-		}
-		at += size
-		n++
-	}
-	if !o.lent {
-		o.used += n * size
-	}
-	o.count += n
-	last.Data = all[:at]
-	return n
-}
-
-// append makes data a part of the last message, if there is room.
-func (o *outbox) append(last *socket.Message, data []byte) bool {
-	n, size := len(data), last.Segment
-	if size == 0 {
-		size = len(last.Data)
-	}
-	if n == 0 || n > size || o.count == maxGathered {
-		return false
-	}
-	room := last.Data[len(last.Data):cap(last.Data)]
+	b := gso.Get(false)
+	b.Lend(m)
+	_, failed, cause := c.transmit(b.Messages, tryOnce)
+	o.sending.Unlock()
+	b.Put()
 	switch {
-	case !o.lent:
-		if n > len(room) {
+	case cause != nil:
+		return o.add(m, source{}, true)
+	case len(failed) > 0:
+		return c.opError("send", m.To, failed[0].err)
+	}
+	return nil
+}
+
+// finishBatch is finish when something waits already. It unlocks sending.
+func (o *outbox) finishBatch(m *socket.Message) error {
+	o.mu.Lock()
+	if o.batch == nil || o.batch.Full(len(m.Data)) || o.ended {
+		o.mu.Unlock()
+		o.sending.Unlock()
+		return o.add(m, source{}, true)
+	}
+	o.batch.Copy(m)
+	o.from = source{}
+	own := o.batch.Len() - 1
+	o.mu.Unlock()
+	failed := o.sendAll(tryOnce)
+	blocked := o.blocked != nil
+	o.sending.Unlock()
+	if blocked {
+		o.leaveToWriter()
+	}
+	var err error
+	if n := len(failed); n > 0 && failed[n-1].index == own {
+		failed, err = failed[:n-1], failed[n-1].err
+	}
+	o.report(failed)
+	return o.conn.opError("send", m.To, err)
+}
+
+// add copies m and makes sure that somebody sends it. It waits while the outbox is
+// full. With soon the writer is to send it as soon as it can.
+func (o *outbox) add(m *socket.Message, from source, soon bool) error {
+	c := o.conn
+	o.mu.Lock()
+	if !o.extend(m) {
+		o.mu.Unlock()
+		if err := c.check(m); err != nil {
+			return err
+		}
+		o.mu.Lock()
+		for !c.closed() && o.batch != nil && o.batch.Full(len(m.Data)) {
+			o.mu.Unlock()
+			o.flush()
+			o.mu.Lock()
+		}
+		if o.ended || c.closed() {
+			o.mu.Unlock()
+			c.countFailure(net.ErrClosed)
+			return c.opError("send", m.To, net.ErrClosed)
+		}
+		if o.batch == nil {
+			o.batch = gso.Get(c.sock.Segments() > 1)
+			o.pending.Store(true)
+		}
+		o.batch.Copy(m)
+		o.from = from
+	}
+	o.startWriter()
+	if soon {
+		o.kick()
+	}
+	o.mu.Unlock()
+	return nil
+}
+
+// extend appends m to the last message if it differs in its payload only: what was
+// checked for that one holds for m, too. It needs mu.
+func (o *outbox) extend(m *socket.Message) bool {
+	b, c := o.batch, o.conn
+	if b == nil || !b.Open() || c.closed() {
+		return false
+	}
+	if peer := c.peer.current.Load(); peer != nil {
+		if m.To.IsValid() && m.To != *peer {
 			return false
 		}
-		copy(room, data)
-		o.used += n
-	case n <= len(room) && &room[0] == &data[0]: // it lies there
-	case size > copyUpTo || !o.own(last, n):
-		return false
+		m.To, m.From = netip.AddrPort{}, netip.Addr{}
+	}
+	return b.Last().SameHeader(m) && b.Append(m.Data)
+}
+
+// flush sends what waits and returns the first error.
+func (o *outbox) flush() error {
+	if !o.pending.Load() || o.conn.closed() { // then stop sends it
+		return nil
+	}
+	o.sending.Lock()
+	failed := o.sendAll(waitForRoom)
+	o.sending.Unlock()
+	o.report(failed)
+	if len(failed) > 0 {
+		return failed[0].err
+	}
+	return nil
+}
+
+// readDone is flush for the reader, which never waits for room: that is left to
+// the writer.
+func (o *outbox) readDone() {
+	if !o.pending.Load() || o.conn.closed() {
+		return
+	}
+	if !o.sending.TryLock() {
+		o.leaveToWriter()
+		return
+	}
+	failed := o.sendAll(tryOnce)
+	blocked := o.blocked != nil
+	o.sending.Unlock()
+	o.report(failed)
+	if blocked {
+		o.leaveToWriter()
+	}
+}
+
+func (o *outbox) leaveToWriter() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.startWriter()
+	o.kick()
+}
+
+// sendAll sends what was blocked and what waits. It needs sending.
+func (o *outbox) sendAll(how patience) (failed []sendFailure) {
+	if o.blocked != nil {
+		failed = o.transmit(o.blocked, o.left, how)
+		for i := range failed {
+			failed[i].index = -1 // of another batch
+		}
+		if o.blocked != nil {
+			return failed
+		}
+	}
+	o.mu.Lock()
+	b := o.batch
+	o.batch, o.from = nil, source{}
+	o.mu.Unlock()
+	if b != nil {
+		failed = append(failed, o.transmit(b, b.Messages, how)...)
+	}
+	o.mu.Lock()
+	o.pending.Store(o.batch != nil || o.blocked != nil)
+	o.mu.Unlock()
+	return failed
+}
+
+// transmit sends ms, which are b's, and keeps in blocked what has to wait.
+func (o *outbox) transmit(b *gso.Batch, ms []socket.Message, how patience) []sendFailure {
+	c := o.conn
+	left, failed, cause := c.transmit(ms, how)
+	o.blocked, o.left = nil, nil
+	switch {
+	case cause == nil:
+	case how == tryOnce || c.closed() && !o.final():
+		o.blocked, o.left = b, left
+		return failed
+	default: // the deadline has passed, for all of them
+		failed = append(failed, c.failAll(left, b.Len(), cause)...)
+	}
+	b.Put()
+	return failed
+}
+
+func (o *outbox) final() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.ended
+}
+
+// report tells everybody whom it concerns about datagrams whose sends have returned
+// long since. No lock is held: OnSendError may send.
+func (o *outbox) report(failed []sendFailure) {
+	c := o.conn
+	for i := range failed {
+		f := &failed[i]
+		f.err = c.opError("send", f.to, f.err)
+		c.log.warn(c, "udp: send failed", f.err)
+		if c.cfg.OnSendError != nil {
+			c.guard("OnSendError", func() { c.cfg.OnSendError(c, f.peer(c), f.err) })
+		}
+	}
+}
+
+// startWriter makes sure that there is a writer. It needs mu.
+func (o *outbox) startWriter() {
+	if o.done != nil {
+		return
+	}
+	if o.wake == nil {
+		o.wake = make(chan struct{}, 1)
+	}
+	o.done = make(chan struct{})
+	go o.write(o.done)
+}
+
+// kick makes the writer send now. It needs mu.
+func (o *outbox) kick() {
+	select {
+	case o.wake <- struct{}{}:
 	default:
-		return o.append(last, data)
 	}
-	last.Segment = size
-	last.Data = last.Data[:len(last.Data)+n]
-	o.count++
-	o.ended = n < size
-	return true
 }
 
-// own copies the last message, to make it longer by n bytes, if there is room.
-func (o *outbox) own(last *socket.Message, n int) bool {
-	space := o.space(len(last.Data) + n)
-	if space == nil {
-		return false
-	}
-	last.Data = space[:copy(space, last.Data)]
-	o.used += len(last.Data)
-	o.lent = false
-	return true
-}
-
-// space is where n bytes can be copied to, and all behind it; nil if there is
-// none, as for a message of the caller's memory that no buffer is as long as.
-func (o *outbox) space(n int) []byte {
-	if len(o.copies) == 0 || o.used+n > buffer.Size {
-		if len(o.copies) == maxCopies || n > buffer.Size {
-			return nil
+// write is the writer. It exists while there is traffic that others may not send
+// in time, and ends after a while without.
+func (o *outbox) write(done chan struct{}) {
+	t := time.NewTimer(flushEvery)
+	defer t.Stop()
+	for idle := 0; ; {
+		select {
+		case <-t.C:
+		case <-o.wake:
+		case <-o.conn.life.closing:
+			idle = idleFlushes
 		}
-		o.copies = append(o.copies, buffer.Get())
-		o.used = 0
-	}
-	return o.copies[len(o.copies)-1].B[o.used:]
-}
-
-// add takes a message that is a datagram, which fits. With lend its payload stays
-// where it is.
-func (o *outbox) add(m socket.Message, lend bool) {
-	if o.lent = lend; !lend {
-		space := o.space(len(m.Data))
-		m.Data = space[:copy(space, m.Data)] // with room for more
-		o.used += len(m.Data)
-	}
-	o.messages = append(o.messages, m)
-	o.count++
-	o.ended = !o.trains || len(m.Data) == 0
-}
-
-// flushAll sends what was gathered. One that fails does not stop those after it.
-// It returns the first error, and that of the last datagram, which is the only
-// one that it has not told to the Logger.
-func (r *reader) flushAll() (head, last error) {
-	o := r.outbox
-	if o == nil {
-		return nil, nil
-	}
-	r.outbox = nil
-	for ms := o.messages; len(ms) > 0; {
-		n, err := 0, error(net.ErrClosed)
-		if !r.closed() {
-			n, err = r.sock.SendBatch(ms)
+		if o.pending.Load() {
+			idle = 0
+			o.flush()
+		} else {
+			idle++
 		}
-		ms = r.skip(ms, n, true)
+		if idle >= idleFlushes || o.conn.closed() {
+			o.mu.Lock()
+			if over := o.batch == nil || o.conn.closed(); over {
+				o.done = nil
+				close(done)
+				o.mu.Unlock()
+				return
+			}
+			o.mu.Unlock()
+		}
+		t.Reset(flushEvery)
+	}
+}
+
+// hold sends what waits, and runs f while nothing can be added or sent by others.
+func (o *outbox) hold(f func() error) error {
+	o.sending.Lock()
+	failed := o.sendAll(waitForRoom)
+	o.mu.Lock()
+	err := f()
+	o.mu.Unlock()
+	o.sending.Unlock()
+	o.report(failed)
+	return err
+}
+
+// stop sends what was added before the socket closed, as far as there is room, and
+// counts the rest. The writer has ended when it returns.
+func (o *outbox) stop() {
+	o.mu.Lock()
+	o.ended = true
+	writer := o.done
+	o.mu.Unlock()
+	if writer != nil {
+		<-writer
+	}
+	if !o.pending.Load() {
+		return
+	}
+	_ = o.conn.sock.SetWriteDeadline(time.Now().Add(lastChance))
+	o.sending.Lock()
+	failed := o.sendAll(waitForRoom)
+	o.sending.Unlock()
+	o.report(failed)
+}
+
+// Enqueue copies m and returns; m is sent soon, together with what else was
+// enqueued. The outbox is sent in order as soon as no more work is pending: at the
+// end of a read, when the consumer of a [Queue] or of [Workers] has handled all that
+// waits, or else within about a millisecond. If there is nothing to wait for, m is
+// sent at once. Enqueue waits while the outbox (1,024 datagrams or 256 KiB) is full.
+//
+// When the queue of the outgoing interface is full (ENOBUFS), an enqueued datagram is
+// not sent, as one from a plain socket would not be: waiting would delay the datagrams
+// for other interfaces.
+//
+// Enqueue may be called from any goroutine: in a Handler of this socket or of
+// another one, as a relay does, and elsewhere. What one goroutine sends leaves in
+// the order of its calls, also through Reply, SendTo, SendBatch and SendGroup.
+//
+// Errors that are known at once are returned, as by [Conn.SendTo]. Later ones are
+// counted in [Stats.SendErrors], logged to [Config.Logger] and passed to
+// [Config.OnSendError].
+func (c *Conn) Enqueue(m Message) error {
+	if !c.ok() {
+		return errNoSocket("send")
+	}
+	s, err := m.message()
+	if err != nil {
+		c.countFailure(err)
+		return c.opError("send", m.To, err)
+	}
+	return c.out.enqueue(&s)
+}
+
+// Flush sends what [Conn.Enqueue] and [Datagram.Reply] have copied and returns its
+// first error.
+func (c *Conn) Flush() error {
+	if !c.ok() {
+		return errNoSocket("send")
+	}
+	return c.out.flush()
+}
+
+// sendFailure is a datagram that could not be sent.
+type sendFailure struct {
+	index int // in its batch
+	to    netip.AddrPort
+	err   error
+}
+
+// peer is where the datagram should have gone.
+func (f *sendFailure) peer(c *Conn) netip.AddrPort {
+	if !f.to.IsValid() {
+		if p := c.peer.current.Load(); p != nil {
+			return *p
+		}
+	}
+	return f.to
+}
+
+// transmit sends messages in order and goes on after those that fail. It ends early
+// with a cause and what is left when the socket is closed or the deadline has
+// passed, or when it would have to wait and must not.
+func (c *Conn) transmit(ms []socket.Message, how patience) (left []socket.Message, failed []sendFailure, cause error) {
+	index := 0
+	for len(ms) > 0 {
+		n, err := c.sock.SendBatch(ms, how != tryOnce)
+		rest, bytes := gso.Skip(ms, n)
+		ms = rest
+		index += n
+		c.stats.sentDatagrams(n, bytes)
 		if err == nil {
 			continue
 		}
-		err = r.sendAgain(first(ms), err)
-		if head == nil {
-			head = err
+		one := gso.First(ms)
+		err, later := c.sendAgain(one, err, how)
+		if later {
+			return ms, failed, err
 		}
-		if ms = r.skip(ms, 1, false); len(ms) == 0 {
-			last = err
-		} else {
-			r.tell(err)
+		if err != nil {
+			if class := sys.Classify(err); class == sys.Deadline || class == sys.Closed {
+				return ms, failed, err
+			}
+			c.countFailure(err)
+			failed = append(failed, sendFailure{index, one.To, err})
 		}
+		ms, _ = gso.Skip(ms, 1)
+		index++
 	}
-	o.giveBack()
-	return head, last
+	return nil, failed, nil
 }
 
-// skip takes n datagrams off the front of ms, and counts them if they were sent.
-func (c *Conn) skip(ms []socket.Message, n int, sent bool) []socket.Message {
-	bytes := 0
-	for left := n; left > 0; {
-		m := &ms[0]
-		size := max(m.Segment, 1)
-		all := 1
-		if m.Segment > 0 {
-			all = (len(m.Data) + size - 1) / size
-		}
-		if left < all {
-			bytes += left * size
-			m.Data = m.Data[left*size:]
-			break
-		}
-		left -= all
-		bytes += len(m.Data)
-		ms = ms[1:]
+// failAll counts what is left of a batch of n after an error that concerns all.
+func (c *Conn) failAll(left []socket.Message, n int, err error) (failed []sendFailure) {
+	for len(left) > 0 {
+		one := gso.First(left)
+		c.countFailure(err)
+		failed = append(failed, sendFailure{0, one.To, err})
+		left, _ = gso.Skip(left, 1)
 	}
-	if sent {
-		c.stats.sent.Add(uint64(n))
-		c.stats.sentBytes.Add(uint64(bytes))
+	for i := range failed {
+		failed[i].index = n - len(failed) + i
 	}
-	return ms
-}
-
-// first is the first datagram of ms by itself.
-func first(ms []socket.Message) socket.Message {
-	one := ms[0]
-	if one.Segment > 0 {
-		one.Data, one.Segment = one.Data[:min(one.Segment, len(one.Data))], 0
-	}
-	return one
-}
-
-func (o *outbox) giveBack() {
-	o.reset()
-	outboxes.Put(o)
-}
-
-// reset empties o.
-func (o *outbox) reset() {
-	clear(o.messages)
-	o.messages, o.count = o.messages[:0], 0
-	for i, b := range o.copies {
-		b.Release(1)
-		o.copies[i] = nil
-	}
-	o.copies, o.used = o.copies[:0], 0
-}
-
-// flushFirst sends what the caller, if it is a callback, has gathered: it is for
-// calls that must not overtake that.
-func (c *Conn) flushFirst() {
-	if c.inCallback() {
-		c.reader.flush()
-	}
-}
-
-// tell logs the error of a datagram whose send has returned already.
-func (c *Conn) tell(err error) {
-	if err != nil {
-		c.log.warn(c, "udp: send failed", err)
-	}
+	return failed
 }

@@ -1,16 +1,19 @@
 package udp
 
 import (
+	"context"
 	"fmt"
+	"iter"
+	"net"
 	"sync"
 )
 
-// Overflow says what becomes of a datagram for which there is no room.
+// Overflow says what happens to a datagram for which there is no room.
 type Overflow int
 
 const (
 	// Block waits for room, while the kernel's buffer takes what arrives and drops
-	// what it can't (Stats.KernelDrops).
+	// what it has no room for (Stats.KernelDrops).
 	Block Overflow = iota
 	// DropNewest drops the datagram that has just been read.
 	DropNewest
@@ -31,61 +34,126 @@ func (o Overflow) String() string {
 	return fmt.Sprintf("Overflow(%d)", int(o))
 }
 
+func (o Overflow) valid() bool { return o >= Block && o <= DropOldest }
+
 // Queue is a [Handler] that puts datagrams into a channel: the ordinary way to
-// consume them. It may serve several sockets, one after another too, as long as
-// not all of them have stopped. What a Handler passes on to it after that is
-// dropped, and counted in [Drops.Queue] or Stats.RefusalsLost.
+// consume them. It may serve several sockets, one after another too, as long as not
+// all of them have stopped. What a Handler passes on to it after that is dropped.
 //
-// A datagram out of the channel belongs to who received it: see
-// [Datagram.Release]. While more than 64 wait, those of up to 16 KiB are moved
-// into short buffers of 2 or 16 KiB, unless they fill much of the buffer that
-// they share: a full Queue holds a few times as much memory as its datagrams
-// are long, and 4 MiB.
+// Consumers call [Queue.Receive], or range over [Queue.All] or [Queue.Datagrams].
+// There may be several.
+//
+// A datagram belongs to whoever received it: see [Datagram.Release]. While more than
+// 64 wait, those of up to 16 KiB are copied into short buffers of 2 or 16 KiB, unless
+// many of them share one buffer. So a Queue whose consumer stalls holds 2 KiB for
+// each ordinary datagram, and 4 MiB.
 type Queue struct {
-	line     line
+	fifo     fifo
+	counters fifoCounters
 	refusals chan *Refusal
 	done     chan struct{}
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what follows
 	sockets int
 	ended   bool
 	err     error
-	owners  []refused // of refusals that may lie in the channel, a ring
-	owner   int       // the oldest of owners
-}
-
-// refused is a refusal, and the socket that it is about.
-type refused struct {
-	r    *Refusal
-	conn *Conn
 }
 
 var _ Handler = (*Queue)(nil)
 
-// NewQueue makes a Queue for capacity datagrams, at least one. It panics when
-// overflow is none of the three policies.
+// NewQueue makes a Queue for capacity datagrams, at least one. Its channel takes 64
+// bytes for each at once. It panics if overflow is none of the three policies.
 func NewQueue(capacity int, overflow Overflow) *Queue {
-	if overflow < Block || overflow > DropOldest {
-		panic("udp: NewQueue: " + overflow.String())
+	if !overflow.valid() {
+		panic("udp: NewQueue: invalid " + overflow.String())
 	}
 	capacity = max(capacity, 1)
-	return &Queue{
-		line: line{ch: make(chan Datagram, capacity), overflow: overflow, whole: wholeBuffers,
-			over: make(chan struct{})},
+	q := &Queue{
 		refusals: make(chan *Refusal, min(capacity, maxRefusals)),
 		done:     make(chan struct{}),
 	}
+	q.fifo.init(capacity, overflow, wholeBuffers, &q.counters)
+	return q
 }
 
 const maxRefusals = 256
 
-// Datagrams returns the channel. It is closed once the last of the Queue's
-// sockets has stopped; what lies in it then can still be received.
-func (q *Queue) Datagrams() <-chan Datagram { return q.line.ch }
+// Receive returns the next datagram, in the order of arrival, and waits until there
+// is one. The error is a [*Refusal] after which Receive can be called again, ctx's
+// error, or what ended the Queue, once all its datagrams have been received:
+// [net.ErrClosed], or the error that stopped its socket. A datagram that waits is
+// returned even if ctx is done.
+func (q *Queue) Receive(ctx context.Context) (Datagram, error) {
+	if len(q.refusals) == 0 {
+		select {
+		case d, ok := <-q.fifo.ch:
+			if ok {
+				return d, nil
+			}
+		default:
+			q.fifo.flushReplies()
+		}
+	}
+	refusals := q.refusals
+	for {
+		select {
+		case r, ok := <-refusals:
+			if ok {
+				return Datagram{}, r
+			}
+			refusals = nil // ended: the datagrams come first
+		case d, ok := <-q.fifo.ch:
+			if ok {
+				return d, nil
+			}
+			if r, ok := <-q.refusals; ok {
+				return Datagram{}, r
+			}
+			return Datagram{}, q.reason()
+		case <-ctx.Done():
+			return Datagram{}, ctx.Err()
+		}
+	}
+}
+
+// reason is why the Queue has ended.
+func (q *Queue) reason() error {
+	if err := q.Err(); err != nil {
+		return err
+	}
+	return net.ErrClosed
+}
+
+// All returns an iterator over the datagrams. It ends when ctx is done, or when the
+// Queue has ended, which Done and Err tell. ICMP errors stay in [Queue.Refusals].
+func (q *Queue) All(ctx context.Context) iter.Seq[Datagram] {
+	return func(yield func(Datagram) bool) {
+		for {
+			var d Datagram
+			ok := false
+			select {
+			case d, ok = <-q.fifo.ch:
+			default:
+				q.fifo.flushReplies()
+				select {
+				case d, ok = <-q.fifo.ch:
+				case <-ctx.Done():
+				}
+			}
+			if !ok || !yield(d) {
+				return
+			}
+		}
+	}
+}
+
+// Datagrams returns the channel. It is closed once the last of the Queue's sockets
+// has stopped; what waits in it then can still be received.
+func (q *Queue) Datagrams() <-chan Datagram { return q.fifo.ch }
 
 // Refusals returns a channel of what [Handler.Refused] would get. It keeps the
-// newest 256, or as many as the Queue's capacity if that is less, so nobody has
-// to receive them. It is closed with Datagrams.
+// newest 256, or as many as the Queue's capacity if that is less, so nobody has to
+// receive them. It is closed with Datagrams.
 func (q *Queue) Refusals() <-chan *Refusal { return q.refusals }
 
 // Done is closed once the last of the Queue's sockets has stopped.
@@ -96,6 +164,23 @@ func (q *Queue) Err() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.err
+}
+
+// Stats returns the counters of the Queue. It may be called at any time.
+func (q *Queue) Stats() QueueStats {
+	return QueueStats{
+		Dropped: q.counters.dropped.Load(), Received: q.counters.received.Load(),
+		Waiting: len(q.fifo.ch), Peak: q.counters.peak.Load(),
+	}
+}
+
+// QueueStats are the counters of one [Queue]. Received - Dropped - Waiting is how
+// many its consumers have taken.
+type QueueStats struct {
+	Received uint64 // datagrams given to the Queue
+	Dropped  uint64 // of those: there was no room, or the Queue had ended
+	Peak     uint64 // the most that waited at a time
+	Waiting  int    // that wait now
 }
 
 func (q *Queue) finished() bool {
@@ -115,57 +200,31 @@ func (q *Queue) Started(c *Conn) {
 	q.sockets++
 }
 
-// Received implements [Handler]. It puts d into the channel: it calls Retain, so
-// that a Handler which passes d on from its own Received need not.
-func (q *Queue) Received(c *Conn, d Datagram) { q.line.put(c, &d, q) }
+// Received implements [Handler], for Handlers that pass datagrams on: sockets whose
+// Handler is the Queue do not call it. It puts d into the channel and retains it, so
+// that the caller need not. What the Queue drops is counted in [Queue.Stats].
+func (q *Queue) Received(c *Conn, d Datagram) {
+	q.fifo.pass(c, d)
+}
 
-// Refused implements [Handler]. When nobody takes refusals the oldest is dropped
-// for r, and counted in the Stats.RefusalsLost of the socket that it was about.
+// Refused implements [Handler]. If nobody takes refusals, the oldest is dropped for
+// r and counted in the Stats.RefusalsLost of its socket.
 func (q *Queue) Refused(c *Conn, r *Refusal) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for !q.ended {
 		select {
 		case q.refusals <- r:
-			q.own(refused{r, c})
 			return
 		default:
 		}
 		select {
 		case old := <-q.refusals:
-			q.ownerOf(old).lostRefusal()
+			old.lost()
 		default:
 		}
 	}
-	c.lostRefusal()
-}
-
-// own remembers whose a refusal is that was put into the channel, as long as it may
-// lie there.
-func (q *Queue) own(r refused) {
-	if len(q.owners) < cap(q.refusals) {
-		q.owners = append(q.owners, r)
-		return
-	}
-	q.owners[q.owner] = r
-	q.owner = (q.owner + 1) % len(q.owners)
-}
-
-// ownerOf returns the socket of a refusal that lay in the channel.
-func (q *Queue) ownerOf(r *Refusal) *Conn {
-	for i := range q.owners {
-		if o := q.owners[(q.owner+i)%len(q.owners)]; o.r == r {
-			return o.conn
-		}
-	}
-	return nil
-}
-
-// lostRefusal counts a refusal that nobody will get.
-func (c *Conn) lostRefusal() {
-	if c != nil {
-		c.stats.refusalsLost.Add(1)
-	}
+	r.lost()
 }
 
 // Stopped implements [Handler].
@@ -179,8 +238,8 @@ func (q *Queue) Stopped(_ *Conn, err error) {
 		q.err = err
 	}
 	if q.sockets--; q.sockets == 0 {
-		q.ended, q.owners = true, nil
-		q.line.end()
+		q.ended = true
+		q.fifo.end()
 		close(q.refusals)
 		close(q.done)
 	}

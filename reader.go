@@ -5,171 +5,173 @@ import (
 	"net"
 	"time"
 
-	"github.com/udpkit/udp/internal/books"
-	"github.com/udpkit/udp/internal/buffer"
-	"github.com/udpkit/udp/internal/goid"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
 
 var _ socket.Sink = (*reader)(nil)
 
-// reader is the goroutine of a socket: it takes what the socket has read and
-// calls the Handler. It is a socket.Sink.
+// reader is the goroutine of a socket: it takes what the socket has read and calls
+// the Handler. Only that goroutine uses its fields.
 type reader struct {
-	*Conn
-	packets []socket.Packet // of the read that is being handled
+	conn    *Conn
+	packets []socket.Packet // of the read that is being dispatched
 	at, off int             // where the next datagram is: its packet, its offset
-	handled int             // of the packet, not yet in the counters
-	outbox  *outbox         // nil: nothing gathered
-	taken   bool            // a Queue or Workers answer for the datagram in the counters
-	buf     *buffer.Buffer  // that the packet lies in
-	spare   int             // references to it that are nobody's yet
-	shared  *buffer.Buffer  // that the last datagram taken lies in
-	kept    int             // datagrams of it that a Queue or Workers took
-	bytes   int             // in them
-	full    bool            // the one before was well used
-	faults  int             // failed reads since the last good one
-	fatal   error           // the read error that ends it
-	err     error           // what ended it
+	handled int             // datagrams of the packet that are not in the counters yet
+	calling bool            // the Handler's Received is running
+	fresh   *packets        // while dispatching
+	headers headers
+	faults  int   // failed reads since the last good one
+	fatal   error // the read error that ends it
+	err     error // what ended it
 }
 
 func (r *reader) run() {
-	r.callback.Store(goid.ID())
 	defer r.finish()
 	if r.err != nil {
 		return
 	}
 	r.err = errGoexit // unless a callback calls runtime.Goexit, as t.FailNow does
-	err := r.sock.Serve(r)
+	err := r.conn.sock.Serve(r)
 	if r.err = r.fatal; err != nil {
 		r.err = err
 	}
-	if r.closed() || r.phase.Load() == draining {
+	if r.conn.closed() || r.conn.life.phase.Load() == draining {
 		r.err = nil
 	}
 }
 
 var errGoexit = errors.New("udp: a callback ended its goroutine with runtime.Goexit")
 
-// finish closes everything, in any case.
+// finish closes everything, however the reader has ended.
 func (r *reader) finish() {
-	r.flush() // Goexit in Received left it
-	defer close(r.done)
-	if books.Stopped != nil {
-		defer func() { books.Stopped(r.String(), r.stats.balance) }()
+	c := r.conn
+	defer close(c.life.done)
+	c.out.readDone() // Goexit in Received may have left something
+	if c.life.phase.Load() == draining && r.err == nil {
+		c.work.wait(c.life.closing) // Close, and the end of Shutdown's context, cut it short
 	}
-	if r.phase.Load() == draining && r.err == nil {
-		r.work.wait(r.closing) // Close, and the end of Shutdown's context, cut it short
+	c.stop()
+	c.out.stop()
+	c.stats.refusalsLost.Add(uint64(c.events.dropMet()))
+	n := uint64(c.sock.Discard())
+	c.stats.received.Add(n)
+	c.stats.dropped[dropClosed].Add(n)
+	c.stats.kernel.sample(c.sock, true)
+	if c.groups != nil {
+		c.groups.Stop()
 	}
-	r.stop()
-	r.dropMet()
-	r.discard()
-	r.stats.kernel.sample(r.sock, true)
-	if r.groups != nil {
-		r.groups.stop()
-	}
-	if err := r.sock.Close(); r.err == nil && err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := c.sock.Close(); r.err == nil && err != nil && !errors.Is(err, net.ErrClosed) {
 		r.err = err
 	}
-	r.settled.Store(true)
-	r.work.wait(nil)
-	r.guard("Stopped", func() { r.handler.Stopped(r.Conn, r.opErrorOnce(r.err)) })
+	c.work.wait(nil)
+	c.life.err = r.readError(r.err)
+	c.guard("Stopped", func() { c.consumer.handler.Stopped(c, c.life.err) })
+	c.stats.verify(c)
 }
 
-func (r *reader) opErrorOnce(err error) error {
+func (r *reader) readError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &net.OpError{Op: "read", Net: r.network, Source: r.LocalAddr(), Err: err}
+	return &net.OpError{Op: "read", Net: r.conn.network, Source: r.conn.LocalAddr(), Err: err}
 }
 
 // Packets implements socket.Sink.
 func (r *reader) Packets(ps []socket.Packet) bool {
+	c := r.conn
 	n, bytes := 0, 0
 	for i := range ps {
 		n += datagrams(&ps[i])
 		bytes += len(ps[i].Data)
 	}
-	if r.stats.read(n, bytes)%kernelDropsEvery == 0 {
-		r.stats.kernel.sample(r.sock, false)
+	if c.stats.read(n, bytes)%kernelDropsEvery == 0 {
+		c.stats.kernel.sample(c.sock, false)
 	}
 	r.faults = 0
 
-	r.settled.Store(true)
 	r.packets, r.at, r.off = ps, 0, 0
+	r.fresh = packetPool.Get().(*packets)
+	c.out.more.Store(n > 1)
 	for !r.dispatch() {
 	}
-	r.flush()
-	r.packets = nil
-	r.settled.Store(false)
-	return !r.closed()
+	if c.consumer.readDone != nil {
+		c.guard("ReadDone", func() { c.consumer.readDone.ReadDone(c) })
+	}
+	c.out.readDone()
+	packetPool.Put(r.fresh)
+	r.packets, r.fresh = nil, nil
+	return !c.closed()
 }
 
-// kernelDropsEvery is how many reads go by between two looks at a counter that
-// starts again after 4 billion.
+// kernelDropsEvery is how many reads go by between two looks at a counter of the
+// kernel's that starts again after 4 billion.
 const kernelDropsEvery = 1 << 16
+
+// datagrams returns how many p is.
+func datagrams(p *socket.Packet) int {
+	if p.Segment == 0 || len(p.Data) == 0 {
+		return 1
+	}
+	return (len(p.Data) + p.Segment - 1) / p.Segment
+}
 
 // Reports implements socket.Sink.
 func (r *reader) Reports(rs []socket.Report) bool {
-	r.settled.Store(true)
-	defer r.settled.Store(false)
 	for i := range rs {
-		if r.closed() {
-			r.stats.refusalsLost.Add(uint64(len(rs) - i))
+		if r.conn.closed() {
+			r.conn.stats.refusalsLost.Add(uint64(len(rs) - i))
 			return false
 		}
-		r.refuse(r.refusal(rs[i]))
+		r.refuse(r.conn.refusal(rs[i]))
 	}
-	return !r.closed()
+	return !r.conn.closed()
 }
 
-// refuse tells the Handler about one ICMP message.
+// refuse passes one ICMP error to the Handler.
 func (r *reader) refuse(f *Refusal) {
-	r.stats.refused.Add(1)
-	r.guard("Refused", func() { r.handler.Refused(r.Conn, f) })
+	r.conn.stats.refused.Add(1)
+	r.conn.guard("Refused", func() { r.conn.consumer.handler.Refused(r.conn, f) })
 }
 
-// Fault implements socket.Sink: it sorts the errors of reads. Nothing but a
-// closed socket ends the reader, and no error makes it spin.
+// Fault implements socket.Sink: it sorts the errors of reads. Nothing but a closed
+// socket ends the reader, and no error makes it spin.
 func (r *reader) Fault(err error) bool {
-	if r.closed() {
+	c := r.conn
+	if c.closed() {
 		return false
 	}
-	class := sys.Classify(err)
-	switch class {
+	switch sys.Classify(err) {
 	case sys.Closed:
 		r.fatal = err
 		return false
 	case sys.Again:
 		return r.faulted(freeFaults, 0)
 	case sys.Report, sys.Unreachable, sys.TooLarge:
-		// An ICMP message. That no Refusal comes of it on an unconnected socket is
-		// as it should be: the system does not say whose datagram it was.
-		if r.peer.Load() != nil {
-			r.settled.Store(true)
-			r.refuse(r.refusal(socket.Report{Err: errnoOf(err)}))
-			r.settled.Store(false)
-			return !r.closed() && r.faulted(freeFaults, 0)
+		// An ICMP error. On an unconnected socket no Refusal comes of it: the system
+		// does not say whose datagram it was.
+		if c.peer.current.Load() != nil {
+			r.refuse(c.refusal(socket.Report{Err: errnoOf(err)}))
+			return !c.closed() && r.faulted(freeFaults, 0)
 		}
 	}
-	r.stats.readErrors.Add(1)
-	r.log.warn(r.Conn, "udp: read failed", err)
+	c.stats.readErrors.Add(1)
+	c.log.warn(c, "udp: read failed", err)
 	return r.faulted(0, maxBackOff)
 }
 
-// Bounds of reading on after errors. The kernel gives each error once, so that
-// it is read on at once after freeFaults of those that say something about an
-// earlier datagram, and then a thousand times a second; after others the pauses
-// grow to a second.
+// Bounds of reading on after errors. The kernel gives each error once, so that it is
+// read on at once after freeFaults of those that say something about an earlier
+// datagram, and then a thousand times a second; after others the pauses grow to a
+// second.
 const (
 	freeFaults = 64
 	maxBackOff = 10 // as a power of two, milliseconds
 )
 
-// faulted counts a failed read and waits, but for the first free ones, longer
-// each time up to 2^longest milliseconds. It returns false when the socket is
-// closed meanwhile.
+// faulted counts a failed read and waits, but for the first free ones, longer each
+// time up to 2^longest milliseconds. Events and Shutdown cut the wait short. It
+// returns false when the socket is closed meanwhile.
 func (r *reader) faulted(free, longest int) bool {
 	n := r.faults - free
 	r.faults++
@@ -181,35 +183,30 @@ func (r *reader) faulted(free, longest int) bool {
 	select {
 	case <-t.C:
 		return true
-	case <-r.closing:
+	case <-r.conn.events.posted:
+		return true
+	case <-r.conn.life.closing:
 		return false
 	}
 }
 
-// Woken implements socket.Sink. It runs the events there are now; what they
-// post themselves comes after the next read, so that reading never starves.
+// Woken implements socket.Sink. It runs the events there are now; what they post
+// themselves comes after the next read, so that reading never starves.
 func (r *reader) Woken() socket.Action {
-	r.mu.Lock()
-	events := r.events
-	r.events = nil
-	r.mu.Unlock()
-	r.settled.Store(true)
-	for _, f := range events {
-		if r.closed() {
+	c := r.conn
+	for _, f := range c.events.take() {
+		if c.closed() {
 			return socket.Stop
 		}
 		f()
 	}
-	r.settled.Store(false)
-	switch r.phase.Load() {
+	switch c.life.phase.Load() {
 	case stopping:
 		return socket.Stop
 	case draining:
 		return socket.Drain
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.events) > 0 {
+	if c.events.some() {
 		return socket.Soon
 	}
 	return socket.Continue

@@ -8,9 +8,9 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// A Refusal is one ICMP message (RFC 792, RFC 4443) about a datagram that was
-// sent earlier, and an error: it is [ErrRefused] and its errno, so
-// errors.Is(r, syscall.ECONNREFUSED) says that nobody listens on that port.
+// A Refusal is an ICMP error (RFC 792, RFC 4443) about a datagram sent earlier, such
+// as "port unreachable" or "packet too big". As an error it is [ErrRefused] and its
+// errno: errors.Is(r, syscall.ECONNREFUSED) means that nobody listens on that port.
 //
 // On Linux all fields are filled. Elsewhere the system tells an errno only: Err
 // is set, Peer is the socket's peer, and the other fields are zero.
@@ -21,6 +21,8 @@ type Refusal struct {
 	MTU        int            // bytes, where the message carries one, otherwise 0
 	Payload    []byte         // as much of the refused datagram's payload as came back
 	Err        error          // what the system makes of it: a [syscall.Errno]
+
+	conn *Conn // whose it is, nil: made by a user
 }
 
 // Error implements error.
@@ -41,10 +43,17 @@ func (r *Refusal) Unwrap() error { return r.Err }
 // refusal makes what the Handler gets of what the socket told.
 func (c *Conn) refusal(r socket.Report) *Refusal {
 	if !r.Peer.IsValid() {
-		if p := c.peer.Load(); p != nil {
+		if p := c.peer.current.Load(); p != nil {
 			r.Peer = *p
 		}
 	}
 	return &Refusal{Peer: r.Peer, Offender: r.Offender, Type: r.Type, Code: r.Code,
-		MTU: r.MTU, Payload: bytes.Clone(r.Payload), Err: r.Err}
+		MTU: r.MTU, Payload: bytes.Clone(r.Payload), Err: r.Err, conn: c}
+}
+
+// lost counts a refusal that no Handler gets.
+func (r *Refusal) lost() {
+	if r.conn != nil {
+		r.conn.stats.refusalsLost.Add(1)
+	}
 }

@@ -7,122 +7,110 @@ import (
 	"net/netip"
 	"os"
 
+	"github.com/udpkit/udp/internal/gso"
+	"github.com/udpkit/udp/internal/mcast"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
 
 // SendTo sends b, which may be empty and is only read while SendTo runs, to one
-// address. It waits while the kernel's buffer is full, until the write deadline.
-// On a connected socket only its peer can be sent to; another address is EISCONN.
+// address. It sends at once, wherever it is called, and returns the kernel's result.
+// It waits while the kernel's buffer is full, until the write deadline. A connected
+// socket can send to its peer only; another address is EISCONN.
 //
-// An error left by an older datagram is never charged to this one: the send is
-// repeated. Errors: [ErrFamily] and [ErrTooLarge] before any system call,
-// [net.ErrClosed], [os.ErrDeadlineExceeded], errnos of the system, all in a
-// [*net.OpError].
+// An ICMP error about an older datagram never fails this one. Errors: [ErrFamily]
+// and [ErrTooLarge] before any system call, [net.ErrClosed],
+// [os.ErrDeadlineExceeded], and errnos of the system, all in a [*net.OpError].
 func (c *Conn) SendTo(b []byte, to netip.AddrPort) error {
-	return c.sendFrom(b, to, netip.Addr{}, 0)
+	if !c.ok() {
+		return errNoSocket("send")
+	}
+	m := socket.Message{Data: b, To: to}
+	return c.sendNow(&m)
 }
 
-func (c *Conn) sendFrom(b []byte, to netip.AddrPort, from netip.Addr, ecn ECN) error {
-	var err error
-	if c.gathers() && c.reader.gatherMore(b, to, from, ecn) {
-		if err = c.reader.flushLast(); err == nil {
-			return nil
-		}
+// sendNow sends m after what was enqueued before.
+func (c *Conn) sendNow(m *socket.Message) error {
+	to := m.To
+	c.out.flush()
+	if err := c.address(m); err != nil {
+		c.countFailure(err)
 		return c.opError("send", to, err)
 	}
-	m := socket.Message{Data: b, To: to, From: from, ECN: uint8(ecn)}
-	if err = c.address(&m); err == nil {
-		err = c.send(m)
-	} else {
-		c.countFailure(err)
-	}
-	return c.opError("send", to, err)
+	return c.opError("send", to, c.send(*m))
 }
 
-// SendBatch sends the messages in order, with fewer system calls where the
-// system can. It returns how many the kernel took; the error, nil if that is
-// all, is about the message after those, and the rest was not tried. Otherwise
-// it is as [Conn.SendTo].
-func (c *Conn) SendBatch(ms []Message) (int, error) {
-	c.flushFirst()
-	o := c.newOutbox()
-	defer o.giveBack()
-	sent := 0
-	for sent < len(ms) {
-		_, bad := c.fill(o, ms[sent:])
-		n, err := c.sendOut(o)
-		if sent += n; err == nil && bad != nil {
-			err = bad
-			c.countFailure(err)
+// SendBatch sends the messages in order, with fewer system calls where the system
+// can, and returns how many the kernel took. It goes on after messages that cannot
+// be sent: then the error is a [*BatchError], which lists them. It ends early only
+// when the socket is closed or the write deadline has passed. Otherwise it is as
+// [Conn.SendTo].
+func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
+	if !c.ok() {
+		return 0, errNoSocket("send")
+	}
+	c.out.flush()
+	if c.closed() {
+		if len(ms) == 0 {
+			return 0, c.opError("send", netip.AddrPort{}, net.ErrClosed)
+		}
+		c.countFailure(net.ErrClosed)
+		failed := new(BatchError).add(c, 0, ms[0].To, net.ErrClosed)
+		failed.Untried = len(ms) - 1
+		return 0, failed
+	}
+	b := gso.Get(c.sock.Segments() > 1)
+	defer b.Put()
+	var failed *BatchError
+	for next := 0; next < len(ms); {
+		n, bad := c.fill(b, ms[next:])
+		left, some, cause := c.transmit(b.Messages, patient)
+		sent += n - len(some)
+		for _, f := range some {
+			failed = failed.add(c, next+f.index, f.to, f.err)
+		}
+		if cause != nil {
+			untried := 0
+			for i := range left {
+				untried += left[i].Datagrams()
+			}
+			sent -= untried
+			c.countFailure(cause)
+			at := next + n - untried
+			failed = failed.add(c, at, ms[at].To, cause)
+			failed.Untried = len(ms) - at - 1
+			break
+		}
+		if next += n; bad != nil {
+			c.countFailure(bad)
+			failed = failed.add(c, next, ms[next].To, bad)
+			next++
+		}
+		b.Reset()
+	}
+	if failed == nil {
+		return sent, nil
+	}
+	return sent, failed
+}
+
+// fill puts as many of ms into b as there is room for, or up to one that can't be
+// sent. Messages that differ in their payload only need no second look.
+func (c *Conn) fill(b *gso.Batch, ms []Message) (n int, bad error) {
+	for n < len(ms) && b.Len() < gso.MaxDatagrams {
+		like := &ms[n]
+		m, err := like.message()
+		if err == nil {
+			err = c.address(&m)
 		}
 		if err != nil {
-			return sent, c.opError("send", ms[sent].To, err)
-		}
-	}
-	return sent, nil
-}
-
-// fill gathers as many of ms as there is room for, or up to one that can't be
-// sent.
-func (c *Conn) fill(o *outbox, ms []Message) (n int, bad error) {
-	for n < len(ms) && o.count < maxGathered {
-		m := socket.Message{Data: ms[n].Data, To: ms[n].To, From: ms[n].From, ECN: uint8(ms[n].ECN & 3)}
-		if err := c.address(&m); err != nil {
 			return n, err
 		}
-		if !o.extend(&m) {
-			o.add(m, true)
+		b.Lend(&m)
+		for n++; n < len(ms) && b.Open() && ms[n].sameHeader(like) && b.Append(ms[n].Data); n++ {
 		}
-		n++
-		n += o.extendBy(&ms[n-1], ms[n:])
 	}
 	return n, nil
-}
-
-// sendOut sends what o holds, up to one that fails.
-func (c *Conn) sendOut(o *outbox) (sent int, err error) {
-	for ms := o.messages; len(ms) > 0; {
-		if c.closed() {
-			c.countFailure(net.ErrClosed)
-			return sent, net.ErrClosed
-		}
-		n, err := c.sock.SendBatch(ms)
-		sent += n
-		if ms = c.skip(ms, n, true); err == nil {
-			continue
-		}
-		// The one that failed goes the way of a single one, with its repetitions.
-		if err = c.sendAgain(first(ms), err); err != nil {
-			return sent, err
-		}
-		sent++
-		ms = c.skip(ms, 1, false)
-	}
-	o.reset()
-	return sent, nil
-}
-
-// Flush sends at once what the calling callback has gathered. While other
-// datagrams of the same read wait to be handled, what Received sends with SendTo,
-// Send and Reply is copied and leaves, in order, when all of them have been
-// handled or 1,024 datagrams have come together; Flush is for callbacks that
-// run long after they have sent. Its error is of the first datagram that
-// failed. Without Flush the error of a datagram that had to wait goes to
-// [Config.Logger] only; it is counted in any case. Outside callbacks nothing is
-// ever gathered, and Flush does nothing.
-func (c *Conn) Flush() error {
-	if !c.inCallback() {
-		return nil
-	}
-	first, last := c.reader.flushAll()
-	if last != first {
-		c.tell(last)
-	}
-	if first != nil {
-		return c.opError("send", netip.AddrPort{}, first)
-	}
-	return nil
 }
 
 // Payloads can't be longer than this: the length field of UDP counts its own
@@ -132,12 +120,26 @@ const (
 	maxPayloadIPv6 = 65535 - 8
 )
 
-// address brings a message into the form the socket wants, or says why it can't
-// be sent. Nothing here asks the system.
+// check is address for a message that will be sent later.
+func (c *Conn) check(m *socket.Message) error {
+	to := m.To
+	err := c.address(m)
+	if err == nil && c.closed() {
+		err = net.ErrClosed
+	}
+	if err != nil {
+		c.countFailure(err)
+		return c.opError("send", to, err)
+	}
+	return nil
+}
+
+// address brings a message into the form the socket wants, or says why it can't be
+// sent. It makes no system call.
 func (c *Conn) address(m *socket.Message) error {
-	peer := c.peer.Load()
-	if m.IfIndex == 0 && c.groups.stranded(m.To, peer) {
-		return errStranded
+	peer := c.peer.current.Load()
+	if m.IfIndex == 0 && c.groups.Stranded(m.To, peer) {
+		return mcast.ErrStranded
 	}
 	if peer != nil {
 		if m.To.IsValid() && m.To != *peer {
@@ -157,10 +159,14 @@ func (c *Conn) address(m *socket.Message) error {
 		m.To = netip.AddrPortFrom(to, m.To.Port())
 	}
 	if m.To.Port() == 0 {
-		return &net.AddrError{Err: "port 0 can't be sent to"} // Addr is the net.OpError's
+		return &net.AddrError{Err: "cannot send to port 0"} // the address is the net.OpError's
+	}
+	if to.IsUnspecified() {
+		// The kernel would send it to the loopback address.
+		return &net.AddrError{Err: "cannot send to the unspecified address"}
 	}
 	if m.From.IsValid() {
-		m.From = m.From.Unmap()
+		m.From = m.From.Unmap().WithZone("")
 		if m.From.Is4() != to.Is4() {
 			return ErrFamily
 		}
@@ -187,48 +193,27 @@ func checkSize(n int, to netip.Addr) error {
 	return nil
 }
 
-// send sends one message.
+// send sends one message that address has seen.
 func (c *Conn) send(m socket.Message) error {
 	if c.closed() {
 		c.countFailure(net.ErrClosed)
 		return net.ErrClosed
 	}
-	if c.gathers() {
-		return c.reader.gather(m)
-	}
-	return c.sendNow(m)
-}
-
-// sendNow is send for what must not wait.
-func (c *Conn) sendNow(m socket.Message) error {
 	if err := c.sock.Send(m); err != nil {
-		return c.sendAgain(m, err)
+		if err, _ = c.sendAgain(m, err, patient); err != nil {
+			c.countFailure(err)
+		}
+		return err
 	}
-	c.stats.sent.Add(1)
-	c.stats.sentBytes.Add(uint64(len(m.Data)))
+	c.stats.sentDatagrams(1, len(m.Data))
 	return nil
 }
 
-// failed counts a datagram that was not sent and gives its error the form that
-// callers know.
-func (c *Conn) failed(m socket.Message, err error) error {
-	switch sys.Classify(err) {
-	case sys.Deadline:
-		if c.closed() { // Close ends waiting sends with a deadline
-			err = net.ErrClosed
-		}
-	case sys.TooLarge:
-		err = c.tooLarge(m)
-	}
-	c.countFailure(err)
-	return err
-}
-
 // tooLarge finds out what would have fitted.
-func (c *Conn) tooLarge(m socket.Message) error {
+func (c *Conn) tooLarge(m socket.Message) *SizeError {
 	e := &SizeError{Size: len(m.Data), MTU: c.sock.MTU(m.To)}
 	to := m.To.Addr()
-	if peer := c.peer.Load(); peer != nil {
+	if peer := c.peer.current.Load(); peer != nil {
 		to = peer.Addr()
 	}
 	header := headerIPv6

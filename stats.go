@@ -4,25 +4,23 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/udpkit/udp/internal/books"
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Stats are the counters of one socket since it was made. At rest, which is
-// when no callback runs and no datagram is on its way into one,
+// Stats are the counters of one socket since it was made. While no callback runs and
+// none is about to,
 //
 //	Received == Handled + Dropped.Total()
 //
-// holds exactly. Datagrams that lie in a [Queue] are Handled; those that wait in
-// [Workers] are not yet, so Received - Handled - Dropped.Total() is how many are
-// on their way.
+// holds exactly. If the socket's Handler is a [Queue], a datagram is Handled once it
+// lies in the channel. If it is [Workers], a datagram is Handled when the Handler
+// behind them has returned; Received - Handled - Dropped.Total() are in flight.
+// Datagrams that a Handler of the user passes on are Handled, whatever the Queue or
+// the Workers do with them: see [Queue.Stats] and [Workers.Stats].
 type Stats struct {
-	// Received are the datagrams read from the system. One that somebody has made and
-	// given to a Queue or Workers as this socket's counts too, unless a Handler has
-	// done that in place of the one that its Received was called for.
-	Received      uint64
+	Received      uint64 // datagrams read from the system
 	ReceivedBytes uint64 // payloads of those, but for what Close found waiting in the kernel
-	Handled       uint64 // Received returned, and no Queue or Workers dropped it after
+	Handled       uint64 // Received returned, and nobody dropped the datagram
 	Dropped       Drops  // each by why it was not handled
 	Reads         uint64 // reads that brought datagrams: Received / Reads is how well they batch
 	LargestRead   uint64 // the most datagrams that one read brought
@@ -38,10 +36,10 @@ type Stats struct {
 
 	Sent       uint64       // datagrams the system took
 	SentBytes  uint64       // their payloads
-	SendErrors uint64       // datagrams it did not, each told to the caller or the Logger
+	SendErrors uint64       // datagrams it did not take: returned to the caller, or passed to Config.OnSendError
 	SendFailed SendFailures // the same by the reason
 	Retried    uint64       // sends repeated, since they only met an older datagram's error
-	Refused    uint64       // ICMP messages told to Handler.Refused
+	Refused    uint64       // ICMP errors passed to Handler.Refused
 	// RefusalsLost are ICMP messages that Handler.Refused was not called for: more
 	// than 10,000 waited for it, the socket was closed, what came with one was cut,
 	// or a Queue had no room for it. Those that the kernel drops while the receive
@@ -54,15 +52,16 @@ type Stats struct {
 // Drops counts datagrams that were read and not handled, by the reason.
 type Drops struct {
 	Queue     uint64 // a Queue or Workers was full, or had ended
-	Truncated uint64 // longer than Config.MaxDatagram
+	Truncated uint64 // longer than Config.MaxDatagram, or without the control messages it needs
 	Stranger  uint64 // on a connected socket not from its peer; to a group not joined
+	Handler   uint64 // the Handler rejected it: see [Datagram.Drop]
 	Panicked  uint64 // Received panicked, or ended its goroutine
 	Closed    uint64 // read, or (not on Windows and Plan 9) waiting in the kernel, when the socket was closed
 }
 
 // Total is the sum of all drops.
 func (d Drops) Total() uint64 {
-	return d.Queue + d.Truncated + d.Stranger + d.Panicked + d.Closed
+	return d.Queue + d.Truncated + d.Stranger + d.Handler + d.Panicked + d.Closed
 }
 
 // SendFailures counts the datagrams of Stats.SendErrors by the reason.
@@ -98,9 +97,11 @@ type counters struct {
 type reason int
 
 const (
-	dropQueue reason = iota
+	notDropped reason = iota - 1 // not dropped
+	dropQueue
 	dropTruncated
 	dropStranger
+	dropHandler
 	dropPanicked
 	dropClosed
 	reasons
@@ -114,20 +115,12 @@ func (k *counters) read(n, bytes int) uint64 {
 	return k.reads.Add(1)
 }
 
-// balance is what tests look at: as it is counted, not as Stats shows it.
-func (k *counters) balance() (b books.Balance) {
-	for i := range k.dropped {
-		b.Dropped += int64(k.dropped[i].Load())
+// sentDatagrams counts n datagrams that the system took.
+func (k *counters) sentDatagrams(n, bytes int) {
+	if n > 0 {
+		k.sent.Add(uint64(n))
+		k.sentBytes.Add(uint64(bytes))
 	}
-	b.Handled = k.handled.Load()
-	b.Received = int64(k.received.Load())
-	return b
-}
-
-// made counts a datagram that did not come by the socket.
-func (k *counters) made(d *Datagram) {
-	k.received.Add(1)
-	k.receivedBytes.Add(uint64(len(d.Data)))
 }
 
 // waited notes that n datagrams wait for a consumer.
@@ -142,29 +135,20 @@ func raise(highest *atomic.Uint64, n uint64) {
 	}
 }
 
-// kernelDrops adds up a counter of the kernel's that has 32 bits (sk_drops) and
-// starts again after 4 billion. It is asked by Stats, and now and then by the
-// reader, so that no turn is missed.
+// kernelDrops is the last answer of the kernel, kept when the socket is gone. Stats
+// asks, and now and then the reader, so that the socket sees each time that the
+// kernel's 32 bits have wrapped.
 type kernelDrops struct {
-	mu    sync.Mutex
+	mu    sync.Mutex // guards what follows
 	total int64
-	last  uint32
 	final bool // the socket is gone
 }
 
-// sample brings the total up to what the socket says now.
 func (k *kernelDrops) sample(sock socket.Socket, final bool) int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.final {
-		return k.total
-	}
-	k.final = final
-	if now := sock.Drops(); now < 0 {
-		k.total = -1
-	} else {
-		k.total = max(k.total, 0) + int64(uint32(now)-k.last)
-		k.last = uint32(now)
+	if !k.final {
+		k.total, k.final = sock.Drops(), final
 	}
 	return k.total
 }
@@ -187,6 +171,9 @@ const (
 // Stats returns the counters. It may be called at any time, from any goroutine,
 // and after Close, when it gives the last values.
 func (c *Conn) Stats() Stats {
+	if !c.ok() {
+		return Stats{}
+	}
 	k := &c.stats
 	s := Stats{
 		// Read before what they are a part of, so that a poll never shows more
@@ -194,7 +181,8 @@ func (c *Conn) Stats() Stats {
 		Dropped: Drops{
 			Queue: k.dropped[dropQueue].Load(), Truncated: k.dropped[dropTruncated].Load(),
 			Stranger: k.dropped[dropStranger].Load(), Panicked: k.dropped[dropPanicked].Load(),
-			Closed: k.dropped[dropClosed].Load(),
+			Handler: k.dropped[dropHandler].Load(),
+			Closed:  k.dropped[dropClosed].Load(),
 		},
 		Handled:  uint64(max(0, k.handled.Load())),
 		Received: k.received.Load(), ReceivedBytes: k.receivedBytes.Load(),

@@ -9,54 +9,68 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/udpkit/udp/internal/goid"
+	"github.com/udpkit/udp/internal/mcast"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
 
 // Conn is a UDP socket with a goroutine that reads it and feeds its [Handler].
-// Its methods may be called from any goroutine and from inside callbacks.
+// Its methods may be called from any goroutine and from inside callbacks; none of
+// them depends on which.
+//
+// Locks, in the order in which they are taken: peer.changing, out.sending, out.mu,
+// then those of internal packages. events.mu, log.mu and the mutexes of Queue and
+// Workers are leaves. No lock is held while user code runs.
 type Conn struct {
-	sock    socket.Socket
-	handler Handler
-	// function is the handler when it is a HandlerFunc.
-	function HandlerFunc
+	sock     socket.Socket // set once, as cfg, network, family, consumer and groups are
 	cfg      Config
 	network  string
 	family   socket.Family
-	log      limitedLog
-	stats    counters
-
-	callback atomic.Uintptr                 // goid of the goroutine that runs callbacks
-	phase    atomic.Int32                   // running … stopping
-	peer     atomic.Pointer[netip.AddrPort] // nil: unconnected
-	next     atomic.Pointer[netip.AddrPort] // the peer to be, while connecting
-	local    atomic.Pointer[netip.AddrPort]
-	rebinds  atomic.Uint64            // of the socket when local was asked for
-	deadline atomic.Pointer[deadline] // of writes
-
-	closing chan struct{} // closed when Close begins
-	done    chan struct{} // closed when all is over
-	end     sync.Once     // guards closing
-
-	connecting sync.Mutex // one change of the peer at a time
-	mu         sync.Mutex // guards what follows
-	events     []func()   // to run on the socket's goroutine
-	met        int        // of events: refusals that sends have met
-
-	connected ConnectedConn // what Connected and Multicast return
-	multicast MulticastConn
-	groups    *registry // nil unless made by ListenMulticast
-	// checkGroups: destinations are looked at, since this socket has groups, or the
+	consumer consumer
+	groups   *mcast.Manager // nil unless made by ListenMulticast
+	// checkGroups: destinations are checked, since this socket has groups, or the
 	// system lets in what others have joined.
 	checkGroups bool
-	reader      reader // owned by the socket's goroutine
-	work        work   // what Workers have of this socket
 
-	// settled: what has been read is in the counters, and the reader may be in a
-	// callback. Otherwise it is about to read or to end, and neither takes long.
-	settled    atomic.Bool
-	discarding sync.Mutex // what has been discarded is in the counters
+	life     life
+	peer     peer
+	deadline atomic.Pointer[deadline] // of writes
+	out      outbox
+	events   events
+	work     work // datagrams that Workers have
+	stats    counters
+	log      limitedLog
+	reader   reader // used by the socket's goroutine only
+}
+
+// consumer is the Handler of a socket in the form that the reader uses.
+type consumer struct {
+	handler  Handler
+	function HandlerFunc // one of these, if the handler is of that type
+	queue    *Queue
+	workers  *Workers
+	readDone interface{ ReadDone(*Conn) } // if the handler has that method
+	work     *work
+}
+
+// waiting reports whether datagrams wait for a consumer.
+func (t *consumer) waiting() bool {
+	switch {
+	case t.queue != nil:
+		return len(t.queue.fifo.ch) > 0
+	case t.workers != nil:
+		return t.work.left.Load() > 1 // one of them may be the caller's
+	}
+	return false
+}
+
+// life is where a socket is on its way from Listen to Done.
+type life struct {
+	phase   atomic.Int32 // running … stopping
+	closing chan struct{}
+	begin   sync.Once     // closes closing
+	done    chan struct{} // closed last
+	err     error         // what stopped it; written before done is closed
 }
 
 // The phases of a Conn's life, in order.
@@ -66,20 +80,37 @@ const (
 	stopping       // Close: handle nothing more
 )
 
+// peer is what the socket is associated with.
+type peer struct {
+	changing sync.Mutex                     // one change at a time
+	current  atomic.Pointer[netip.AddrPort] // nil: unconnected
+	next     atomic.Pointer[netip.AddrPort] // while it changes
+	local    atomic.Pointer[netip.AddrPort] // the socket's own address
+	rebinds  atomic.Uint64                  // of the socket when local was asked for
+}
+
+// isNext reports whether the socket is being connected to the sender: the kernel
+// lets it in before Reconnect has returned.
+func (p *peer) isNext(from netip.AddrPort) bool {
+	next := p.next.Load()
+	return next != nil && *next == from
+}
+
 // Listen binds a UDP socket and starts its goroutine, which feeds h. It is
 // Config{}.Listen.
 func Listen(ctx context.Context, network, address string, h Handler) (*Conn, error) {
 	return Config{}.Listen(ctx, network, address, h)
 }
 
-// Listen binds a UDP socket and starts its goroutine, which feeds h.
+// Listen binds a UDP socket and starts its goroutine, which feeds h. Callbacks may
+// run before Listen returns: they use the Conn that they get.
 //
 // The network is "udp", "udp4" or "udp6", and the address "host:port" as in
-// [net.Listen]: a host name is resolved, and bound is the first of its addresses
-// that this host has; an empty or unspecified host means
-// every address of this host (of both families for "udp"), and port 0 a free
-// port, which [Conn.LocalAddrPort] tells. A socket bound to every address
-// replies from the one that was asked, see [Datagram.Reply].
+// [net.Listen]. A host name is resolved, and the first of its addresses that this
+// host has is bound. An empty or unspecified host means every address of this host,
+// of both families for "udp". Port 0 means a free port: see [Conn.LocalAddrPort].
+// A socket bound to every address replies from the one that was asked, see
+// [Datagram.Reply].
 //
 // ctx bounds resolving and binding only. Errors are [*net.OpError]s.
 func (cfg Config) Listen(ctx context.Context, network, address string, h Handler) (*Conn, error) {
@@ -91,9 +122,9 @@ func (cfg Config) Listen(ctx context.Context, network, address string, h Handler
 	return c, nil
 }
 
-// Adopt makes a Conn of uc, which it owns from now on, also when it fails:
-// nothing else may read, write or close it. When uc is connected, so is the
-// Conn. Config.ReuseAddr, ReusePort, Control and Network do not apply.
+// Adopt makes a Conn of uc, which it owns from now on, also when it fails: nothing
+// else may read, write or close it. When uc is connected, so is the Conn.
+// Config.ReuseAddr, ReusePort, Control and Network do not apply.
 //
 // Closing it restores, on Linux, every option that the Conn has changed, so that
 // whoever has another descriptor of the socket finds it as it was, and takes no
@@ -114,7 +145,7 @@ func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 	c := newConn(sock, cfg, "udp", h)
 	c.checkGroups = false // its owner may have joined some
 	if peer := sock.Peer(); peer.IsValid() {
-		c.peer.Store(&peer)
+		c.peer.current.Store(&peer)
 	}
 	c.start()
 	return c, nil
@@ -137,8 +168,8 @@ func (cfg Config) open(ctx context.Context, network, address string, h Handler) 
 		if oerr == nil {
 			return newConn(sock, cfg, network, h), nil
 		}
-		// The next one only for an address that this host has not. Behind a busy port it
-		// would be another service's than clients of the name find.
+		// The next one only for an address that this host has not. Behind a busy port
+		// clients of the name would find another service.
 		next := sys.Classify(oerr) == sys.Down
 		if err == nil || !next {
 			err = opError("listen", network, net.UDPAddrFromAddrPort(local), oerr)
@@ -152,15 +183,26 @@ func (cfg Config) open(ctx context.Context, network, address string, h Handler) 
 
 func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	c := &Conn{
-		sock: sock, handler: h, cfg: cfg, network: network,
-		family:  sock.Info().Family,
-		log:     limitedLog{to: cfg.Logger},
-		closing: make(chan struct{}), done: make(chan struct{}),
+		sock: sock, cfg: cfg, network: network, family: sock.Info().Family,
+		consumer: consumer{handler: h},
+		life:     life{closing: make(chan struct{}), done: make(chan struct{})},
+		events:   events{posted: make(chan struct{}, 1)},
+		log:      limitedLog{to: cfg.Logger},
 	}
-	c.function, _ = h.(HandlerFunc)
-	c.reader.taken = true
+	t := &c.consumer
+	switch h := h.(type) {
+	case HandlerFunc:
+		t.function = h
+	case *Queue:
+		t.queue = h
+	case *Workers:
+		t.workers, t.work = h, &c.work
+		c.work.none = make(chan struct{}, 1)
+	default:
+		t.readDone, _ = h.(interface{ ReadDone(*Conn) })
+	}
 	c.deadline.Store(&deadline{changed: make(chan struct{})})
-	c.connected.Conn, c.multicast.Conn, c.reader.Conn = c, c, c
+	c.reader.conn, c.out.conn = c, c
 	c.checkGroups = !sock.Info().MulticastFilter
 	c.learnLocal()
 	return c
@@ -170,37 +212,55 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 // Started does not return: its caller has no Conn to close.
 func (c *Conn) start() {
 	c.reader.err = errGoexit
-	defer func() {
-		c.callback.Store(0)
-		go c.reader.run()
-	}()
-	c.callback.Store(goid.ID())
-	c.guard("Started", func() { c.handler.Started(c) })
+	defer func() { go c.reader.run() }()
+	c.guard("Started", func() { c.consumer.handler.Started(c) })
 	c.reader.err = nil
 }
 
 func (c *Conn) learnLocal() {
 	local := c.sock.Local()
-	c.local.Store(&local)
+	c.peer.local.Store(&local)
 }
 
 // LocalAddr returns the address the socket is bound to, a [*net.UDPAddr].
-func (c *Conn) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(c.LocalAddrPort()) }
+func (c *Conn) LocalAddr() net.Addr {
+	if !c.ok() {
+		return nil
+	}
+	return net.UDPAddrFromAddrPort(c.LocalAddrPort())
+}
 
 // LocalAddrPort returns the address the socket is bound to. On a connected
 // socket it is the one that datagrams to the peer leave from.
 func (c *Conn) LocalAddrPort() netip.AddrPort {
-	if n := c.sock.Rebinds(); n != c.rebinds.Load() && !c.closed() { // the address may be another one
-		c.rebinds.Store(n)
+	if !c.ok() {
+		return netip.AddrPort{}
+	}
+	if n := c.sock.Rebinds(); n != c.peer.rebinds.Load() && !c.closed() { // the address may be another one
+		c.peer.rebinds.Store(n)
 		c.learnLocal()
 	}
-	return *c.local.Load()
+	return *c.peer.local.Load()
+}
+
+// RemoteAddr returns the peer, a [*net.UDPAddr], or nil on an unconnected socket.
+func (c *Conn) RemoteAddr() net.Addr {
+	if !c.ok() {
+		return nil
+	}
+	if p := c.peer.current.Load(); p != nil {
+		return net.UDPAddrFromAddrPort(*p)
+	}
+	return nil
 }
 
 // String names the socket for people: its network, address and peer.
 func (c *Conn) String() string {
+	if !c.ok() {
+		return "udp without a socket"
+	}
 	s := c.network + " " + c.LocalAddrPort().String()
-	if p := c.peer.Load(); p != nil {
+	if p := c.peer.current.Load(); p != nil {
 		s += " to " + p.String()
 	}
 	if c.closed() {
@@ -212,86 +272,130 @@ func (c *Conn) String() string {
 // SyscallConn returns the raw connection, for socket options that this package
 // does not have. Reading, writing and closing through it is not allowed. On a
 // simulated network it fails with [errors.ErrUnsupported].
-func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.sock.SyscallConn() }
+func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	if !c.ok() {
+		return nil, errNoSocket("raw")
+	}
+	return c.sock.SyscallConn()
+}
 
-// Close closes the socket now: what it has read and not handled, and what waits
-// in the kernel, is counted in [Drops.Closed] (what waits in the kernel not on
-// Windows and Plan 9). It returns when the last callback has, except from inside a
-// callback, where it returns at once and Stopped follows; likewise from a callback
-// of another socket when one of this socket's waits for that one to close. It may
-// be called again, and then waits the same way. Its error is always nil.
+// Close starts closing the socket and returns nil, always. From then on sends fail
+// with [net.ErrClosed] and nothing more is received; a callback that is running
+// finishes, Stopped is called, and then Done is closed. Close may be called from
+// anywhere, also from callbacks and with locks that callbacks need, and again.
+//
+// Datagrams that were read and not handled, and those that wait in the kernel, are
+// counted in [Drops.Closed] (those in the kernel not on Windows and Plan 9). What
+// Reply and Enqueue have copied is sent, as far as there is room.
 func (c *Conn) Close() error {
-	c.flushFirst()
+	if !c.ok() {
+		return errNoSocket("close")
+	}
 	c.stop()
-	c.wait(nil)
 	return nil
 }
 
 // stop makes the goroutine end as soon as it can.
 func (c *Conn) stop() {
-	c.phase.Store(stopping)
-	c.end.Do(func() { close(c.closing) })
+	c.life.phase.Store(stopping)
+	c.life.begin.Do(func() { close(c.life.closing) })
 	c.endSends()
 	c.sock.Wake()
 }
 
-// Shutdown handles every datagram that the kernel has queued when it is called,
-// lets the handler finish, and closes the socket; what arrives meanwhile is
-// refused where the system can do that (Linux: counted in Stats.KernelDrops).
-// Until the last datagram is handled the socket still sends.
+// Shutdown stops accepting datagrams, handles every one that the kernel has queued,
+// closes the socket and waits for Done. What arrives meanwhile is refused where the
+// system can do that (Linux: counted in Stats.KernelDrops). Until the last datagram
+// is handled the socket still sends.
 //
-// When ctx is done first the socket is closed as Close does it, without waiting
-// for a callback that is running, and the error wraps ctx's and is a
-// [*ShutdownError], which says how many datagrams were left. From inside a
-// callback Shutdown returns at once, where Close does, and ctx does not count.
+// If ctx is done first, Shutdown closes the socket as Close does and returns an
+// error that wraps ctx's. Stats says how many datagrams were handled. Inside a
+// callback, which it would wait for, start it with go.
 //
-// With a [Queue] a datagram is handled when it lies in the channel, with
-// [Workers] when the Handler behind them has returned.
+// With a [Queue] a datagram is handled when it lies in the channel, with [Workers]
+// when the Handler behind them has returned.
 func (c *Conn) Shutdown(ctx context.Context) error {
-	if c.phase.CompareAndSwap(running, draining) {
+	if !c.ok() {
+		return errNoSocket("shutdown")
+	}
+	if c.life.phase.CompareAndSwap(running, draining) {
 		c.sock.StopIntake() // the reader may be in a callback
 	}
+	c.events.signal()
 	c.sock.Wake()
-	if !c.wait(ctx.Done()) {
+	select {
+	case <-c.life.done:
 		return nil
+	case <-ctx.Done():
 	}
 	select {
-	case <-c.done: // whatever became of ctx
+	case <-c.life.done: // whatever happened to ctx
 		return nil
 	default:
 	}
 	c.stop()
-	left := c.left()
-	return c.opError("shutdown", netip.AddrPort{}, &ShutdownError{Left: left, Cause: context.Cause(ctx)})
+	return c.opError("shutdown", netip.AddrPort{}, ctx.Err())
 }
 
-// left counts what was not handled when the socket was stopped, also while a
-// callback goes on for ever. (Of a train Handled is counted at its end.)
-func (c *Conn) left() int {
-	for wait := time.Microsecond; !c.settled.Load(); wait = min(2*wait, time.Millisecond) {
-		select {
-		case <-c.done:
-		case <-time.After(wait):
-			continue
-		}
-		break
+// Run waits until the socket stops or ctx is done, and then shuts it down as
+// [Conn.Shutdown] does, within grace. It returns nil after Close and after a complete
+// shutdown, otherwise the error that stopped the socket or ended the shutdown. It
+// makes a socket a member of an errgroup.
+func (c *Conn) Run(ctx context.Context, grace time.Duration) error {
+	if !c.ok() {
+		return errNoSocket("run")
 	}
-	c.discard()
-	s := c.Stats()
-	otherwise := s.Dropped.Total() - s.Dropped.Closed
-	return int(s.Received - s.Handled - otherwise)
+	select {
+	case <-c.life.done:
+		return c.life.err
+	case <-ctx.Done():
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if err := c.Shutdown(last); err != nil {
+		return err
+	}
+	return c.life.err
 }
 
-// discard drops what waits in the kernel and counts it.
-func (c *Conn) discard() {
-	c.discarding.Lock()
-	defer c.discarding.Unlock()
-	n := uint64(c.sock.Discard())
-	c.stats.received.Add(n)
-	c.stats.dropped[dropClosed].Add(n)
+// Closing returns a channel that is closed when Close begins, also by Shutdown after
+// the last datagram. Handlers that block wait for it too.
+func (c *Conn) Closing() <-chan struct{} {
+	if !c.ok() {
+		return closedChan
+	}
+	return c.life.closing
 }
 
-// Done is closed when the socket is closed and the last callback has returned.
-func (c *Conn) Done() <-chan struct{} { return c.done }
+// Done returns a channel that is closed when the socket is closed and the last
+// callback has returned.
+func (c *Conn) Done() <-chan struct{} {
+	if !c.ok() {
+		return closedChan
+	}
+	return c.life.done
+}
 
-func (c *Conn) closed() bool { return c.phase.Load() == stopping }
+// Err returns what stopped the socket: nil before Done is closed, and after Close or
+// Shutdown.
+func (c *Conn) Err() error {
+	if !c.ok() {
+		return errNoSocket("close")
+	}
+	select {
+	case <-c.life.done:
+		return c.life.err
+	default:
+		return nil
+	}
+}
+
+func (c *Conn) closed() bool { return c.life.phase.Load() == stopping }
+
+// closingChan is c.life.closing, or nil without a Conn.
+func (c *Conn) closingChan() <-chan struct{} {
+	if c == nil {
+		return nil
+	}
+	return c.life.closing
+}

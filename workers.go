@@ -2,192 +2,283 @@ package udp
 
 import (
 	"errors"
+	"fmt"
 	"hash/maphash"
-	"runtime/debug"
-	"slices"
+	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
-
-	"github.com/udpkit/udp/internal/goid"
 )
 
-// Workers is a [Handler] that spreads datagrams over goroutines, for handlers
-// that take long or need more than one processor. Datagrams of one key are
-// handled in the order of arrival, one at a time. It may serve several sockets.
+// Workers is a [Handler] that spreads datagrams over goroutines, for handlers that
+// take long or need more than one processor. Datagrams of one key are handled in the
+// order of arrival, one at a time. It may serve several sockets.
 //
-// For the Handler behind it, this is different from a socket's own goroutine:
-// Received is called at the same time for datagrams that different goroutines
-// have got. Refused is called on the socket's goroutine, so beside Received too.
-// Started and Stopped come first and last as ever. A panic in Received is
-// survived and counted in [Drops.Panicked].
+// The Handler behind it is called on the workers' goroutines: Received and Refused
+// at the same time for different keys. Started and Stopped are called on the socket's
+// goroutine, before and after all others. A panic in Received does not stop the
+// worker; it is counted in [Drops.Panicked].
 //
-// A Handler may also pass on to Workers what other sockets have received: Received
-// is called with the socket that the datagram came by. What comes while the Workers
-// have no socket of their own is dropped, and counted in [Drops.Queue]. For a
-// datagram that came by no socket Received is called with a nil Conn, and a panic
-// in it is survived, but there is nowhere to count it.
+// [Conn.Shutdown] handles what waits in Workers before the socket closes; Close
+// drops it and counts it in [Drops.Closed]. The goroutines start with the first
+// socket and have ended when the last one has stopped.
 //
-// Close and Shutdown called from inside Received return at once, as they do
-// from inside any callback. Shutdown handles what waits in Workers before the
-// socket closes; Close drops it, and counts it in [Drops.Closed].
-//
-// The goroutines start with the first socket and have ended when the last one
-// has stopped.
+// A Handler may also pass on what it has received to Workers that serve another
+// socket. That is counted in [Workers.Stats] only; without a socket of their own,
+// Workers drop it. For a datagram that came by no socket, Received is called with a
+// nil Conn.
 type Workers struct {
-	// Capacity is how many datagrams may wait for each goroutine; 0 is 256. It
-	// must not be changed once a socket uses the Workers.
-	Capacity int
-	// Overflow says what becomes of a datagram when that many wait already: by
-	// default the socket waits. It must not be changed either.
-	Overflow Overflow
+	cfg      WorkersConfig
+	handlers []Handler // one, or one for each goroutine
 
-	n       int
-	key     func(Datagram) uint64
-	handler Handler
+	counters                  fifoCounters
+	handled, panicked, closed atomic.Uint64
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards sockets and changes of pool
 	sockets int
-	crew    atomic.Pointer[crew] // of the sockets there are now
-	closed  line                 // while there are none
+	pool    atomic.Pointer[pool] // nil while there is no socket
 }
 
 var _ Handler = (*Workers)(nil)
 
-const defaultLine = 256
+// WorkersConfig says what [NewWorkers] makes. Either Handler or PerWorker must be
+// set.
+type WorkersConfig struct {
+	// N is the number of goroutines; 0 is GOMAXPROCS.
+	N int
 
-// NewWorkers makes Workers with n goroutines, at least one, that call h. The key
-// of a datagram says whose order is kept: nil is the sender's address and port.
-// A key is called on the socket's goroutine and must not keep the datagram. It
-// panics when h is nil.
-func NewWorkers(n int, key func(Datagram) uint64, h Handler) *Workers {
-	if h == nil {
-		panic("udp: NewWorkers: nil Handler")
+	// Key returns a number that is the same for datagrams whose order must be kept.
+	// Nil is the sender's address and port. Key is called on the socket's goroutine and
+	// must not keep the datagram. For an ICMP error it gets the payload that came back,
+	// with the peer in From.
+	Key func(Datagram) uint64
+
+	// Capacity is how many datagrams may wait for each goroutine; 0 is 256.
+	Capacity int
+
+	// Overflow says what happens to a datagram if that many wait already.
+	Overflow Overflow
+
+	// Handler handles the datagrams, on all goroutines.
+	Handler Handler
+
+	// PerWorker makes a Handler for each goroutine, which needs no locks for state of
+	// its own. It is called by NewWorkers with 0 to N-1. Started and Stopped are called
+	// on each of these Handlers.
+	PerWorker func(i int) Handler
+}
+
+const (
+	defaultWaiting = 256
+	maxWaiting     = 1 << 24 // takes a gigabyte for the channel alone
+)
+
+// NewWorkers makes Workers. Its error wraps [os.ErrInvalid] and says what is wrong
+// in cfg.
+func NewWorkers(cfg WorkersConfig) (*Workers, error) {
+	w := &Workers{cfg: cfg}
+	if err := w.init(); err != nil {
+		return nil, fmt.Errorf("udp: workers: %w: %w", err, os.ErrInvalid)
 	}
-	return &Workers{n: max(n, 1), key: key, handler: h, closed: line{working: true, ended: true}}
+	return w, nil
+}
+
+// init checks the configuration and fills in what is zero.
+func (w *Workers) init() error {
+	cfg := &w.cfg
+	switch {
+	case cfg.N < 0:
+		return errors.New("negative N")
+	case cfg.Capacity < 0, cfg.Capacity > maxWaiting:
+		return fmt.Errorf("capacity of %d", cfg.Capacity)
+	case !cfg.Overflow.valid():
+		return fmt.Errorf("invalid %v", cfg.Overflow)
+	case (cfg.Handler == nil) == (cfg.PerWorker == nil):
+		return errors.New("either Handler or PerWorker must be set")
+	}
+	if cfg.N == 0 {
+		cfg.N = runtime.GOMAXPROCS(0)
+	}
+	if cfg.Capacity == 0 {
+		cfg.Capacity = defaultWaiting
+	}
+	w.handlers = []Handler{cfg.Handler}
+	if cfg.PerWorker == nil {
+		return nil
+	}
+	w.handlers = make([]Handler, cfg.N)
+	for i := range w.handlers {
+		if w.handlers[i] = cfg.PerWorker(i); w.handlers[i] == nil {
+			return fmt.Errorf("PerWorker(%d) is nil", i)
+		}
+	}
+	return nil
 }
 
 // Started implements [Handler].
 func (w *Workers) Started(c *Conn) {
 	w.mu.Lock()
 	if w.sockets++; w.sockets == 1 {
-		w.crew.Store(newCrew(w))
+		w.pool.Store(newPool(w))
 	}
-	c.work.employ(w.crew.Load())
 	w.mu.Unlock()
-	c.noticeWorkers()
-	w.handler.Started(c)
+	for _, h := range w.handlers {
+		h.Started(c)
+	}
 }
 
-// Received implements [Handler].
+// Received implements [Handler], for Handlers that pass datagrams on: sockets whose
+// Handler are the Workers do not call it.
 func (w *Workers) Received(c *Conn, d Datagram) {
-	crew := w.crew.Load()
-	if crew == nil {
-		w.closed.put(c, &d, nil)
+	p := w.pool.Load()
+	if p == nil {
+		w.counters.received.Add(1)
+		w.counters.dropped.Add(1)
 		return
 	}
-	by := d.conn
-	if by == nil {
-		by = c
-	}
-	if by != nil && by.handler != Handler(w) && by.work.employ(crew) {
-		by.noticeWorkers()
-	}
-	crew.choose(d).put(c, &d, w)
+	p.choose(d).pass(c, d)
 }
 
-// Refused implements [Handler].
-func (w *Workers) Refused(c *Conn, r *Refusal) { w.handler.Refused(c, r) }
+// Refused implements [Handler]. The refusal waits among the datagrams of its peer.
+func (w *Workers) Refused(c *Conn, r *Refusal) {
+	p := w.pool.Load()
+	if p == nil {
+		r.lost()
+		return
+	}
+	d := Datagram{Data: r.Payload, From: r.Peer}
+	f := p.choose(d)
+	f.ending.RLock()
+	defer f.ending.RUnlock()
+	if f.ended {
+		r.lost()
+		return
+	}
+	passed := c == nil || c.consumer.workers != w // by another Handler: the socket does not wait for it
+	d.packet = &packet{header: &header{conn: c, refusal: r}, queue: f, passed: passed}
+	if !passed {
+		c.work.begin(1)
+	}
+	if f.put(c, &d) != notDropped {
+		r.lost()
+		if !passed {
+			c.work.end()
+		}
+	}
+}
 
 // Stopped implements [Handler]. The socket's datagrams have left the Workers
 // before it is called.
 func (w *Workers) Stopped(c *Conn, err error) {
-	defer w.dismiss()
-	w.handler.Stopped(c, err)
+	defer w.release()
+	for _, h := range w.handlers {
+		h.Stopped(c, err)
+	}
 }
 
-// dismiss ends the goroutines after the last socket.
-func (w *Workers) dismiss() {
+// release ends the goroutines after the last socket.
+func (w *Workers) release() {
 	w.mu.Lock()
-	var crew *crew
+	var p *pool
 	if w.sockets--; w.sockets == 0 {
-		crew = w.crew.Swap(nil)
+		p = w.pool.Swap(nil)
 	}
 	w.mu.Unlock()
-	if crew != nil {
-		crew.end()
+	if p != nil {
+		p.end()
 	}
 }
 
-// crew is a set of goroutines, each with a line of its own.
-type crew struct {
-	handler Handler
-	key     func(Datagram) uint64
+// WorkersStats are the counters of one [Workers] for all datagrams, those of its
+// sockets and those passed on. When nothing is in progress, Received is the sum of
+// Handled, Dropped, Panicked, Closed and Waiting.
+type WorkersStats struct {
+	Received uint64 // datagrams given to the Workers
+	Handled  uint64 // Received of the Handler has returned
+	Dropped  uint64 // there was no room, or no socket
+	Panicked uint64 // Received of the Handler panicked
+	Closed   uint64 // waited when their socket closed
+	Peak     uint64 // the most that waited for one goroutine
+	Waiting  int    // that wait now
+}
+
+// Stats returns the counters. It may be called at any time.
+func (w *Workers) Stats() WorkersStats {
+	s := WorkersStats{
+		Handled: w.handled.Load(), Panicked: w.panicked.Load(), Closed: w.closed.Load(),
+		Dropped: w.counters.dropped.Load(), Received: w.counters.received.Load(), Peak: w.counters.peak.Load(),
+	}
+	if p := w.pool.Load(); p != nil {
+		for i := range p.fifos {
+			s.Waiting += len(p.fifos[i].ch)
+		}
+	}
+	return s
+}
+
+// pool is a set of goroutines, each with a fifo of its own.
+type pool struct {
+	workers *Workers
 	seed    maphash.Seed
-	lines   []line
-	ids     []atomic.Uintptr // goids
+	fifos   []fifo
 	running sync.WaitGroup
-	gone    atomic.Bool // its goroutines have ended
 }
 
-func newCrew(w *Workers) *crew {
-	capacity := w.Capacity
-	if capacity <= 0 {
-		capacity = defaultLine
+func newPool(w *Workers) *pool {
+	p := &pool{workers: w, seed: maphash.MakeSeed(), fifos: make([]fifo, w.cfg.N)}
+	p.running.Add(w.cfg.N)
+	for i := range p.fifos {
+		f := &p.fifos[i]
+		f.init(w.cfg.Capacity, w.cfg.Overflow, max(1, wholeBuffers/w.cfg.N), &w.counters)
+		f.working = true
+		go p.work(i)
 	}
-	c := &crew{handler: w.handler, key: w.key, seed: maphash.MakeSeed(),
-		lines: make([]line, w.n), ids: make([]atomic.Uintptr, w.n)}
-	c.running.Add(w.n)
-	for i := range c.lines {
-		l := &c.lines[i]
-		l.ch, l.over = make(chan Datagram, capacity), make(chan struct{})
-		l.overflow, l.whole, l.working = w.Overflow, max(1, wholeBuffers/w.n), true
-		go c.work(i)
-	}
-	return c
+	return p
 }
 
-// choose finds the line of d's key.
-func (c *crew) choose(d Datagram) *line {
+// choose returns the fifo of d's key.
+func (p *pool) choose(d Datagram) *fifo {
 	var sum uint64
-	if c.key == nil {
-		sum = maphash.Comparable(c.seed, d.From)
+	if key := p.workers.cfg.Key; key == nil {
+		sum = maphash.Comparable(p.seed, d.From)
 	} else {
-		sum = maphash.Comparable(c.seed, c.key(d)) // keys may be small numbers
+		sum = maphash.Comparable(p.seed, key(d)) // keys may be small numbers
 	}
-	return &c.lines[sum%uint64(len(c.lines))]
+	return &p.fifos[sum%uint64(len(p.fifos))]
 }
 
 // work is goroutine i.
-func (c *crew) work(i int) {
-	c.ids[i].Store(goid.ID())
+func (p *pool) work(i int) {
 	over := false
 	defer func() {
-		c.ids[i].Store(0)
 		if over {
-			c.running.Done()
+			p.running.Done()
 		} else {
-			go c.work(i) // Received has called runtime.Goexit
+			go p.work(i) // Received has called runtime.Goexit
 		}
 	}()
-	for d := range c.lines[i].ch {
-		c.handle(d)
+	h := p.workers.handlers[min(i, len(p.workers.handlers)-1)]
+	f := &p.fifos[i]
+	for d := range f.ch {
+		p.handle(h, &d)
+		if len(f.ch) == 0 {
+			f.flushReplies()
+		}
 	}
 	over = true
 }
 
 var errWorkerGoexit = errors.New("runtime.Goexit")
 
-func (c *crew) handle(d Datagram) {
-	conn := d.conn
-	if conn == nil { // somebody has made it
-		c.handleMade(d)
-		return
-	}
-	if conn.closed() {
-		d.count(dropClosed)
-		d.Release()
-		conn.work.end()
-		return
+// handle calls the Handler for one datagram.
+func (p *pool) handle(h Handler, d *Datagram) {
+	head := d.header()
+	conn, passed, w := head.conn, d.packet.passed, p.workers
+	drop := func(all *atomic.Uint64, why reason) {
+		all.Add(1)
+		if !passed {
+			conn.stats.dropped[why].Add(1)
+		}
 	}
 	returned := false
 	defer func() {
@@ -195,65 +286,52 @@ func (c *crew) handle(d Datagram) {
 			if v == nil {
 				v = errWorkerGoexit
 			}
-			conn.stats.dropped[dropPanicked].Add(1)
-			conn.stats.panics.Add(1)
-			conn.log.panicked(conn, "Received", v, debug.Stack())
+			if head.refusal == nil {
+				drop(&w.panicked, dropPanicked)
+			}
+			if conn != nil {
+				conn.panicked("Received", v)
+			}
 		}
 		d.Release()
-		conn.work.end()
+		if !passed {
+			conn.work.end()
+		}
 	}()
-	c.handler.Received(conn, d)
-	returned = true
-	conn.stats.handled.Add(1)
-}
-
-// handleMade is for a datagram that no socket counts.
-func (c *crew) handleMade(d Datagram) {
-	defer func() {
-		_ = recover() // nor is there a Logger
-		d.Release()
-	}()
-	c.handler.Received(nil, d)
-}
-
-func (c *crew) end() {
-	for i := range c.lines {
-		c.lines[i].end()
+	switch {
+	case conn != nil && conn.closed():
+		if head.refusal != nil {
+			head.refusal.lost()
+		} else {
+			drop(&w.closed, dropClosed)
+		}
+	case head.refusal != nil:
+		h.Refused(conn, head.refusal)
+	default:
+		h.Received(conn, *d)
+		w.handled.Add(1)
+		if !passed {
+			conn.stats.handled.Add(1)
+		}
 	}
-	c.running.Wait()
-	c.gone.Store(true)
+	returned = true
 }
 
-// work is what a socket knows about Workers that have its datagrams.
-type work struct {
-	mu    sync.Mutex
-	crews []*crew
+// end closes the fifos and waits for the goroutines.
+func (p *pool) end() {
+	for i := range p.fifos {
+		p.fifos[i].end()
+	}
+	p.running.Wait()
+}
 
-	left atomic.Int64  // datagrams that wait or are being handled
+// work counts the datagrams of a socket that Workers have.
+type work struct {
+	left atomic.Int64
 	none chan struct{} // gets one when left comes down to 0
 }
 
-// employ says whether the socket had not given the crew a datagram before.
-func (w *work) employ(c *crew) (first bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if slices.Contains(w.crews, c) {
-		return false
-	}
-	if w.none == nil { // an idle socket without Workers is to be small
-		w.none = make(chan struct{}, 1)
-	}
-	crews := []*crew{c}
-	for _, old := range w.crews {
-		if !old.gone.Load() {
-			crews = append(crews, old)
-		}
-	}
-	w.crews = crews
-	return true
-}
-
-func (w *work) begin() { w.left.Add(1) }
+func (w *work) begin(n int) { w.left.Add(int64(n)) }
 
 func (w *work) end() {
 	if w.left.Add(-1) == 0 {
@@ -272,20 +350,6 @@ func (w *work) wait(cut <-chan struct{}) {
 		case <-w.none:
 		case <-cut:
 			return
-		}
-	}
-}
-
-// goroutines are those of the Workers.
-func (w *work) goroutines(yield func(uintptr) bool) {
-	w.mu.Lock()
-	crews := w.crews // never changed, but replaced
-	w.mu.Unlock()
-	for _, c := range crews {
-		for i := range c.ids {
-			if id := c.ids[i].Load(); id != 0 && !yield(id) {
-				return
-			}
 		}
 	}
 }

@@ -1,62 +1,72 @@
 package main
 
 import (
+	"context"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-func TestMedian(t *testing.T) {
+func TestMedianAndSpread(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		of   []float64
+		of   rounds
 		want float64
+		text string
 	}{
-		{"of nothing", nil, 0},
-		{"of one", []float64{7}, 7},
-		{"of an odd number", []float64{9, 1, 2}, 2},
-		{"of an even number", []float64{4, 1, 3, 2}, 2.5},
+		{"of nothing", nil, 0, "–"},
+		{"of one round", rounds{0: 7}, 7, "7.00"},
+		{"of an odd number", rounds{0: 9, 1: 1, 2: 2}, 2, "2.00 ±100%"},
+		{"of two", rounds{0: 1, 1: 3}, 2, "2.00 ±25%"},
+		{"with one far off", rounds{0: 9, 1: 10, 2: 11, 3: 10, 4: 9000}, 10, "10.0 ±5%"},
+		{"of an even number", rounds{0: 4, 1: 1, 2: 3, 3: 2}, 2.5, "2.50 ±30%"},
 	} {
-		t.Run(test.name, func(t *testing.T) { require.Equal(t, test.want, median(test.of)) })
+		t.Run(test.name, func(t *testing.T) {
+			require.Equal(t, test.want, test.of.median())
+			require.Equal(t, test.text, test.of.String())
+		})
 	}
 }
 
-// A ratio is taken within a round, and a void figure takes part in none.
+// A ratio is taken within a round, and an invalid figure takes part in none.
 func TestRatioIsTheMedianOfTheRounds(t *testing.T) {
-	ours, base := Case{Kind: send, Size: 64, Who: "udp-batch"}, Case{Kind: send, Size: 64, Who: "net"}
+	ours, base := Case{Kind: send, Size: 64, Entry: "udp-batch"}, Case{Kind: send, Size: 64, Entry: "net"}
 	r := &record{}
 	for round, rates := range [][2]float64{{10, 1}, {4, 2}, {30, 10}, {999, 1}} {
 		f, g := Figure{Case: ours, Round: round, Rate: rates[0]}, Figure{Case: base, Round: round, Rate: rates[1]}
 		if round == 3 {
-			f.Void = "lost count"
+			f.Invalid = "the counters do not agree"
 		}
 		r.Figures = append(r.Figures, f, g)
 	}
-	require.Equal(t, 3.0, r.ratio(ours, base, rate), "of 10, 2 and 3")
-	require.Equal(t, 10.0, r.median(ours, rate))
-	require.Equal(t, 1, r.voids())
+	require.Equal(t, 3.0, r.ratios(ours, base, rate).median(), "of 10, 2 and 3")
+	require.Equal(t, 10.0, r.values(ours, rate).median())
+	require.Equal(t, 1, r.invalid())
 }
 
-// What does not add up is void.
+// Figures whose datagrams are not all accounted for are invalid.
 func TestAccount(t *testing.T) {
 	for _, test := range []struct {
-		name    string
-		in      outcome
-		drops   uint64
-		out     outcome
-		balance bool
+		name  string
+		in    outcome
+		drops uint64
+		out   outcome
+		valid bool
 	}{
-		{"all came", outcome{Received: 100}, 0, outcome{Sent: 100}, true},
-		{"a train was dropped", outcome{Received: 36, Lost: 64}, 1, outcome{Sent: 100}, true},
+		{"all arrived", outcome{Received: 100}, 0, outcome{Sent: 100}, true},
+		{"a coalesced packet was dropped", outcome{Received: 36, Lost: 64}, 1, outcome{Sent: 100}, true},
 		{"one is missing, none was dropped", outcome{Received: 99}, 0, outcome{Sent: 100}, false},
-		{"more are missing than a train has", outcome{Received: 1}, 1, outcome{Sent: 200}, false},
-		{"drops of datagrams that came", outcome{Received: 99}, 2, outcome{Sent: 100}, false},
-		{"one came twice", outcome{Received: 101}, 0, outcome{Sent: 100}, false},
+		{"more are missing than a packet has segments", outcome{Received: 1}, 1, outcome{Sent: 200}, false},
+		{"more drops than missing datagrams", outcome{Received: 99}, 2, outcome{Sent: 100}, false},
+		{"one arrived twice", outcome{Received: 101}, 0, outcome{Sent: 100}, false},
 		{"one was not as sent", outcome{Received: 100, Bad: 1}, 0, outcome{Sent: 100}, false},
 		{"one overtook another", outcome{Received: 100, Disorder: 1}, 0, outcome{Sent: 100}, false},
 		{"a send failed", outcome{Received: 99}, 0, outcome{Sent: 99, Errors: 1}, false},
@@ -64,12 +74,33 @@ func TestAccount(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := account(test.in, test.drops, test.out)
-			require.Equal(t, test.balance, err == nil, "%v", err)
+			require.Equal(t, test.valid, err == nil, "%v", err)
 		})
 	}
 }
 
-// The kernel's tables tell what waits for a port and what was dropped.
+func TestExact(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		in         outcome
+		lost, sent uint64
+		valid      bool
+	}{
+		{"all arrived", outcome{Received: 100}, 0, 100, true},
+		{"the kernel dropped some", outcome{Received: 36, Lost: 64}, 64, 100, true},
+		{"one is missing", outcome{Received: 99}, 0, 100, false},
+		{"one arrived twice", outcome{Received: 101}, 0, 100, false},
+		{"one overtook another", outcome{Received: 100, Disorder: 1}, 0, 100, false},
+		{"the numbers have more gaps than the sum", outcome{Received: 99, Lost: 2}, 1, 100, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := exact(test.in, test.lost, test.sent)
+			require.Equal(t, test.valid, err == nil, "%v", err)
+		})
+	}
+}
+
+// The kernel's tables have what is queued for a port and what was dropped.
 func TestQueue(t *testing.T) {
 	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -91,39 +122,110 @@ func TestQueue(t *testing.T) {
 	require.EqualValues(t, 1, drops)
 }
 
-// The document of a run with a figure for everything has a row for everybody,
-// and its plot is well-formed.
-func TestDocument(t *testing.T) {
+// A paused program does nothing, and goes on afterwards.
+func TestPause(t *testing.T) {
+	p, err := new(settings).start(context.Background(), "", []string{"sh", "-c",
+		`trap 'echo "{\"sent\":7}"; kill $!; exit 0' CONT; sleep 100 & echo "{\"port\":1}"; wait`})
+	require.NoError(t, err)
+	defer p.kill()
+	_, err = p.line() // now it waits for SIGCONT
+	require.NoError(t, err)
+	require.NoError(t, p.pause())
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	require.NoError(t, err)
+	_, state, _ := strings.Cut(string(stat), ") ")
+	require.Equal(t, "T", state[:1], "stopped by a signal, see proc_pid_stat(5)")
+	require.NoError(t, p.resume())
+	out, err := p.finish()
+	require.NoError(t, err)
+	require.EqualValues(t, 7, out.Sent)
+}
+
+// wholeRun has a figure for everything.
+func wholeRun() *record {
 	r := &record{Runs: 3, Seconds: 1, Receiver: "1", Sender: "0"}
-	for kind, ks := range contenders {
-		for i, k := range ks {
-			for _, c := range fullCases(kind) {
-				c.Who = k.Name
-				for round := range r.Runs {
-					r.Figures = append(r.Figures, Figure{Case: c, Round: round, Rate: 1e6 / float64(i+1), CPU: 100, P50: 1, P99: 2, P999: 3, Memory: 100, Resident: 100})
-				}
-			}
+	for i, c := range allCases() {
+		for round := range r.Runs {
+			r.Figures = append(r.Figures, Figure{Case: c, Round: round, Rate: 1e6 / float64(i+1), CPU: 100, P50: 1, P99: 2, P999: 3,
+				Longest: 4, Reply31: 155, Memory: 100, Resident: 100, Procs: c.Cores})
 		}
 	}
+	return r
+}
+
+// Every base of a ratio is an entry that is measured wherever its kind is.
+func TestBasesAreMeasured(t *testing.T) {
+	measured := map[Case]bool{}
+	for _, c := range allCases() {
+		require.False(t, measured[c], "twice: %v", c)
+		measured[c] = true
+	}
+	for c := range measured {
+		require.NotEmpty(t, c.entry().Program, c)
+		for _, base := range c.kind().Bases {
+			require.True(t, measured[c.to(base)], "%v is compared with %s", c, base)
+		}
+	}
+}
+
+// Each flag selects what it says.
+func TestCasesByFlags(t *testing.T) {
+	s := settings{only: "relay,receive,dial", sizes: "256", cores: "2", sources: "plain", entries: regexp.MustCompile("^(udp|net)$")}
+	cs, err := s.cases()
+	require.NoError(t, err)
+	require.Equal(t, []Case{
+		{relay, "", 256, 2, "udp"}, {relay, "", 256, 2, "net"},
+		{receive, "plain", 256, 2, "udp"}, {receive, "plain", 256, 2, "net"},
+		{dial, "", 64, 2, "udp"}, {dial, "", 64, 2, "net"},
+	}, cs)
+	s.only = "nothing"
+	_, err = s.cases()
+	require.ErrorContains(t, err, `no kind "nothing"`)
+}
+
+// The quick run starts every program in every variant.
+func TestQuickRunHasEveryEntry(t *testing.T) {
+	var names []string
+	for _, k := range kinds {
+		names = append(names, k.Name)
+	}
+	s := settings{quick: true, only: strings.Join(names, ","), cores: "1,2", sources: "gso,plain", entries: regexp.MustCompile("")}
+	cs, err := s.cases()
+	require.NoError(t, err)
+	started := map[[2]string]bool{}
+	for _, c := range cs {
+		started[[2]string{c.Kind, c.Entry}] = true
+	}
+	for _, c := range allCases() {
+		require.True(t, started[[2]string{c.Kind, c.Entry}], "%v", c)
+	}
+}
+
+// The document of a whole run has a row for each entry in each table, and its
+// plot is well-formed.
+func TestDocument(t *testing.T) {
+	r := wholeRun()
 	require.True(t, r.complete())
 	file := filepath.Join(t.TempDir(), "all.json")
 	require.NoError(t, r.save(file))
-	again, err := load(file)
+	loaded, err := load(file)
 	require.NoError(t, err)
-	require.Equal(t, r.Figures, again.Figures)
+	require.Equal(t, r.Figures, loaded.Figures)
 
 	text := r.markdown()
-	for _, ks := range contenders {
-		for _, k := range ks {
-			require.True(t, strings.Contains(text, k.Label), k.Label)
+	one, both, found := strings.Cut(text, "## Every process on both cores")
+	require.True(t, found)
+	for _, k := range kinds {
+		for _, e := range k.Entries {
+			row := e.Label + " (" + e.Name + ")"
+			require.True(t, strings.Contains(one, row), row)
+			if e.inGo() && k.Both {
+				require.True(t, strings.Contains(both, row), row)
+			}
 		}
 	}
-	require.Equal(t, 1, strings.Count(text, "| void"), "the row that counts the void figures")
-	for _, target := range r.targets() {
-		require.NotZero(t, target.reached, target.What)
-		require.True(t, strings.Contains(text, target.What), target.What)
-	}
-	require.Len(t, r.targets(), 31)
+	require.NotContains(t, text, "| invalid |  |")
+	require.Equal(t, 1, strings.Count(text, "| invalid"), "the row that counts the invalid figures")
 
 	d := xml.NewDecoder(strings.NewReader(r.plot()))
 	for {
@@ -134,11 +236,11 @@ func TestDocument(t *testing.T) {
 		require.NoError(t, err)
 	}
 
-	first := Case{Kind: receive, Source: "gso", Size: 64, Who: "asyncio"}
+	first := Case{Kind: receive, Source: "gso", Size: 64, Cores: 1, Entry: "asyncio"}
 	for i := range r.Figures {
 		if r.Figures[i].Case == first {
-			r.Figures[i].Void = "lost count"
+			r.Figures[i].Invalid = "the counters do not agree"
 		}
 	}
-	require.Equal(t, 3, strings.Count(r.markdown(), "| void"), "and two cells of the void case")
+	require.Equal(t, 3, strings.Count(r.markdown(), "| invalid"), "and two cells of the invalid case")
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// notes are written by hand: what limits the figures that are not reached.
+// notes are written by hand: what limits the figures.
 //
 //go:embed notes.md
 var notes string
@@ -26,14 +26,39 @@ func (r *record) document(folder string) error {
 	return os.WriteFile(filepath.Join(folder, "performance.md"), []byte(r.markdown()), 0o644)
 }
 
+// A printer writes one line of the document, or several.
+type printer func(format string, args ...any)
+
 func (r *record) markdown() string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("# Performance\n")
-	p("Written by `bench/run`; [bench/README.md](../bench/README.md) says how it measures. Don't edit it:")
+	p("`bench/run` writes this page; [bench/README.md](../bench/README.md) says how it measures. Do not edit it:")
 	p("run that again.\n")
-	p("![Datagrams a second: receiving, echo and sending, beside C, net and others](performance.svg)\n")
+	p("![Datagrams per second: receiving, echo and sending, beside C, net and others](performance.svg)\n")
+	r.run(p)
+	if notes := strings.TrimSpace(notes); notes != "" {
+		p("%s\n", notes)
+	}
+	p("## What did not get faster\n")
+	p("%s\n", strings.Join(r.noFaster(), "\n"))
 
+	p("## A core for each process\n")
+	p("Each cell has the median over the rounds, then its ratios to the rows that the head names: each the median")
+	p("of the rounds' ratios. A ± is half the distance between the quartiles of the rounds, in percent of the median.\n")
+	for _, k := range kinds {
+		r.section(p, k, 1)
+	}
+	p("## Every process on both cores\n")
+	p("Here GOMAXPROCS is %d, and no process is pinned to one core. C's programs have one thread as before.\n", r.procs(2))
+	for _, k := range kinds {
+		r.section(p, k, 2)
+	}
+	return strings.TrimRight(b.String(), "\n") + "\n"
+}
+
+// run describes the run: where, when and what.
+func (r *record) run(p printer) {
 	m := r.Machine
 	p("## The run\n")
 	if !r.complete() {
@@ -44,172 +69,175 @@ func (r *record) markdown() string {
 	p("| when | %s, for %s |", r.Began.UTC().Format("2 January 2006"), r.Took.Round(time.Minute))
 	p("| machine | %s, %d cores, %d GiB |", m.CPU, m.Cores, m.MemoryGiB)
 	p("| kernel | %s; loopback |", m.Kernel)
+	p("| package udp | %s |", m.Revision)
 	p("| compilers | %s; %s -O2; %s |", m.Go, m.Compiler, m.Python)
-	p("| placement | receivers and servers on core %s, senders and clients on core %s, so GOMAXPROCS is %d |",
-		r.Receiver, r.Sender, r.procs())
+	p("| compared with | %s |", strings.Join(m.Versions, ", "))
+	p("| placement | receivers and servers on core %s, senders and clients on core %s, so GOMAXPROCS is %d; then all on both |",
+		r.Receiver, r.Sender, r.procs(1))
 	p("| rounds | %d, each pair %g s in each |", r.Runs, r.Seconds)
-	p("| other programs | took %.0f%% of the machine (median) |", 100*r.other())
-	p("| void | %d of %d figures: their datagrams were not all accounted for |\n", r.voids(), len(r.Figures))
-
-	p("## What was aimed at\n")
-	p("| ratio, of medians in each round | wanted | measured | |\n| --- | --- | --- | --- |")
-	for _, t := range r.targets() {
-		verdict := "reached"
-		if t.verdict() != verdict {
-			verdict = "**not reached**"
-		}
-		p("| %s | %s | %s | %s |", t.What, t.wanted(), ratio(t.reached), verdict)
-	}
-	p("")
-	if notes := strings.TrimSpace(notes); notes != "" {
-		p("%s\n", notes)
-	}
-
-	p("## What did not get faster\n")
-	p("%s\n", strings.Join(r.noFaster(), "\n"))
-
-	p("## All figures\n")
-	p("Rates are datagrams a second: the median, then its ratios to the best of C (for round trips, to C")
-	p("recvfrom, sendto) and to a net.UDPConn loop, each the median of the rounds' ratios. Where the kernel")
-	p("dropped nothing (✓) the receiver kept up, and the rate is its sender's.\n")
-	for _, set := range sets {
-		r.tables(p, set.kind, set.source)
-	}
-	return strings.TrimRight(b.String(), "\n") + "\n"
+	p("| other programs | used %.0f%% of the machine (median), which includes starting those measured |", 100*r.other())
+	p("| invalid | %d of %d figures: their datagrams were not all accounted for |\n", r.invalid(), len(r.Figures))
 }
 
-// procs is what Go makes of the cores of receivers.
-func (r *record) procs() int {
-	n := 0
-	for part := range strings.SplitSeq(r.Receiver, ",") {
-		low, high := 0, 0
-		if k, _ := fmt.Sscanf(part, "%d-%d", &low, &high); k == 2 {
-			n += high - low + 1
-		} else {
-			n++
-		}
-	}
-	return n
-}
-
-// sets are what has a heading of its own.
-var sets = []struct{ kind, source string }{
-	{receive, "gso"}, {receive, "plain"}, {send, ""}, {flood, ""}, {ping, ""}, {idle, ""},
-}
-
-var headings = map[string]string{
-	receive + "gso":   "Receiving, from a sender with UDP_SEGMENT",
-	receive + "plain": "Receiving, from a plain sender",
-	send:              "Sending",
-	flood:             "Echo under flood: 1,024 datagrams outstanding, from a client with UDP_SEGMENT",
-	ping:              "Round trips: 1 datagram outstanding",
-	idle:              "Memory of sockets that have received one datagram and wait",
-}
-
-// sizes are those that a kind was measured with.
-func (r *record) sizes(kind, source string) (sizes []int) {
+// procs is GOMAXPROCS of package udp's programs.
+func (r *record) procs(cores int) int {
 	for _, f := range r.Figures {
-		if f.Kind == kind && f.Source == source && !slices.Contains(sizes, f.Size) {
+		if f.Cores == cores && f.Kind != idle && f.Procs > 0 {
+			return f.Procs
+		}
+	}
+	return cores
+}
+
+// A set is what has a heading of its own in a section.
+type set struct {
+	kind   kind
+	source string
+	cores  int
+}
+
+func (s set) heading() string {
+	if s.source == "" {
+		return s.kind.Heading
+	}
+	return s.kind.Heading + ", " + sourceNames[s.source]
+}
+
+func (s set) of(e entry, size int) Case {
+	return Case{Kind: s.kind.Name, Source: s.source, Size: size, Cores: s.cores, Entry: e.Name}
+}
+
+func (k kind) sets(cores int) (sets []set) {
+	if len(k.Sources) == 0 {
+		return []set{{k, "", cores}}
+	}
+	for _, source := range k.Sources {
+		sets = append(sets, set{k, source, cores})
+	}
+	return sets
+}
+
+// sizes are those that a set was measured with.
+func (r *record) sizes(s set) (sizes []int) {
+	for _, f := range r.Figures {
+		if f.Kind == s.kind.Name && f.Source == s.source && f.Cores == s.cores && !slices.Contains(sizes, f.Size) {
 			sizes = append(sizes, f.Size)
 		}
 	}
+	slices.Sort(sizes)
 	return sizes
 }
 
-// tables writes what there is of a kind, with a column for each size.
-func (r *record) tables(p func(string, ...any), kind, source string) {
-	sizes := r.sizes(kind, source)
-	if len(sizes) == 0 {
-		return
-	}
-	p("### %s\n", headings[kind+source])
-	if kind == flood {
-		p("At 8,192 bytes only 256 are outstanding, which the sockets' buffers can hold.\n")
-	}
-	table := func(what string, cell func(c Case) string) {
-		head, rule := "| "+what, "| ---"
-		for _, size := range sizes {
-			if kind == idle {
-				head += " | heap and stacks | resident"
-				rule += " | ---: | ---:"
-			} else {
-				head += fmt.Sprintf(" | %d bytes", size)
-				rule += " | ---:"
-			}
+// section writes the tables of a kind: one for each metric, with a column for
+// each size, or one for all metrics where there is one size.
+func (r *record) section(p printer, k kind, cores int) {
+	for _, s := range k.sets(cores) {
+		sizes := r.sizes(s)
+		if len(sizes) == 0 {
+			continue
 		}
-		p("%s |\n%s |", head, rule)
-		for _, k := range contenders[kind] {
-			label := k.Label
-			if k.ours() {
-				label = "**" + label + "**"
+		p("### %s\n", s.heading())
+		if k.Note != "" {
+			p("%s\n", k.Note)
+		}
+		if len(k.Sizes) == 1 {
+			var cols []string
+			for _, m := range k.Metrics {
+				cols = append(cols, m.head(k))
 			}
-			line := "| " + label
-			for _, size := range sizes {
-				c := Case{Kind: kind, Source: source, Size: size, Who: k.Name}
-				switch {
-				case r.median(c, func(Figure) float64 { return 1 }) == 1:
-					line += " | " + cell(c)
-				case r.voidReason(c) != "":
-					line += " | void"
-				default:
-					line += " | –"
+			r.table(p, s, "", cols, func(e entry) (cells []string) {
+				for _, m := range k.Metrics {
+					cells = append(cells, r.cell(s.of(e, sizes[0]), m))
 				}
-			}
-			p("%s |", line)
+				return cells
+			})
+			continue
 		}
-		p("")
-	}
-	beside := func(c Case, v value) string {
-		text := ""
-		for _, who := range baselines[kind] {
-			base := c
-			base.Who = who
-			text += " · " + ratio(r.ratio(c, base, v))
+		var cols []string
+		for _, size := range sizes {
+			cols = append(cols, fmt.Sprintf("%d bytes", size))
 		}
-		return text
-	}
-	switch kind {
-	case idle:
-		table("bytes a socket, ratio to net", func(c Case) string {
-			return short(r.median(c, memory)) + beside(c, memory) + " | " + short(r.median(c, resident)) + beside(c, resident)
-		})
-		return
-	case ping:
-		table("p50 / p99 / p99.9, µs", func(c Case) string {
-			return short(r.median(c, p50)) + " / " + short(r.median(c, p99)) + " / " + short(r.median(c, p999))
-		})
-	}
-	table(map[string]string{ping: "round trips a second · to C · to net"}[kind]+
-		map[bool]string{true: "datagrams a second · to C · to net"}[kind != ping], func(c Case) string {
-		text := short(r.median(c, rate)) + beside(c, rate)
-		if kind == receive && r.loss(c) == 0 {
-			text += " ✓"
+		for _, m := range k.Metrics {
+			r.table(p, s, m.head(k), cols, func(e entry) (cells []string) {
+				for _, size := range sizes {
+					cells = append(cells, r.cell(s.of(e, size), m))
+				}
+				return cells
+			})
 		}
-		return text
-	})
-	table("CPU nanoseconds a datagram", func(c Case) string { return short(r.median(c, cpuEach)) })
+	}
+}
+
+// head names a metric and what its ratios are to.
+func (m metric) head(k kind) string {
+	text := m.Title
+	if m.Ratios {
+		for _, base := range k.Bases {
+			text += " · to " + base
+		}
+	}
+	return text
+}
+
+func (r *record) table(p printer, s set, corner string, cols []string, cells func(entry) []string) {
+	p("| %s | %s |\n| --- |%s", corner, strings.Join(cols, " | "), strings.Repeat(" ---: |", len(cols)))
+	for _, e := range s.kind.Entries {
+		line := cells(e)
+		if !slices.ContainsFunc(line, func(c string) bool { return c != missing }) {
+			continue
+		}
+		label := e.Label + " (" + e.Name + ")"
+		if e.ours() {
+			label = "**" + label + "**"
+		}
+		p("| %s | %s |", label, strings.Join(line, " | "))
+	}
+	p("")
+}
+
+// missing is the cell of a case that was not measured.
+const missing = "–"
+
+func (r *record) cell(c Case, m metric) string {
+	vs := r.values(c, m.value)
+	if len(vs) == 0 {
+		if r.invalidReason(c) != "" {
+			return "invalid"
+		}
+		return missing
+	}
+	text := vs.String()
+	if m.Ratios {
+		for _, base := range c.kind().Bases {
+			text += " · " + r.ratios(c, c.to(base), m.value).String()
+		}
+	}
+	if c.Kind == receive && m.Title == rateOf.Title && r.loss(c) == 0 {
+		text += " ✓"
+	}
+	return text
 }
 
 // noFaster lists where package udp gains less than a tenth on a net.UDPConn
 // loop, with what it costs there.
 func (r *record) noFaster() []string {
 	var lines []string
-	for _, set := range sets {
-		for _, k := range contenders[set.kind] {
-			var cells []string
-			if !k.ours() || set.kind == idle {
-				continue
-			}
-			for _, size := range r.sizes(set.kind, set.source) {
-				c := Case{Kind: set.kind, Source: set.source, Size: size, Who: k.Name}
-				base := c
-				base.Who = "net"
-				if v := r.ratio(c, base, rate); v > 0 && v < 1.1 {
-					cells = append(cells, fmt.Sprintf("%d: %s (%s)", size, ratio(v), ratio(r.ratio(c, base, cpuEach))))
+	for _, k := range kinds {
+		if !slices.Contains([]string{receive, send, echo, workers, relay, ping}, k.Name) {
+			continue
+		}
+		for _, s := range k.sets(1) {
+			for _, e := range k.Entries {
+				var cells []string
+				for _, size := range r.sizes(s) {
+					c := s.of(e, size)
+					if v := r.ratios(c, c.to("net"), rate).median(); e.ours() && v > 0 && v < 1.1 {
+						cells = append(cells, fmt.Sprintf("%d: %s (%s)", size, short(v), short(r.ratios(c, c.to("net"), cpuEach).median())))
+					}
 				}
-			}
-			if len(cells) > 0 {
-				lines = append(lines, fmt.Sprintf("| %s | %s | %s |", headings[set.kind+set.source], k.Label, strings.Join(cells, ", ")))
+				if len(cells) > 0 {
+					lines = append(lines, fmt.Sprintf("| %s | %s | %s |", s.heading(), e.Label, strings.Join(cells, ", ")))
+				}
 			}
 		}
 	}
@@ -217,7 +245,7 @@ func (r *record) noFaster() []string {
 		return []string{"Nothing: each way of using package udp has at least 1.1 times the rate of a net.UDPConn loop."}
 	}
 	return append([]string{
-		"Where package udp has less than 1.1 times the rate of a net.UDPConn loop, and in parentheses the CPU time of",
-		"a datagram beside that loop's:", "",
+		"Where package udp has less than 1.1 times the rate of a net.UDPConn loop, and in parentheses its CPU time per",
+		"datagram as a ratio to that loop's:", "",
 		"| | | bytes: rate (CPU) |", "| --- | --- | --- |"}, lines...)
 }

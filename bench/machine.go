@@ -1,25 +1,29 @@
 package main
 
 import (
+	"debug/buildinfo"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
 )
 
-// A machine is what the figures hold for.
+// A machine is where the figures were measured, and with which versions.
 type machine struct {
 	CPU, Kernel, Go, Compiler, Python string
+	Revision                          string   // of package udp
+	Versions                          []string // of what it is compared with
 	Cores                             int
 	MemoryGiB                         int
 	Load                              string
 }
 
-func thisMachine() machine {
+func (s *settings) machine() machine {
 	m := machine{Go: runtime.Version(), Cores: runtime.NumCPU(), Kernel: firstLine("uname", "-sr"),
-		Compiler: firstLine("gcc", "--version"), Python: firstLine("/usr/bin/python3", "--version"), CPU: runtime.GOARCH}
+		Compiler: firstLine("gcc", "--version"), Python: firstLine(s.python, "--version"), CPU: runtime.GOARCH}
 	info, _ := os.ReadFile("/proc/cpuinfo")
 	for line := range strings.Lines(string(info)) {
 		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
@@ -35,7 +39,24 @@ func thisMachine() machine {
 	if f := strings.Fields(string(load)); len(f) > 0 {
 		m.Load = f[0]
 	}
+	m.Revision, m.Versions = s.versions()
 	return m
+}
+
+// versions reads those of modules from the program that was built with them.
+func (s *settings) versions() (revision string, others []string) {
+	revision = firstLine("git", "describe", "--always", "--dirty", "--tags")
+	info, err := buildinfo.ReadFile(filepath.Join(s.bin, peer))
+	if err != nil {
+		return revision, nil
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == "golang.org/x/net" || strings.Contains(dep.Path, "wireguard") {
+			others = append(others, dep.Path+" "+dep.Version)
+		}
+	}
+	return revision, append(others, "libuv "+firstLine(filepath.Join(s.bin, libuv), "version"),
+		"Twisted "+firstLine(s.python, "-c", "import twisted; print(twisted.__version__)"))
 }
 
 func firstLine(name string, args ...string) string {

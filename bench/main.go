@@ -7,6 +7,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"regexp"
@@ -24,10 +25,11 @@ type settings struct {
 	runs               int
 	seconds            float64
 	quick, write       bool
-	verbose            bool
+	verbose, list      bool
 	only, sizes        string
-	sources            string
-	who                *regexp.Regexp
+	sources, cores     string
+	entries            *regexp.Regexp
+	without            string
 	receiver, sender   string // cores, as taskset has them
 	sockets, nice      int
 	jsonFile, fromFile string
@@ -42,25 +44,32 @@ func main() {
 }
 
 func run() error {
-	s := settings{who: regexp.MustCompile("")}
+	s := settings{entries: regexp.MustCompile("")}
+	var names []string
+	for _, k := range kinds {
+		names = append(names, k.Name)
+	}
 	flag.StringVar(&s.bin, "bin", ".build", "`folder` with the built programs")
 	flag.StringVar(&s.python, "python", "/usr/bin/python3", "`interpreter` for the Python programs")
 	flag.StringVar(&s.docs, "docs", "../docs", "`folder` for performance.md and its plot")
-	flag.IntVar(&s.runs, "runs", 5, "rounds; each has every pair once")
+	flag.IntVar(&s.runs, "runs", 5, "rounds; each measures every pair once")
 	flag.Float64Var(&s.seconds, "seconds", 1, "measured time of a pair in a round")
 	flag.BoolVar(&s.quick, "quick", false, "a smoke run: one short round; writes no document")
 	flag.BoolVar(&s.write, "write", false, "write the document though not everything was run")
-	flag.BoolVar(&s.verbose, "v", false, "tell each figure as it comes")
-	flag.StringVar(&s.only, "only", "receive,send,flood,ping,idle", "what to measure")
-	flag.StringVar(&s.sizes, "size", "64,512,1200,8192", "payload sizes in bytes")
-	flag.StringVar(&s.sources, "source", "gso,plain", "senders for receive: gso, plain")
-	flag.Func("who", "contenders whose name matches this `regexp`", func(v string) (err error) {
-		s.who, err = regexp.Compile(v)
+	flag.BoolVar(&s.verbose, "v", false, "print each figure when it is measured")
+	flag.BoolVar(&s.list, "list", false, "list what can be measured; measure nothing")
+	flag.StringVar(&s.only, "only", strings.Join(names, ","), "`kinds` to measure")
+	flag.StringVar(&s.sizes, "size", "", "payload `sizes` in bytes, where a kind has several (default those of a whole run)")
+	flag.StringVar(&s.sources, "source", "gso,plain", "`senders` for receive")
+	flag.StringVar(&s.cores, "cores", "1,2", "`placements`: 1 is a core for each process, 2 is all processes on both")
+	flag.Func("entry", "only entries whose name matches this `regexp`", func(v string) (err error) {
+		s.entries, err = regexp.Compile(v)
 		return err
 	})
+	flag.StringVar(&s.without, "without", "", "`programs` that are not installed, whose entries are left out")
 	flag.StringVar(&s.receiver, "receiver", strconv.Itoa(min(1, runtime.NumCPU()-1)), "`cores` of receivers and servers, as in taskset -c")
 	flag.StringVar(&s.sender, "sender", "0", "`cores` of senders and clients, as in taskset -c")
-	flag.IntVar(&s.nice, "nice", 0, "priority of the programs, as in nice -n: -20 where others need the cores too")
+	flag.IntVar(&s.nice, "nice", 0, "priority of the programs, as in nice -n: -20 where other programs use the cores too")
 	flag.IntVar(&s.sockets, "sockets", 10000, "idle sockets")
 	flag.StringVar(&s.jsonFile, "json", "", "write all figures to this `file`")
 	flag.StringVar(&s.profiles, "profile", "", "write CPU profiles of the Go programs to this `folder`; they cost a little")
@@ -71,6 +80,10 @@ func run() error {
 	}
 	if s.quick {
 		s.quicken()
+	}
+	if s.list {
+		listKinds(os.Stdout)
+		return nil
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -90,18 +103,28 @@ func run() error {
 			return err
 		}
 	}
-	if v := rec.voids(); v > 0 {
-		return fmt.Errorf("%d of %d figures are void", v, len(rec.Figures))
+	if n := rec.invalid(); n > 0 {
+		return fmt.Errorf("%d of %d figures are invalid", n, len(rec.Figures))
 	}
 	return nil
 }
 
-// command is what was asked to be measured.
+// listKinds writes each kind with its entries.
+func listKinds(w io.Writer) {
+	for _, k := range kinds {
+		fmt.Fprintf(w, "%s: %s\n", k.Name, k.Heading)
+		for _, e := range k.Entries {
+			fmt.Fprintf(w, "  %-15s %s\n", e.Name, e.Label)
+		}
+	}
+}
+
+// command is the command line, without flags that no figure depends on.
 func command() string {
 	line := "bench/run"
 	flag.Visit(func(f *flag.Flag) {
 		switch f.Name {
-		case "bin", "python", "docs", "json", "v", "write", "from": // nothing that the figures depend on
+		case "bin", "python", "docs", "json", "v", "write", "from":
 		default:
 			line += fmt.Sprintf(" -%s %s", f.Name, f.Value)
 		}
@@ -109,18 +132,17 @@ func command() string {
 	return line
 }
 
-// quicken changes what was not asked for otherwise.
+// quicken shortens the run by each setting that no flag was given for.
 func (s *settings) quicken() {
-	asked := map[string]bool{}
-	flag.Visit(func(f *flag.Flag) { asked[f.Name] = true })
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	quick := map[string]func(){
 		"runs":    func() { s.runs = 1 },
-		"seconds": func() { s.seconds = 0.2 },
-		"size":    func() { s.sizes = "64,1200" },
+		"seconds": func() { s.seconds = 0.1 },
 		"sockets": func() { s.sockets = 1000 },
 	}
 	for name, set := range quick {
-		if !asked[name] {
+		if !given[name] {
 			set()
 		}
 	}
@@ -143,7 +165,7 @@ func (s *settings) record(ctx context.Context) (*record, error) {
 	if len(cases) == 0 {
 		return nil, fmt.Errorf("nothing to measure")
 	}
-	rec := &record{Machine: thisMachine(), Command: command(), Runs: s.runs,
+	rec := &record{Machine: s.machine(), Command: command(), Runs: s.runs,
 		Seconds: s.seconds, Receiver: s.receiver, Sender: s.sender, Began: time.Now()}
 	for round := range s.runs {
 		for i, c := range cases {
@@ -153,53 +175,63 @@ func (s *settings) record(ctx context.Context) (*record, error) {
 			f := s.measure(ctx, c)
 			f.Case, f.Round = c, round
 			rec.Figures = append(rec.Figures, f)
-			if s.verbose || f.Void != "" {
+			if s.verbose || f.Invalid != "" {
 				fmt.Fprintf(os.Stderr, "round %d of %d, %d of %d: %s\n", round+1, s.runs, i+1, len(cases), f)
 			}
 		}
+		slices.Reverse(cases) // so that what drifts within a round does not favour one side
 	}
 	rec.Took = time.Since(rec.Began)
 	return rec, nil
 }
 
-// cases are the pairs to measure in a round, neighbours being those to compare.
+// cases are the pairs to measure in a round, each next to those it is compared with.
 func (s *settings) cases() ([]Case, error) {
-	var sizes []int
+	var given []int
 	for v := range strings.SplitSeq(s.sizes, ",") {
+		if s.sizes == "" {
+			break
+		}
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 16 || n > 65507 {
 			return nil, fmt.Errorf("size %q is not 16 to 65507", v)
 		}
-		sizes = append(sizes, n)
+		given = append(given, n)
 	}
 	var all []Case
-	for kind := range strings.SplitSeq(s.only, ",") {
-		switch kind {
-		case receive:
-			for _, size := range sizes {
-				for source := range strings.SplitSeq(s.sources, ",") {
-					all = append(all, s.matching(kind, source, size)...)
-				}
+	for v := range strings.SplitSeq(s.cores, ",") {
+		cores, err := strconv.Atoi(v)
+		if err != nil || cores < 1 || cores > 2 {
+			return nil, fmt.Errorf("placement %q is not 1 or 2", v)
+		}
+		for name := range strings.SplitSeq(s.only, ",") {
+			k, ok := kindOf(name)
+			if !ok {
+				return nil, fmt.Errorf("no kind %q: see -list", name)
 			}
-		case send, flood, ping:
-			for _, size := range sizes {
-				all = append(all, s.matching(kind, "", size)...)
+			sizes := k.sizes(cores)
+			switch {
+			case len(sizes) == 1:
+			case given != nil:
+				sizes = given
+			case s.quick && cores == 1:
+				sizes = []int{64}
+			case s.quick:
+				sizes = []int{1200}
 			}
-		case idle:
-			all = append(all, s.matching(kind, "", 64)...)
-		default:
-			return nil, fmt.Errorf("can't measure %q", kind)
+			all = append(all, s.matching(k.cases(sizes, cores))...)
 		}
 	}
 	return all, nil
 }
 
-func (s *settings) matching(kind, source string, size int) []Case {
-	var cs []Case
-	for _, c := range contenders[kind] {
-		if s.who.MatchString(c.Name) {
-			cs = append(cs, Case{Kind: kind, Source: source, Size: size, Who: c.Name})
-		}
-	}
-	return slices.Clip(cs)
+// matching leaves out what the flags exclude. A quick run has each entry once: on
+// both cores only package udp and what it is compared with.
+func (s *settings) matching(cs []Case) []Case {
+	sources, without := strings.Split(s.sources, ","), strings.Split(s.without, ",")
+	return slices.DeleteFunc(cs, func(c Case) bool {
+		return !s.entries.MatchString(c.Entry) || c.Source != "" && !slices.Contains(sources, c.Source) ||
+			slices.Contains(without, c.entry().Program) ||
+			s.quick && c.Cores > 1 && !c.entry().ours() && !slices.Contains(c.kind().Bases, c.Entry)
+	})
 }

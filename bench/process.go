@@ -13,22 +13,27 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// An outcome is the line of JSON that a program ends with.
+// An outcome is the line of JSON that a program prints at its end.
 type outcome struct {
 	Port                          int
 	Received, Sent, Errors        uint64
 	Bad, Disorder, Lost, Timeouts uint64
 	Counted                       uint64  // datagrams in the measured window
 	Seconds                       float64 // its length
-	Trains                        bool    // the kernel queues, and drops, whole trains
+	Coalesced                     bool    // the kernel queues, and drops, coalesced packets
 	Segments                      uint64
 	Drops                         uint64 // of a client's own socket
 	CPU                           uint64 `json:"cpu_ns"`
 	P50                           uint64 `json:"p50_ns"`
 	P99                           uint64 `json:"p99_ns"`
 	P999                          uint64 `json:"p999_ns"`
+	Longest                       uint64 `json:"most_ns"`
+	Reply31                       uint64 `json:"reply31_ns"`
+	Procs                         int    `json:"gomaxprocs"`
 	Sockets, Resident, Heap       int64
 }
 
@@ -105,6 +110,25 @@ func (p *process) finish() (outcome, error) {
 	return o, nil
 }
 
+// pause stops a program until resume, as SIGSTOP does, and waits until it has stopped.
+func (p *process) pause() error {
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	var info unix.Siginfo
+	if err := unix.Waitid(unix.P_PID, p.cmd.Process.Pid, &info, unix.WSTOPPED, nil); err != nil {
+		return fmt.Errorf("%s: waitid: %w", p.name, err)
+	}
+	return nil
+}
+
+func (p *process) resume() error {
+	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	return nil
+}
+
 // stop ends a program that waits for it, and reads its outcome.
 func (p *process) stop() (outcome, error) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -122,8 +146,8 @@ func (p *process) kill() {
 	}
 }
 
-// queue returns what the kernel has queued for the sockets of a port, in bytes,
-// and how often it has dropped.
+// queue returns how many bytes the kernel has queued for the sockets of a port,
+// and how many packets it dropped.
 func queue(port int) (bytes, drops uint64, err error) {
 	for _, file := range []string{"/proc/net/udp", "/proc/net/udp6"} {
 		b, err := os.ReadFile(file)
@@ -152,7 +176,7 @@ func queue(port int) (bytes, drops uint64, err error) {
 }
 
 // drained waits until a port's sockets have nothing queued, and returns how
-// often the kernel has dropped. What is measured is over by then.
+// many packets the kernel dropped.
 func drained(ctx context.Context, port int) (drops uint64, err error) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

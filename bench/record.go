@@ -2,12 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"time"
 )
 
-// A record is all that one run has measured.
+// A record has all figures of one run.
 type record struct {
 	Machine          machine       `json:"machine"`
 	Command          string        `json:"command"`
@@ -36,18 +38,18 @@ func load(file string) (*record, error) {
 	return r, json.Unmarshal(b, r)
 }
 
-// voids counts the figures that are none.
-func (r *record) voids() (n int) {
+// invalid counts the figures that count nowhere.
+func (r *record) invalid() (n int) {
 	for _, f := range r.Figures {
-		if f.Void != "" {
+		if f.Invalid != "" {
 			n++
 		}
 	}
 	return n
 }
 
-// complete says whether everything that a full run measures was measured, in
-// three rounds or more of a second or more.
+// complete reports whether everything was measured that a whole run measures,
+// in three rounds or more of a second or more.
 func (r *record) complete() bool {
 	if r.Runs < 3 || r.Seconds < 1 {
 		return false
@@ -56,31 +58,19 @@ func (r *record) complete() bool {
 	for _, f := range r.Figures {
 		have[f.Case] = true
 	}
-	for kind, ks := range contenders {
-		for _, k := range ks {
-			for _, c := range fullCases(kind) {
-				c.Who = k.Name
-				if !have[c] {
-					return false
-				}
-			}
+	for _, c := range allCases() {
+		if !have[c] {
+			return false
 		}
 	}
 	return true
 }
 
-// fullCases are what a full run has of a kind, but for the contender.
-func fullCases(kind string) (cs []Case) {
-	for _, size := range []int{64, 512, 1200, 8192} {
-		switch kind {
-		case receive:
-			cs = append(cs, Case{Kind: kind, Size: size, Source: "gso"}, Case{Kind: kind, Size: size, Source: "plain"})
-		case idle:
-			if size == 64 {
-				cs = append(cs, Case{Kind: kind, Size: size})
-			}
-		default:
-			cs = append(cs, Case{Kind: kind, Size: size})
+// allCases are those of a whole run.
+func allCases() (cs []Case) {
+	for _, cores := range []int{1, 2} {
+		for _, k := range kinds {
+			cs = append(cs, k.cases(k.sizes(cores), cores)...)
 		}
 	}
 	return cs
@@ -94,70 +84,83 @@ func cpuEach(f Figure) float64  { return f.CPU }
 func p50(f Figure) float64      { return f.P50 }
 func p99(f Figure) float64      { return f.P99 }
 func p999(f Figure) float64     { return f.P999 }
-func memory(f Figure) float64   { return f.Memory }
+func longest(f Figure) float64  { return f.Longest }
+func reply31(f Figure) float64  { return f.Reply31 }
+func memoryOf(f Figure) float64 { return f.Memory }
 func resident(f Figure) float64 { return f.Resident }
 
-// values returns a case's values by round, without the void ones.
-func (r *record) values(c Case, v value) map[int]float64 {
-	m := map[int]float64{}
+// each is how long one takes, in µs.
+func each(f Figure) float64 {
+	if f.Rate == 0 {
+		return 0
+	}
+	return 1e6 / f.Rate
+}
+
+// rounds are the values of a case, or ratios of two, by round. Invalid figures
+// have none.
+type rounds map[int]float64
+
+func (r *record) values(c Case, v value) rounds {
+	m := rounds{}
 	for _, f := range r.Figures {
-		if f.Case == c && f.Void == "" {
+		if f.Case == c && f.Invalid == "" {
 			m[f.Round] = v(f)
 		}
 	}
 	return m
 }
 
-// median is a case's; 0 when there is none.
-func (r *record) median(c Case, v value) float64 {
-	return median(mapValues(r.values(c, v)))
-}
-
-// spread is a case's least and greatest.
-func (r *record) spread(c Case, v value) (low, high float64) {
-	vs := mapValues(r.values(c, v))
-	if len(vs) == 0 {
-		return 0, 0
-	}
-	return slices.Min(vs), slices.Max(vs)
-}
-
-// ratio is the median of the rounds' ratios of c to base; 0 when there is none.
-func (r *record) ratio(c, base Case, v value) float64 {
-	var rs []float64
-	bs := r.values(base, v)
+// ratios are those of c to base within each round: what slows both down, such as
+// another program, cancels out.
+func (r *record) ratios(c, base Case, v value) rounds {
+	m, bs := rounds{}, r.values(base, v)
 	for round, x := range r.values(c, v) {
 		if b := bs[round]; b > 0 {
-			rs = append(rs, x/b)
+			m[round] = x / b
 		}
 	}
-	return median(rs)
+	return m
 }
 
-func mapValues(m map[int]float64) []float64 {
-	vs := make([]float64, 0, len(m))
-	for _, v := range m {
-		vs = append(vs, v)
-	}
-	return vs
-}
-
-func median(vs []float64) float64 {
+// quantile interpolates between neighbours; it is 0 when there is no value.
+func (m rounds) quantile(q float64) float64 {
+	vs := slices.Sorted(maps.Values(m))
 	if len(vs) == 0 {
 		return 0
 	}
-	vs = slices.Sorted(slices.Values(vs))
-	if n := len(vs); n%2 == 0 {
-		return (vs[n/2-1] + vs[n/2]) / 2
+	at := q * float64(len(vs)-1)
+	i := min(int(at), max(len(vs)-2, 0))
+	next := vs[min(i+1, len(vs)-1)]
+	return vs[i] + (at-float64(i))*(next-vs[i])
+}
+
+func (m rounds) median() float64 { return m.quantile(0.5) }
+
+// span returns the least and the greatest.
+func (m rounds) span() (low, high float64) {
+	vs := slices.Sorted(maps.Values(m))
+	if len(vs) == 0 {
+		return 0, 0
 	}
-	return vs[len(vs)/2]
+	return vs[0], vs[len(vs)-1]
+}
+
+// String is the median, and half the distance between the quartiles in percent of
+// it: half of the rounds lie about that close, however far off a few are.
+func (m rounds) String() string {
+	mid := m.median()
+	if mid == 0 || len(m) < 2 {
+		return short(mid)
+	}
+	return fmt.Sprintf("%s ±%.0f%%", short(mid), 50*(m.quantile(0.75)-m.quantile(0.25))/mid)
 }
 
 // loss is the share of the datagrams sent that the kernel dropped, of all rounds.
 func (r *record) loss(c Case) float64 {
 	var dropped, sent uint64
 	for _, f := range r.Figures {
-		if f.Case == c && f.Void == "" {
+		if f.Case == c && f.Invalid == "" {
 			dropped, sent = dropped+f.Dropped, sent+f.Sent
 		}
 	}
@@ -167,27 +170,27 @@ func (r *record) loss(c Case) float64 {
 	return float64(dropped) / float64(sent)
 }
 
-// voidReason is why one of c's figures is void; "" when none is.
-func (r *record) voidReason(c Case) string {
+// invalidReason says why one of c's figures is invalid; "" when none is.
+func (r *record) invalidReason(c Case) string {
 	for _, f := range r.Figures {
-		if f.Case == c && f.Void != "" {
-			return f.Void
+		if f.Case == c && f.Invalid != "" {
+			return f.Invalid
 		}
 	}
 	return ""
 }
 
-// other is the median share of the machine that went to other programs.
+// other is the median share of the machine that other programs used.
 func (r *record) other() float64 {
-	var vs []float64
-	for _, f := range r.Figures {
-		vs = append(vs, f.Other)
+	m := rounds{}
+	for i, f := range r.Figures {
+		m[i] = f.Other
 	}
-	return median(vs)
+	return m.median()
 }
 
-// groups are the cases in the order they were measured, each with those it is
-// compared with.
+// groups are the cases in the order they were measured first, each with those it
+// is compared with.
 func (r *record) groups() [][]Case {
 	var gs [][]Case
 	seen := map[Case]bool{}
@@ -197,8 +200,7 @@ func (r *record) groups() [][]Case {
 			continue
 		}
 		seen[f.Case] = true
-		key := f.Case
-		key.Who = ""
+		key := f.to("")
 		i, ok := at[key]
 		if !ok {
 			i = len(gs)

@@ -8,70 +8,23 @@ import (
 	"text/tabwriter"
 )
 
-// A column of a table.
-type column struct {
-	Title string
-	Cell  func(r *record, c Case) string
+// A metric is one number of a figure: a column on the terminal, a table in the
+// document.
+type metric struct {
+	Title  string
+	value  value
+	Ratios bool // to the bases of its kind
 }
 
-// baselines are what the ratio columns compare with.
-var baselines = map[string][]string{
-	receive: {"c-gro", "net"}, send: {"c-gso", "net"}, flood: {"c-gro", "net"}, ping: {"c-recvfrom", "net"}, idle: {"net"},
-}
-
-func columns(kind string) []column {
-	var cols []column
-	switch kind {
-	case idle:
-		cols = append(cols,
-			column{"bytes a socket", func(r *record, c Case) string { return short(r.median(c, memory)) }},
-			column{"resident", func(r *record, c Case) string { return short(r.median(c, resident)) }})
-	case ping:
-		cols = append(cols,
-			column{"round trips/s", cellRate},
-			column{"p50 µs", func(r *record, c Case) string { return short(r.median(c, p50)) }},
-			column{"p99 µs", func(r *record, c Case) string { return short(r.median(c, p99)) }},
-			column{"p99.9 µs", func(r *record, c Case) string { return short(r.median(c, p999)) }})
-	default:
-		cols = append(cols, column{"datagrams/s", cellRate})
-	}
-	if kind != idle {
-		cols = append(cols, column{"least to most", func(r *record, c Case) string {
-			low, high := r.spread(c, rate)
-			return short(low) + " to " + short(high)
-		}})
-	}
-	main := rate
-	if kind == idle {
-		main = memory
-	}
-	for _, who := range baselines[kind] {
-		cols = append(cols, column{"to " + who, func(r *record, c Case) string {
-			base := c
-			base.Who = who
-			return ratio(r.ratio(c, base, main))
-		}})
-	}
-	if kind != idle {
-		cols = append(cols, column{"CPU ns each", func(r *record, c Case) string { return short(r.median(c, cpuEach)) }})
-	}
-	if kind == receive || kind == send || kind == flood {
-		cols = append(cols, column{"dropped", func(r *record, c Case) string {
-			if l := r.loss(c); l > 0 {
-				return fmt.Sprintf("%.1f%%", 100*l)
-			}
-			return "none"
-		}})
-	}
-	return cols
-}
-
-func cellRate(r *record, c Case) string { return short(r.median(c, rate)) }
+var (
+	rateOf = metric{Title: "datagrams/s", value: rate, Ratios: true}
+	cpuOf  = metric{Title: "CPU ns each", value: cpuEach, Ratios: true}
+)
 
 // short writes a number with three digits, as 1.23M.
 func short(v float64) string {
 	switch {
-	case v == 0:
+	case v == 0 || math.IsInf(v, 0):
 		return "–"
 	case v >= 999.5e3:
 		return digits(v/1e6) + "M"
@@ -91,70 +44,80 @@ func digits(v float64) string {
 	return fmt.Sprintf("%.2f", v)
 }
 
-func ratio(v float64) string {
-	if v == 0 || math.IsInf(v, 0) {
-		return "–"
+// title names a group of cases.
+func title(c Case) string {
+	var at string
+	if len(c.kind().Sizes) > 1 {
+		at = fmt.Sprintf(", %d bytes", c.Size)
 	}
-	return digits(v)
+	if c.Source != "" {
+		at += ", " + sourceNames[c.Source]
+	}
+	if c.Cores > 1 {
+		at += ", on both cores"
+	}
+	return c.kind().Heading + at
 }
 
-// title says what a group of cases is.
-func title(c Case) string {
-	switch c.Kind {
-	case receive:
-		from := "a sender with UDP_SEGMENT"
-		if c.Source == "plain" {
-			from = "a plain sender"
-		}
-		return fmt.Sprintf("Receive, %d bytes, from %s", c.Size, from)
-	case send:
-		return fmt.Sprintf("Send, %d bytes", c.Size)
-	case flood:
-		return fmt.Sprintf("Echo, %d bytes, %d outstanding", c.Size, min(1024, 2<<20/c.Size))
-	case ping:
-		return fmt.Sprintf("Echo, %d bytes, 1 outstanding", c.Size)
-	}
-	return "Idle sockets that have received one datagram"
-}
+var sourceNames = map[string]string{"gso": "from a sender with UDP_SEGMENT", "plain": "from a plain sender (sendto)"}
 
 // rows writes a group of cases: a header, and a line for each.
-func (r *record) rows(group []Case, label func(contender) string) [][]string {
-	cols := columns(group[0].Kind)
-	head := []string{""}
-	for _, col := range cols {
-		head = append(head, col.Title)
-	}
-	out := [][]string{head}
-	for _, c := range group {
-		line := []string{label(c.find())}
-		if len(r.values(c, rate)) == 0 {
-			line = append(line, "void: "+r.voidReason(c))
-		} else {
-			for _, col := range cols {
-				line = append(line, col.Cell(r, c))
+func (r *record) rows(group []Case) [][]string {
+	k := group[0].kind()
+	head := []string{k.Name}
+	for _, m := range k.Metrics {
+		head = append(head, m.Title)
+		if m.Ratios {
+			for _, base := range k.Bases {
+				head = append(head, "to "+base)
 			}
 		}
-		out = append(out, line)
+	}
+	out := [][]string{append(head, "dropped")}
+	for _, c := range group {
+		line := []string{c.Entry}
+		if len(r.values(c, rate)) == 0 {
+			out = append(out, append(line, "invalid: "+r.invalidReason(c)))
+			continue
+		}
+		for _, m := range k.Metrics {
+			line = append(line, r.values(c, m.value).String())
+			if m.Ratios {
+				for _, base := range k.Bases {
+					line = append(line, r.ratios(c, c.to(base), m.value).String())
+				}
+			}
+		}
+		out = append(out, append(line, loss(r.loss(c))))
 	}
 	return out
 }
+
+func loss(share float64) string {
+	if share == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%.1f%%", 100*share)
+}
+
+// busy is the share of the machine for other programs from which on rates say
+// little. Starting the programs themselves is part of it.
+const busy = 0.25
 
 // print writes everything for a terminal.
 func (r *record) print(w io.Writer) {
 	for _, g := range r.groups() {
 		fmt.Fprintf(w, "\n%s\n", title(g[0]))
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-		for _, row := range r.rows(g, func(k contender) string { return k.Name }) {
+		for _, row := range r.rows(g) {
 			fmt.Fprintln(t, strings.Join(row, "\t")+"\t")
 		}
 		t.Flush()
 	}
-	fmt.Fprintf(w, "\nMedians of %d rounds of %g s; ratios are medians of each round's ratio. Other programs took %.0f%% of the machine.\n",
-		r.Runs, r.Seconds, 100*r.other())
-	if ts := r.targets(); len(ts) > 0 {
-		fmt.Fprintln(w)
-		for _, t := range ts {
-			fmt.Fprintln(w, t)
-		}
+	fmt.Fprintf(w, "\nMedians of %d rounds of %g s, ± half the distance between the quartiles; ratios are taken within a round.\n"+
+		"Other programs used %.0f%% of the machine.", r.Runs, r.Seconds, 100*r.other())
+	if r.other() > busy {
+		fmt.Fprint(w, " Rates are of processes that waited for a core: compare CPU time.")
 	}
+	fmt.Fprintln(w)
 }

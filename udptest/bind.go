@@ -99,7 +99,7 @@ func (s *sock) isClosed() bool {
 	return s.closed
 }
 
-// bind takes an address and a port. It needs the network's lock.
+// bind binds the socket to an address and a port. The caller holds the network's lock.
 func (s *sock) bind(addr netip.Addr, port uint16) error {
 	h := s.host
 	bare := addr.WithZone("")
@@ -128,8 +128,7 @@ func (s *sock) bind(addr netip.Addr, port uint16) error {
 	return nil
 }
 
-// mapped says whether the host's NAT has given a port that s asks for to somebody
-// inside.
+// mapped reports whether the host's NAT has assigned a port that s asks for to an inside socket.
 func (s *sock) mapped(port uint16) bool {
 	t := s.host.nat
 	if t == nil || s.family == socket.IPv6 || !s.bound.IsUnspecified() && s.bound != t.addr {
@@ -138,7 +137,7 @@ func (s *sock) mapped(port uint16) bool {
 	return t.mapped(netip.AddrPortFrom(t.addr, port), s.host.net.now()) != nil
 }
 
-// conflicts says whether s can't be bound beside o.
+// conflicts reports whether s and o cannot be bound to one port.
 func (s *sock) conflicts(o *sock) bool {
 	switch {
 	case s.family&o.family == 0:
@@ -149,7 +148,7 @@ func (s *sock) conflicts(o *sock) bool {
 	return !(s.opts.ReuseAddr && o.opts.ReuseAddr || s.opts.ReusePort && o.opts.ReusePort)
 }
 
-// release gives the port back. It needs the network's lock.
+// release frees the port. The caller holds the network's lock.
 func (s *sock) release() {
 	if s.released {
 		return
@@ -159,12 +158,12 @@ func (s *sock) release() {
 	h.ports.set(s.port, slices.DeleteFunc(h.ports.of(s.port), func(o *sock) bool { return o == s }))
 }
 
-// ports are the sockets by port, in the order of binding. The port that was asked
-// for last, on most hosts the only one, is kept at hand.
+// ports are the sockets by port, in the order of binding. It caches the last port that was
+// looked up, which is the only one on most hosts.
 type ports struct {
 	all    map[uint16][]*sock
 	recent uint16
-	socks  []*sock // of recent; nil: look
+	socks  []*sock // of recent; nil: not cached
 }
 
 func (p *ports) of(port uint16) []*sock {
@@ -187,14 +186,13 @@ func (p *ports) clear() {
 	p.socks = nil
 }
 
-// The ports that Linux gives to those who ask for none
-// (net.ipv4.ip_local_port_range).
+// The ephemeral ports of Linux (net.ipv4.ip_local_port_range).
 const (
 	firstPort = 32768
 	lastPort  = 60999
 )
 
-// freePort finds a port nobody has, beginning at a place of the host's own.
+// freePort returns a free ephemeral port, or 0. The search starts at a random port.
 func (h *Host) freePort(s *sock) uint16 {
 	const ports = lastPort - firstPort + 1
 	at := mix(mix(h.net.cfg.Seed, h.id), s.id+drawPort)

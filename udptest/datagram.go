@@ -8,19 +8,20 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// A Header is what a [udp.Datagram] says besides its payload. Zero fields are
-// unknown to the datagram, as they are on systems that do not report them.
+// A Header is everything in a [udp.Datagram] except for the payload. A zero field is unknown to
+// the datagram, as on a system that does not report it.
 type Header struct {
 	From, To     netip.AddrPort
-	IfIndex      int
-	TTL          int   // 0 to 255
-	TrafficClass uint8 // DSCP and ECN
-	ECN          udp.ECN
-	Time         time.Time
+	IfIndex      int       // index of the interface it arrived on
+	TTL          int       // or hop limit, 0 to 255
+	TrafficClass uint8     // DSCP and ECN
+	ECN          udp.ECN   // in addition to the low two bits of TrafficClass
+	Time         time.Time // of arrival
 }
 
-// Datagram makes a datagram as a socket receives it, for tests of a
-// [udp.Handler]. It came by no socket: its Conn is nil and Reply fails.
+// Datagram returns a datagram as a socket receives it, to test a [udp.Handler] or any other
+// function that takes one. It belongs to no socket: its Conn is nil and Reply fails. Data is
+// not copied. [Recorder.Receive] gives such a datagram a socket.
 func Datagram(h Header, data []byte) udp.Datagram {
 	return udp.NewDatagram(socket.Packet{
 		Data: data, From: h.From, To: h.To, Own: true, IfIndex: h.IfIndex,

@@ -7,11 +7,11 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// receive takes a packet that has arrived at an interface.
+// receive processes a packet that has arrived at an interface.
 func (h *Host) receive(p *packet, now time.Duration) {
 	n, i := h.net, p.iface
 	if h.down || i.down || i.removed {
-		n.note(now, i.in.name, "nobody there", p)
+		n.note(now, i.in.name, "interface down", p)
 		n.free(p)
 		return
 	}
@@ -21,7 +21,7 @@ func (h *Host) receive(p *packet, now time.Duration) {
 		return
 	}
 	dst := p.dst.Addr()
-	own := dst == p.hop && h.nat == nil // found by it, so it is the interface's
+	own := dst == p.hop && h.nat == nil // the segment found the interface by it
 	switch {
 	case !own && (dst.IsMulticast() || h.isBroadcast(dst)):
 		if h.multicasts && dst.IsMulticast() {
@@ -43,12 +43,12 @@ func (h *Host) receive(p *packet, now time.Duration) {
 			return
 		}
 	default:
-		n.note(now, h.name, "not for us", p)
+		n.note(now, h.name, "not local", p)
 	}
 	n.free(p)
 }
 
-// deliver brings a datagram to the socket that it is for.
+// deliver delivers a unicast datagram to its socket.
 func (h *Host) deliver(p *packet, now time.Duration) {
 	s := h.lookup(p.dst, p.src)
 	if s == nil {
@@ -59,7 +59,7 @@ func (h *Host) deliver(p *packet, now time.Duration) {
 	h.push(s, p, now)
 }
 
-// deliverToAll brings a datagram to every socket that wants it.
+// deliverToAll delivers a multicast or broadcast datagram to every socket that receives it.
 func (h *Host) deliverToAll(p *packet, now time.Duration) {
 	dst := p.dst.Addr()
 	for _, s := range h.ports.of(p.dst.Port()) {
@@ -79,18 +79,18 @@ func (h *Host) push(s *sock, p *packet, now time.Duration) {
 	dst := p.dst.Addr()
 	from, to := p.scoped(p.src), p.scoped(p.dst)
 	own := dst == p.hop || h.owns(dst)
-	what := s.push(socket.Packet{
-		Data: p.data, Buf: p.buf, From: from, To: to, Own: own, IfIndex: p.iface.index, TTL: p.ttl, TrafficClass: p.ecn,
-	})
+	what := s.arrive(socket.Packet{
+		Data: p.data, Buf: p.buf, From: from, To: to, Own: own, IfIndex: p.iface.index, TTL: p.ttl, TrafficClass: p.class,
+	}, p.key)
 	if what == received {
 		h.net.events.wake(s)
 	}
 	h.net.note(now, h.name, what, p)
-	p.buf, p.data = nil, nil // they are the socket's now
+	p.buf, p.data = nil, nil // the socket owns them now
 }
 
-// scoped gives an address that means something on one interface only the zone of
-// the interface that the packet came by.
+// scoped returns a link-local address with the zone of the interface that the packet
+// arrived on.
 func (p *packet) scoped(at netip.AddrPort) netip.AddrPort {
 	a := at.Addr()
 	if a.Is6() && (a.IsLinkLocalUnicast() || a.IsLinkLocalMulticast() || a.IsInterfaceLocalMulticast()) {
@@ -99,12 +99,12 @@ func (p *packet) scoped(at netip.AddrPort) netip.AddrPort {
 	return at
 }
 
-// lookup finds the socket for a unicast datagram, as Linux does: the one that
-// fits best, by peer, then by address, then IPv4 before both families. Among
-// equals the last one bound gets it, or, with ReusePort, they share the flows.
+// lookup returns the socket for a unicast datagram, as Linux does: the one with the highest
+// score, for its peer, its address and its family. Of several, the last one bound gets it; with
+// ReusePort they share the flows.
 func (h *Host) lookup(dst, src netip.AddrPort) (best *sock) {
 	socks := h.ports.of(dst.Port())
-	if len(socks) == 1 { // as it mostly is
+	if len(socks) == 1 { // the usual case
 		if socks[0].fits(dst.Addr(), src) < 0 {
 			return nil
 		}
@@ -137,7 +137,8 @@ func (h *Host) lookup(dst, src netip.AddrPort) (best *sock) {
 	return best
 }
 
-// fits scores how well a socket fits a datagram, negative: not at all.
+// fits returns the score of a socket for a datagram. It is negative if the socket does not
+// receive it.
 func (s *sock) fits(dst netip.Addr, src netip.AddrPort) (score int) {
 	if !s.family.Has(dst) {
 		return -1
@@ -160,7 +161,7 @@ func (s *sock) fits(dst netip.Addr, src netip.AddrPort) (score int) {
 	return score
 }
 
-// bare takes the zone off.
+// bare returns a without its zone.
 func bare(a netip.AddrPort) netip.AddrPort {
 	if a.Addr().Zone() == "" {
 		return a
@@ -168,7 +169,7 @@ func bare(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().WithZone(""), a.Port())
 }
 
-// flow is a hash of a flow's addresses and ports.
+// flow returns a hash of the addresses and ports of a flow.
 func flow(a, b netip.AddrPort) uint64 {
 	h := uint64(1)
 	for _, x := range []netip.AddrPort{a, b} {

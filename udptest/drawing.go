@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// String draws the network: its segments, hosts, interfaces and what their links
-// do to datagrams.
+// String draws the network: its segments, hosts and interfaces, and the faults of their links.
 func (n *Net) String() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -38,7 +37,8 @@ func (n *Net) String() string {
 	return b.String()
 }
 
-// pathsBySender are those that do something, in the order of the hosts they lead to.
+// pathsBySender returns the receivers of the paths with faults, by sender, in the order of the
+// hosts.
 func (n *Net) pathsBySender() map[*Host][]*Host {
 	paths := make(map[*Host][]*Host)
 	for ends, p := range n.paths {
@@ -59,7 +59,7 @@ func tree(last bool) (branch, stem string) {
 	return "├─", "│ "
 }
 
-// describe says what an interface and its host are.
+// describe returns the names, addresses and state of an interface and its host.
 func (i *Interface) describe() string {
 	s := []string{i.host.name, i.name}
 	for _, p := range i.addrs {
@@ -93,7 +93,7 @@ func (i *Interface) describe() string {
 	return text
 }
 
-// is says what a host is beside a host.
+// is returns the properties of a host, in parentheses.
 func (h *Host) is() (text string) {
 	if h.forwards {
 		text += " (router)"
@@ -101,12 +101,14 @@ func (h *Host) is() (text string) {
 	if h.down {
 		text += " (crashed)"
 	}
+	if h.paused.Load() {
+		text += " (paused)"
+	}
 	return text
 }
 
-// faults says what the pipes do to datagrams that begin or end at an interface,
-// those of the paths to others of its segment, and, with the host's first one, those
-// of its loopback interface.
+// faults describes the faults of an interface's link and of the paths to other hosts of its
+// segment. With the host's first interface come those of its loopback interface.
 func (i *Interface) faults(to []*Host) (lines []string) {
 	h := i.host
 	pipes := []*Pipe{&i.out, &i.in}
@@ -126,7 +128,7 @@ func (i *Interface) faults(to []*Host) (lines []string) {
 	return lines
 }
 
-// partition names the hosts on each side.
+// partition returns the names of the hosts in each group.
 func (n *Net) partition() string {
 	last, others := 0, false
 	for _, side := range n.parts {

@@ -6,12 +6,13 @@ import "syscall"
 
 type errno = syscall.Errno
 
-// What the kernel answers, and what it makes of ICMP messages.
+// Error numbers that Linux returns, and into which it translates ICMP errors.
 const (
 	none          = errno(0)
 	eACCES        = syscall.EACCES
 	eADDRINUSE    = syscall.EADDRINUSE
 	eADDRNOTAVAIL = syscall.EADDRNOTAVAIL
+	eAGAIN        = syscall.EAGAIN
 	eCONNREFUSED  = syscall.ECONNREFUSED
 	eHOSTUNREACH  = syscall.EHOSTUNREACH
 	eINVAL        = syscall.EINVAL

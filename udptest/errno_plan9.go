@@ -4,12 +4,13 @@ import "syscall"
 
 type errno = syscall.ErrorString
 
-// Plan 9 has no numbers for what the kernel answers.
+// Plan 9 has no error numbers.
 const (
 	none          = errno("")
 	eACCES        = syscall.ErrorString("permission denied")
 	eADDRINUSE    = syscall.ErrorString("address already in use")
 	eADDRNOTAVAIL = syscall.ErrorString("cannot assign requested address")
+	eAGAIN        = syscall.ErrorString("resource temporarily unavailable")
 	eCONNREFUSED  = syscall.ErrorString("connection refused")
 	eHOSTUNREACH  = syscall.ErrorString("no route to host")
 	eINVAL        = syscall.ErrorString("invalid argument")

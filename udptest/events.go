@@ -2,7 +2,7 @@ package udptest
 
 import "time"
 
-// events are the packets on their way, a heap by time and key.
+// events are the packets in flight, a heap ordered by time and key.
 type events struct {
 	net     *Net
 	heap    []due
@@ -10,7 +10,7 @@ type events struct {
 	armed   time.Duration // when the timer fires; meaningless while none is set
 	set     bool
 	running bool
-	woken   []*sock // that have got something while running
+	woken   []*sock // sockets for which something has arrived while running
 	spare   *packet
 }
 
@@ -26,7 +26,7 @@ func (a due) before(b due) bool {
 	return a.p.key.compare(b.p.key) < 0
 }
 
-// schedule lets p go on after d.
+// schedule lets p continue after d.
 func (n *Net) schedule(p *packet, now, d time.Duration) {
 	e := &n.events
 	at := now + d
@@ -39,7 +39,7 @@ func (n *Net) schedule(p *packet, now, d time.Duration) {
 	}
 }
 
-// arm sets the timer for the first due.
+// arm sets the timer for the first event.
 func (e *events) arm() {
 	if len(e.heap) == 0 || e.set && e.armed <= e.heap[0].at {
 		return
@@ -53,7 +53,7 @@ func (e *events) arm() {
 	}
 }
 
-// run moves everything on whose time has come.
+// run executes the events whose time has come.
 func (n *Net) run() {
 	n.mu.Lock()
 	e := &n.events
@@ -67,16 +67,22 @@ func (n *Net) run() {
 	e.arm()
 	woken := e.woken
 	e.woken = nil
+	for _, s := range woken {
+		if len(s.arrived) > 0 {
+			s.coalesce()
+		}
+	}
 	n.mu.Unlock()
 	for _, s := range woken {
 		signal(s.readable)
 	}
 }
 
-// wake tells a socket's Serve that there is something to read, but not before the
-// network is unlocked: handlers that answer would only wait for that.
+// wake signals a socket's Serve when run ends. It does so after run has unlocked the network,
+// since handlers that reply would only wait for the lock.
 func (e *events) wake(s *sock) {
 	if !e.running {
+		s.coalesce()
 		signal(s.readable)
 		return
 	}
@@ -86,8 +92,8 @@ func (e *events) wake(s *sock) {
 	e.woken = append(e.woken, s)
 }
 
-// lose makes those packets vanish that have not left by an interface yet, or never
-// leave: what is on lo, and what a sender to a group gets back.
+// lose discards the packets that are queued before an interface, or that never leave the host:
+// those on lo, and the looped copies of multicast datagrams.
 func (e *events) lose(i *Interface, now time.Duration) {
 	for _, ev := range e.heap {
 		p := ev.p
@@ -104,7 +110,7 @@ func (e *events) lose(i *Interface, now time.Duration) {
 	}
 }
 
-// The heap has four children a node: fewer cache misses than two.
+// The heap has four children per node, for fewer cache misses than with two.
 func (e *events) push(ev due) {
 	e.heap = append(e.heap, ev)
 	h, i := e.heap, len(e.heap)-1

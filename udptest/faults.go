@@ -7,79 +7,85 @@ import (
 	"time"
 )
 
-// Faults are what one direction of a link does to datagrams. The zero value
-// carries each of them at once and once.
+// Faults are what one direction of a link does to datagrams. The zero value delivers each
+// datagram once, after [LinkTime].
 //
-// Probabilities are from 0 to 1. Sizes are bytes of the whole IP packet, headers
-// included. The order is: down, MTU, script, loss of all kinds, queue, then
-// corruption, duplication, and the delays, which are whole microseconds: times are
-// rounded up to them, but for Jitter's, which is rounded down.
+// Probabilities are from 0 to 1. Sizes are bytes of whole IP packets, headers included. Times
+// are rounded to whole microseconds: Jitter down, all others up.
+//
+// A datagram meets the faults in this order: Down, MTU, Script, Exact, Burst, Loss, Rate with
+// its queue, Corrupt, the delays, Duplicate.
 type Faults struct {
-	Down bool // nothing passes
+	// The everyday faults.
+	Loss      float64       // probability that a datagram is lost, independently of others
+	Duplicate float64       // probability that a datagram arrives twice
+	Latency   time.Duration // delay of every datagram, in addition to LinkTime
+	Jitter    time.Duration // additional delay, uniformly distributed from 0 to this
+	Rate      int           // bits per second; 0: unlimited
+	Down      bool          // every datagram is lost
 
-	Loss   float64 // probability that a datagram is lost, each by itself
-	Burst  Burst   // losses that come together
-	Exact  Exact   // of so many exactly so many are lost
-	Script Script  // nil, or says which are lost
+	// Other models of loss. They add to Loss and to each other.
+	Script Script // chooses the datagrams that are lost, for example DropNth(3)
+	Exact  Exact  // loses an exact share
+	Burst  Burst  // loses several datagrams in a row
 
-	Duplicate float64 // probability that a datagram arrives twice
+	// The order of arrival. With Jitter alone, datagrams overtake each other.
+	Ordered   bool          // datagrams stay in order in spite of Jitter
+	Reorder   float64       // probability that a datagram is delayed by ReorderBy
+	ReorderBy time.Duration // additional delay, so that later datagrams overtake
 
-	Latency time.Duration // every datagram takes this long, and each link 1001 ns beside it
-	Jitter  time.Duration // and up to this much longer, evenly spread
-	Ordered bool          // jitter makes none overtake another
+	// The queue before a link with a Rate, a token bucket.
+	Depth int // bytes that an idle link sends at once, before Rate applies
+	Queue int // bytes that wait; a datagram that finds no room is lost; 0: 256 KiB
 
-	Reorder   float64       // probability that a datagram is held back
-	ReorderBy time.Duration // for so long beside Latency, so that later ones overtake it
+	// The size of datagrams. An MTU shorter than the sending interface's returns an ICMP
+	// error ("too big" or "fragmentation needed"). The sending host learns it from that:
+	// later datagrams are fragmented, or fail with EMSGSIZE (udp.MTUDiscoveryDo). Fragments
+	// are not lost one by one.
+	MTU       int  // longest packet that passes; 0: any
+	BlackHole bool // longer packets are lost without an ICMP error
 
-	Rate  int // bits a second, 0: no limit
-	Depth int // bytes that may pass at once before Rate holds: the bucket's depth
-	Queue int // bytes that wait for their turn; what finds no room is lost; 0: 256 KiB
-
-	// MTU is the longest packet that passes, 0: any. A longer one is refused (ICMP:
-	// too big), and the sending host learns it: later ones come in fragments, which
-	// are not simulated one by one, or fail to be sent with Config.DontFragment. If
-	// Silent, it just vanishes: a black hole.
-	MTU    int
-	Silent bool
-
-	Corrupt float64 // probability that one bit of the payload is turned over
+	// The content of datagrams.
+	Corrupt float64 // probability that one bit of the payload is inverted
 }
 
-// Burst is the model of Gilbert and Elliott: a link is good or bad, and loses in
-// each state with its probability. A datagram that enters first changes the
-// state, or not.
+// A Burst is the loss model of Gilbert and Elliott. The link is in a good or in a bad state,
+// and each state has a probability of loss. Every datagram first changes the state with the
+// probability Begin or End, and is then subject to the loss of the state. In the long run, a
+// share of Begin/(Begin+End) meets the bad state, in runs of 1/End datagrams.
 type Burst struct {
 	Begin float64 // probability that a good link turns bad
-	End   float64 // probability that a bad one turns good again
-	Good  float64 // loss while good
-	Bad   float64 // loss while bad
+	End   float64 // probability that a bad link turns good
+	Good  float64 // loss in the good state
+	Bad   float64 // loss in the bad state
 }
 
-// Exact loses exactly Lost of every Of datagrams, in places that the seed
-// chooses.
+// Exact loses exactly Lost of every Of datagrams. The seed determines which.
 type Exact struct{ Lost, Of int }
 
-// A Script says whether a datagram is lost: number counts those that have entered
-// the link since the Script was set, from 1. It is called with locks held, so it
-// must not use the network.
+// A Script reports whether a datagram is lost. The number is 1 for the first datagram that
+// enters the link after [Pipe.Set]. A Script is called with locks held, so it must not use
+// the network.
 type Script func(number int, p Packet) (lost bool)
 
-// DropNth is a Script that loses the datagrams of these numbers: DropNth(3) the
+// DropNth returns a Script that loses the datagrams with these numbers: DropNth(3) loses the
 // third.
 func DropNth(numbers ...int) Script {
 	return func(number int, _ Packet) bool { return slices.Contains(numbers, number) }
 }
 
-// linkTime is what every link takes. That nothing arrives at the instant it was
-// sent is what makes runs repeat: at each instant it is known before what arrives.
-// Nor does anything arrive at a round time, when timers fire, since what the faults
-// add is whole microseconds: a million links in a row make a whole number of
-// milliseconds again, of microseconds a thousand.
-const linkTime = 1001 * time.Nanosecond
+// LinkTime is how long a datagram takes from one interface of a segment to another when the
+// links have no faults.
+//
+// It makes runs repeatable. Nothing arrives at the instant at which it was sent, so all
+// arrivals of an instant are known before the first is delivered. Nor does anything arrive at
+// a round time, at which timers expire: faults add whole microseconds, and only the LinkTimes
+// of a thousand segments add up to one.
+const LinkTime = 1001 * time.Nanosecond
 
 const defaultQueue = 256 << 10
 
-// Validate says what can't be in f.
+// Validate returns an error that names the first field with an invalid value.
 func (f Faults) Validate() error {
 	for _, p := range []struct {
 		name string
@@ -90,7 +96,7 @@ func (f Faults) Validate() error {
 		{"Reorder", f.Reorder}, {"Corrupt", f.Corrupt},
 	} {
 		if !(p.p >= 0 && p.p <= 1) { // NaN too
-			return fmt.Errorf("udptest: %s is a probability, and not from 0 to 1: %v", p.name, p.p)
+			return fmt.Errorf("udptest: %s is a probability and not from 0 to 1: %v", p.name, p.p)
 		}
 	}
 	for _, d := range []struct {
@@ -117,43 +123,43 @@ func (f Faults) Validate() error {
 	}
 	switch {
 	case f.Exact.Of > 0 && f.Exact.Lost == 0:
-		return fmt.Errorf("udptest: Exact loses none of %d", f.Exact.Of)
+		return fmt.Errorf("udptest: Exact.Lost is 0 of %d", f.Exact.Of)
 	case f.Exact.Lost > f.Exact.Of:
-		return fmt.Errorf("udptest: Exact loses %d of %d", f.Exact.Lost, f.Exact.Of)
+		return fmt.Errorf("udptest: Exact.Lost is %d, more than Exact.Of: %d", f.Exact.Lost, f.Exact.Of)
 	case f.Reorder > 0 && f.ReorderBy == 0:
-		return fmt.Errorf("udptest: Reorder without ReorderBy: held back for how long?")
+		return fmt.Errorf("udptest: Reorder needs ReorderBy")
 	case f.ReorderBy > 0 && f.Reorder == 0:
-		return fmt.Errorf("udptest: ReorderBy means nothing without Reorder")
+		return fmt.Errorf("udptest: ReorderBy has no effect without Reorder")
 	case f.Ordered && f.Jitter == 0:
-		return fmt.Errorf("udptest: Ordered means nothing without Jitter")
+		return fmt.Errorf("udptest: Ordered has no effect without Jitter")
 	case f.Rate == 0 && (f.Depth > 0 || f.Queue > 0):
-		return fmt.Errorf("udptest: Depth and Queue mean nothing without a Rate")
+		return fmt.Errorf("udptest: Depth and Queue have no effect without Rate")
 	case f.MTU > 0 && f.MTU < 68:
-		return fmt.Errorf("udptest: an MTU of %d: the least is 68 (RFC 791)", f.MTU)
-	case f.Silent && f.MTU == 0:
-		return fmt.Errorf("udptest: Silent means nothing without an MTU")
+		return fmt.Errorf("udptest: MTU is %d, and the minimum is 68 (RFC 791)", f.MTU)
+	case f.BlackHole && f.MTU == 0:
+		return fmt.Errorf("udptest: BlackHole has no effect without MTU")
 	case f.Burst.Bad > 0 && f.Burst.Begin == 0:
-		return fmt.Errorf("udptest: a Burst that never begins")
+		return fmt.Errorf("udptest: Burst.Bad has no effect without Burst.Begin")
 	case f.Burst != Burst{} && f.Burst.Good == 0 && f.Burst.Bad == 0:
-		return fmt.Errorf("udptest: a Burst that loses nothing")
+		return fmt.Errorf("udptest: Burst has no effect without Burst.Good or Burst.Bad")
 	case f.Ordered && f.Reorder > 0:
-		return fmt.Errorf("udptest: both Ordered and Reorder")
+		return fmt.Errorf("udptest: Ordered contradicts Reorder")
 	}
 	return nil
 }
 
-// none says whether f lets everything pass at once.
+// none reports whether f has no effect.
 func (f *Faults) none() bool {
 	return !f.Down && !f.random() && f.Exact.Lost == 0 && f.Script == nil &&
 		f.Latency == 0 && f.Rate == 0 && f.MTU == 0
 }
 
-// random says whether chance decides about anything.
+// random reports whether f needs random decisions.
 func (f *Faults) random() bool {
 	return f.Loss > 0 || f.Burst != Burst{} || f.Duplicate > 0 || f.Jitter > 0 || f.Reorder > 0 || f.Corrupt > 0
 }
 
-// String names what f does, nothing for the zero value.
+// String describes f. The zero value gives "".
 func (f Faults) String() string {
 	var s []string
 	add := func(format string, args ...any) { s = append(s, fmt.Sprintf(format, args...)) }
@@ -201,7 +207,7 @@ func (f Faults) String() string {
 	if f.MTU > 0 {
 		add("MTU %d", f.MTU)
 	}
-	if f.Silent {
+	if f.BlackHole {
 		add("black hole")
 	}
 	percent("corrupts", f.Corrupt)

@@ -50,8 +50,7 @@ func TestADuplicateHasItsOwnJitter(t *testing.T) {
 
 // pair is a link, its sender, and what arrives.
 func pair(t *testing.T, cfg udptest.Config) (n *udptest.Net, a, b *udptest.Host, send func(count int) int) {
-	cfg.T = t
-	n = udptest.NewNet(cfg)
+	n = udptest.NewNet(t, cfg)
 	a, b = n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 	got := 0
 	listen(t, on(b), "udp", ":7", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { got++ }))
@@ -89,7 +88,7 @@ func TestSetBeginsAnew(t *testing.T) {
 		"the bucket": {Rate: 8000}, "the order": {Rate: 8000, Jitter: 1, Ordered: true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			n := udptest.NewNet(udptest.Config{T: t})
+			n := udptest.NewNet(t, udptest.Config{})
 			a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 			began := time.Now()
 			var at []time.Duration
@@ -122,7 +121,7 @@ func TestTheQueueOfALinkWithoutOneOfItsOwn(t *testing.T) {
 
 func TestATickRoundsArrivals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t, Tick: 10 * time.Millisecond})
+		n := udptest.NewNet(t, udptest.Config{Tick: 10 * time.Millisecond})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		a.Out().Set(udptest.Faults{Jitter: time.Second})
 		began := time.Now()
@@ -154,7 +153,7 @@ func TestFaultsOfEveryLinkAreNotThoseOfPaths(t *testing.T) {
 
 func TestWhatIsTooBigIsToldEachTimeAndByWhom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1", "fd00::1"), n.Host("b", "10.0.0.2", "fd00::2")
 		b.In().Set(udptest.Faults{MTU: 1300})
 		var frames [][]byte
@@ -183,11 +182,11 @@ func TestWhatIsTooBigIsToldEachTimeAndByWhom(t *testing.T) {
 
 func TestACrashForgetsWhatTheHostHasLearned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		b.In().Set(udptest.Faults{MTU: 1000})
 		cfg := on(a)
-		cfg.DontFragment = true
+		cfg.MTUDiscovery = udp.MTUDiscoveryDo
 		c := dial(t, cfg, "udp", "10.0.0.2:9", udp.BaseHandler{})
 		require.NoError(t, c.Send(make([]byte, 1200)))
 		settle()

@@ -16,8 +16,7 @@ import (
 	"github.com/udpkit/udp/udptest"
 )
 
-// link is what each link takes beside its faults.
-const link = 1001 * time.Nanosecond
+const link = udptest.LinkTime
 
 // an arrival is one datagram of run: its number, and when it came, without what the
 // link itself takes.
@@ -31,7 +30,7 @@ type arrival struct {
 // returns what arrives.
 func run(t *testing.T, seed uint64, f udptest.Faults, count, size int, gap time.Duration) (got []arrival, stats udptest.PipeStats) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t, Seed: seed})
+		n := udptest.NewNet(t, udptest.Config{Seed: seed})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		a.Out().Set(f)
 		began := time.Now()
@@ -199,18 +198,18 @@ func TestRateSpacesDatagramsOut(t *testing.T) {
 }
 
 func TestMTU(t *testing.T) {
-	got, stats := run(t, 1, udptest.Faults{MTU: 128, Silent: true}, 1, 100, 0)
+	got, stats := run(t, 1, udptest.Faults{MTU: 128, BlackHole: true}, 1, 100, 0)
 	require.Len(t, got, 1, "128 with headers")
 	require.Zero(t, stats.TooBig)
-	got, stats = run(t, 1, udptest.Faults{MTU: 127, Silent: true}, 1, 100, 0)
+	got, stats = run(t, 1, udptest.Faults{MTU: 127, BlackHole: true}, 1, 100, 0)
 	require.Empty(t, got)
 	require.Equal(t, uint64(1), stats.TooBig)
 
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1", "fd00::1"), n.Host("b", "10.0.0.2", "fd00::2")
 		for _, silent := range []bool{true, false} {
-			b.In().Set(udptest.Faults{MTU: 1280, Silent: silent})
+			b.In().Set(udptest.Faults{MTU: 1280, BlackHole: silent})
 			for to, room := range map[string]int{"10.0.0.2:9": 1252, "[fd00::2]:9": 1232} {
 				q := udp.NewQueue(10, udp.Block)
 				c := dial(t, on(a), "udp", to, q)
@@ -234,7 +233,7 @@ func TestMTU(t *testing.T) {
 		require.NoError(t, c.Send(make([]byte, 5000)))
 		require.Len(t, (<-q.Datagrams()).Data, 5000)
 		cfg := on(a)
-		cfg.DontFragment = true
+		cfg.MTUDiscovery = udp.MTUDiscoveryDo
 		c = dial(t, cfg, "udp", "10.0.0.2:7", udp.BaseHandler{})
 		require.NoError(t, c.Send(make([]byte, 1252)))
 		var tooLarge *udp.SizeError
@@ -247,7 +246,7 @@ func TestMTU(t *testing.T) {
 
 func TestCorruptionTurnsOneBitOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		a.Out().Set(udptest.Faults{Corrupt: 0.5})
 		q := udp.NewQueue(2000, udp.Block)
@@ -273,31 +272,31 @@ func TestCorruptionTurnsOneBitOver(t *testing.T) {
 }
 
 func TestWrongFaultsFailAtOnce(t *testing.T) {
-	n := udptest.NewNet(udptest.Config{})
+	n := udptest.NewNet(nil, udptest.Config{})
 	a := n.Host("a", "10.0.0.1")
 	for want, f := range map[string]udptest.Faults{
-		"Loss is a probability, and not from 0 to 1: 1.5":    {Loss: 1.5},
-		"Loss is a probability, and not from 0 to 1: NaN":    {Loss: math.NaN()},
-		"Duplicate is a probability, and not from 0 to 1: -": {Duplicate: -0.1},
-		"Burst.End is a probability":                         {Burst: udptest.Burst{End: 2}},
-		"a Burst that never begins":                          {Burst: udptest.Burst{Bad: 1}},
-		"Latency is negative: -1s":                           {Latency: -time.Second},
-		"Exact loses 2 of 1":                                 {Exact: udptest.Exact{Lost: 2, Of: 1}},
-		"held back for how long":                             {Reorder: 0.1},
-		"mean nothing without a Rate":                        {Queue: 10},
-		"the least is 68":                                    {MTU: 67},
-		"Silent means nothing without an MTU":                {Silent: true},
-		"both Ordered and Reorder":                           {Ordered: true, Jitter: 1, Reorder: 0.1, ReorderBy: 1},
-		"Ordered means nothing without Jitter":               {Ordered: true},
-		"ReorderBy means nothing without Reorder":            {ReorderBy: 1},
-		"Exact loses none of 3":                              {Exact: udptest.Exact{Of: 3}},
-		"a Burst that loses nothing":                         {Burst: udptest.Burst{Begin: 0.1, End: 0.1}},
-		"Jitter is longer than":                              {Jitter: math.MaxInt64},
-		"Latency is longer than":                             {Latency: math.MaxInt64},
+		"Loss is a probability and not from 0 to 1: 1.5":    {Loss: 1.5},
+		"Loss is a probability and not from 0 to 1: NaN":    {Loss: math.NaN()},
+		"Duplicate is a probability and not from 0 to 1: -": {Duplicate: -0.1},
+		"Burst.End is a probability":                        {Burst: udptest.Burst{End: 2}},
+		"Burst.Bad has no effect without Burst.Begin":       {Burst: udptest.Burst{Bad: 1}},
+		"Latency is negative: -1s":                          {Latency: -time.Second},
+		"Exact.Lost is 2, more than Exact.Of: 1":            {Exact: udptest.Exact{Lost: 2, Of: 1}},
+		"Reorder needs ReorderBy":                           {Reorder: 0.1},
+		"have no effect without Rate":                       {Queue: 10},
+		"the minimum is 68":                                 {MTU: 67},
+		"BlackHole has no effect without MTU":               {BlackHole: true},
+		"Ordered contradicts Reorder":                       {Ordered: true, Jitter: 1, Reorder: 0.1, ReorderBy: 1},
+		"Ordered has no effect without Jitter":              {Ordered: true},
+		"ReorderBy has no effect without Reorder":           {ReorderBy: 1},
+		"Exact.Lost is 0 of 3":                              {Exact: udptest.Exact{Of: 3}},
+		"Burst has no effect without Burst.Good":            {Burst: udptest.Burst{Begin: 0.1, End: 0.1}},
+		"Jitter is longer than":                             {Jitter: math.MaxInt64},
+		"Latency is longer than":                            {Latency: math.MaxInt64},
 	} {
 		require.ErrorContains(t, f.Validate(), want)
 		require.PanicsWithError(t, f.Validate().Error(), func() { a.Out().Set(f) })
-		require.PanicsWithError(t, f.Validate().Error(), func() { udptest.NewNet(udptest.Config{Faults: f}) })
+		require.PanicsWithError(t, f.Validate().Error(), func() { udptest.NewNet(nil, udptest.Config{Faults: f}) })
 	}
 	require.NoError(t, udptest.Faults{}.Validate())
 }

@@ -19,31 +19,41 @@ import (
 	"github.com/udpkit/udp/udptest"
 )
 
-// greet is the handler under test: it greets whoever tells a name.
+// greet is the handler under test. It replies to a name with a greeting.
 func greet(_ *udp.Conn, d udp.Datagram) {
 	_ = d.Reply(append([]byte("hello "), d.Data...))
 }
 
 func TestGreet(t *testing.T) {
-	r := udptest.NewRecorder()
-	defer r.Start(udp.HandlerFunc(greet)).Close()
+	r := udptest.NewRecorder(t)
+	r.Start(udp.HandlerFunc(greet))
 	r.Receive(udp.Datagram{Data: []byte("Anne")})
 	require.Equal(t, "hello Anne", string(r.Sent()[0].Data))
 }
 
 func ExampleRecorder() {
-	r := udptest.NewRecorder()
+	r := udptest.NewRecorder(nil)
 	defer r.Start(udp.HandlerFunc(greet)).Close()
 	anne := netip.MustParseAddrPort("198.51.100.7:4000")
-	r.Receive(udptest.Datagram(udptest.Header{
-		From: anne, To: netip.MustParseAddrPort("192.0.2.1:9999"),
-	}, []byte("Anne")))
+	r.Receive(udp.Datagram{From: anne, Data: []byte("Anne")})
 	m := r.Sent()[0]
 	fmt.Printf("%q to %v from %v", m.Data, m.To, m.From)
 	// Output: "hello Anne" to 198.51.100.7:4000 from 192.0.2.1
 }
 
-// pinger hears when its peer can't be reached.
+// fromLink reports whether a datagram was sent on this link: a router would have decremented its
+// TTL (RFC 5082).
+func fromLink(d udp.Datagram) bool { return d.TTL() == 255 }
+
+func ExampleDatagram() {
+	anne := netip.MustParseAddrPort("198.51.100.7:4000")
+	near := udptest.Datagram(udptest.Header{From: anne, TTL: 255}, []byte("hello"))
+	far := udptest.Datagram(udptest.Header{From: anne, TTL: 254}, []byte("hello"))
+	fmt.Println(fromLink(near), fromLink(far))
+	// Output: true false
+}
+
+// pinger records an ICMP error.
 type pinger struct {
 	udp.BaseHandler
 	gone error
@@ -52,18 +62,14 @@ type pinger struct {
 func (p *pinger) Refused(_ *udp.Conn, r *udp.Refusal) { p.gone = r }
 
 func ExampleRecorder_Refuse() {
-	r, p := udptest.NewRecorder(), new(pinger)
-	c, err := udp.Config{Network: r.Network()}.Dial(context.Background(), "udp", "198.51.100.7:7", p)
-	if err != nil {
-		panic(err)
-	}
-	defer c.Close()
-	r.Refuse(&udp.Refusal{Err: syscall.ECONNREFUSED})
-	fmt.Println(errors.Is(p.gone, udp.ErrRefused))
+	r, p := udptest.NewRecorder(nil), new(pinger)
+	defer r.Dial("198.51.100.7:7", p).Close()
+	r.Refuse(&udp.Refusal{Type: 3, Code: 1}) // host unreachable
+	fmt.Println(errors.Is(p.gone, syscall.EHOSTUNREACH))
 	// Output: true
 }
 
-// ask sends a question until it is answered, once a second.
+// ask sends a question once a second until there is a reply.
 func ask(ctx context.Context, cfg udp.Config, server, question string) (string, error) {
 	q := udp.NewQueue(1, udp.DropNewest)
 	c, err := cfg.Dial(ctx, "udp", server, q)
@@ -91,27 +97,27 @@ func ask(ctx context.Context, cfg udp.Config, server, question string) (string, 
 
 func TestAskOverANetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		client, server := n.Host("client", "10.0.0.1"), n.Host("server", "10.0.0.2")
 		client.Out().Set(udptest.Faults{Latency: 40 * time.Millisecond})
 
-		s, err := udp.Config{Network: server.Network()}.Listen(t.Context(), "udp", ":7", udp.HandlerFunc(greet))
+		s, err := server.Config().Listen(t.Context(), "udp", ":7", udp.HandlerFunc(greet))
 		require.NoError(t, err)
 		defer s.Close()
 
 		began := time.Now()
-		answer, err := ask(t.Context(), udp.Config{Network: client.Network()}, "server:7", "Anne")
+		reply, err := ask(t.Context(), client.Config(), "server:7", "Anne")
 		require.NoError(t, err)
-		require.Equal(t, "hello Anne", answer)
-		require.Equal(t, 40*time.Millisecond+2*1001*time.Nanosecond, time.Since(began))
+		require.Equal(t, "hello Anne", reply)
+		require.Equal(t, 40*time.Millisecond+2*udptest.LinkTime, time.Since(began))
 	})
 }
 
-// network is a client and a server that greets.
+// network returns a client, and a server that greets.
 func network(t *testing.T) (n *udptest.Net, client, server *udptest.Host) {
-	n = udptest.NewNet(udptest.Config{T: t, Seed: 1})
+	n = udptest.NewNet(t, udptest.Config{Seed: 1})
 	client, server = n.Host("client", "10.0.0.1"), n.Host("server", "10.0.0.2")
-	s, err := udp.Config{Network: server.Network()}.Listen(t.Context(), "udp", ":7", udp.HandlerFunc(greet))
+	s, err := server.Config().Listen(t.Context(), "udp", ":7", udp.HandlerFunc(greet))
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	return n, client, server
@@ -122,7 +128,7 @@ func TestAskRepeatsWhatWasLost(t *testing.T) {
 		_, client, _ := network(t)
 		client.Out().Set(udptest.Faults{Script: udptest.DropNth(1, 2)})
 		began := time.Now()
-		_, err := ask(t.Context(), udp.Config{Network: client.Network()}, "server:7", "Anne")
+		_, err := ask(t.Context(), client.Config(), "server:7", "Anne")
 		require.NoError(t, err)
 		require.Equal(t, 2, int(time.Since(began)/time.Second), "seconds")
 		require.Equal(t, uint64(3), client.Out().Stats().Entered)
@@ -137,7 +143,7 @@ func TestAskOverABadLink(t *testing.T) {
 		})
 		server.Out().Set(udptest.Faults{Burst: udptest.Burst{Begin: 0.05, End: 0.2, Bad: 1}})
 		for range 1000 {
-			_, err := ask(t.Context(), udp.Config{Network: client.Network()}, "server:7", "Anne")
+			_, err := ask(t.Context(), client.Config(), "server:7", "Anne")
 			require.NoError(t, err)
 		}
 	})
@@ -146,7 +152,7 @@ func TestAskOverABadLink(t *testing.T) {
 func TestAskWhenTheServerIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, client, server := network(t)
-		cfg := udp.Config{Network: client.Network()}
+		cfg := client.Config()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 
@@ -171,25 +177,25 @@ func TestAskSurvivesTheKernel(t *testing.T) {
 		_, client, server := network(t)
 		server.FailRead(7, 1, syscall.ENOMEM)
 		client.FailSend(0, 1, syscall.ENOBUFS)
-		answer, err := ask(t.Context(), udp.Config{Network: client.Network()}, "server:7", "Anne")
+		reply, err := ask(t.Context(), client.Config(), "server:7", "Anne")
 		require.NoError(t, err)
-		require.Equal(t, "hello Anne", answer)
+		require.Equal(t, "hello Anne", reply)
 	})
 }
 
 func TestGroupsAndInterfaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1/24"), n.Host("b", "10.0.0.2/24")
 		wifi := b.Attach(n.Segment("wifi"), "wlan0", "10.9.0.2/24")
 
 		group := netip.MustParseAddr("239.1.2.3")
 		q := udp.NewQueue(1, udp.Block)
-		m, err := udp.Config{Network: b.Network()}.ListenMulticast(t.Context(), "udp4", ":5000", q, group)
+		m, err := b.Config().ListenMulticast(t.Context(), "udp4", ":5000", q, group)
 		require.NoError(t, err)
 		defer m.Close()
 
-		c, err := udp.Config{Network: a.Network()}.Listen(t.Context(), "udp4", ":0", udp.BaseHandler{})
+		c, err := a.Config().Listen(t.Context(), "udp4", ":0", udp.BaseHandler{})
 		require.NoError(t, err)
 		defer c.Close()
 		require.NoError(t, c.SendTo([]byte("everybody"), netip.AddrPortFrom(group, 5000)))
@@ -197,7 +203,7 @@ func TestGroupsAndInterfaces(t *testing.T) {
 
 		require.NoError(t, m.Memberships()[0].On[1].Err, "wlan0")
 		wifi.Remove()
-		time.Sleep(time.Minute) // for the socket to notice
+		n.Settle()
 		for _, on := range m.Memberships()[0].On {
 			require.Equal(t, on.Name == "eth0", on.Err == nil, "it holds on eth0 only")
 		}
@@ -206,29 +212,29 @@ func TestGroupsAndInterfaces(t *testing.T) {
 
 func TestAskFromBehindANAT(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		home, internet := n.Segment("home"), n.Segment("internet")
 		router := n.Router("router")
 		router.Attach(home, "eth0", "192.168.0.254/24")
 		outside := router.Attach(internet, "eth1", "203.0.113.9")
-		router.NAT(outside, udptest.NATConfig{
+		router.SetNAT(outside, udptest.NATConfig{
 			Mapping: udptest.EndpointIndependent, Filtering: udptest.AddressDependent, Timeout: 30 * time.Second,
 		})
 		phone, server := home.Host("phone", "192.168.0.1/24"), internet.Host("server", "198.51.100.7")
-		phone.Gateway("192.168.0.254")
+		phone.SetGateway("192.168.0.254")
 
-		s, err := udp.Config{Network: server.Network()}.Listen(t.Context(), "udp", ":7",
+		s, err := server.Config().Listen(t.Context(), "udp", ":7",
 			udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { _ = d.Reply([]byte(d.From.Addr().String())) }))
 		require.NoError(t, err)
 		defer s.Close()
-		answer, err := ask(t.Context(), udp.Config{Network: phone.Network()}, "server:7", "who am I?")
+		reply, err := ask(t.Context(), phone.Config(), "server:7", "who am I?")
 		require.NoError(t, err)
-		require.Equal(t, "203.0.113.9", answer)
+		require.Equal(t, "203.0.113.9", reply)
 	})
 }
 
 func ExampleNet_String() {
-	n := udptest.NewNet(udptest.Config{})
+	n := udptest.NewNet(nil, udptest.Config{})
 	a := n.Host("a", "10.0.0.1/24")
 	n.Host("b", "10.0.0.2/24", "fd00::2/64")
 	a.Out().Set(udptest.Faults{Loss: 0.1, Latency: 30 * time.Millisecond})
@@ -238,17 +244,4 @@ func ExampleNet_String() {
 	// ├─ a eth0 10.0.0.1/24
 	// │     eth0 out: loss 10%, latency 30ms
 	// └─ b eth0 10.0.0.2/24 fd00::2/64
-}
-
-func TestSimulatedSocketsKeepThePromises(t *testing.T) {
-	udptest.TestNetwork(t, func(t *testing.T) udptest.Suite {
-		n := udptest.NewNet(udptest.Config{T: t})
-		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
-		return udptest.Suite{
-			Network: "udp4",
-			A:       udptest.Side{Config: udp.Config{Network: a.Network()}, Addr: a.Addr()},
-			B:       udptest.Side{Config: udp.Config{Network: b.Network()}, Addr: b.Addr()},
-			Settle:  func() { time.Sleep(time.Second) },
-		}
-	}, synctest.Test)
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// A Host has interfaces with addresses, and sockets.
+// A Host is a machine with interfaces and sockets. It behaves as Linux does. See [Net.Host]
+// and [Net.Router].
 type Host struct {
 	net                    *Net
 	name                   string
@@ -24,6 +25,7 @@ type Host struct {
 	opened, attached, sent uint64 // sockets, interfaces, datagrams so far
 	watchers               []*watcher
 	down                   bool // crashed
+	paused                 atomic.Bool
 
 	forwards, multicasts bool // a router
 	nat                  *nat
@@ -34,10 +36,11 @@ type Host struct {
 	injected             []*injection
 	injecting            atomic.Bool
 	recorder             *Recorder
-	dead                 []*sock // of before a crash, not closed yet
+	dead                 []*sock // opened before a crash and not closed yet
 }
 
-// open names the sockets that are not closed. It needs the network's lock.
+// open returns the names of the sockets that are not closed. The caller holds the network's
+// lock.
 func (h *Host) open() (names []string) {
 	socks := slices.Clone(h.dead)
 	for _, of := range h.ports.all {
@@ -52,16 +55,22 @@ func (h *Host) open() (names []string) {
 	return names
 }
 
-// ownAddr is an address of a host. They lie side by side, since every datagram is
-// compared with them.
+// ownAddr is an address of a host. They are in one slice, since every datagram is compared
+// with all of them.
 type ownAddr struct {
 	netip.Prefix
 	iface *Interface
 }
 
+// The MTUs of an Ethernet, and of Linux's loopback interface.
+const (
+	ethernetMTU = 1500
+	loopbackMTU = 65536
+)
+
 func newHost(n *Net, name string, id uint64) *Host {
 	h := &Host{net: n, name: name, id: id, ports: ports{all: make(map[uint16][]*sock)}}
-	h.lo = &Interface{host: h, name: "lo", index: 1, addrs: []netip.Prefix{
+	h.lo = &Interface{host: h, name: "lo", index: 1, mtu: loopbackMTU, addrs: []netip.Prefix{
 		netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128"),
 	}}
 	for name, p := range map[string]*Pipe{name + " lo": &h.lo.out, name + " lo in": &h.lo.in} {
@@ -74,7 +83,7 @@ func newHost(n *Net, name string, id uint64) *Host {
 	return h
 }
 
-// addressed is called when interfaces have come or gone.
+// addressed recomputes addrs after a change of the interfaces.
 func (h *Host) addressed() {
 	h.addrs = nil
 	for _, i := range h.ifaces {
@@ -87,7 +96,7 @@ func (h *Host) addressed() {
 // Name returns the host's name.
 func (h *Host) Name() string { return h.name }
 
-// Addr returns the host's first address, the zero Addr if it has none.
+// Addr returns the host's first address, or the zero Addr if it has none.
 func (h *Host) Addr() netip.Addr {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
@@ -99,17 +108,24 @@ func (h *Host) Addr() netip.Addr {
 	return netip.Addr{}
 }
 
-// Network returns what udp.Config.Network wants: sockets made with it are on
-// this host.
+// Network returns the network of this host, for udp.Config.Network.
 func (h *Host) Network() udp.Network { return network{h} }
 
-// Attach adds an interface on a segment.
+// Config returns a udp.Config whose sockets are on this host. All other fields are zero, and
+// may be set.
+//
+//	server, err := host.Config().Listen(ctx, "udp", ":53", handler)
+func (h *Host) Config() udp.Config { return udp.Config{Network: h.Network()} }
+
+// Attach adds an interface on a segment. The interface gets the index of the one that was
+// removed last, if any, so that programs meet an index that is reused. Linux does so only
+// after a long time, or when a program asks for an index.
 func (h *Host) Attach(s *Segment, name string, addrs ...string) *Interface {
 	h.net.t.Helper()
 	var i *Interface
 	h.net.locked(func() (err error) {
 		if s == nil || s.net != h.net {
-			return fmt.Errorf("udptest: %s: no such segment in this network", h.name)
+			return fmt.Errorf("udptest: %s: the segment is not of this network", h.name)
 		}
 		i, err = h.attach(name, s, addrs)
 		h.changed()
@@ -120,8 +136,8 @@ func (h *Host) Attach(s *Segment, name string, addrs ...string) *Interface {
 
 func (h *Host) attach(name string, s *Segment, addrs []string) (*Interface, error) {
 	h.attached++
-	i := &Interface{host: h, seg: s, name: name, index: h.ifaces[len(h.ifaces)-1].index + 1, generation: h.attached}
-	if err := h.free(name); err != nil {
+	i := &Interface{host: h, seg: s, name: name, mtu: ethernetMTU, index: h.ifaces[len(h.ifaces)-1].index + 1, generation: h.attached}
+	if err := h.freeInterface(name); err != nil {
 		return nil, err
 	}
 	for _, text := range addrs {
@@ -143,9 +159,9 @@ func (h *Host) attach(name string, s *Segment, addrs []string) (*Interface, erro
 	return i, nil
 }
 
-// Gateway sends what is for nobody on the host's links to a router, which must be
-// there; one for each family.
-func (h *Host) Gateway(addr string) {
+// SetGateway sets the router for addresses that are not on the host's links. The router's
+// interface must exist. A host has one gateway for IPv4 and one for IPv6.
+func (h *Host) SetGateway(addr string) {
 	h.net.t.Helper()
 	h.net.locked(func() error {
 		a, err := netip.ParseAddr(addr)
@@ -155,11 +171,11 @@ func (h *Host) Gateway(addr string) {
 		i := h.onLink(a)
 		switch {
 		case h.owns(a):
-			return fmt.Errorf("udptest: %s can't be its own gateway: %v", h.name, a)
+			return fmt.Errorf("udptest: %s is its own gateway: %v", h.name, a)
 		case i == nil:
-			return fmt.Errorf("udptest: %s can't reach its gateway %v: it is on none of its links", h.name, a)
+			return fmt.Errorf("udptest: %s cannot reach its gateway %v: it is on none of its links", h.name, a)
 		case i.seg.byAddr[a] == nil:
-			return fmt.Errorf("udptest: %s: nobody has the address of its gateway %v", h.name, a)
+			return fmt.Errorf("udptest: %s: no interface has the address of its gateway %v", h.name, a)
 		}
 		h.gateways = slices.DeleteFunc(h.gateways, func(g netip.Addr) bool { return g.Is4() == a.Is4() })
 		h.gateways = append(h.gateways, a)
@@ -167,7 +183,7 @@ func (h *Host) Gateway(addr string) {
 	})
 }
 
-// Interface returns the interface of that name; a host without it is a failure.
+// Interface returns the interface of that name. If the host has none, the test fails.
 func (h *Host) Interface(name string) *Interface {
 	h.net.t.Helper()
 	var found *Interface
@@ -183,16 +199,27 @@ func (h *Host) Interface(name string) *Interface {
 	return found
 }
 
-// Out returns the direction from the host to the network of its first link.
+// Out returns the direction from the host to the network, of its first link.
 func (h *Host) Out() *Pipe {
 	h.net.t.Helper()
 	return h.first().Out()
 }
 
-// In returns the direction from the network to the host of its first link.
+// In returns the direction from the network to the host, of its first link.
 func (h *Host) In() *Pipe {
 	h.net.t.Helper()
 	return h.first().In()
+}
+
+// SetLink sets the faults of each direction of the host's first link. A round trip meets the
+// Latency twice.
+//
+//	phone.SetLink(udptest.LTE())
+func (h *Host) SetLink(f Faults) {
+	h.net.t.Helper()
+	i := h.first()
+	i.out.Set(f)
+	i.in.Set(f)
 }
 
 func (h *Host) first() *Interface {
@@ -200,7 +227,7 @@ func (h *Host) first() *Interface {
 	var i *Interface
 	h.net.locked(func() error {
 		if len(h.ifaces) < 2 {
-			return fmt.Errorf("udptest: %s has no link", h.name)
+			return fmt.Errorf("udptest: %s has no interface other than lo", h.name)
 		}
 		i = h.ifaces[1]
 		return nil
@@ -208,8 +235,8 @@ func (h *Host) first() *Interface {
 	return i
 }
 
-// wakeSenders makes those look again who wait for room: the network has changed. It
-// needs the network's lock.
+// wakeSenders makes sends that wait for room try again after a change of the network. The
+// caller holds the network's lock.
 func (h *Host) wakeSenders() {
 	for _, socks := range h.ports.all {
 		for _, s := range socks {
@@ -220,9 +247,9 @@ func (h *Host) wakeSenders() {
 	}
 }
 
-// Crash ends the host as a loss of power does: nothing leaves or arrives any
-// more, and nobody is told. The sockets it had stay silent for ever, also after
-// Restart: their programs have to make new ones, and to close the old ones.
+// Crash stops the host as a power failure does. Nothing leaves or arrives any more. The
+// sockets stay silent without an error, also after Restart: their programs must close them
+// and open new ones.
 func (h *Host) Crash() {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
@@ -241,9 +268,30 @@ func (h *Host) Crash() {
 	}
 }
 
-// Restart brings a crashed host back, without sockets.
+// Restart starts a crashed host again, without sockets.
 func (h *Host) Restart() {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	h.down = false
+}
+
+// Pause stops the programs of the host and not its kernel, as SIGSTOP or a long garbage
+// collection does. Sockets read nothing, so that their receive buffers fill up and overflow;
+// sends wait until Resume or the write deadline. The host still sends ICMP errors. Goroutines
+// and timers of the programs are not stopped.
+//
+// In a virtual machine that is paused, the kernel stops too: use SetDown on In and Out.
+func (h *Host) Pause() { h.paused.Store(true) }
+
+// Resume ends a Pause. The sockets read what is in their receive buffers.
+func (h *Host) Resume() {
+	h.paused.Store(false)
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	h.wakeSenders()
+	for _, socks := range h.ports.all {
+		for _, s := range socks {
+			signal(s.readable)
+		}
+	}
 }

@@ -7,16 +7,15 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// A refusal is what an ICMP message says about a datagram.
+// A refusal is an ICMP error about a datagram.
 type refusal struct {
 	typ, code uint8
 	mtu       int
 	src, to   netip.AddrPort // of the datagram it is about
 }
 
-// cause is why a datagram is refused, in both versions of ICMP (RFC 792,
-// RFC 1812, RFC 4443), and what Linux makes of it (icmp_err_convert, icmpv6
-// tab_unreach).
+// A cause is an ICMP error in both versions of ICMP (RFC 792, RFC 1812, RFC 4443), with the
+// error number that Linux translates it into (icmp_err_convert, tab_unreach).
 type cause struct {
 	type4, code4 uint8
 	err4         errno
@@ -35,7 +34,15 @@ var (
 
 var causes = []cause{noRoute, hostUnreachable, portUnreachable, prohibited, packetTooBig, timeExceeded}
 
-// errOf is what Linux makes of a message.
+// message returns the type and code of a cause.
+func (c cause) message(v4 bool) (typ, code uint8) {
+	if v4 {
+		return c.type4, c.code4
+	}
+	return c.type6, c.code6
+}
+
+// errOf returns the error number that Linux translates an ICMP error into.
 func errOf(v4 bool, typ, code uint8) errno {
 	for _, c := range causes {
 		if v4 && c.type4 == typ && c.code4 == code {
@@ -48,16 +55,16 @@ func errOf(v4 bool, typ, code uint8) errno {
 	return eHOSTUNREACH
 }
 
-// How much of a datagram's payload an ICMP message quotes: it is at most 576
-// bytes long for IPv4 (RFC 1812, section 4.3.2.3) and 1280 for IPv6.
+// The bytes of a datagram's payload that an ICMP error quotes. The message has at most 576
+// bytes for IPv4 (RFC 1812, section 4.3.2.3) and 1280 for IPv6.
 const (
 	quote4 = 576 - header4 - 8 - header4 - headerUDP
 	quote6 = 1280 - header6 - 8 - header6 - headerUDP
 )
 
-// How many ICMP messages a host sends to one address: so many at once, and then
-// one a second (Linux: XRLIM_BURST_FACTOR, net.ipv4.icmp_ratelimit). What stays
-// on the host is not limited, nor is "too big".
+// The rate of ICMP errors to one address: a burst, and then one per second, as on Linux
+// (XRLIM_BURST_FACTOR, net.ipv4.icmp_ratelimit). Neither "too big" nor messages that stay on
+// the host are limited.
 const (
 	icmpBurst = 6
 	icmpEvery = time.Second
@@ -68,7 +75,7 @@ type limit struct {
 	last   time.Duration
 }
 
-// allowed takes a token for a message to an address.
+// allowed reports whether the rate limit allows another message to an address.
 func (h *Host) allowed(to netip.Addr, now time.Duration) bool {
 	if h.limits == nil {
 		h.limits = make(map[netip.Addr]*limit)
@@ -87,8 +94,8 @@ func (h *Host) allowed(to netip.Addr, now time.Duration) bool {
 	return true
 }
 
-// answer sends an ICMP message about p to where it came from. Nothing is said
-// about ICMP messages, groups and broadcasts (RFC 1122, section 3.2.2).
+// answer sends an ICMP error about p to its source. There are none about ICMP messages,
+// multicast and broadcast datagrams (RFC 1122, section 3.2.2).
 func (h *Host) answer(p *packet, c cause, mtu int, now time.Duration) {
 	n := h.net
 	src, dst := h.nat.asked(p.src, p.dst, now)
@@ -96,7 +103,7 @@ func (h *Host) answer(p *packet, c cause, mtu int, now time.Duration) {
 		return
 	}
 	if h.owns(src.Addr()) {
-		// A datagram of its own that did not get away.
+		// The datagram of this host did not leave it.
 	} else if c != packetTooBig && !h.allowed(src.Addr(), now) {
 		n.note(now, h.name, "rate-limited", p)
 		return
@@ -106,14 +113,15 @@ func (h *Host) answer(p *packet, c cause, mtu int, now time.Duration) {
 		return
 	}
 	v4 := src.Addr().Is4()
-	quote, typ, code := quote6, c.type6, c.code6
+	quote := quote6
 	if v4 {
-		quote, typ, code = quote4, c.type4, c.code4
+		quote = quote4
 	}
+	typ, code := c.message(v4)
 	a := n.newPacket(p.data[:min(len(p.data), quote)])
 	offender := r.src
 	if h.owns(dst.Addr()) {
-		offender = dst.Addr() // who was asked answers
+		offender = dst.Addr() // the address that the datagram was sent to
 	}
 	a.src, a.dst = netip.AddrPortFrom(offender, 0), netip.AddrPortFrom(src.Addr(), 0)
 	a.ttl = defaultTTL
@@ -123,7 +131,7 @@ func (h *Host) answer(p *packet, c cause, mtu int, now time.Duration) {
 	n.leave(a, r, now)
 }
 
-// scope is the interface that a link-local address belongs to.
+// scope returns the index of the interface for a link-local address.
 func (i *Interface) scope(a netip.Addr) int {
 	if a.Is6() && a.IsLinkLocalUnicast() {
 		return i.index
@@ -131,12 +139,12 @@ func (i *Interface) scope(a netip.Addr) int {
 	return 0
 }
 
-// tooBig refuses a datagram longer than an MTU in the name of a host.
+// tooBig makes a host send the ICMP error about a packet longer than an MTU.
 func (n *Net) tooBig(p *packet, h *Host, mtu int, now time.Duration) {
 	h.answer(p, packetTooBig, mtu, now)
 }
 
-// refused brings an ICMP message to the socket that has sent what it is about.
+// refused delivers an ICMP error to the socket that has sent the datagram.
 func (h *Host) refused(p *packet, now time.Duration) {
 	r := p.refusal
 	if r.mtu > 0 {
@@ -144,7 +152,7 @@ func (h *Host) refused(p *packet, now time.Duration) {
 	}
 	s := h.sender(r)
 	if s == nil || !s.peer.IsValid() && !s.opts.PeerErrors {
-		h.net.note(now, h.name, "nobody asked", p)
+		h.net.note(now, h.name, "no sender", p)
 		return
 	}
 	h.net.note(now, h.name, "refused", p)
@@ -160,5 +168,5 @@ func (h *Host) refused(p *packet, now time.Duration) {
 	h.net.events.wake(s)
 }
 
-// sender finds the socket by which a datagram has left.
+// sender returns the socket that has sent the datagram, as far as its addresses say.
 func (h *Host) sender(r *refusal) *sock { return h.lookup(r.src, r.to) }

@@ -6,20 +6,22 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// An Interface is what attaches a host to a segment. Its link has two
-// directions, [Interface.Out] and [Interface.In].
+// An Interface attaches a host to a segment. Its link has two directions, [Interface.Out] and
+// [Interface.In].
 type Interface struct {
 	host    *Host
 	seg     *Segment // nil: loopback
-	removed bool     // what is on the wire still is
+	removed bool     // packets that have left still point to it
 	name    string
 	index   int
 	addrs   []netip.Prefix
 	down    bool
+	mtu     int // bytes, IP header included
 	out, in Pipe
 
 	generation uint64
@@ -32,15 +34,23 @@ func (i *Interface) Name() string {
 	return i.name
 }
 
+// Addrs returns the interface's addresses with their prefix lengths, 0 if it has none: see
+// [Net.Host].
+func (i *Interface) Addrs() []netip.Prefix {
+	i.host.net.mu.Lock()
+	defer i.host.net.mu.Unlock()
+	return slices.Clone(i.addrs)
+}
+
 // Out returns the direction from the host to the segment.
 func (i *Interface) Out() *Pipe { return &i.out }
 
 // In returns the direction from the segment to the host.
 func (i *Interface) In() *Pipe { return &i.in }
 
-// SetDown takes the interface down, or up again, for the host to see: it has no
-// route by it while it is down, and what waits before its link is lost. For a broken
-// cable, of which the host knows nothing, see [Pipe.SetDown].
+// SetDown takes the interface down or up, as an administrator does. While it is down the host
+// has no route through it; datagrams queued before its link are lost. A broken cable, which
+// the host does not notice, is [Pipe.SetDown].
 func (i *Interface) SetDown(down bool) {
 	i.host.net.mu.Lock()
 	defer i.host.net.mu.Unlock()
@@ -50,8 +60,8 @@ func (i *Interface) SetDown(down bool) {
 	i.host.changed()
 }
 
-// flush throws away what waits before the link, as Linux does when an interface goes
-// down (dev_deactivate). It needs the network's lock.
+// flush discards the datagrams queued before the link, as Linux does when an interface goes
+// down (dev_deactivate). The caller holds the network's lock.
 func (i *Interface) flush() {
 	now := i.host.net.now()
 	i.host.net.events.lose(i, now)
@@ -63,9 +73,9 @@ func (i *Interface) flush() {
 	}
 }
 
-// Remove takes the interface away, as when a cable is pulled out with its
-// adapter; what sockets have joined on it is gone with it, and what waits before its
-// link. What is on the wire already goes on.
+// Remove removes the interface, as unplugging a USB adapter does. Memberships of sockets on it
+// are lost, and so are the datagrams queued before its link. Datagrams that have left it are
+// still delivered.
 func (i *Interface) Remove() {
 	i.host.net.t.Helper()
 	i.change(func() error {
@@ -86,7 +96,7 @@ func (i *Interface) Remove() {
 	})
 }
 
-// AddAddr gives the interface one more address; it is written as for [Net.Host].
+// AddAddr adds an address to the interface, in the form that [Net.Host] takes.
 func (i *Interface) AddAddr(addr string) {
 	i.host.net.t.Helper()
 	i.change(func() error {
@@ -95,13 +105,17 @@ func (i *Interface) AddAddr(addr string) {
 			return err
 		}
 		i.addrs = append(i.addrs, prefix)
+		if err := i.checkMTU(); err != nil {
+			i.addrs = i.addrs[:len(i.addrs)-1]
+			return err
+		}
 		i.known(prefix)
 		return nil
 	})
 }
 
-// RemoveAddr takes an address from the interface, as when its lease has run out.
-// Sockets that are bound to it hear nothing any more.
+// RemoveAddr removes an address from the interface, as the end of a DHCP lease does. Sockets
+// that are bound to it receive nothing any more.
 func (i *Interface) RemoveAddr(addr string) {
 	i.host.net.t.Helper()
 	i.change(func() error {
@@ -119,12 +133,41 @@ func (i *Interface) RemoveAddr(addr string) {
 	})
 }
 
-// Rename gives the interface another name. What its link does to datagrams stays
-// as it is.
+// SetMTU sets the longest IP packet that the interface sends and receives, in bytes; the
+// default is 1500. The host fragments longer datagrams, or returns EMSGSIZE where they must
+// not be fragmented; a router returns an ICMP error for a packet that must not. As on an
+// Ethernet, an interface loses packets longer than its MTU without an error when it receives
+// them. IPv6 needs at least 1280.
+func (i *Interface) SetMTU(bytes int) {
+	i.host.net.t.Helper()
+	i.change(func() error {
+		if bytes > 65535 {
+			return fmt.Errorf("udptest: %s: MTU of %s is %d, and no IP packet is longer than 65535", i.host.name, i.name, bytes)
+		}
+		old := i.mtu
+		i.mtu = bytes
+		if err := i.checkMTU(); err != nil {
+			i.mtu = old
+			return err
+		}
+		return nil
+	})
+}
+
+// checkMTU returns an error if the MTU is too short for the interface's addresses.
+func (i *Interface) checkMTU() error {
+	v6 := slices.ContainsFunc(i.addrs, func(p netip.Prefix) bool { return p.Addr().Is6() })
+	if least := socket.MinMTU(v6); i.mtu < least {
+		return fmt.Errorf("udptest: %s: MTU of %s is %d, and the minimum is %d", i.host.name, i.name, i.mtu, least)
+	}
+	return nil
+}
+
+// Rename renames the interface. The faults of its link stay.
 func (i *Interface) Rename(name string) {
 	i.host.net.t.Helper()
 	i.change(func() error {
-		if err := i.host.free(name); err != nil {
+		if err := i.host.freeInterface(name); err != nil {
 			return err
 		}
 		i.name = name
@@ -132,35 +175,35 @@ func (i *Interface) Rename(name string) {
 	})
 }
 
-// change changes an interface that is there, other than lo, and tells the
-// watchers.
+// change calls f to change the interface, and then notifies the watchers. It fails for lo and
+// for an interface that was removed.
 func (i *Interface) change(f func() error) {
 	i.host.net.t.Helper()
 	h := i.host
 	h.net.locked(func() error {
 		switch {
 		case i == h.lo:
-			return fmt.Errorf("udptest: %s: the loopback interface stays as it is", h.name)
+			return fmt.Errorf("udptest: %s: the loopback interface cannot be changed", h.name)
 		case i.removed:
-			return fmt.Errorf("udptest: %s: %s was removed already", h.name, i.name)
+			return fmt.Errorf("udptest: %s: %s was removed", h.name, i.name)
 		}
 		defer h.changed()
 		return f()
 	})
 }
 
-// free is an error if the host can't have another interface of that name.
-func (h *Host) free(name string) error {
-	if !named(name) {
-		return fmt.Errorf("udptest: %s: %q can't be an interface's name", h.name, name)
+// freeInterface returns an error if no other interface of the host may have that name.
+func (h *Host) freeInterface(name string) error {
+	if !validName(name) {
+		return fmt.Errorf("udptest: %s: invalid interface name %q", h.name, name)
 	}
 	if slices.ContainsFunc(h.ifaces, func(i *Interface) bool { return i.name == name }) {
-		return fmt.Errorf("udptest: %s has an interface %s already", h.name, name)
+		return fmt.Errorf("udptest: %s: duplicate interface %s", h.name, name)
 	}
 	return nil
 }
 
-// newAddr parses an address that the interface may have beside those it has.
+// newAddr parses an address to be added to the interface.
 func (i *Interface) newAddr(text string) (netip.Prefix, error) {
 	h := i.host
 	prefix, err := parsePrefix(text)
@@ -169,44 +212,47 @@ func (i *Interface) newAddr(text string) (netip.Prefix, error) {
 	}
 	a := prefix.Addr()
 	if other := i.seg.byAddr[a]; other != nil {
-		return prefix, fmt.Errorf("udptest: %s: %v is an address of %s already", h.name, a, other.host.name)
+		return prefix, fmt.Errorf("udptest: %s: %v is an address of %s", h.name, a, other.host.name)
 	}
 	if h.iface(a) != nil || slices.ContainsFunc(i.addrs, func(p netip.Prefix) bool { return p.Addr() == a }) {
-		return prefix, fmt.Errorf("udptest: %s has the address %v already", h.name, a)
+		return prefix, fmt.Errorf("udptest: %s: duplicate address %v", h.name, a)
 	}
 	return prefix, nil
 }
 
-// known makes an address of the interface one that others find, and unknown
-// undoes it.
+// known publishes an address of the interface on the segment and in the host's name; unknown
+// undoes that.
 func (i *Interface) known(p netip.Prefix) {
 	names := i.host.net.names
 	i.seg.byAddr[p.Addr()] = i
-	names[i.host.name] = append(names[i.host.name], p.Addr())
+	key := strings.ToLower(i.host.name)
+	names[key] = append(names[key], p.Addr())
 }
 
 func (i *Interface) unknown(p netip.Prefix) {
 	names := i.host.net.names
 	delete(i.seg.byAddr, p.Addr())
-	names[i.host.name] = slices.DeleteFunc(names[i.host.name], func(a netip.Addr) bool { return a == p.Addr() })
+	key := strings.ToLower(i.host.name)
+	names[key] = slices.DeleteFunc(names[key], func(a netip.Addr) bool { return a == p.Addr() })
 }
 
-// parsePrefix takes an address, which has everybody on its link, or a prefix.
+// parsePrefix parses an address with or without a prefix length. Without one, all addresses of
+// the family are on the link (a length of 0), or those with the link-local prefix.
 func parsePrefix(s string) (netip.Prefix, error) {
 	var p netip.Prefix
 	a, err := netip.ParseAddr(s)
 	if err == nil {
 		p = netip.PrefixFrom(a.Unmap(), 0)
 	} else if p, err = netip.ParsePrefix(s); err != nil {
-		return p, fmt.Errorf("%q is neither an address nor one with a prefix length", s)
+		return p, fmt.Errorf("%q is neither an address nor a prefix", s)
 	}
 	switch a := p.Addr(); {
 	case a.Zone() != "":
-		return p, fmt.Errorf("%q: an address of an interface needs no zone", s)
+		return p, fmt.Errorf("%q: the address of an interface has no zone", s)
 	case a.IsMulticast(), a.IsUnspecified(), a.IsLoopback(), a == broadcast4:
-		return p, fmt.Errorf("%v can't be the address of an interface", a)
+		return p, fmt.Errorf("%v is not a unicast address of an interface", a)
 	case a.Is4() && p.Bits() > 0 && p.Bits() <= 30 && (a == p.Masked().Addr() || a == last(p)):
-		return p, fmt.Errorf("%v can't be the address of an interface: it is the network's, or for broadcast", p)
+		return p, fmt.Errorf("%v is the address of the network or its broadcast address", p)
 	case a.IsLinkLocalUnicast() && p.Bits() == 0:
 		p = netip.PrefixFrom(a, 64)
 		if a.Is4() {
@@ -216,7 +262,7 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// last is the last address of an IPv4 prefix.
+// last returns the last address of an IPv4 prefix.
 func last(p netip.Prefix) netip.Addr {
 	b := p.Masked().Addr().As4()
 	n := binary.BigEndian.Uint32(b[:]) | uint32(1)<<(32-p.Bits()) - 1
@@ -224,8 +270,9 @@ func last(p netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-// Interface returns what the system tells about it; it is what Join wants.
-func (i *Interface) Interface() *net.Interface {
+// NetInterface returns the interface as the host's programs see it, for example to join a
+// group on it.
+func (i *Interface) NetInterface() *net.Interface {
 	i.host.net.mu.Lock()
 	defer i.host.net.mu.Unlock()
 	ifi := i.info().Interface
@@ -241,16 +288,8 @@ func (i *Interface) info() socket.Interface {
 		flags |= net.FlagUp | net.FlagRunning
 	}
 	return socket.Interface{
-		Interface:  net.Interface{Index: i.index, MTU: i.mtu(), Name: i.name, Flags: flags},
+		Interface:  net.Interface{Index: i.index, MTU: i.mtu, Name: i.name, Flags: flags},
 		Addrs:      slices.Clone(i.addrs),
 		Generation: i.generation,
 	}
-}
-
-// mtu is that of Linux's loopback interface, and of Ethernet.
-func (i *Interface) mtu() int {
-	if i == i.host.lo {
-		return 65536
-	}
-	return 1500
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// maxBatch is how many datagrams one call to the Sink brings at the most.
+// maxBatch is the greatest number of packets in one call of Sink.Packets.
 const maxBatch = 64
 
 // Serve implements socket.Socket.
@@ -46,7 +46,7 @@ func (s *sock) Serve(sink socket.Sink) error {
 				return nil
 			}
 			continue
-		case len(batch) == 0: // drained
+		case len(batch) == 0: // Drain is complete
 			return nil
 		}
 		left -= len(batch)
@@ -61,7 +61,7 @@ func (s *sock) Serve(sink socket.Sink) error {
 	}
 }
 
-// end says why Serve ends.
+// end returns the error of Serve for a socket that was closed or has failed.
 func (s *sock) end() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,7 +71,7 @@ func (s *sock) end() error {
 	return net.ErrClosed
 }
 
-// settle waits until everything that was pushed has been handled.
+// settle waits until the Sink has handled everything that was pushed.
 func (s *sock) settle() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,10 +80,11 @@ func (s *sock) settle() {
 	}
 }
 
-// next waits for what Serve does next; when draining it does not wait. With soon
-// a Wake comes after the datagrams.
+// next waits for what Serve passes to the Sink next. While draining it waits for nothing that
+// is not queued. With soon, a Wake comes after the queued packets.
 func (s *sock) next(draining, soon bool, left int) (batch []socket.Packet, rs []socket.Report, woken, closed bool, fault error) {
 	for {
+		paused := s.host.paused.Load()
 		s.mu.Lock()
 		switch {
 		case s.closed, s.fatal != nil:
@@ -93,19 +94,19 @@ func (s *sock) next(draining, soon bool, left int) (batch []socket.Packet, rs []
 			s.woken, s.busy = false, true
 			s.mu.Unlock()
 			return nil, nil, true, false, nil
-		case len(s.reports) > 0:
+		case len(s.reports) > 0 && !paused:
 			rs, s.reports, s.busy, s.pending = s.reports, nil, true, none
 			s.mu.Unlock()
 			return nil, rs, false, false, nil
-		case len(s.queue) > 0 && (!draining || left > 0):
+		case len(s.queue) > 0 && (!draining || left > 0) && !paused:
 			s.busy = true
 			if s.host.injecting.Load() {
-				s.mu.Unlock() // which is taken last
+				s.mu.Unlock() // since it is taken after the network's lock
 				if err := s.host.inject(opRead, s.port); err != nil {
 					return nil, nil, false, false, err
 				}
 				s.mu.Lock()
-				if s.closed || s.fatal != nil || len(s.queue) == 0 { // meanwhile
+				if s.closed || s.fatal != nil || len(s.queue) == 0 { // they may have changed
 					s.busy = false
 					s.mu.Unlock()
 					s.idle.Broadcast()
@@ -116,18 +117,21 @@ func (s *sock) next(draining, soon bool, left int) (batch []socket.Packet, rs []
 			s.mu.Unlock()
 			return batch, nil, false, false, nil
 		}
+		waits := paused && len(s.queue) > 0
 		s.mu.Unlock()
-		if draining {
+		if draining && !waits {
 			return nil, nil, false, false, nil
 		}
-		if err := s.host.interrupted(s.port); err != nil {
-			return nil, nil, false, false, err
+		if !paused {
+			if err := s.host.interrupted(s.port); err != nil {
+				return nil, nil, false, false, err
+			}
 		}
 		<-s.readable
 	}
 }
 
-// take takes datagrams off the queue. It needs s.mu.
+// take removes packets from the queue. The caller holds s.mu.
 func (s *sock) take(draining bool, left int) []socket.Packet {
 	n := min(len(s.queue), maxBatch)
 	if draining {
@@ -138,12 +142,12 @@ func (s *sock) take(draining bool, left int) []socket.Packet {
 		s.queue, s.spare = s.spare, nil
 	}
 	for i := range batch {
-		s.used -= len(batch[i].Data) + overhead
+		s.used -= charge(&batch[i])
 	}
 	return batch
 }
 
-// giveBack is rest after a batch: it keeps its memory for the queue to come.
+// giveBack is rest after a batch. It keeps the memory for a later queue.
 func (s *sock) giveBack(batch []socket.Packet) {
 	clear(batch)
 	s.mu.Lock()
@@ -155,7 +159,7 @@ func (s *sock) giveBack(batch []socket.Packet) {
 	s.idle.Broadcast()
 }
 
-// rest says that the Sink has returned.
+// rest records that the Sink has returned.
 func (s *sock) rest() {
 	s.mu.Lock()
 	s.busy = false
@@ -184,23 +188,29 @@ func signal(ch chan struct{}) {
 	}
 }
 
-// received is what push says of what it has queued.
+// received is the result of push for a datagram that it has queued.
 const received = "received"
 
-// push queues a datagram, or drops it when there is no room, as Linux does: the
-// first always finds room. It says what it has done. Serve does not know of it
-// before s.readable is signalled.
+// push queues a datagram, or drops it if there is no room; as on Linux, an empty buffer always
+// has room. It returns what it did, for the trace. The caller then signals s.readable.
 func (s *sock) push(p socket.Packet) (what string) {
 	s.mu.Lock()
-	if s.shut || s.closed || s.dead {
-		s.mu.Unlock()
-		p.Buf.Release(1)
-		return "nobody reads"
+	defer s.mu.Unlock()
+	if what = s.admit(&p); what == received {
+		s.queue = append(s.queue, p)
 	}
-	cost := len(p.Data) + overhead
+	return what
+}
+
+// admit charges a datagram to the receive buffer, or drops it. The caller holds s.mu.
+func (s *sock) admit(p *socket.Packet) (what string) {
+	if s.shut || s.closed || s.dead {
+		p.Buf.Release(1)
+		return "closed"
+	}
+	cost := charge(p)
 	if s.used > 0 && s.used+cost > 2*s.opts.ReadBuffer {
 		s.drops++
-		s.mu.Unlock()
 		p.Buf.Release(1)
 		return "buffer full"
 	}
@@ -208,13 +218,23 @@ func (s *sock) push(p socket.Packet) (what string) {
 		p.Time = time.Now()
 	}
 	s.used += cost
-	s.queue = append(s.queue, p)
-	s.mu.Unlock()
 	return received
 }
 
-// report queues a report, whose error is for the next send unless that is read
-// before, and is otherwise like push.
+// charge returns the bytes that a packet takes in a receive buffer. A coalesced packet takes
+// as much as its datagrams, so that coalescing does not affect which datagrams are dropped.
+func charge(p *socket.Packet) int { return len(p.Data) + overhead*segments(p) }
+
+// segments returns the number of datagrams in a packet.
+func segments(p *socket.Packet) int {
+	if p.Segment == 0 {
+		return 1
+	}
+	return (len(p.Data) + p.Segment - 1) / p.Segment
+}
+
+// report queues an ICMP error. Unless Serve reads it first, the next send returns pending. The
+// caller then signals s.readable.
 func (s *sock) report(r socket.Report, pending errno) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,11 +256,13 @@ func (s *sock) Discard() int {
 	return s.empty()
 }
 
-// empty needs s.mu.
+// empty discards everything that is queued and returns the number of datagrams. The caller
+// holds s.mu.
 func (s *sock) empty() int {
-	n := len(s.queue)
-	for _, p := range s.queue {
-		p.Buf.Release(1)
+	n := 0
+	for i := range s.queue {
+		n += segments(&s.queue[i])
+		s.queue[i].Buf.Release(1)
 	}
 	s.lostReports += uint64(len(s.reports))
 	s.queue, s.spare, s.reports, s.used = nil, nil, nil, 0

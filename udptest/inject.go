@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// op is what an injected error is for.
+// op is the operation that an injected error is for.
 type op int
 
 const (
@@ -17,22 +17,21 @@ const (
 type injection struct {
 	op   op
 	port uint16 // 0: any
-	left int    // calls until it is due
+	left int    // calls until it is returned, itself included
 	err  error
 }
 
-// FailRead makes the nth read from now fail with err, as if the kernel had said
-// it: the first is number 1, which is the one that an idle socket waits in. It is of
-// the sockets of one port, or, with port 0, of all of this host. Nothing is lost by
-// it: the next read gets what this one would have.
+// FailRead makes the nth read from now fail with err, as if the kernel had returned it. The
+// first read, in which an idle socket waits, has number 1. Reads are counted on the sockets of
+// one port, or on all sockets of the host if port is 0. No datagram is lost: the next read
+// returns what this one would have.
 func (h *Host) FailRead(port uint16, nth int, err error) {
 	h.net.t.Helper()
 	h.addInjection(opRead, port, nth, err)
 }
 
-// FailSend makes the nth send from now fail with err; what was to be sent is not.
-// The toolkit sends again after some errors, which counts as a send too.
-// Otherwise it is as [Host.FailRead].
+// FailSend makes the nth send from now fail with err, like [Host.FailRead]. The datagram is not
+// sent. Package udp sends again after some errors; that is another send.
 func (h *Host) FailSend(port uint16, nth int, err error) {
 	h.net.t.Helper()
 	h.addInjection(opSend, port, nth, err)
@@ -43,9 +42,9 @@ func (h *Host) addInjection(o op, port uint16, nth int, err error) {
 	h.net.locked(func() error {
 		switch {
 		case nth < 1:
-			return fmt.Errorf("udptest: %s: no call has the number %d", h.name, nth)
+			return fmt.Errorf("udptest: %s: FailRead or FailSend of call number %d", h.name, nth)
 		case err == nil:
-			return fmt.Errorf("udptest: %s: an injected error is nil", h.name)
+			return fmt.Errorf("udptest: %s: FailRead or FailSend with a nil error", h.name)
 		}
 		h.injected = append(h.injected, &injection{o, port, nth, err})
 		h.injecting.Store(true)
@@ -54,8 +53,8 @@ func (h *Host) addInjection(o op, port uint16, nth int, err error) {
 	})
 }
 
-// interrupt wakes those sockets whose read is to fail though there is nothing to
-// read: for each error the one that was opened first. It needs the network's lock.
+// interrupt wakes the sockets whose idle read is to fail: for each error the one that was
+// opened first. The caller holds the network's lock.
 func (h *Host) interrupt() {
 	for _, i := range h.injected {
 		var first *sock
@@ -72,7 +71,7 @@ func (h *Host) interrupt() {
 	}
 }
 
-// interrupted is the error of a read that has found nothing.
+// interrupted returns the error of a read that has found nothing, or nil.
 func (h *Host) interrupted(port uint16) error {
 	if !h.injecting.Load() {
 		return nil
@@ -87,7 +86,7 @@ func (h *Host) interrupted(port uint16) error {
 	return nil
 }
 
-// inject returns the error that is due.
+// inject counts a call and returns its error, or nil.
 func (h *Host) inject(o op, port uint16) error {
 	if !h.injecting.Load() {
 		return nil

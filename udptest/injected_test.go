@@ -16,7 +16,7 @@ import (
 // something.
 func TestReadsOfIdleSocketsFailToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a := n.Host("a", "10.0.0.1")
 		open := func(port string) *udp.Conn { return listen(t, on(a), "udp", port, udp.BaseHandler{}) }
 		first, second := open(":7"), open(":8")
@@ -63,7 +63,7 @@ func (s starter) Started(c *udp.Conn) {
 // it before (sock_error).
 func TestASendMeetsTheErrorOfAnOlderOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a := n.Host("a", "10.0.0.1")
 		n.Host("b", "10.0.0.2")
 		c := dial(t, on(a), "udp", "b:9", starter{started: func(c *udp.ConnectedConn) {

@@ -4,9 +4,9 @@ import (
 	"context"
 	"testing"
 
-	"github.com/udpkit/udp/internal/books/check"
+	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { check.Main(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var ctx = context.Background()

@@ -1,6 +1,7 @@
 package udptest
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"slices"
@@ -9,16 +10,16 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// A membership is one of a socket on one interface. Without sources it is for
-// everybody's datagrams but those of the blocked.
+// A membership is of one socket on one interface. With sources it is source-specific; without,
+// it admits all sources except for those that are blocked.
 type membership struct {
 	group            netip.Addr
 	index            int
 	sources, blocked []netip.Addr
 }
 
-// Limits of a socket: net.ipv4.igmp_max_memberships, of which IPv6 has none, and, of
-// sources of one group, net.ipv4.igmp_max_msf and net.ipv6.mld_max_msf.
+// Limits of a socket: net.ipv4.igmp_max_memberships, which IPv6 does not have, and for the
+// sources of one group net.ipv4.igmp_max_msf and net.ipv6.mld_max_msf.
 const (
 	maxMemberships = 20
 	maxSources4    = 10
@@ -54,7 +55,7 @@ func (s *sock) Join(group, source netip.Addr, ifindex int) error {
 	case !source.IsValid():
 		return sysErr("setsockopt", eADDRINUSE)
 	case len(m.sources) == 0:
-		return sysErr("setsockopt", eINVAL) // everybody is in already
+		return sysErr("setsockopt", eINVAL) // all sources are admitted already
 	case len(m.sources) >= maxSources(group):
 		return sysErr("setsockopt", eNOBUFS)
 	case slices.Contains(m.sources, source):
@@ -71,7 +72,7 @@ func maxSources(group netip.Addr) int {
 	return maxSources6
 }
 
-// groups4 counts the memberships in IPv4's groups.
+// groups4 returns the number of memberships in IPv4 groups.
 func (s *sock) groups4() (count int) {
 	for _, m := range s.groups {
 		if m.group.Is4() {
@@ -111,7 +112,7 @@ func (s *sock) Leave(group, source netip.Addr, ifindex int) error {
 	return nil
 }
 
-// Block keeps a source out of a membership for everybody, or lets it in again.
+// Block blocks a source of a membership that admits all, or unblocks it.
 func (s *sock) Block(group, source netip.Addr, ifindex int, on bool) error {
 	n := s.host.net
 	n.mu.Lock()
@@ -159,13 +160,13 @@ func (s *sock) find(group netip.Addr, index int) int {
 	return slices.IndexFunc(s.groups, func(m membership) bool { return m.group == group && m.index == index })
 }
 
-// leaveAll forgets the memberships on an interface that is gone. As with Linux, the
-// choice of the one to send by stays: there is just none of that index.
+// leaveAll removes the memberships on an interface that was removed. As on Linux, the outgoing
+// interface for multicast stays set, to an index that does not exist.
 func (s *sock) leaveAll(index int) {
 	s.groups = slices.DeleteFunc(s.groups, func(m membership) bool { return m.index == index })
 }
 
-// member says whether the socket has joined a group for a source on an interface.
+// member reports whether the socket has joined a group for a source on an interface.
 func (s *sock) member(group, source netip.Addr, index int) bool {
 	at := s.find(group, index)
 	if at < 0 {
@@ -197,7 +198,7 @@ func (s *sock) SetMulticast(o socket.MulticastOption, v6 bool, value int) error 
 		s.loop[f] = value != 0
 	case socket.MulticastInterface:
 		if value != 0 && !slices.ContainsFunc(s.host.ifaces, func(i *Interface) bool { return i.index == value }) {
-			e := eADDRNOTAVAIL // as Linux says it for IPv4
+			e := eADDRNOTAVAIL // as on Linux for IPv4
 			if v6 {
 				e = eNODEV
 			}
@@ -229,22 +230,22 @@ func (s *sock) Multicast(o socket.MulticastOption, v6 bool) (int, error) {
 	return s.out[f], nil
 }
 
-// toAll prepares what goes to a group or to everybody: it loops a copy to this
-// host, where the sender does not mind, and says whether it leaves the host.
-func (s *sock) toAll(p *packet, r route, now time.Duration) bool {
+// toAll prepares a multicast or broadcast datagram. It loops a copy to this host, unless the
+// socket's options say otherwise, and reports whether the datagram leaves the host. The TTL is the
+// message's, 0 for the socket's.
+func (s *sock) toAll(p *packet, ttl uint8, r route, now time.Duration) bool {
 	n, f, multicast := s.host.net, family(p.dst.Addr()), p.dst.Addr().IsMulticast()
 	if multicast {
-		p.ttl = uint8(s.ttl[f])
+		p.ttl = cmp.Or(ttl, uint8(s.ttl[f]))
 	}
-	if r.iface == s.host.lo { // what leaves comes back, whatever the option says
+	if r.iface == s.host.lo { // a datagram on lo comes back in any case
 		return true
 	}
 	if !multicast || s.loop[f] {
 		c := n.clone(p, s.host.lo.out.id)
 		n.loop(c, r.iface, now)
 	}
-	// Linux drops what is for a group of the interface before any other than lo
-	// (ip6_finish_output2).
+	// Linux sends datagrams to interface-local groups by lo only (ip6_finish_output2).
 	if p.ttl == 0 || p.dst.Addr().IsInterfaceLocalMulticast() {
 		n.free(p)
 		return false
@@ -252,14 +253,14 @@ func (s *sock) toAll(p *packet, r route, now time.Duration) bool {
 	return true
 }
 
-// loop lets a packet to a group or everybody arrive at its own host.
+// loop schedules the arrival of a multicast or broadcast packet at its own host.
 func (n *Net) loop(p *packet, i *Interface, now time.Duration) {
 	p.iface, p.from, p.stage = i, i, atHost
-	n.schedule(p, now, linkTime)
+	n.schedule(p, now, LinkTime)
 }
 
-// wants says whether anybody behind an interface may want what is sent to a
-// group or to everybody.
+// wants reports whether a host may have a receiver for a multicast or broadcast datagram that
+// arrives on an interface.
 func (i *Interface) wants(dst netip.Addr) bool {
 	h := i.host
 	if h.down || i.down {

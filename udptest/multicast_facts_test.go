@@ -17,7 +17,7 @@ import (
 // (ip6_finish_output2), whatever its TTL, and loops it as it does others.
 func TestGroupsOfTheInterfaceStayOnTheirHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "fd00::1/64"), n.Host("b", "fd00::2/64")
 		g := netip.MustParseAddr("ff01::1:1")
 		here, there := udp.NewQueue(10, udp.Block), udp.NewQueue(10, udp.Block)
@@ -40,7 +40,7 @@ func TestGroupsOfTheInterfaceStayOnTheirHost(t *testing.T) {
 // that only. One that is bound to a group has the group's, and hears its peer.
 func TestConnectedMembersOfGroups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		peer, stranger := listen(t, on(a), "udp4", "10.0.0.1:5", udp.BaseHandler{}), listen(t, on(a), "udp4", "10.0.0.1:6", udp.BaseHandler{})
 		for address, want := range map[string][]string{":9": nil, "239.1.2.3:9": {"peer"}} {
@@ -54,16 +54,16 @@ func TestConnectedMembersOfGroups(t *testing.T) {
 			settle()
 			require.Equal(t, want, texts(q), address)
 			require.Zero(t, m.Stats().Dropped.Total(), "a stranger's does not reach the socket")
-			require.NoError(t, m.Close())
+			closed(t, m)
 		}
 	})
 }
 
 func TestGroupsOfIPv4AreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a := n.Host("a", "10.0.0.1", "fd00::1")
-		eth0 := a.Interface("eth0").Interface()
+		eth0 := a.Interface("eth0").NetInterface()
 		m, err := on(a).ListenMulticast(ctx, "udp", ":9", udp.BaseHandler{})
 		require.NoError(t, err)
 		defer m.Close()
@@ -81,9 +81,9 @@ func TestGroupsOfIPv4AreLimited(t *testing.T) {
 // net.ipv4.igmp_max_msf and net.ipv6.mld_max_msf.
 func TestSourcesOfAGroupAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a := n.Host("a", "10.0.0.1", "fd00::1")
-		eth0 := a.Interface("eth0").Interface()
+		eth0 := a.Interface("eth0").NetInterface()
 		m, err := on(a).ListenMulticast(ctx, "udp", ":9", udp.BaseHandler{})
 		require.NoError(t, err)
 		defer m.Close()

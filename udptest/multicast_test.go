@@ -17,7 +17,7 @@ var group = netip.MustParseAddr("239.1.2.3")
 
 func TestMulticastReachesMembersOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		sender := n.Host("sender", "10.0.0.1", "fd00::1")
 		var queues []*udp.Queue
 		for i, g := range []netip.Addr{group, group, netip.MustParseAddr("239.9.9.9"), netip.MustParseAddr("ff02::fb")} {
@@ -45,7 +45,7 @@ func TestMulticastReachesMembersOnly(t *testing.T) {
 
 func TestMulticastSourcesLoopbackAndTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		here, there := udp.NewQueue(10, udp.Block), udp.NewQueue(10, udp.Block)
 		m, err := on(a).ListenMulticast(ctx, "udp4", ":9", here, group)
@@ -85,22 +85,22 @@ func TestMulticastSourcesLoopbackAndTTL(t *testing.T) {
 
 func TestMembershipsGoWithTheirInterface(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		b := n.Host("b", "10.0.0.2/24")
 		wifi := b.Attach(n.Segment("wifi"), "wlan0", "10.9.0.2/24")
 		q := udp.NewQueue(10, udp.Block)
 		m, err := on(b).ListenMulticast(ctx, "udp4", ":9", q)
 		require.NoError(t, err)
 		defer m.Close()
-		require.NoError(t, m.Join(group, wifi.Interface()))
-		require.NoError(t, m.SetMulticastInterface(wifi.Interface()))
+		require.NoError(t, m.Join(group, wifi.NetInterface()))
+		require.NoError(t, m.SetMulticastInterface(wifi.NetInterface()))
 
 		// The next one gets the index of the one that is gone, and nothing else of it.
-		index := wifi.Interface().Index
+		index := wifi.NetInterface().Index
 		wifi.Remove()
 		require.ErrorIs(t, m.SendTo(nil, netip.AddrPortFrom(group, 9)), syscall.ENODEV)
 		cable := n.Segment("cable")
-		require.Equal(t, index, b.Attach(cable, "eth1", "10.8.0.2/24").Interface().Index)
+		require.Equal(t, index, b.Attach(cable, "eth1", "10.8.0.2/24").NetInterface().Index)
 		c := listen(t, on(cable.Host("c", "10.8.0.1/24")), "udp4", ":0", udp.BaseHandler{})
 		require.NoError(t, c.SendTo([]byte("to another group of people"), netip.AddrPortFrom(group, 9)))
 		settle()
@@ -110,7 +110,7 @@ func TestMembershipsGoWithTheirInterface(t *testing.T) {
 
 func TestBroadcast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b, c := n.Host("a", "10.0.0.1/24"), n.Host("b", "10.0.0.2/24"), n.Host("c", "10.0.0.3/24")
 		qs := make(map[string]*udp.Queue)
 		for _, h := range []*udptest.Host{a, b, c} {

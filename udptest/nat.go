@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// A NATConfig says how a router translates addresses, in the terms of RFC 4787.
+// A NATConfig configures the address translation of a router, in the terms of RFC 4787.
 type NATConfig struct {
-	Mapping   NATKind       // which datagrams of one inside socket leave from one port
-	Filtering NATKind       // who may answer to that port
-	Timeout   time.Duration // of a mapping that is not used; 0 is 2 minutes, the RFC's least
-	Inbound   bool          // what comes in keeps a mapping alive too, not only what goes out
-	NewPorts  bool          // take another port even where the inside one is free
-	Hairpin   bool          // inside hosts reach one another by their outside addresses
+	Mapping   NATKind       // the destinations for which an inside socket keeps one outside port
+	Filtering NATKind       // the sources from which that port accepts datagrams
+	Timeout   time.Duration // after which an unused mapping ends; 0: 2 minutes, the RFC's minimum
+	Inbound   bool          // inbound datagrams refresh a mapping, not only outbound ones
+	NewPorts  bool          // choose another outside port even if the inside port is free
+	Hairpin   bool          // inside hosts reach each other by their outside addresses
 }
 
-// NATKind is a kind of mapping or of filtering (RFC 4787, sections 4.1 and 5).
+// NATKind is the behavior of a mapping or of filtering (RFC 4787, sections 4.1 and 5).
 type NATKind int
 
 // The kinds.
 const (
-	EndpointIndependent     NATKind = iota // the same for everybody outside ("full cone")
-	AddressDependent                       // for each outside address
-	AddressAndPortDependent                // for each outside address and port ("symmetric")
+	EndpointIndependent     NATKind = iota // the same for all outside endpoints ("full cone")
+	AddressDependent                       // per outside address
+	AddressAndPortDependent                // per outside address and port ("symmetric")
 )
 
 // String names the kind as RFC 4787 does.
@@ -48,7 +48,7 @@ type nat struct {
 	addr    netip.Addr
 	byIn    map[natKey]*mapping
 	byPort  map[uint16]*mapping
-	came    map[natKey]*mapping // by which one what a remote has sent came to an inside socket
+	came    map[natKey]*mapping // by which mapping a remote reached an inside socket
 }
 
 type natKey struct{ inside, remote netip.AddrPort }
@@ -58,31 +58,31 @@ type mapping struct {
 	port    uint16
 	used    time.Duration
 	talksTo map[netip.AddrPort]bool
-	came    []natKey // of the NAT's, those that may be of this one
+	came    []natKey // keys of nat.came that may be of this mapping
 }
 
-// NAT makes a router translate the IPv4 source addresses of what leaves by an
-// interface to that interface's address, and back.
-func (h *Host) NAT(outside *Interface, cfg NATConfig) {
+// SetNAT makes a router translate the IPv4 source addresses of datagrams that leave by an
+// interface to the address of that interface, and back. It forgets earlier mappings.
+func (h *Host) SetNAT(outside *Interface, cfg NATConfig) {
 	h.net.t.Helper()
 	h.net.locked(func() error {
 		switch {
 		case !h.forwards:
-			return fmt.Errorf("udptest: %s is no router", h.name)
+			return fmt.Errorf("udptest: %s is not a router", h.name)
 		case outside == nil || outside.host != h || outside == h.lo:
-			return fmt.Errorf("udptest: %s: the outside of a NAT is an interface of its router", h.name)
+			return fmt.Errorf("udptest: %s: the outside of a NAT must be an interface of its router", h.name)
 		case cfg.Mapping < EndpointIndependent || cfg.Mapping > AddressAndPortDependent,
 			cfg.Filtering < EndpointIndependent || cfg.Filtering > AddressAndPortDependent:
-			return fmt.Errorf("udptest: %s: no such kind of NAT: %v, %v", h.name, cfg.Mapping, cfg.Filtering)
+			return fmt.Errorf("udptest: %s: invalid NATKind: %v, %v", h.name, cfg.Mapping, cfg.Filtering)
 		case cfg.Timeout < 0:
-			return fmt.Errorf("udptest: %s: the Timeout of a NAT is negative: %v", h.name, cfg.Timeout)
+			return fmt.Errorf("udptest: %s: NATConfig.Timeout is negative: %v", h.name, cfg.Timeout)
 		}
 		if cfg.Timeout == 0 {
 			cfg.Timeout = natTimeout
 		}
 		addr := outside.source(netip.IPv4Unspecified())
 		if !addr.IsValid() {
-			return fmt.Errorf("udptest: %s: a NAT needs an IPv4 address outside", h.name)
+			return fmt.Errorf("udptest: %s: a NAT needs an IPv4 address on its outside interface", h.name)
 		}
 		h.nat = &nat{NATConfig: cfg, host: h, outside: outside, addr: addr}
 		h.nat.forget()
@@ -90,14 +90,14 @@ func (h *Host) NAT(outside *Interface, cfg NATConfig) {
 	})
 }
 
-// forget drops all mappings; it may be called without a NAT.
+// forget removes all mappings. t may be nil.
 func (t *nat) forget() {
 	if t != nil {
 		t.byIn, t.byPort, t.came = make(map[natKey]*mapping), make(map[uint16]*mapping), make(map[natKey]*mapping)
 	}
 }
 
-// part is as much of an outside address as a kind looks at.
+// part returns the part of an outside address that a NATKind depends on.
 func (k NATKind) part(a netip.AddrPort) netip.AddrPort {
 	switch k {
 	case EndpointIndependent:
@@ -108,7 +108,8 @@ func (k NATKind) part(a netip.AddrPort) netip.AddrPort {
 	return a
 }
 
-// outward translates what is about to leave by r; false: it must not.
+// outward translates a packet that is about to leave by r. It returns false for a packet that
+// must not leave.
 func (t *nat) outward(p *packet, r route, now time.Duration) bool {
 	if r.iface != t.outside || !p.src.Addr().Is4() {
 		return true
@@ -124,19 +125,19 @@ func (t *nat) outward(p *packet, r route, now time.Duration) bool {
 	return true
 }
 
-// refusesOutward translates what an inside host says about a datagram that came by
-// one of its mappings (RFC 5508, section 4.2): who has sent it knows that one only.
+// refusesOutward translates an ICMP error of an inside host about a datagram that came by one
+// of its mappings (RFC 5508, section 4.2): its sender knows only the outside address.
 func (t *nat) refusesOutward(p *packet, now time.Duration) bool {
-	told := *p.refusal
-	if told.src, told.to = t.asked(told.src, told.to, now); told.to == p.refusal.to {
+	translated := *p.refusal
+	if translated.src, translated.to = t.asked(translated.src, translated.to, now); translated.to == p.refusal.to {
 		return false
 	}
-	p.refusal, p.src = &told, netip.AddrPortFrom(t.addr, 0)
+	p.refusal, p.src = &translated, netip.AddrPortFrom(t.addr, 0)
 	return true
 }
 
-// asked is what a datagram was for its sender, before it was translated: from where,
-// and to where. It may be called without a NAT.
+// asked returns the source and destination of a datagram as its sender knows them, before
+// translation. t may be nil.
 func (t *nat) asked(src, dst netip.AddrPort, now time.Duration) (from, to netip.AddrPort) {
 	if t == nil {
 		return src, dst
@@ -151,8 +152,7 @@ func (t *nat) asked(src, dst netip.AddrPort, now time.Duration) (from, to netip.
 	return from, to
 }
 
-// mapped is the mapping of an outside address and port, nil if there is none. It
-// may be called without a NAT.
+// mapped returns the mapping of an outside address and port, or nil. t may be nil.
 func (t *nat) mapped(a netip.AddrPort, now time.Duration) *mapping {
 	if t == nil || a.Addr() != t.addr {
 		return nil
@@ -163,7 +163,8 @@ func (t *nat) mapped(a netip.AddrPort, now time.Duration) *mapping {
 	return nil
 }
 
-// open finds or makes the mapping for what an inside socket sends to a remote.
+// open returns the mapping for datagrams from an inside socket to a remote, and creates it if
+// needed.
 func (t *nat) open(inside, remote netip.AddrPort, now time.Duration) *mapping {
 	k := natKey{inside, t.Mapping.part(remote)}
 	m := t.byIn[k]
@@ -195,8 +196,7 @@ func (t *nat) expired(m *mapping, now time.Duration) bool {
 	return true
 }
 
-// port chooses one that is free outside: the inside one, or one of the dynamic
-// range.
+// port chooses a free outside port: the inside one, or one of the dynamic range.
 func (t *nat) port(k natKey, now time.Duration) uint16 {
 	free := func(port uint16) bool {
 		m := t.byPort[port]
@@ -215,8 +215,8 @@ func (t *nat) port(k natKey, now time.Duration) uint16 {
 	return 0
 }
 
-// inward translates what has come to the outside address; false: it is filtered.
-// What belongs to no mapping is the router's own.
+// inward translates a packet to the outside address. It returns false for a packet that is
+// filtered. A packet of no mapping is for the router itself.
 func (t *nat) inward(p *packet, now time.Duration) bool {
 	if p.dst.Addr() != t.addr {
 		return true
@@ -233,9 +233,9 @@ func (t *nat) inward(p *packet, now time.Duration) bool {
 		if p.iface != t.outside && !t.refusesOutward(p, now) { // a hairpin
 			return false
 		}
-		told := *p.refusal
-		told.src = m.key.inside
-		p.refusal, p.dst = &told, netip.AddrPortFrom(m.key.inside.Addr(), 0)
+		translated := *p.refusal
+		translated.src = m.key.inside
+		p.refusal, p.dst = &translated, netip.AddrPortFrom(m.key.inside.Addr(), 0)
 		return true
 	}
 	if p.iface != t.outside {

@@ -39,14 +39,14 @@ func TestARefusalFromInsideIsAboutTheMappingThatWasAsked(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			v := behindNAT(t, udptest.NATConfig{Mapping: udptest.AddressAndPortDependent, Filtering: filtering})
 			x, x2, y := v.out(t, v.xc), v.out(t, v.x2c), v.out(t, v.yc)
-			require.NoError(t, v.c.Close())
+			closed(t, v.c)
 			for c, mapped := range map[*udp.Conn]netip.AddrPort{v.xc: x, v.x2c: x2, v.yc: y} {
 				h := v.x
 				if c == v.yc {
 					h = v.y
 				}
 				from := v.addr(c)
-				require.NoError(t, c.Close())
+				closed(t, c)
 				cfg := on(h)
 				cfg.PeerErrors = true
 				q := udp.NewQueue(10, udp.Block)
@@ -72,21 +72,21 @@ func TestARefusalFromInsideDoesNotOutliveItsMapping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := behindNAT(t, udptest.NATConfig{Timeout: 2 * time.Second})
 		x := v.out(t, v.xc)
-		require.NoError(t, v.c.Close())
+		closed(t, v.c)
 		v.in.Out().Set(udptest.Faults{Latency: 3 * time.Second})
 		require.Empty(t, refusedAt(t, v.x, x))
 	})
 }
 
 func TestANATRefusesInItsOwnName(t *testing.T) {
-	prohibit := func(udptest.Packet) udptest.Verdict { return udptest.Prohibit }
+	prohibit := func(udptest.Packet) udptest.Action { return udptest.Prohibit }
 	for name, tt := range map[string]struct {
 		breaks func(v *natted)
 		want   syscall.Errno
 	}{
-		"nobody listens inside":   {func(v *natted) { v.c.Close() }, syscall.ECONNREFUSED},
+		"nobody listens inside":   {func(v *natted) { v.c.Close(); <-v.c.Done() }, syscall.ECONNREFUSED},
 		"the host inside is gone": {func(v *natted) { v.in.Interface("eth0").Remove() }, syscall.EHOSTUNREACH},
-		"the router prohibits it": {func(v *natted) { v.router.Filter(prohibit) }, syscall.EHOSTUNREACH},
+		"the router prohibits it": {func(v *natted) { v.router.SetFilter(prohibit) }, syscall.EHOSTUNREACH},
 	} {
 		for _, hairpin := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
@@ -147,7 +147,7 @@ func TestPortsOfANATAreItsRoutersToo(t *testing.T) {
 		require.NoError(t, v.xc.SendTo([]byte("to the router"), netip.AddrPortFrom(x.Addr(), 5000)))
 		settle()
 		require.Equal(t, []string{"to the router"}, texts(q))
-		require.NoError(t, own.Close())
+		closed(t, own)
 		// and what is mapped no socket gets, as long as it is.
 		for _, address := range []string{":" + port(x), x.String()} {
 			_, err := on(v.router).Listen(ctx, "udp4", address, udp.BaseHandler{})

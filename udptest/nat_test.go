@@ -22,14 +22,14 @@ type natted struct {
 }
 
 func behindNAT(t *testing.T, cfg udptest.NATConfig) *natted {
-	n := udptest.NewNet(udptest.Config{T: t})
+	n := udptest.NewNet(t, udptest.Config{})
 	home, internet := n.Segment("home"), n.Segment("internet")
 	v := &natted{router: n.Router("nat")}
 	v.router.Attach(home, "eth0", "192.168.0.254/24")
-	v.router.NAT(v.router.Attach(internet, "eth1", "203.0.113.1"), cfg)
+	v.router.SetNAT(v.router.Attach(internet, "eth1", "203.0.113.1"), cfg)
 	v.in, v.in2 = home.Host("in", "192.168.0.1/24"), home.Host("in2", "192.168.0.2/24")
-	v.in.Gateway("192.168.0.254")
-	v.in2.Gateway("192.168.0.254")
+	v.in.SetGateway("192.168.0.254")
+	v.in2.SetGateway("192.168.0.254")
 	v.x, v.y = internet.Host("x", "198.51.100.1"), internet.Host("y", "198.51.100.2")
 	open := func(h *udptest.Host, port string) (*udp.Queue, *udp.Conn) {
 		q := udp.NewQueue(100, udp.Block)
@@ -152,10 +152,10 @@ func TestNATPortsHairpinsAndRefusals(t *testing.T) {
 			require.NoError(t, dial(t, on(v.in), "udp", "198.51.100.1:9", rq).Send([]byte("?")))
 			r := <-rq.Refusals()
 			require.Equal(t, "198.51.100.1:9", r.Peer.String())
-			require.NoError(t, v.c.Close())
+			closed(t, v.c)
 			cfg := on(v.x)
 			cfg.PeerErrors = true
-			require.NoError(t, v.xc.Close())
+			closed(t, v.xc)
 			xq := udp.NewQueue(10, udp.Block)
 			require.NoError(t, listen(t, cfg, "udp4", ":1", xq).SendTo([]byte("anybody?"), x))
 			r = <-xq.Refusals()

@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// How a host looks for a neighbor, as Linux does it (net.ipv4.neigh.default): it
-// asks mcast_solicit times, every retrans_time_ms, and gives up as long after the
-// last time. What is sent meanwhile waits for the same answer. That there was none
-// is not remembered: the next datagram makes the host look again.
+// Neighbor discovery as on Linux (net.ipv4.neigh.default): the host sends mcast_solicit
+// requests at intervals of retrans_time_ms, and fails one interval after the last. Datagrams
+// sent meanwhile wait for the same reply. A failure is not remembered: the next datagram
+// starts again.
 const (
 	solicits    = 3
 	solicitEach = time.Second
 )
 
-// look lets p, whose hop is not there, wait until its host asks for it again, or
-// gives it up.
+// look lets p, whose next hop does not exist, wait for the next request, or drops it after
+// the last one.
 func (n *Net) look(p *packet, now time.Duration) {
 	h := p.from.host
-	if p.from.down || p.from.removed { // nobody asks
+	if p.from.down || p.from.removed {
 		n.note(now, p.from.out.name, "gone", p)
 		n.free(p)
 		return

@@ -11,39 +11,34 @@ import (
 	"time"
 )
 
-// A Config says how a [Net] is made. The zero value serves.
+// A Config configures a [Net]. The zero value is useful.
 type Config struct {
-	// Seed decides what the faults do. Two runs with the same Seed are the same.
+	// Seed determines every random decision. Two runs with the same Seed are the same; see
+	// the package documentation for the conditions, and for what a new version may change.
 	Seed uint64
 
-	// T, if set, fails when the network is built wrongly, and gets a trace of the
-	// last datagrams when it has failed for whatever reason, and, when it ends, the
-	// names of sockets that were left open. Without it, building wrongly panics with
-	// an error.
-	T testing.TB
-
-	// Trace is how many of the last events are kept, see [Net.Trace]; 0 is 200
-	// with T and none without, a negative number none.
+	// Trace is the number of events that [Net.Trace] returns. 0 means 200 if the Net has a
+	// test and none otherwise; a negative number means none.
 	Trace int
 
-	// Tick rounds the times of arrival up to its multiples. Large networks run
-	// faster with a millisecond, since more happens at one instant; 0 is exact.
+	// Tick rounds times of arrival up to its multiples; 0 means exact times. A large network
+	// runs faster with a Tick of a millisecond, since more datagrams arrive together.
 	Tick time.Duration
 
-	// Faults are those of every link until others are set.
+	// Faults are the initial faults of every link.
 	Faults Faults
 }
 
-// A Net is a simulated network. Its methods, and those of everything in it, may
-// be called from any goroutine, also while datagrams are on their way. It needs
-// no closing: it has no goroutine while nothing is on its way.
+// A Net is a simulated network. Its methods, and those of everything in it, may be called
+// from any goroutine at any time. A Net has no goroutine while no datagram is in flight, and
+// needs no closing.
 type Net struct {
 	cfg   Config
-	t     testing.TB // cfg.T, or nobody
+	t     testing.TB // noTest if NewNet got nil
 	start time.Time
 
-	// mu guards the whole network but for what lies in the sockets' queues. It is
-	// never held while waiting.
+	// mu guards the whole network, except for the queues of the sockets. It is never held
+	// while waiting. A socket's own lock is taken after it.
 	mu       sync.Mutex
 	segments []*Segment
 	hosts    []*Host
@@ -51,11 +46,12 @@ type Net struct {
 	names    map[string][]netip.Addr
 	parts    map[*Host]int // which side of a partition; empty: none
 	events   events
+	noticed  time.Duration // when the sockets have noticed the last change of an interface
 	trace    trace
 }
 
-// A Segment is what hosts are attached to: like an Ethernet, it carries
-// datagrams between all of its interfaces, multicast and broadcast too.
+// A Segment connects interfaces like an Ethernet. It carries unicast, multicast and broadcast
+// datagrams between them.
 type Segment struct {
 	net    *Net
 	name   string
@@ -63,14 +59,20 @@ type Segment struct {
 	byAddr map[netip.Addr]*Interface
 }
 
-// NewNet makes a network without hosts.
-func NewNet(cfg Config) *Net {
+// NewNet returns a network without hosts.
+//
+// A network that is built wrongly, for example with two hosts of one address, fails t with
+// Fatal. When t has failed for any reason, its log gets a drawing of the network and the
+// last datagrams ([Net.String], [Net.Trace]); when it ends, the log names the sockets that
+// are still open. t may be nil, in an example or a program; building the network wrongly
+// panics with an error then.
+func NewNet(t testing.TB, cfg Config) *Net {
 	n := &Net{
-		cfg: cfg, t: cfg.T, start: time.Now(), paths: make(map[[2]*Host]*Pipe),
+		cfg: cfg, t: t, start: time.Now(), paths: make(map[[2]*Host]*Pipe),
 		names: make(map[string][]netip.Addr), parts: make(map[*Host]int),
 	}
-	if cfg.T == nil {
-		n.t = nobody{}
+	if t == nil {
+		n.t = noTest{}
 	}
 	n.t.Helper()
 	n.events.net = n
@@ -81,23 +83,23 @@ func NewNet(cfg Config) *Net {
 		n.fail(fmt.Errorf("udptest: Tick is negative: %v", cfg.Tick))
 	}
 	n.trace.size = cfg.Trace
-	if cfg.T != nil {
+	if t != nil {
 		if cfg.Trace == 0 {
 			n.trace.size = 200
 		}
-		cfg.T.Cleanup(func() {
-			if cfg.T.Failed() {
-				cfg.T.Logf("udptest: the network and its last datagrams:\n%s%s", n, n.Trace())
+		t.Cleanup(func() {
+			if t.Failed() && n.trace.size > 0 {
+				t.Logf("udptest: the network and its last datagrams:\n%s%s", n, n.Trace())
 			}
 			if open := n.open(); len(open) > 0 {
-				cfg.T.Logf("udptest: sockets that nobody has closed, without which no bubble ends: %s", strings.Join(open, ", "))
+				t.Logf("udptest: sockets that are still open, so that a bubble cannot end: %s", strings.Join(open, ", "))
 			}
 		})
 	}
 	return n
 }
 
-// open names the sockets that are not closed.
+// open returns the names of the sockets that are not closed.
 func (n *Net) open() (names []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -107,22 +109,24 @@ func (n *Net) open() (names []string) {
 	return names
 }
 
-// nobody is the test of a network that has none.
-type nobody struct{ testing.TB }
+// noTest is the test of a network that has none.
+type noTest struct{ testing.TB }
 
-func (nobody) Helper() {}
+func (noTest) Helper() {}
 
-func (nobody) Fatal(args ...any) { panic(args[0]) }
+func (noTest) Fatal(args ...any) { panic(args[0]) }
 
-// fail says that the network was built or asked wrongly. Like all between it and
-// who is to blame it is a Helper, so that the test's line is told.
+func (noTest) Cleanup(func()) {}
+
+// fail fails the test for a network that is built or used wrongly. It and all its callers in
+// this package are Helpers, so that the failure shows the line of the test.
 func (n *Net) fail(err error) {
 	n.t.Helper()
 	n.t.Fatal(err)
-	panic(err) // a T that went on
+	panic(err) // t is a fake whose Fatal returns
 }
 
-// check fails for an error; it must be called without the lock.
+// check fails the test for an error. It must be called without the lock.
 func (n *Net) check(err error) {
 	if err != nil {
 		n.t.Helper()
@@ -130,7 +134,7 @@ func (n *Net) check(err error) {
 	}
 }
 
-// locked runs f with the lock, and fails for its error.
+// locked calls f with the lock held, and fails the test for its error.
 func (n *Net) locked(f func() error) {
 	n.t.Helper()
 	n.check(func() error {
@@ -140,20 +144,20 @@ func (n *Net) locked(f func() error) {
 	}())
 }
 
-// now is the time since the network was made.
+// now returns the time since the network was created.
 func (n *Net) now() time.Duration { return time.Since(n.start) }
 
-// Segment adds a segment, for networks that have more than one.
+// Segment adds a segment. A network that needs only one has it already: see [Net.Host].
 func (n *Net) Segment(name string) *Segment {
 	n.t.Helper()
 	var s *Segment
 	n.locked(func() error {
 		if name == "" {
-			return fmt.Errorf("udptest: a segment needs a name")
+			return fmt.Errorf("udptest: segment without a name")
 		}
 		for _, other := range n.segments {
 			if other.name == name {
-				return fmt.Errorf("udptest: there is a segment %q already", name)
+				return fmt.Errorf("udptest: duplicate segment %q", name)
 			}
 		}
 		s = n.segment(name)
@@ -168,7 +172,7 @@ func (n *Net) segment(name string) *Segment {
 	return s
 }
 
-// lan is the segment of hosts that were not given another.
+// lan returns the segment of hosts that Net.Host adds.
 func (n *Net) lan() *Segment {
 	for _, s := range n.segments {
 		if s.name == "lan" {
@@ -178,11 +182,10 @@ func (n *Net) lan() *Segment {
 	return n.segment("lan")
 }
 
-// Host adds a host with one interface, eth0, on the segment "lan", and the
-// loopback interface that every host has. An address may have a prefix length
-// ("10.0.0.1/24"), which says who is reached directly; without one that is every
-// address of its family. The host's name resolves to its addresses, on every
-// host.
+// Host adds a host with two interfaces: eth0 on the segment "lan", which is created when
+// needed, and lo. An address may have a prefix length ("10.0.0.1/24") that says which
+// addresses are on the link; without one, all addresses of the family are. On every host the
+// name, in upper or lower case, resolves to the addresses.
 func (n *Net) Host(name string, addrs ...string) *Host {
 	n.t.Helper()
 	var h *Host
@@ -196,8 +199,7 @@ func (n *Net) Host(name string, addrs ...string) *Host {
 	return h
 }
 
-// Host adds a host whose interface eth0 is on this segment; it is [Net.Host]
-// otherwise.
+// Host adds a host like [Net.Host], with eth0 on this segment.
 func (s *Segment) Host(name string, addrs ...string) *Host {
 	s.net.t.Helper()
 	var h *Host
@@ -212,35 +214,45 @@ func (s *Segment) Host(name string, addrs ...string) *Host {
 }
 
 func (n *Net) host(name string) (*Host, error) {
-	if !named(name) {
-		return nil, fmt.Errorf("udptest: %q can't be a host's name", name)
+	if !validName(name) {
+		return nil, fmt.Errorf("udptest: invalid host name %q", name)
 	}
-	if _, taken := n.names[name]; taken {
-		return nil, fmt.Errorf("udptest: there is a host or a name %q already", name)
-	}
-	if name == "localhost" {
-		return nil, fmt.Errorf("udptest: localhost is every host's name for itself")
+	if err := n.freeName(name); err != nil {
+		return nil, err
 	}
 	h := newHost(n, name, uint64(len(n.hosts)+1))
 	n.hosts = append(n.hosts, h)
-	n.names[name] = nil
+	n.names[strings.ToLower(name)] = nil
 	return h, nil
 }
 
-// named says whether hosts and interfaces may have a name: what addresses and zones
-// can't have in them is left out.
-func named(name string) bool { return name != "" && !strings.ContainsAny(name, " \t\r\n:/%") }
+// freeName returns an error if a name is taken. Names are compared without regard to case, as
+// in the DNS.
+func (n *Net) freeName(name string) error {
+	key := strings.ToLower(name)
+	if key == "localhost" {
+		return fmt.Errorf("udptest: localhost is the name of every host for itself")
+	}
+	if _, taken := n.names[key]; taken {
+		return fmt.Errorf("udptest: duplicate host name %q", name)
+	}
+	return nil
+}
+
+// validName reports whether a host or an interface may have a name. Characters with a meaning
+// in addresses and zones are not allowed.
+func validName(name string) bool { return name != "" && !strings.ContainsAny(name, " \t\r\n:/%") }
 
 func (s *Segment) has(h *Host) bool {
 	return slices.ContainsFunc(s.ifaces, func(i *Interface) bool { return i.host == h })
 }
 
-// Name gives addresses a host name, as an entry of the DNS would.
-func (n *Net) Name(name string, addrs ...string) {
+// AddName makes a name resolve to addresses, as DNS records do.
+func (n *Net) AddName(name string, addrs ...string) {
 	n.t.Helper()
 	n.locked(func() error {
-		if _, taken := n.names[name]; taken || name == "localhost" {
-			return fmt.Errorf("udptest: there is a host or a name %q already", name)
+		if err := n.freeName(name); err != nil {
+			return err
 		}
 		if len(addrs) == 0 {
 			return fmt.Errorf("udptest: name %q: no addresses", name)
@@ -253,23 +265,23 @@ func (n *Net) Name(name string, addrs ...string) {
 			}
 			as = append(as, a.Unmap())
 		}
-		n.names[name] = as
+		n.names[strings.ToLower(name)] = as
 		return nil
 	})
 }
 
-// Path is what datagrams pass that go from one host to another, beside the links
-// of both: its faults are for this pair in this direction. It begins where the
-// sender's link ends, so the two must share a segment.
+// Path returns the pipe between two hosts of one segment in one direction. Datagrams pass it
+// after the sender's link and before the receiver's. Its faults, initially none, affect only
+// this pair. [Net.SetPath] sets both directions.
 func (n *Net) Path(from, to *Host) *Pipe {
 	n.t.Helper()
 	var p *Pipe
 	n.locked(func() error {
 		if from == nil || to == nil || from.net != n || to.net != n {
-			return fmt.Errorf("udptest: a path needs two hosts of this network")
+			return fmt.Errorf("udptest: a path connects two hosts of this network")
 		}
 		if from == to {
-			return fmt.Errorf("udptest: a path from %s to itself: that is its interface lo", from.name)
+			return fmt.Errorf("udptest: a path from %s to itself: use its interface lo", from.name)
 		}
 		if !slices.ContainsFunc(n.segments, func(s *Segment) bool { return s.has(from) && s.has(to) }) {
 			return fmt.Errorf("udptest: %s and %s share no segment", from.name, to.name)
@@ -277,7 +289,7 @@ func (n *Net) Path(from, to *Host) *Pipe {
 		key := [2]*Host{from, to}
 		if p = n.paths[key]; p == nil {
 			p = n.pipe(from.name + " -> " + to.name)
-			p.faults, p.perfect = Faults{}, true // the defaults are those of links
+			p.faults, p.perfect = Faults{}, true // Config.Faults are for links
 			n.paths[key] = p
 		}
 		return nil
@@ -285,8 +297,15 @@ func (n *Net) Path(from, to *Host) *Pipe {
 	return p
 }
 
-// Partition divides the hosts: datagrams pass within a group and not between two
-// of them. Hosts in no group are one more. It replaces an earlier partition.
+// SetPath sets the faults of the paths between two hosts, of each direction.
+func (n *Net) SetPath(a, b *Host, f Faults) {
+	n.t.Helper()
+	n.Path(a, b).Set(f)
+	n.Path(b, a).Set(f)
+}
+
+// Partition divides the hosts into groups. Datagrams pass within a group and are lost between
+// groups. Hosts in no group form one more. It replaces an earlier partition.
 func (n *Net) Partition(groups ...[]*Host) {
 	n.t.Helper()
 	n.locked(func() error {
@@ -294,7 +313,7 @@ func (n *Net) Partition(groups ...[]*Host) {
 		for i, g := range groups {
 			for _, h := range g {
 				if h == nil || h.net != n {
-					return fmt.Errorf("udptest: a partition needs hosts of this network")
+					return fmt.Errorf("udptest: a partition divides hosts of this network")
 				}
 				if _, twice := parts[h]; twice {
 					return fmt.Errorf("udptest: %s is in two groups of the partition", h.name)
@@ -313,8 +332,8 @@ func (n *Net) Heal() {
 	n.Partition()
 }
 
-// pipe makes one direction of something. Its number depends on its name only, so
-// that other links do not change what its faults do.
+// pipe returns a new pipe. Its number depends on its name only, so that the other links of
+// the network do not affect its random decisions.
 func (n *Net) pipe(name string) *Pipe {
 	h := fnv.New64a()
 	h.Write([]byte(name))

@@ -2,6 +2,8 @@ package udptest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,13 +13,13 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// network is a host as package udp sees it.
+// network implements socket.Network for the sockets of a host.
 type network struct{ host *Host }
 
 var _ socket.Network = network{}
 
-// LookupIP implements socket.Network: it knows the hosts' names, what
-// [Net.Name] has named, and localhost.
+// LookupIP implements socket.Network. It knows the names of the hosts, those of [Net.AddName],
+// and localhost.
 func (w network) LookupIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -29,9 +31,6 @@ func (w network) LookupIP(ctx context.Context, network, host string) ([]netip.Ad
 	all, known := n.names[name]
 	if name == "localhost" {
 		all, known = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, true
-	}
-	if !known {
-		all, known = n.names[host]
 	}
 	if !known {
 		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
@@ -60,7 +59,7 @@ func (w network) Interfaces() ([]socket.Interface, error) {
 	return all, nil
 }
 
-// A watcher is told when the interfaces change.
+// A watcher is a goroutine that calls a function after changes of the interfaces.
 type watcher struct{ wake, quit, done chan struct{} }
 
 // Watch implements socket.Network.
@@ -93,15 +92,16 @@ func (w network) Watch(changed func()) (stop func(), err error) {
 	}, nil
 }
 
-// changed tells the watchers, and senders that wait, that an interface is not what
-// it was. It needs the lock.
+// changed notifies the watchers, and sends that wait, of a change of an interface. The caller
+// holds the lock.
 func (h *Host) changed() {
 	h.addressed()
 	h.wakeSenders()
 	for _, v := range h.watchers {
+		h.net.noticed = h.net.now() + noticeTime
 		select {
 		case v.wake <- struct{}{}:
-		default: // it will look anyway
+		default: // it is woken already
 		}
 	}
 }
@@ -109,6 +109,9 @@ func (h *Host) changed() {
 // Open implements socket.Network.
 func (w network) Open(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (socket.Socket, error) {
 	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := supported(o); err != nil {
 		return nil, err
 	}
 	family := socket.Dual
@@ -139,4 +142,16 @@ func (w network) Open(ctx context.Context, network string, local netip.AddrPort,
 		h.recorder.adopt(s)
 	}
 	return s, nil
+}
+
+// supported says which of the options a simulated host does not have.
+func supported(o socket.Options) error {
+	for name, wanted := range map[string]bool{
+		"Device": o.Device != "", "Mark": o.Mark != 0, "FreeBind": o.FreeBind, "Transparent": o.Transparent,
+	} {
+		if wanted {
+			return fmt.Errorf("%s: %w", name, errors.ErrUnsupported)
+		}
+	}
+	return nil
 }

@@ -17,7 +17,7 @@ import (
 
 func TestDownAndPartition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b, c := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2"), n.Host("c", "10.0.0.3")
 		hears := func() string {
 			var s []string
@@ -35,7 +35,7 @@ func TestDownAndPartition(t *testing.T) {
 					if len(q.Datagrams()) > 0 {
 						s = append(s, conn.LocalAddrPort().Addr().String()[7:]+to.LocalAddrPort().Addr().String()[7:])
 					}
-					to.Close()
+					closed(t, to)
 				}
 			}
 			return strings.Join(s, " ")
@@ -62,7 +62,7 @@ func TestDownAndPartition(t *testing.T) {
 
 func TestCrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		old := listen(t, on(b), "udp", ":7", echo)
 		q := udp.NewQueue(10, udp.Block)
@@ -96,7 +96,7 @@ func TestCrash(t *testing.T) {
 
 func TestReceiveBufferOverflowIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		started, release := make(chan struct{}), make(chan struct{})
 		cfg := on(b)
@@ -121,7 +121,7 @@ func TestReceiveBufferOverflowIsCounted(t *testing.T) {
 
 func TestACrashTakesWhatIsOnLoopback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a := n.Host("a", "10.0.0.1")
 		a.Interface("lo").Out().Set(udptest.Faults{Latency: time.Second})
 		listen := func(q *udp.Queue) *udp.MulticastConn {
@@ -200,7 +200,7 @@ func TestScriptsNumberWhatOutagesTake(t *testing.T) {
 		},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			n := udptest.NewNet(udptest.Config{T: t})
+			n := udptest.NewNet(t, udptest.Config{})
 			a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 			q := udp.NewQueue(10, udp.Block)
 			listen(t, on(b), "udp", ":7", q)

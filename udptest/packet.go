@@ -8,54 +8,55 @@ import (
 	"github.com/udpkit/udp/internal/buffer"
 )
 
-// A Packet is what scripts and filters see of a datagram on its way. Data must
-// not be kept or changed.
+// A Packet is a datagram or an ICMP message in flight, as a [Script] or a [Filter] sees it.
+// Data must not be kept or changed.
 type Packet struct {
-	From, To netip.AddrPort
-	Data     []byte
-	TTL      int
-	ECN      uint8
-	ICMP     bool // an ICMP message about a datagram From had got or forwarded; Data is what it quotes
+	From, To     netip.AddrPort
+	Data         []byte
+	TTL          int   // or hop limit
+	TrafficClass uint8 // DSCP and ECN
+	ICMP         bool  // an ICMP message of From about a datagram that To has sent; Data is the quoted payload
 }
 
-// packet is one on its way: a datagram, or an ICMP message about one.
+// packet is a datagram in flight, or an ICMP message about one.
 type packet struct {
 	src, dst netip.AddrPort // without zones
 	data     []byte         // lies in buf
 	buf      *buffer.Buffer
-	ttl, ecn uint8
-	refusal  *refusal // what an ICMP message says
+	ttl      uint8
+	class    uint8    // traffic class: DSCP and ECN
+	refusal  *refusal // content of an ICMP message
 	key      key
-	unit     int // length of its longest fragment, with the header
+	unit     int // length of its longest fragment, IP header included
 
 	stage stage
-	iface *Interface    // it left by, or comes to: see stage
+	iface *Interface    // it left by, or arrives at: see stage
 	from  *Interface    // it left by last
-	hop   netip.Addr    // whom on the segment it is for; invalid: everybody
-	until time.Duration // it waits for hop
-	by    *Pipe         // it is in, or has just passed
-	left  time.Duration // when its last bit has left the host
-	gone  bool          // with its host or interface, before that
-	next  *packet       // in the list of spare ones
+	hop   netip.Addr    // next hop on the segment; invalid: all
+	until time.Duration // when neighbor discovery for hop ends
+	by    *Pipe         // that it is in, or has just passed
+	left  time.Duration // when its last bit leaves the host
+	gone  bool          // lost with its host or interface before that
+	next  *packet       // in the list of spare packets
 }
 
-// A stage says where a packet is.
+// A stage is where a packet is.
 type stage uint8
 
 const (
 	onSegment  stage = iota // it has passed the link from iface to the segment
 	atLink                  // it is before the link to iface
 	atHost                  // it has passed that one
-	unresolved              // it waits before the segment: nobody answers for hop
+	unresolved              // it waits before the segment for neighbor discovery of hop
 )
 
-// A key names a datagram: it decides about its fate, and, with order, about its
-// place among those of the same instant.
+// A key identifies a datagram. It determines its random decisions and, with order, its place
+// among the datagrams that arrive at the same instant.
 type key struct {
-	origin uint64 // the socket, of which host
-	seq    uint64 // how many that has sent before
-	copy   uint64 // 0, or which duplicate, copy to a member of a group, or ICMP answer it is
-	order  uint64 // how many its host has sent before: a link does not reorder
+	origin uint64 // the socket and, in the upper half, its host
+	seq    uint64 // number of datagrams that the socket has sent before
+	copy   uint64 // 0, or which duplicate, copy to a group member or ICMP message it is
+	order  uint64 // number of datagrams that the host has sent before
 }
 
 func (k key) compare(o key) int {
@@ -69,7 +70,7 @@ const (
 	headerUDP = 8
 )
 
-// headers is the length of those of a datagram.
+// headers returns the length of the headers of a datagram.
 func headers(to netip.Addr) int {
 	if to.Is4() {
 		return headerUDP + header4
@@ -77,7 +78,7 @@ func headers(to netip.Addr) int {
 	return headerUDP + header6
 }
 
-// size is the length of the IP packet, as if it were in one piece.
+// size returns the length of the IP packet as if it were not fragmented.
 func (p *packet) size() int {
 	n := len(p.data) + headers(p.dst.Addr())
 	if p.refusal != nil { // it quotes both headers
@@ -87,10 +88,11 @@ func (p *packet) size() int {
 }
 
 func (p *packet) public() Packet {
-	return Packet{From: p.src, To: p.dst, Data: p.data, TTL: int(p.ttl), ECN: p.ecn, ICMP: p.refusal != nil}
+	return Packet{From: p.src, To: p.dst, Data: p.data, TTL: int(p.ttl), TrafficClass: p.class, ICMP: p.refusal != nil}
 }
 
-// newPacket needs the lock; so do the other functions here.
+// newPacket returns a packet with a copy of data. Its callers, and those of the functions
+// below, hold the network's lock.
 func (n *Net) newPacket(data []byte) *packet {
 	p := n.events.spare
 	if p == nil {
@@ -103,8 +105,8 @@ func (n *Net) newPacket(data []byte) *packet {
 	return p
 }
 
-// clone copies a packet with its data: whoever gets one may write to it. The copy
-// differs from all others of the datagram by what made it: a pipe or a socket.
+// clone returns a copy of a packet and its data. Its key differs from that of all other copies
+// by the id of the pipe or socket that needs it.
 func (n *Net) clone(p *packet, by uint64) *packet {
 	c := n.newPacket(p.data)
 	buf, data := c.buf, c.data
@@ -114,7 +116,7 @@ func (n *Net) clone(p *packet, by uint64) *packet {
 	return c
 }
 
-// free gives up a packet and its buffer.
+// free releases a packet and its buffer.
 func (n *Net) free(p *packet) {
 	if p.buf != nil {
 		p.buf.Release(1)

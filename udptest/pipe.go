@@ -6,50 +6,49 @@ import (
 	"time"
 )
 
-// A Pipe is one direction of a link, or a [Net.Path], with its faults, counters
-// and taps.
+// A Pipe is one direction of a link, or of a [Net.Path]. It has faults, counters and taps.
 type Pipe struct {
 	net    *Net
 	name   string
 	id     uint64
-	sender *Host // whose sockets wait when it is full; nil: nobody's
+	sender *Host // whose sends wait while it is full; nil: none do
 
-	// What every datagram looks at lies side by side.
+	// These are next to each other because every datagram reads them.
 	perfect bool // without faults
 	stats   PipeStats
-	taps    []*tap // of what enters
+	taps    []*tap // for packets that enter
 
-	arrivals []*tap
+	arrivals []*tap // for packets that have passed
 
 	faults  Faults
-	number  int // of datagrams, for the script
-	bad     bool
-	free    time.Duration // when the last bit that waits will have left
-	left    time.Duration // when the last datagram will have, in whole microseconds
-	last    time.Duration // of arrival, when ordered
+	number  int           // of the last datagram, for the Script
+	bad     bool          // state of the Burst
+	free    time.Duration // when the queue will be empty
+	left    time.Duration // the same in whole microseconds
+	last    time.Duration // arrival, for Ordered
 	entered uint64        // for Exact
 	losing  []uint64      // places in this block of Exact, sorted
 }
 
-// PipeStats counts datagrams, ICMP messages included.
+// PipeStats counts datagrams and ICMP messages.
 //
-//	Entered + Duplicated == Passed + the losses
+//	Entered + Duplicated == Passed + Lost + Overflowed + TooBig + Blocked
 type PipeStats struct {
 	Entered      uint64
 	EnteredBytes uint64 // of IP packets, headers included
 	Passed       uint64
-	Lost         uint64 // Loss, Burst, Exact and Script
-	Overflowed   uint64 // found no room in the Queue
-	TooBig       uint64 // longer than MTU
-	Blocked      uint64 // Down, or a partition
+	Lost         uint64 // by Loss, Burst, Exact and Script
+	Overflowed   uint64 // lost since the Queue was full
+	TooBig       uint64 // lost since they were longer than the MTU
+	Blocked      uint64 // lost by Down or a partition
 	Duplicated   uint64 // copies made
-	Delayed      uint64 // held back by Reorder
+	Delayed      uint64 // by Reorder
 	Corrupted    uint64
 }
 
-// Set replaces the faults, from the next datagram on; those on their way are not
-// touched. Counters go on; the script, the bursts, the exact loss and the bucket
-// begin anew. Wrong faults fail at once, as building the network wrongly does.
+// Set replaces the faults, for datagrams that enter from now on. It resets the states of
+// Script, Burst, Exact and Rate, and no counters. Invalid faults fail the test; see
+// [Faults.Validate].
 func (p *Pipe) Set(f Faults) {
 	p.net.t.Helper()
 	p.net.check(f.Validate())
@@ -61,29 +60,28 @@ func (p *Pipe) Set(f Faults) {
 	p.changed()
 }
 
-// changed makes those look again who wait for room before the pipe.
+// changed makes sends that wait for room try again.
 func (p *Pipe) changed() {
 	if p.sender != nil {
 		p.sender.wakeSenders()
 	}
 }
 
-// never is before everything: a bucket that is full since then is full. Nothing
-// takes longer than longest, so that sums of a few such times are times too.
+// never is before all events: a bucket that fills since then is full. No delay is longer than
+// longest, so that sums of a few delays do not overflow.
 const (
 	never   = time.Duration(math.MinInt64 / 2)
 	longest = time.Duration(math.MaxInt64 / 8) // 36 years
 )
 
-// Faults returns what is set.
+// Faults returns the current faults.
 func (p *Pipe) Faults() Faults {
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()
 	return p.faults
 }
 
-// SetDown takes the link down in this direction, or up, and leaves its other
-// faults.
+// SetDown sets Faults.Down and keeps the other faults.
 func (p *Pipe) SetDown(down bool) {
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()
@@ -99,11 +97,10 @@ func (p *Pipe) Stats() PipeStats {
 	return p.stats
 }
 
-// String is the pipe's name.
+// String returns the pipe's name.
 func (p *Pipe) String() string { return p.name }
 
-// What chance decides about; each has draws of its own, so that turning one
-// fault on does not change what another does.
+// The random decisions. Each has its own draws, so that one fault does not affect another.
 const (
 	drawLoss uint64 = iota
 	drawState
@@ -115,18 +112,19 @@ const (
 	drawBit
 	drawExact
 	drawPort
+	drawCoalesce
 )
 
-// A fate is what passing has made of a datagram.
+// A fate is what a pipe does to a datagram.
 type fate struct {
-	why   string        // it was lost; empty: it was not
+	why   string        // reason of the loss; "": not lost
 	waits time.Duration // in the queue
-	delay time.Duration // when it arrives
-	again bool          // and a copy of it
-	later time.Duration // when the copy does
+	delay time.Duration // until it arrives
+	again bool          // it is duplicated
+	later time.Duration // until the copy arrives
 }
 
-// pass decides about q, which enters at now.
+// pass decides the fate of q, which enters at now.
 func (p *Pipe) pass(q *packet, now time.Duration) fate {
 	size := p.enter(q)
 	fate := p.decide(q, size, now)
@@ -140,11 +138,18 @@ func (p *Pipe) pass(q *packet, now time.Duration) fate {
 	return fate
 }
 
-// block loses q before any fault meets it.
+// block loses q before it meets any fault.
 func (p *Pipe) block(q *packet, now time.Duration, why string) {
 	p.enter(q)
 	p.stats.Blocked++
 	p.show(q, now, why)
+}
+
+// tooLong loses q, which is longer than the MTU of the receiving interface.
+func (p *Pipe) tooLong(q *packet, now time.Duration) {
+	p.enter(q)
+	p.stats.TooBig++
+	p.show(q, now, "too big")
 }
 
 func (p *Pipe) enter(q *packet) (size int) {
@@ -221,8 +226,8 @@ func (p *Pipe) decide(q *packet, size int, now time.Duration) (to fate) {
 	return to
 }
 
-// loses is about all kinds of loss; every kind sees every datagram, so that its
-// state does not depend on the others.
+// loses reports whether q is lost. Every model of loss sees every datagram, so that its state
+// does not depend on the others.
 func (p *Pipe) loses(q *packet) (lost bool) {
 	f := &p.faults
 	if f.Script != nil && p.scripted(q) {
@@ -253,18 +258,18 @@ func (p *Pipe) loses(q *packet) (lost bool) {
 	return lost
 }
 
-// scripted asks the script.
+// scripted calls the Script.
 //
 //go:noinline
 func (p *Pipe) scripted(q *packet) (lost bool) { return p.faults.Script(p.number, q.public()) }
 
-// losesExactly draws the places of a block's losses when the block begins.
+// losesExactly draws the losses of a block of Of datagrams when the block begins.
 func (p *Pipe) losesExactly() bool {
 	of := uint64(p.faults.Exact.Of)
 	block, place := p.entered/of, p.entered%of
 	p.entered++
 	if place == 0 {
-		// Robert Floyd's sampling: Lost different places of Of.
+		// Robert Floyd's sampling: Lost distinct places of Of.
 		p.losing = p.losing[:0]
 		for i := of - uint64(p.faults.Exact.Lost); i < of; i++ {
 			at := p.draw(key{origin: block, seq: i}, drawExact) % (i + 1)
@@ -277,7 +282,7 @@ func (p *Pipe) losesExactly() bool {
 	return slices.Contains(p.losing, place)
 }
 
-// queue lets size bytes wait for their turn.
+// queue adds size bytes to the queue.
 func (p *Pipe) queue(size int, now time.Duration) (wait time.Duration, room bool) {
 	f := &p.faults
 	limit := f.Queue
@@ -298,12 +303,12 @@ func (p *Pipe) queue(size int, now time.Duration) (wait time.Duration, room bool
 // stop empties the queue.
 func (p *Pipe) stop(now time.Duration) { p.free, p.left = min(p.free, now), min(p.left, now) }
 
-// whole rounds up to microseconds: see linkTime.
+// whole rounds up to microseconds; see LinkTime.
 func whole(d time.Duration) time.Duration {
 	return (d + time.Microsecond - 1).Truncate(time.Microsecond)
 }
 
-// lasts is how long the link takes for n bytes.
+// lasts returns how long the link takes for n bytes.
 func (p *Pipe) lasts(n int) time.Duration {
 	return time.Duration(min(math.Round(float64(n)*8*float64(time.Second)/float64(p.faults.Rate)), float64(longest)))
 }
@@ -313,13 +318,13 @@ func (p *Pipe) ordered(now, delay time.Duration) time.Duration {
 	return p.last - now
 }
 
-// chance is a number from 0 to 1, 1 excluded.
+// chance returns a random number in [0, 1) for one decision about q.
 func (p *Pipe) chance(q *packet, what uint64) float64 {
 	return float64(p.draw(q.key, what)>>11) / (1 << 53)
 }
 
-// draw is what chance says about one datagram: a hash and not the next number of
-// a generator, so that it does not depend on what else is under way.
+// draw returns the random number of one decision about a datagram. It is a hash and not the
+// next number of a generator, so that it does not depend on other datagrams.
 func (p *Pipe) draw(k key, what uint64) uint64 {
 	z := mix(mix(mix(p.net.cfg.Seed, p.id+what), k.origin), k.seq<<8)
 	if k.copy != 0 {
@@ -328,8 +333,8 @@ func (p *Pipe) draw(k key, what uint64) uint64 {
 	return z
 }
 
-// mix is a step of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom
-// number generators, 2014) over both.
+// mix hashes a and b by a step of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom
+// number generators, 2014).
 func mix(a, b uint64) uint64 {
 	z := a ^ (b + 0x9e3779b97f4a7c15)
 	z *= 0x9e3779b97f4a7c15

@@ -14,7 +14,7 @@ import (
 
 // all is a host that hears a group, and the sender of it.
 func all(t *testing.T) (n *udptest.Net, a, b *udptest.Host, m *udp.MulticastConn, send func(to string) []string) {
-	n = udptest.NewNet(udptest.Config{T: t})
+	n = udptest.NewNet(t, udptest.Config{})
 	a, b = n.Host("a", "10.0.0.1/24"), n.Host("b", "10.0.0.2/24")
 	q := udp.NewQueue(10, udp.Block)
 	m, err := on(b).ListenMulticast(ctx, "udp4", ":7", q)
@@ -36,12 +36,12 @@ func TestAFilterIsAskedAboutEverybodysDatagramsToo(t *testing.T) {
 		require.NoError(t, m.Join(group))
 		var asked []string
 		verdict := udptest.Accept
-		b.Filter(func(p udptest.Packet) udptest.Verdict {
+		b.SetFilter(func(p udptest.Packet) udptest.Action {
 			asked = append(asked, p.To.String())
 			return verdict
 		})
 		tos := []string{"239.1.2.3:7", "10.0.0.255:7", "10.0.0.2:7"}
-		for _, verdict = range []udptest.Verdict{udptest.Accept, udptest.Drop, udptest.Prohibit} {
+		for _, verdict = range []udptest.Action{udptest.Accept, udptest.Drop, udptest.Prohibit} {
 			asked = nil
 			for _, to := range tos {
 				if got := send(to); verdict == udptest.Accept {
@@ -59,7 +59,7 @@ func TestAFilterIsAskedAboutEverybodysDatagramsToo(t *testing.T) {
 func TestSourcesComeAndGoOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, _, b, m, send := all(t)
-		eth0 := b.Interface("eth0").Interface()
+		eth0 := b.Interface("eth0").NetInterface()
 		for _, source := range []string{"10.0.0.1", "10.0.0.8", "10.0.0.9"} {
 			require.NoError(t, m.JoinSource(group, netip.MustParseAddr(source), eth0))
 		}
@@ -82,7 +82,7 @@ func TestAnInterfaceThatIsDownHearsNothing(t *testing.T) {
 		}
 		require.Zero(t, b.In().Stats().Entered, "the link does not bring what nobody wants")
 		require.Empty(t, send("10.0.0.2:7"))
-		require.Contains(t, n.Trace(), "nobody there")
+		require.Contains(t, n.Trace(), "interface down")
 		require.NotContains(t, n.Trace(), "received     10.0.0.1:5 > 10.0.0.2:7")
 		eth0.SetDown(false)
 		time.Sleep(time.Minute)

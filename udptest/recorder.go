@@ -3,91 +3,122 @@ package udptest
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net/netip"
 	"sync"
+	"testing"
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// A Recorder tests a handler alone: its socket is connected to nothing, what the
-// handler sends is recorded, and what it receives is what it is fed with.
+// A Recorder tests a handler alone. Its sockets have no network: the test passes in what the
+// handler receives, and gets what it sends.
 //
-//	r := udptest.NewRecorder()
+//	r := udptest.NewRecorder(t)
 //	r.Start(echo)
 //	r.Receive(udp.Datagram{From: peer, Data: []byte("hello")})
-//	// r.Sent() is what it has answered
+//	sent := r.Sent() // the replies
 //
-// Receive and Refuse return when the callback has, so nothing has to be waited
-// for. They must not be called by the handler, and panic when there is no socket,
-// or none any more.
+// Receive, Refuse and Fail return after the callback has returned, so the test need not wait
+// for anything. They must not be called by the handler. Without an open socket they fail the
+// test.
 //
-// Behind [udp.Workers] the callback is theirs: Receive returns when they have the
-// datagram, and the Received of the handler behind them may still be to come. Test
-// that handler itself, or wait by [udp.Conn.Shutdown] or, in a bubble, synctest.Wait.
+// With [udp.Workers] as the handler, Receive returns when the Workers have the datagram, and
+// the Received of the handler behind them may still be running. Test that handler itself, or
+// wait with [udp.Conn.Shutdown] or, in a bubble, synctest.Wait.
 type Recorder struct {
 	host *Host
 
 	mu   sync.Mutex
-	conn *udp.Conn
-	sock *sock
+	conn *udp.Conn // of Start or Dial; nil: sock is of Network
+	sock *sock     // opened last
 	sent []udp.Message
 }
 
-// NewRecorder makes a Recorder without a socket: see [Recorder.Start] and
-// [Recorder.Network].
-func NewRecorder() *Recorder {
-	r := &Recorder{host: NewNet(Config{}).Host("recorder", "192.0.2.1", "2001:db8::1")}
+// NewRecorder returns a Recorder without a socket: see [Recorder.Start], [Recorder.Dial] and
+// [Recorder.Network]. t may be nil, in an example; what would fail the test panics then.
+func NewRecorder(t testing.TB) *Recorder {
+	r := &Recorder{host: NewNet(t, Config{Trace: -1}).Host("recorder", "192.0.2.1", "2001:db8::1")}
 	r.host.recorder = r
 	return r
 }
 
-// Network makes sockets that are recorded, for a udp.Config: with it a handler
-// is tested on a socket that is connected, or in groups. Receive, Refuse and Fail
-// are about the one that was made last.
+// Network returns a network for udp.Config.Network, whose sockets are recorded. It tests a
+// handler with other settings, or in multicast groups. Receive, Refuse and Fail affect the
+// socket that was opened last.
 func (r *Recorder) Network() udp.Network { return r.host.Network() }
 
-// Start makes a socket for a handler, with the port 5000 of 192.0.2.1 and
-// 2001:db8::1, and has called its Started when it returns. It panics when there
-// is one already that is not closed.
+// Config returns a udp.Config with [Recorder.Network]. All other fields are zero, and may be
+// set.
+func (r *Recorder) Config() udp.Config { return r.host.Config() }
+
+// Start opens a socket with a handler, on port 5000 of 192.0.2.1 and 2001:db8::1, and returns
+// after Started. The socket is closed when the test ends. The test fails if an earlier socket
+// of Start is still open.
 func (r *Recorder) Start(h udp.Handler) *udp.Conn {
-	c, err := udp.Config{Network: r.Network()}.Listen(context.Background(), "udp", ":5000", h)
-	if err != nil {
-		panic(err)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.conn = c
+	t := r.host.net.t
+	t.Helper()
+	c, err := r.Config().Listen(context.Background(), "udp", ":5000", h)
+	r.host.net.check(err)
+	r.owns(c)
 	return c
 }
 
-// adopt takes over a socket that was made.
+// Dial opens a socket with a handler that is connected to a peer, for example
+// "198.51.100.1:53". It is like [Recorder.Start] otherwise.
+func (r *Recorder) Dial(peer string, h udp.Handler) *udp.ConnectedConn {
+	t := r.host.net.t
+	t.Helper()
+	c, err := r.Config().Dial(context.Background(), "udp", peer, h)
+	r.host.net.check(err)
+	r.owns(c.Conn)
+	return c
+}
+
+// owns makes c the socket that Fail waits for, and closes it when the test ends.
+func (r *Recorder) owns(c *udp.Conn) {
+	r.host.net.t.Cleanup(func() {
+		c.Close()
+		<-c.Done()
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conn = c
+}
+
+// adopt makes s the socket that the test acts on.
 func (r *Recorder) adopt(s *sock) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sock, r.conn = s, nil
 }
 
+// current returns the open socket, or fails the test.
 func (r *Recorder) current() *sock {
+	r.host.net.t.Helper()
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.sock == nil {
-		panic("udptest: the Recorder has no socket yet: call Start")
+	s := r.sock
+	r.mu.Unlock()
+	switch {
+	case s == nil:
+		r.host.net.fail(fmt.Errorf("udptest: the Recorder has no socket yet: call Start"))
+	case s.isClosed():
+		r.host.net.fail(fmt.Errorf("udptest: the socket of the Recorder is closed"))
 	}
-	if r.sock.isClosed() {
-		panic("udptest: the Recorder's socket is closed")
-	}
-	return r.sock
+	return s
 }
 
-// Receive feeds the handler with a datagram and returns when its Received has. A
-// datagram without a destination is to the host's own address; one without a source
-// comes from the peer, or from 192.0.2.2 or 2001:db8::2, port 5000.
+// Receive passes a datagram to the handler and returns after Received. Data is copied. A
+// datagram without To is to the address of the host; one without From is from the peer of a
+// connected socket, and from port 5000 of 192.0.2.2 or 2001:db8::2 otherwise. [Datagram]
+// returns one with other properties.
 func (r *Recorder) Receive(d udp.Datagram) {
+	r.host.net.t.Helper()
 	s := r.current()
 	if !d.From.IsValid() {
-		d.From = s.stranger()
+		d.From = s.defaultPeer()
 	}
 	to, ifIndex := d.To().Addr(), d.IfIndex()
 	if !to.IsValid() {
@@ -109,8 +140,8 @@ func (r *Recorder) Receive(d udp.Datagram) {
 	s.settle()
 }
 
-// stranger is where datagrams come from that don't say it.
-func (s *sock) stranger() netip.AddrPort {
+// defaultPeer returns the source of datagrams without one.
+func (s *sock) defaultPeer() netip.AddrPort {
 	s.host.net.mu.Lock()
 	defer s.host.net.mu.Unlock()
 	switch {
@@ -122,27 +153,35 @@ func (s *sock) stranger() netip.AddrPort {
 	return netip.MustParseAddrPort("192.0.2.2:5000")
 }
 
-// Refuse feeds the handler with an ICMP message and returns when its Refused
-// has. Without a Peer it is about the socket's.
+// Refuse passes an ICMP error to the handler and returns after Refused. The zero Refusal is
+// "port unreachable", from the peer that [Recorder.Receive] assumes. Without an Err, Type and
+// Code determine it as on Linux: errors.Is(r, syscall.ECONNREFUSED) for "port unreachable".
 func (r *Recorder) Refuse(f *udp.Refusal) {
+	r.host.net.t.Helper()
 	s := r.current()
-	if !f.Peer.IsValid() {
-		copied := *f
-		copied.Peer = s.stranger()
-		f = &copied
-	}
-	s.report(socket.Report{
+	m := socket.Report{
 		Peer: f.Peer, Offender: f.Offender, Type: f.Type, Code: f.Code, MTU: f.MTU,
 		Payload: bytes.Clone(f.Payload), Err: f.Err,
-	}, none)
+	}
+	if !m.Peer.IsValid() {
+		m.Peer = s.defaultPeer()
+	}
+	v4 := m.Peer.Addr().Unmap().Is4()
+	if m.Err == nil && m.Type == 0 && m.Code == 0 { // no ICMP error has these
+		m.Type, m.Code = portUnreachable.message(v4)
+	}
+	if m.Err == nil {
+		m.Err = errOf(v4, m.Type, m.Code)
+	}
+	s.report(m, none)
 	signal(s.readable)
 	s.settle()
 }
 
-// Fail ends the socket as a failing system would, with an error that Stopped
-// gets. On a socket of Start it returns when Stopped has, otherwise
-// [udp.Conn.Done] tells that. To close it in the ordinary way use Close.
+// Fail makes the socket fail with err, as the kernel would, and returns after Stopped. For a
+// socket that was opened with Network or Config it does not wait: [udp.Conn.Done] does.
 func (r *Recorder) Fail(err error) {
+	r.host.net.t.Helper()
 	s := r.current()
 	s.mu.Lock()
 	s.fatal = err
@@ -159,11 +198,14 @@ func (r *Recorder) Fail(err error) {
 func (r *Recorder) record(m socket.Message, to netip.AddrPort) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sent = append(r.sent, udp.Message{Data: append([]byte{}, m.Data...), To: to, From: m.From, ECN: udp.ECN(m.ECN)})
+	r.sent = append(r.sent, udp.Message{
+		Data: append([]byte{}, m.Data...), To: to, From: m.From, IfIndex: m.IfIndex,
+		TTL: int(m.TTL), TrafficClass: m.TrafficClass, ECN: udp.ECN(m.ECN),
+	})
 }
 
-// Sent returns what was sent since it was called last, in order. On a connected
-// socket To is the peer.
+// Sent returns the datagrams that were sent since the last call, in order, with the fields that
+// were set for the datagram. On a connected socket, To is the peer.
 func (r *Recorder) Sent() []udp.Message {
 	r.mu.Lock()
 	defer r.mu.Unlock()

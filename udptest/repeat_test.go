@@ -49,7 +49,7 @@ func crowd(t *testing.T, seed uint64) string {
 		bad := udptest.Faults{
 			Loss: 0.1, Duplicate: 0.1, Jitter: 3 * time.Millisecond, Corrupt: 0.05, Reorder: 0.1, ReorderBy: time.Millisecond,
 		}
-		n := udptest.NewNet(udptest.Config{T: t, Seed: seed, Faults: bad, Tick: time.Millisecond})
+		n := udptest.NewNet(t, udptest.Config{Seed: seed, Faults: bad, Tick: time.Millisecond})
 		at := func() time.Duration { return time.Duration(time.Now().UnixNano() % 1e12) }
 		var members []*udp.MulticastConn
 		var together sync.WaitGroup
@@ -150,7 +150,7 @@ func difference(a, b string) string {
 func TestWhatHappensToADatagramDoesNotDependOnOthersOfItsHost(t *testing.T) {
 	fates := func(seed uint64) (got []string) {
 		synctest.Test(t, func(t *testing.T) {
-			n := udptest.NewNet(udptest.Config{T: t, Seed: seed})
+			n := udptest.NewNet(t, udptest.Config{Seed: seed})
 			a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 			a.Out().Set(udptest.Faults{Loss: 0.3, Duplicate: 0.3, Jitter: time.Second, Reorder: 0.3, ReorderBy: time.Second})
 			began := time.Now()

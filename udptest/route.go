@@ -7,17 +7,16 @@ import (
 
 var broadcast4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// A route says how a host reaches an address.
+// A route is how a host reaches an address.
 type route struct {
 	iface *Interface
-	hop   netip.Addr // on the segment; invalid: everybody
-	src   netip.Addr // the source address, unless the socket has one
-	all   bool       // a group or a broadcast address
+	hop   netip.Addr // next hop on the segment; invalid: all
+	src   netip.Addr // source address, unless the socket has one
+	all   bool       // multicast or broadcast
 }
 
-// route finds the way to an address, which may have a zone. The interface is
-// chosen by index, 0 for none, and by the source address, where these say
-// something.
+// route returns the route to an address, which may have a zone. An index that is not 0 and the
+// source address restrict the interface.
 func (h *Host) route(to netip.Addr, index int, src netip.Addr) (route, errno) {
 	if zone := to.Zone(); zone != "" {
 		i := h.byZone(zone)
@@ -70,8 +69,8 @@ func (h *Host) from(i *Interface, to, hop netip.Addr, all bool) route {
 	return route{iface: i, hop: hop, src: i.source(to), all: all}
 }
 
-// multicastInterface is the one that datagrams to a group leave by: the one that
-// was chosen, that of the source address, or the first that can.
+// multicastInterface returns the outgoing interface of datagrams to a group: the one with the
+// index, or the one of the source address, or the first that can send them.
 func (h *Host) multicastInterface(to netip.Addr, index int, src netip.Addr) *Interface {
 	if index == 0 && src.IsValid() {
 		if i := h.iface(src); i != nil {
@@ -88,7 +87,7 @@ func (h *Host) multicastInterface(to netip.Addr, index int, src netip.Addr) *Int
 	return nil
 }
 
-// onLink is the interface whose prefix has the address, the longest one wins.
+// onLink returns the interface with the longest prefix that contains the address, or nil.
 func (h *Host) onLink(to netip.Addr) *Interface { return h.onLinkBy(to, 0) }
 
 func (h *Host) onLinkBy(to netip.Addr, index int) (best *Interface) {
@@ -104,8 +103,8 @@ func (h *Host) onLinkBy(to netip.Addr, index int) (best *Interface) {
 	return best
 }
 
-// source is the address to send from: the first of the family, and for the link
-// the link-local one, if there is one.
+// source returns the source address for datagrams to an address: the first one of the family,
+// or for a link-local destination the link-local one if there is one.
 func (i *Interface) source(to netip.Addr) (src netip.Addr) {
 	local := to.IsLinkLocalUnicast() || to.IsLinkLocalMulticast()
 	for k := range i.host.addrs {
@@ -121,7 +120,7 @@ func (i *Interface) source(to netip.Addr) (src netip.Addr) {
 	return src
 }
 
-// iface is the interface that has an address.
+// iface returns the interface that has an address, or nil.
 func (h *Host) iface(a netip.Addr) *Interface {
 	for i := range h.addrs {
 		if h.addrs[i].Addr() == a {
@@ -131,7 +130,7 @@ func (h *Host) iface(a netip.Addr) *Interface {
 	return nil
 }
 
-// owns says whether an address is the host's; all of 127.0.0.0/8 is.
+// owns reports whether an address is of the host, as all of 127.0.0.0/8 are.
 func (h *Host) owns(a netip.Addr) bool {
 	if i := h.iface(a); i != nil {
 		return true
@@ -152,8 +151,8 @@ func (h *Host) isBroadcast(a netip.Addr) bool {
 	return slices.ContainsFunc(h.ifaces[1:], func(i *Interface) bool { return i.isBroadcast(a) })
 }
 
-// isBroadcast says whether a means everybody on the segment: 255.255.255.255 or
-// the last address of a prefix (RFC 919, RFC 922).
+// isBroadcast reports whether a is a broadcast address of the segment: 255.255.255.255 or the
+// last address of a prefix (RFC 919, RFC 922).
 func (i *Interface) isBroadcast(a netip.Addr) bool {
 	if !a.Is4() {
 		return false

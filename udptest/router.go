@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Router adds a host without interfaces that forwards datagrams between those it
-// is given with [Host.Attach]. It lowers the TTL, says when that has run out or
-// when it knows no way, and does not forward multicast unless
-// [Host.ForwardMulticast] was called. Hosts reach it with [Host.Gateway].
+// Router adds a host that forwards datagrams between its interfaces, which [Host.Attach] adds.
+// It decrements the TTL, and sends an ICMP error when the TTL is exhausted or when it has no
+// route. It forwards multicast datagrams only after [Host.ForwardMulticast]. Hosts use it
+// after [Host.SetGateway].
 func (n *Net) Router(name string) *Host {
 	n.t.Helper()
 	var h *Host
@@ -22,41 +22,41 @@ func (n *Net) Router(name string) *Host {
 	return h
 }
 
-// ForwardMulticast makes a router forward what is sent to groups, to all of its
-// other interfaces, when its TTL allows it; groups of the link only stay there.
+// ForwardMulticast makes a router forward multicast datagrams to all of its other interfaces,
+// as far as their TTL allows. It never forwards datagrams to link-local groups.
 func (h *Host) ForwardMulticast() {
 	h.net.t.Helper()
 	h.net.locked(func() error {
 		if !h.forwards {
-			return fmt.Errorf("udptest: %s is no router", h.name)
+			return fmt.Errorf("udptest: %s is not a router", h.name)
 		}
 		h.multicasts = true
 		return nil
 	})
 }
 
-// A Filter decides about datagrams that a host gets or forwards, ICMP messages
-// not included. It is called with locks held, so it must not use the network.
-type Filter func(p Packet) Verdict
+// A Filter decides about each datagram that a host receives or forwards, except for ICMP
+// messages. It is called with locks held, so it must not use the network.
+type Filter func(p Packet) Action
 
-// Verdict is a Filter's answer.
-type Verdict int
+// An Action is the decision of a Filter.
+type Action int
 
-// The verdicts.
+// The actions.
 const (
-	Accept   Verdict = iota
-	Drop             // in silence
-	Prohibit         // with an ICMP message: communication administratively prohibited
+	Accept   Action = iota
+	Drop            // drop the datagram without an ICMP error
+	Prohibit        // drop it with an ICMP error: communication administratively prohibited
 )
 
-// Filter sets the host's firewall; nil is none.
-func (h *Host) Filter(f Filter) {
+// SetFilter sets the host's firewall; nil removes it.
+func (h *Host) SetFilter(f Filter) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	h.filter = f
 }
 
-// accepts asks the filter.
+// accepts reports whether the filter accepts p.
 func (h *Host) accepts(p *packet, now time.Duration) bool {
 	if h.filter == nil || p.refusal != nil {
 		return true
@@ -73,7 +73,7 @@ func (h *Host) accepts(p *packet, now time.Duration) bool {
 	return false
 }
 
-// forward sends a packet on, or gives it up.
+// forward forwards a packet or drops it.
 func (h *Host) forward(p *packet, now time.Duration) {
 	n := h.net
 	if p.ttl <= 1 {
@@ -89,6 +89,12 @@ func (h *Host) forward(p *packet, now time.Duration) {
 		n.free(p)
 		return
 	}
+	if p.unit > r.iface.mtu {
+		n.note(now, h.name, "too big", p)
+		n.tooBig(p, h, r.iface.mtu, now)
+		n.free(p)
+		return
+	}
 	p.ttl--
 	if h.nat != nil && !h.nat.outward(p, r, now) {
 		n.note(now, h.name, "filtered", p)
@@ -98,14 +104,14 @@ func (h *Host) forward(p *packet, now time.Duration) {
 	n.leave(p, r, now)
 }
 
-// forwardToGroups sends copies to the other interfaces.
+// forwardToGroups forwards copies to the other interfaces.
 func (h *Host) forwardToGroups(p *packet, now time.Duration) {
 	dst := p.dst.Addr()
 	if p.ttl <= 1 || dst.IsLinkLocalMulticast() || dst.IsInterfaceLocalMulticast() {
 		return
 	}
 	for _, i := range h.ifaces[1:] {
-		if i == p.iface || i.down || !i.source(dst).IsValid() {
+		if i == p.iface || i.down || p.unit > i.mtu || !i.source(dst).IsValid() {
 			continue
 		}
 		c := h.net.clone(p, i.out.id)

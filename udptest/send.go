@@ -1,6 +1,7 @@
 package udptest
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"os"
@@ -12,45 +13,53 @@ import (
 const defaultTTL = 64 // net.ipv4.ip_default_ttl
 
 // Send implements socket.Socket.
-func (s *sock) Send(m socket.Message) error {
+func (s *sock) Send(m socket.Message) error { return s.send(m, true) }
+
+func (s *sock) send(m socket.Message, waits bool) error {
 	n := s.host.net
 	if err := s.host.inject(opSend, s.port); err != nil {
 		return err
 	}
 	for {
 		n.mu.Lock()
-		wait, err := s.try(m, n.now())
+		wait, err := s.try(m, waits, n.now())
 		var changes <-chan struct{}
-		if wait > 0 {
+		if wait > 0 && waits {
 			changes = s.changes()
 		}
 		n.mu.Unlock()
-		if wait == 0 {
+		switch {
+		case wait == 0:
 			return err
+		case !waits:
+			return sysErr("sendmsg", eAGAIN)
 		}
 		s.await(wait, changes)
 	}
 }
 
 // SendBatch implements socket.Socket.
-func (s *sock) SendBatch(ms []socket.Message) (int, error) {
+func (s *sock) SendBatch(ms []socket.Message, wait bool) (int, error) {
 	for i := range ms {
-		if err := s.Send(ms[i]); err != nil {
+		if err := s.send(ms[i], wait); err != nil {
 			return i, err
 		}
 	}
 	return len(ms), nil
 }
 
-// try sends, or says how long it will take until there is room.
-func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err error) {
+// try sends a datagram, or returns how long it takes until there is room.
+func (s *sock) try(m socket.Message, waits bool, now time.Duration) (wait time.Duration, err error) {
 	h := s.host
-	dead, err := s.mayWrite()
+	dead, err := s.mayWrite(waits)
 	if err != nil {
 		return 0, err
 	}
 	if dead || h.down {
-		return 0, nil // there is nobody to be told
+		return 0, nil // a program of a crashed host gets no error
+	}
+	if h.paused.Load() {
+		return longest, nil
 	}
 	to := m.To
 	if !to.IsValid() {
@@ -88,11 +97,15 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 		return 0, sysErr("sendto", eACCES)
 	}
 	size, unit := len(m.Data)+headers(dst), h.pathMTU(r.iface, dst, now)
-	if s.opts.DontFragment && size > unit {
+	mode := s.opts.MTUDiscovery
+	if mode == socket.MTUProbe || mode == socket.MTUOmit {
+		unit = r.iface.mtu
+	}
+	if (mode == socket.MTUDo || mode == socket.MTUProbe) && size > unit {
 		return 0, sysErr("sendto", eMSGSIZE)
 	}
 	if r.iface.out.faults.Rate > 0 {
-		if wait := s.full(len(m.Data), now); wait > 0 {
+		if wait := s.full(now); wait > 0 {
 			return wait, nil
 		}
 	}
@@ -101,12 +114,15 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 	}
 	p := h.net.newPacket(m.Data)
 	p.src, p.dst = netip.AddrPortFrom(src, s.port), netip.AddrPortFrom(dst, to.Port())
-	p.ttl, p.ecn = defaultTTL, m.ECN&3
+	p.ttl, p.class = cmp.Or(m.TTL, s.opts.TTL, defaultTTL), cmp.Or(m.TrafficClass, s.opts.TrafficClass)
+	if m.ECN != 0 {
+		p.class = p.class&^3 | m.ECN&3
+	}
 	p.unit = min(size, unit)
 	p.key = key{origin: s.id, seq: s.sent, order: h.sent}
 	s.sent++
 	h.sent++
-	if r.all && !s.toAll(p, r, now) {
+	if r.all && !s.toAll(p, m.TTL, r, now) {
 		return 0, nil
 	}
 	if h.net.leave(p, r, now) && r.iface.out.faults.Rate > 0 {
@@ -115,7 +131,7 @@ func (s *sock) try(m socket.Message, now time.Duration) (wait time.Duration, err
 	return 0, nil
 }
 
-// learned is a path's MTU that an ICMP message has told.
+// learned is a path MTU from an ICMP message.
 type learned struct {
 	mtu   int
 	until time.Duration
@@ -124,14 +140,14 @@ type learned struct {
 // mtuExpires is net.ipv4.route.mtu_expires.
 const mtuExpires = 10 * time.Minute
 
-// pathMTU is what a host knows about the way to an address.
+// pathMTU returns the MTU of the path to an address, as far as the host knows it.
 func (h *Host) pathMTU(i *Interface, to netip.Addr, now time.Duration) int {
 	if len(h.mtus) > 0 {
 		if l, ok := h.mtus[to]; ok && now < l.until {
-			return l.mtu
+			return min(l.mtu, i.mtu)
 		}
 	}
-	return i.mtu()
+	return i.mtu
 }
 
 func (h *Host) learnMTU(to netip.Addr, mtu int, now time.Duration) {
@@ -156,16 +172,16 @@ func (s *sock) MTU(to netip.AddrPort) int {
 	return s.host.pathMTU(r.iface, to.Addr().WithZone(""), n.now())
 }
 
-// mayWrite says whether the socket may be written to, and whether its host died. The
-// error of an older datagram is told once, as Linux does (sock_error), unless the
-// reader has taken it.
-func (s *sock) mayWrite() (dead bool, err error) {
+// mayWrite returns the error of a send, and whether the host has crashed. The error of an older
+// datagram is returned once, as on Linux (sock_error), unless the reader has taken it. Only a
+// send that waits has a deadline.
+func (s *sock) mayWrite(waits bool) (dead bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.closed:
 		return false, net.ErrClosed
-	case !s.deadline.IsZero() && !time.Now().Before(s.deadline):
+	case waits && !s.deadline.IsZero() && !time.Now().Before(s.deadline):
 		return false, os.ErrDeadlineExceeded
 	case s.pending != none:
 		err, s.pending = sysErr("sendmsg", s.pending), none
@@ -174,25 +190,26 @@ func (s *sock) mayWrite() (dead bool, err error) {
 	return s.dead, nil
 }
 
-// full says how long it takes until n more bytes find room in the write buffer,
-// given what waits before the link. Linux allows one datagram beyond the limit.
-func (s *sock) full(n int, now time.Duration) (wait time.Duration) {
-	used := 0
+// full returns how long it takes until the write buffer has room for another datagram, 0 if it
+// has. Like Linux, it allows one datagram beyond the limit.
+func (s *sock) full(now time.Duration) (wait time.Duration) {
+	used, first := 0, longest
 	rest := s.leaving[:0]
 	for _, l := range s.leaving {
 		if l.at > now {
 			rest = append(rest, l)
 			used += l.bytes + overhead
+			first = min(first, l.at) // links of different rates are not in order
 		}
 	}
 	s.leaving = rest
 	if used < 2*s.opts.WriteBuffer {
 		return 0
 	}
-	return s.leaving[0].at - now
+	return first - now
 }
 
-// await waits for room, the deadline, a Close, or a change of the network.
+// await waits for room, the deadline, Close, or a change of the network.
 func (s *sock) await(room time.Duration, changes <-chan struct{}) {
 	s.mu.Lock()
 	deadline := s.deadline
@@ -208,7 +225,7 @@ func (s *sock) await(room time.Duration, changes <-chan struct{}) {
 	}
 }
 
-// outFor is the interface that was chosen for what goes to groups.
+// outFor returns the index of the interface that is set for multicast, or 0.
 func (s *sock) outFor(to netip.Addr) int {
 	if !to.IsMulticast() {
 		return 0
@@ -216,7 +233,7 @@ func (s *sock) outFor(to netip.Addr) int {
 	return s.out[family(to)]
 }
 
-// family indexes what a socket keeps for each family.
+// family returns the index for state that a socket has per family.
 func family(a netip.Addr) int {
 	if a.Is4() {
 		return 0
@@ -224,24 +241,23 @@ func family(a netip.Addr) int {
 	return 1
 }
 
-// leave lets p pass the link of the interface that a route goes by, and says
-// whether it did.
+// leave makes p pass the link of a route's interface, and reports whether it did.
 func (n *Net) leave(p *packet, r route, now time.Duration) (passed bool) {
 	p.iface, p.from, p.hop = r.iface, r.iface, r.hop
 	n.note(now, r.iface.out.name, "sent", p)
 	if r.iface == r.iface.host.lo {
-		return n.through(&r.iface.out, p, now, atLink, linkTime)
+		return n.through(&r.iface.out, p, now, atLink, LinkTime)
 	}
-	return n.through(&r.iface.out, p, now, onSegment, linkTime)
+	return n.through(&r.iface.out, p, now, onSegment, LinkTime)
 }
 
-// through lets p pass a pipe, which takes so long beside its faults, and go on at a
-// stage.
+// through makes p pass a pipe and continue at the next stage. It takes that long in addition to
+// the delays of the faults.
 func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, takes time.Duration) (passed bool) {
 	to := q.pass(p, now)
 	if to.why != "" {
 		n.note(now, q.name, to.why, p)
-		if to.why == "too big" && !q.faults.Silent {
+		if to.why == "too big" && !q.faults.BlackHole {
 			n.tooBig(p, p.iface.host, q.faults.MTU, now)
 		}
 		n.free(p)
@@ -253,7 +269,7 @@ func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, takes t
 	p.by, p.stage = q, next
 	if to.again {
 		c := n.clone(p, q.id)
-		n.note(now, q.name, "doubled", c)
+		n.note(now, q.name, "duplicated", c)
 		n.schedule(c, now, to.later+takes)
 	}
 	if d := to.delay + takes; d > 0 {
@@ -264,7 +280,7 @@ func (n *Net) through(q *Pipe, p *packet, now time.Duration, next stage, takes t
 	return true
 }
 
-// step moves a packet on from where it is.
+// step moves a packet on from its stage.
 func (n *Net) step(p *packet, now time.Duration) {
 	if p.gone {
 		n.note(now, p.from.out.name, "gone", p)
@@ -287,7 +303,7 @@ func (n *Net) step(p *packet, now time.Duration) {
 	}
 }
 
-// cross brings a packet from one interface to others of the segment.
+// cross moves a packet from one interface of a segment to others.
 func (n *Net) cross(p *packet, now time.Duration) {
 	from, seg := p.iface, p.iface.seg
 	if p.hop.IsValid() {
@@ -310,12 +326,18 @@ func (n *Net) cross(p *packet, now time.Duration) {
 	n.free(p)
 }
 
-// enter lets a packet into the path between two hosts and the link to the second.
+// enter makes a packet pass the path between two hosts and the link to the second.
 func (n *Net) enter(p *packet, from, to *Interface, now time.Duration) {
 	p.iface = to
 	if len(n.parts) > 0 && n.parts[from.host] != n.parts[to.host] {
 		to.in.block(p, now, "partition")
 		n.note(now, to.in.name, "partition", p)
+		n.free(p)
+		return
+	}
+	if p.unit > to.mtu {
+		to.in.tooLong(p, now)
+		n.note(now, to.in.name, "too big", p)
 		n.free(p)
 		return
 	}

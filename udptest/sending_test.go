@@ -18,7 +18,7 @@ import (
 // slow is a host that sends a datagram of 972 bytes a second, and has room for five
 // of them.
 func slow(t *testing.T) (n *udptest.Net, a *udptest.Host, c *udp.ConnectedConn, q *udp.Queue) {
-	n = udptest.NewNet(udptest.Config{T: t})
+	n = udptest.NewNet(t, udptest.Config{})
 	a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 	q = udp.NewQueue(100, udp.Block)
 	listen(t, on(b), "udp", ":7", q)
@@ -141,7 +141,7 @@ func TestSizesWithoutALimit(t *testing.T) {
 
 // For the race detector.
 func TestStatsMayBeAskedWhileASocketCloses(t *testing.T) {
-	n := udptest.NewNet(udptest.Config{T: t})
+	n := udptest.NewNet(t, udptest.Config{})
 	a := n.Host("a", "10.0.0.1")
 	eth0 := a.Interface("eth0")
 	for range 20 {

@@ -12,8 +12,8 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// sock is a socket. What concerns the network is guarded by the network's lock;
-// what lies in its queue, by its own, which is taken last.
+// A sock is a simulated socket. Its queue has a lock of its own, which is taken after the
+// network's.
 type sock struct {
 	host   *Host
 	id     uint64
@@ -21,8 +21,8 @@ type sock struct {
 	opts   socket.Options
 
 	// Guarded by the network's lock.
-	bound    netip.Addr // what bind was asked for
-	local    netip.Addr // what it is now: concrete while connected
+	bound    netip.Addr // by bind
+	local    netip.Addr // now: a concrete address while connected
 	port     uint16
 	peer     netip.AddrPort
 	sent     uint64
@@ -31,42 +31,43 @@ type sock struct {
 	loop     [2]bool
 	out      [2]int // interface index
 	leaving  []leaving
-	released bool // the port is
+	released bool // the port is free
 
 	mu          sync.Mutex
 	queue       []socket.Packet
+	arrived     []arrival       // in this run of the events, not queued yet
 	spare       []socket.Packet // memory for the next queue
-	used        int             // of the receive buffer, bytes
+	used        int             // bytes of the receive buffer
 	reports     []socket.Report
-	pending     errno  // of the last report, for the next send (Linux: sk_err)
-	lostReports uint64 // when it was closed
+	pending     errno  // error of the last report, for the next send (sk_err on Linux)
+	lostReports uint64 // discarded by Close
 	drops       int64
 	woken       bool
 	closed      bool
 	dead        bool  // the host has crashed
 	fatal       error // ends Serve
-	shut        bool  // discarded
-	busy        bool  // the Sink is at work
+	shut        bool  // Discard was called
+	busy        bool  // the Sink is running
 	idle        sync.Cond
 	deadline    time.Time
 
-	readable chan struct{} // something has changed for Serve
-	writable chan struct{} // closed when something has changed for senders that wait; nil: none does
+	readable chan struct{} // wakes Serve
+	writable chan struct{} // closed to wake sends that wait; nil: none does
 }
 
-// leaving is a datagram that waits before a link with a rate.
+// leaving is a datagram that is queued before a link with a rate.
 type leaving struct {
 	by    *Pipe
 	at    time.Duration
 	bytes int
 }
 
-// Sizes of buffers as Linux has them: net.core.rmem_default and wmem_default of
-// 212,992 bytes are double of what was asked for.
+// Sizes of buffers as on Linux. The defaults of net.core.rmem_default and wmem_default, 212,992
+// bytes, are twice what a program would set.
 const (
 	defaultBuffer = 212992 / 2
 	leastBuffer   = 2304 / 2 // SOCK_MIN_RCVBUF
-	overhead      = 768      // of a datagram in a buffer, beside its payload
+	overhead      = 768      // bytes of a datagram in a buffer, in addition to its payload
 )
 
 func newSock(h *Host, f socket.Family, o socket.Options) *sock {
@@ -110,7 +111,7 @@ func (s *sock) Close() error {
 	return nil
 }
 
-// die is what a crash of the host does. It needs the network's lock.
+// die makes the socket silent after a crash of the host. The caller holds the network's lock.
 func (s *sock) die() {
 	s.released = true
 	s.mu.Lock()
@@ -132,7 +133,7 @@ func (s *sock) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// wakeSenders needs s.mu.
+// wakeSenders wakes sends that wait. The caller holds s.mu.
 func (s *sock) wakeSenders() {
 	if s.writable != nil {
 		close(s.writable)
@@ -140,8 +141,8 @@ func (s *sock) wakeSenders() {
 	}
 }
 
-// changes is closed when what a sender waits for may have changed. Whoever asks
-// under the network's lock misses no change of the network.
+// changes returns a channel that is closed when a send that waits should try again. A caller
+// that holds the network's lock misses no change of the network.
 func (s *sock) changes() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,7 +164,7 @@ func (s *sock) Info() socket.Info {
 	return socket.Info{
 		Family: s.family, ReadBuffer: s.opts.ReadBuffer, WriteBuffer: s.opts.WriteBuffer,
 		PacketInfo: true, ECN: true, ErrorQueue: true, MulticastFilter: true,
-		Timestamps: s.opts.Timestamps, Segments: 1, Batch: maxBatch, PortKept: true,
+		Timestamps: s.opts.Timestamps, GRO: !s.opts.NoOffload, Segments: 1, Batch: maxBatch, PortKept: true,
 	}
 }
 

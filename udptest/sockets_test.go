@@ -16,7 +16,7 @@ import (
 
 func TestTheSocketThatFitsBestGetsADatagram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a := n.Host("a", "10.0.0.1", "fd00::1")
 		b := n.Host("b", "10.0.0.2", "fd00::2")
 		cfg := on(b)
@@ -48,7 +48,7 @@ func TestTheSocketThatFitsBestGetsADatagram(t *testing.T) {
 
 func TestReusePortSpreadsFlows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		cfg := on(b)
 		cfg.ReusePort = true
@@ -81,7 +81,7 @@ func TestReusePortSpreadsFlows(t *testing.T) {
 }
 
 func TestItWorksInRealTimeToo(t *testing.T) {
-	n := udptest.NewNet(udptest.Config{T: t, Faults: udptest.Faults{Latency: time.Millisecond}})
+	n := udptest.NewNet(t, udptest.Config{Faults: udptest.Faults{Latency: time.Millisecond}})
 	a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 	listen(t, on(b), "udp", ":7", echo)
 	q := udp.NewQueue(1, udp.Block)
@@ -107,7 +107,7 @@ func TestManyNetworksAtOnceAreApart(t *testing.T) {
 func TestNoBufferIsLost(t *testing.T) {
 	before := buffer.Live()
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t, Seed: 3, Faults: udptest.Faults{
+		n := udptest.NewNet(t, udptest.Config{Seed: 3, Faults: udptest.Faults{
 			Loss: 0.2, Duplicate: 0.3, Jitter: time.Millisecond, Corrupt: 0.1, MTU: 1400, Rate: 1e7, Queue: 5000,
 		}})
 		hosts := []*udptest.Host{n.Host("a", "10.0.0.1/24"), n.Host("b", "10.0.0.2/24"), n.Host("c", "10.0.0.3/24")}
@@ -132,7 +132,7 @@ func TestNoBufferIsLost(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		for _, c := range conns {
-			require.NoError(t, c.Close())
+			closed(t, c)
 		}
 		for _, q := range queues {
 			for d := range q.Datagrams() {

@@ -20,7 +20,7 @@ import (
 func ticking(t *testing.T, tick time.Duration, f udptest.Faults) string {
 	var out strings.Builder
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t, Seed: 1, Faults: f})
+		n := udptest.NewNet(t, udptest.Config{Seed: 1, Faults: f})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		var ticks atomic.Int64
 		ticker := time.NewTicker(tick)

@@ -38,7 +38,7 @@ func settle() {
 
 func TestMulticastIsForwardedByRoutersThatDoIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		left, right := n.Segment("left"), n.Segment("right")
 		r := n.Router("r")
 		r.Attach(left, "eth0", "10.1.0.254/24")
@@ -67,7 +67,7 @@ func TestMulticastIsForwardedByRoutersThatDoIt(t *testing.T) {
 
 func TestInterfacesComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1/24"), n.Host("b", "10.0.0.2/24")
 		q := udp.NewQueue(10, udp.Block)
 		m, err := on(b).ListenMulticast(ctx, "udp4", ":9", q, group)
@@ -114,16 +114,16 @@ func TestInterfacesComeAndGo(t *testing.T) {
 
 // routed is a host on each side of a router.
 func routed(t *testing.T) (n *udptest.Net, a, r, b *udptest.Host) {
-	n = udptest.NewNet(udptest.Config{T: t})
+	n = udptest.NewNet(t, udptest.Config{})
 	left, right := n.Segment("left"), n.Segment("right")
 	r = n.Router("r")
 	r.Attach(left, "eth0", "10.1.0.254/24", "fd01::ff/64")
 	r.Attach(right, "eth1", "10.2.0.254/24", "fd02::ff/64")
 	a, b = left.Host("a", "10.1.0.1/24", "fd01::1/64"), right.Host("b", "10.2.0.1/24", "fd02::1/64")
-	a.Gateway("10.1.0.254")
-	a.Gateway("fd01::ff")
-	b.Gateway("10.2.0.254")
-	b.Gateway("fd02::ff")
+	a.SetGateway("10.1.0.254")
+	a.SetGateway("fd01::ff")
+	b.SetGateway("10.2.0.254")
+	b.SetGateway("fd02::ff")
 	return n, a, r, b
 }
 
@@ -131,7 +131,7 @@ func TestRouters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, r, b := routed(t)
 		ttl := 0
-		b.Filter(func(p udptest.Packet) udptest.Verdict { ttl = p.TTL; return udptest.Accept })
+		b.SetFilter(func(p udptest.Packet) udptest.Action { ttl = p.TTL; return udptest.Accept })
 		listen(t, on(b), "udp", ":7", echo)
 		for _, to := range []string{"10.2.0.1:7", "[fd02::1]:7"} {
 			q := udp.NewQueue(10, udp.Block)
@@ -147,7 +147,7 @@ func TestRouters(t *testing.T) {
 			"10.2.0.9:7":  {Offender: netip.MustParseAddr("10.1.0.254"), Type: 3, Code: 1, Err: syscall.EHOSTUNREACH},
 			"10.2.0.1:99": {Offender: netip.MustParseAddr("10.1.0.254"), Type: 3, Code: 13, Err: syscall.EHOSTUNREACH},
 		} {
-			r.Filter(func(p udptest.Packet) udptest.Verdict {
+			r.SetFilter(func(p udptest.Packet) udptest.Action {
 				if p.To.Port() == 99 {
 					return udptest.Prohibit
 				}
@@ -159,23 +159,23 @@ func TestRouters(t *testing.T) {
 			got := <-q.Refusals()
 			want.Peer, want.Payload = c.RemoteAddrPort(), got.Payload
 			require.Empty(t, got.Payload)
-			require.Equal(t, &want, got)
+			require.Equal(t, want, fields(got))
 		}
 	})
 }
 
 func TestTTLRunsOutInALoopOfRouters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		lan, loop := n.Segment("lan"), n.Segment("loop")
 		r, s := n.Router("r"), n.Router("s")
 		r.Attach(lan, "eth0", "10.1.0.254/24")
 		out := r.Attach(loop, "eth1", "10.9.0.1/24")
 		s.Attach(loop, "eth0", "10.9.0.2/24")
-		r.Gateway("10.9.0.2")
-		s.Gateway("10.9.0.1")
+		r.SetGateway("10.9.0.2")
+		s.SetGateway("10.9.0.1")
 		a := lan.Host("a", "10.1.0.1/24")
-		a.Gateway("10.1.0.254")
+		a.SetGateway("10.1.0.254")
 		q := udp.NewQueue(10, udp.Block)
 		require.NoError(t, dial(t, on(a), "udp", "8.8.8.8:53", q).Send(nil))
 		f := <-q.Refusals()
@@ -188,7 +188,7 @@ func TestTTLRunsOutInALoopOfRouters(t *testing.T) {
 // Twisted: V3
 func TestInjectedErrorsMeetTheNthCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		q := udp.NewQueue(10, udp.Block)
 		server := listen(t, on(b), "udp", ":7", q)

@@ -24,15 +24,15 @@ type traced struct {
 	refusal  *refusal
 }
 
-// note needs the lock.
+// note records an event. The caller holds the lock.
 func (n *Net) note(now time.Duration, where, what string, p *packet) {
 	if n.trace.size > 0 {
 		n.trace.add(now, where, what, p)
 	}
 }
 
-// add is not inlined: without it, what calls note needs less stack, of which every
-// socket's goroutine has its own.
+// add is not inlined, so that the callers of note need less stack, which counts for thousands
+// of sockets with a goroutine each.
 //
 //go:noinline
 func (t *trace) add(now time.Duration, where, what string, p *packet) {
@@ -45,8 +45,8 @@ func (t *trace) add(now time.Duration, where, what string, p *packet) {
 	t.next = (t.next + 1) % t.size
 }
 
-// Trace returns the last events, oldest first, a line each: when, where, what
-// became of a datagram, and which one.
+// Trace returns the last events, oldest first, one per line: the time, the place, the event and
+// the datagram. Config.Trace is their number.
 func (n *Net) Trace() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -63,12 +63,12 @@ func (n *Net) Trace() string {
 	return b.String()
 }
 
-// A Frame is a packet as a tap sees it.
+// A Frame is a packet that a tap has seen.
 type Frame struct {
-	Time time.Time // when it entered, or, for TapArrivals, arrived
-	Pipe string    // name
-	Lost string    // why it goes no further; empty: it does
-	IP   []byte    // the packet from its IP header on; the tap's to keep
+	Time time.Time // it entered the pipe, or arrived (TapArrivals)
+	Pipe string    // name of the pipe
+	Lost string    // why it was lost; "": it was not
+	IP   []byte    // the packet with its IP header; the tap may keep it
 }
 
 type tap struct {
@@ -76,12 +76,12 @@ type tap struct {
 	f    func(Frame)
 }
 
-// Tap calls f for every packet that enters, lost ones too, in order. f is called
-// with locks held, so it must not use the network. Stop ends it.
+// Tap calls f for every packet that enters the pipe, in order, including those that are lost,
+// until stop is called. f is called with locks held, so it must not use the network.
 func (p *Pipe) Tap(f func(Frame)) (stop func()) { return p.tap(&p.taps, f) }
 
-// TapArrivals calls f for every packet that has passed, when it arrives at the other
-// end, duplicates too; it is like [Pipe.Tap] otherwise.
+// TapArrivals calls f for every packet that has passed the pipe, including duplicates, when it
+// arrives at the other end. It is like [Pipe.Tap] otherwise.
 func (p *Pipe) TapArrivals(f func(Frame)) (stop func()) { return p.tap(&p.arrivals, f) }
 
 func (p *Pipe) tap(to *[]*tap, f func(Frame)) (stop func()) {

@@ -30,7 +30,7 @@ func TestATestThatFailedLogsTheLastDatagrams(t *testing.T) {
 	for _, failed := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			f := &failing{failed: failed}
-			n := udptest.NewNet(udptest.Config{T: f})
+			n := udptest.NewNet(f, udptest.Config{})
 			a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 			server := listen(t, on(b), "udp4", "10.0.0.2:7", udp.BaseHandler{})
 			c := listen(t, on(a), "udp4", "10.0.0.1:5", udp.BaseHandler{})
@@ -39,8 +39,8 @@ func TestATestThatFailedLogsTheLastDatagrams(t *testing.T) {
 				require.NoError(t, c.SendTo([]byte("abc"), listenerOf(b, port)))
 				settle()
 			}
-			require.NoError(t, server.Close())
-			require.NoError(t, c.Close())
+			closed(t, server)
+			closed(t, c)
 			for _, c := range f.cleanup {
 				c()
 			}
@@ -60,7 +60,7 @@ lan
     0.002000s a eth0 out       sent         10.0.0.1:5 > 10.0.0.2:8 3 bytes
     0.002001s b                closed port  10.0.0.1:5 > 10.0.0.2:8 3 bytes
     0.002001s b eth0 out       sent         10.0.0.2:0 > 10.0.0.1:0 ICMP type 3 code 3 about 10.0.0.2:8
-    0.002002s a                nobody asked 10.0.0.2:0 > 10.0.0.1:0 ICMP type 3 code 3 about 10.0.0.2:8
+    0.002002s a                no sender    10.0.0.2:0 > 10.0.0.1:0 ICMP type 3 code 3 about 10.0.0.2:8
 `, f.logged)
 		})
 	}
@@ -68,7 +68,7 @@ lan
 
 func TestTraceKeepsTheLastOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{Trace: 3})
+		n := udptest.NewNet(nil, udptest.Config{Trace: 3})
 		a := n.Host("a", "10.0.0.1")
 		c := listen(t, on(a), "udp4", "10.0.0.1:5", udp.BaseHandler{})
 		for i := range 5 {
@@ -84,14 +84,14 @@ func TestTraceKeepsTheLastOnly(t *testing.T) {
 
 func TestBuildingWronglyFailsTheTest(t *testing.T) {
 	f := new(failing)
-	n := udptest.NewNet(udptest.Config{T: f})
+	n := udptest.NewNet(f, udptest.Config{})
 	require.PanicsWithValue(t, f, func() { n.Host("a", "nonsense") })
-	require.Equal(t, `udptest: a: "nonsense" is neither an address nor one with a prefix length`, f.fatal)
+	require.Equal(t, `udptest: a: "nonsense" is neither an address nor a prefix`, f.fatal)
 }
 
 func TestTapsSeeWhatEntersAndWhatWasLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		listen(t, on(b), "udp4", ":7", udp.BaseHandler{})
 		c := listen(t, on(a), "udp4", "10.0.0.1:5", udp.BaseHandler{})
@@ -114,7 +114,7 @@ func TestTapsSeeWhatEntersAndWhatWasLost(t *testing.T) {
 func TestSocketsLeftOpenAreNamed(t *testing.T) {
 	for _, close := range []bool{false, true} {
 		f := new(failing)
-		n := udptest.NewNet(udptest.Config{T: f})
+		n := udptest.NewNet(f, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		conns := []*udp.Conn{
 			listen(t, on(b), "udp", ":7", udp.BaseHandler{}),
@@ -125,7 +125,7 @@ func TestSocketsLeftOpenAreNamed(t *testing.T) {
 		b.Restart()
 		if close {
 			for _, c := range conns {
-				require.NoError(t, c.Close())
+				closed(t, c)
 			}
 		}
 		for _, c := range f.cleanup {
@@ -134,7 +134,7 @@ func TestSocketsLeftOpenAreNamed(t *testing.T) {
 		if close {
 			require.Empty(t, f.logged)
 		} else {
-			require.Equal(t, "udptest: sockets that nobody has closed, without which no bubble ends: "+
+			require.Equal(t, "udptest: sockets that are still open, so that a bubble cannot end: "+
 				"a 0.0.0.0:9, a 10.0.0.1:8, b [::]:7", f.logged)
 		}
 	}
@@ -142,7 +142,7 @@ func TestSocketsLeftOpenAreNamed(t *testing.T) {
 
 func TestPacketsThatGoInPiecesMayBeFragmented(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		listen(t, on(b), "udp4", ":7", udp.BaseHandler{})
 		c := listen(t, on(a), "udp4", "10.0.0.1:5", udp.BaseHandler{})

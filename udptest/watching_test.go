@@ -15,7 +15,7 @@ import (
 
 func TestTheLoopbackInterfaceHasTwoDirections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t, Faults: udptest.Faults{Loss: 1}})
+		n := udptest.NewNet(t, udptest.Config{Faults: udptest.Faults{Loss: 1}})
 		a := n.Host("a", "10.0.0.1")
 		lo := a.Interface("lo")
 		q := udp.NewQueue(10, udp.Block)
@@ -39,7 +39,7 @@ func TestTheLoopbackInterfaceHasTwoDirections(t *testing.T) {
 
 func TestAPartitionIsSeenAndCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1/24"), n.Host("b", "10.0.0.2/24")
 		q := udp.NewQueue(10, udp.Block)
 		m, err := on(b).ListenMulticast(ctx, "udp4", ":7", q, group)
@@ -63,7 +63,7 @@ func TestAPartitionIsSeenAndCounted(t *testing.T) {
 
 func TestArrivalsAreTapped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		listen(t, on(b), "udp", ":7", udp.BaseHandler{})
 		began := time.Now()

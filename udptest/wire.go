@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// wire makes the packet as it would be on a wire, from the IP header on.
+// wire returns the bytes of the packet with its IP header.
 func (p *packet) wire() []byte {
 	var payload []byte
 	proto := byte(17)
@@ -18,8 +18,8 @@ func (p *packet) wire() []byte {
 			proto = 58
 		}
 	}
-	b := ipWire(src, dst, proto, p.ttl, p.ecn, len(payload))
-	if p.unit > 0 && p.size() > p.unit && dst.Is4() { // it is shown in one piece, but goes in several
+	b := ipWire(src, dst, proto, p.ttl, p.class, len(payload))
+	if p.unit > 0 && p.size() > p.unit && dst.Is4() { // sent in fragments, which a tap sees in one piece
 		mayFragment(b)
 	}
 	return append(b, payload...)
@@ -31,14 +31,14 @@ func mayFragment(header []byte) {
 	binary.BigEndian.PutUint16(header[10:], checksum(0, header))
 }
 
-// dontFragment is what Linux sets unless a packet is too long for its path
-// (IP_PMTUDISC_WANT).
+// dontFragment is set as on Linux (IP_PMTUDISC_WANT), unless a packet is longer than the path
+// MTU.
 const dontFragment = 0x40
 
-func ipWire(src, dst netip.Addr, proto, ttl, ecn byte, length int) []byte {
+func ipWire(src, dst netip.Addr, proto, ttl, class byte, length int) []byte {
 	if dst.Is6() {
 		h := make([]byte, header6, header6+length)
-		h[0], h[1] = 6<<4, ecn<<4
+		h[0], h[1] = 6<<4|class>>4, class<<4
 		binary.BigEndian.PutUint16(h[4:], uint16(length))
 		h[6], h[7] = proto, ttl
 		copy(h[8:], src.AsSlice())
@@ -46,7 +46,7 @@ func ipWire(src, dst netip.Addr, proto, ttl, ecn byte, length int) []byte {
 		return h
 	}
 	h := make([]byte, header4, header4+length)
-	h[0], h[1] = 4<<4|header4/4, ecn
+	h[0], h[1] = 4<<4|header4/4, class
 	binary.BigEndian.PutUint16(h[2:], uint16(header4+length))
 	h[6] = dontFragment
 	h[8], h[9] = ttl, proto
@@ -70,7 +70,7 @@ func udpWire(src, dst netip.AddrPort, data []byte) []byte {
 	return b
 }
 
-// wire makes the ICMP message: its header, and the datagram that it quotes.
+// wire returns the ICMP message: its header and the quoted datagram.
 func (r *refusal) wire(src, dst netip.Addr, quoted []byte) []byte {
 	b := []byte{r.typ, r.code, 0, 0, 0, 0, 0, 0}
 	if dst.Is4() {
@@ -89,7 +89,7 @@ func (r *refusal) wire(src, dst netip.Addr, quoted []byte) []byte {
 	return b
 }
 
-// pseudo sums up the pseudo header (RFC 768; RFC 8200, section 8.1).
+// pseudo returns the sum of the pseudo header (RFC 768; RFC 8200, section 8.1).
 func pseudo(src, dst netip.Addr, proto byte, length int) uint32 {
 	b := append(src.AsSlice(), dst.AsSlice()...)
 	return add(uint32(proto)+uint32(length), b)
@@ -106,7 +106,7 @@ func add(sum uint32, b []byte) uint32 {
 	return sum
 }
 
-// checksum is that of RFC 1071.
+// checksum returns the checksum of RFC 1071.
 func checksum(sum uint32, b []byte) uint16 {
 	sum = add(sum, b)
 	for sum>>16 != 0 {

@@ -1,5 +1,5 @@
-// libuv's receiver and echo server. Usage: libuv ROLE WAY [name=value ...], see
-// ../README.md.
+// libuv's receiver and echo server. Usage: libuv ROLE VARIANT [name=value ...], see
+// ../README.md; or libuv version.
 #include "common.h"
 #include <uv.h>
 
@@ -36,6 +36,7 @@ static void on_signal(uv_signal_t *s, int number) {
 }
 
 int main(int argc, char **argv) {
+	if (argc == 2 && !strcmp(argv[1], "version")) return puts(uv_version_string()) < 0;
 	if (argc < 3) return 2;
 	parse_args(argc, argv);
 	make_pattern();
@@ -57,6 +58,6 @@ int main(int argc, char **argv) {
 	printf("{");
 	if (echoing) printf("\"received\":%lu,\"sent\":%lu,\"errors\":%lu", received, sent, errors);
 	else print_check(&check);
-	printf(",\"trains\":false,\"cpu_ns\":%lu}\n", cpu_ns() - cpu_at_start);
+	printf(",\"coalesced\":false,\"cpu_ns\":%lu}\n", cpu_ns() - cpu_at_start);
 	return 0;
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"time"
 )
 
@@ -29,6 +30,9 @@ type check struct {
 	received, bad, disorder, lost uint64
 	next                          uint64 // sequence number that is expected
 	warm                          time.Duration
+	drain                         uint64
+	drainBegan                    time.Time
+	drains                        []time.Duration
 	first, base, last             time.Time
 	baseCount, lastCount          uint64
 	middle                        []byte
@@ -36,13 +40,14 @@ type check struct {
 
 func newCheck(a args) *check {
 	return &check{
-		size: a.size, warm: time.Duration(a.warm * float64(time.Second)),
+		size: a.size, warm: time.Duration(a.warm * float64(time.Second)), drain: uint64(a.drain),
 		middle: newPayload(a.size)[8 : a.size-8],
 	}
 }
 
 // one checks a datagram: length, number and its masked copy always, all of the
-// content one time in 64, when it also reads the clock.
+// content one time in 64, when it also reads the clock. With drain, that many
+// datagrams at a time wait already when they are read.
 func (c *check) one(b []byte) {
 	if len(b) != c.size {
 		c.bad++
@@ -76,13 +81,27 @@ func (c *check) sample(b []byte) {
 		c.base, c.baseCount = now, c.received
 	}
 	c.last, c.lastCount = now, c.received
+	if c.drain > 0 {
+		c.drained(now)
+	}
+}
+
+// drained notes how long a drain took, from its first sample to its last one.
+// Samples are 64 datagrams apart, and drain is a multiple of that.
+func (c *check) drained(now time.Time) {
+	switch c.received % c.drain {
+	case 1:
+		c.drainBegan = now
+	case c.drain - 63:
+		c.drains = append(c.drains, now.Sub(c.drainBegan))
+	}
 }
 
 // sum adds up what several goroutines have counted: the window is from the
-// earliest beginning to the latest end. What one has not got, another has, so
-// only the total tells what is lost.
-func sum(trains bool, checks ...*check) result {
-	r := result{Trains: trains}
+// earliest beginning to the latest end. A number that one has not seen, another
+// has, so only the total says what is lost.
+func sum(coalesced bool, checks ...*check) result {
+	r := result{Coalesced: coalesced}
 	var base, last time.Time
 	var next uint64
 	for _, c := range checks {
@@ -103,6 +122,10 @@ func sum(trains bool, checks ...*check) result {
 	}
 	if last.After(base) {
 		r.Seconds = last.Sub(base).Seconds()
+	}
+	if c := checks[0]; len(c.drains) > 1 { // the median drain; the first one filled caches
+		ds := slices.Sorted(slices.Values(c.drains[1:]))
+		r.Counted, r.Seconds = c.drain-64, ds[(len(ds)-1)/2].Seconds()
 	}
 	return r
 }

@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
+	"net"
 	"net/netip"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/net/ipv4"
 	"golang.zx2c4.com/wireguard/conn"
@@ -12,22 +16,49 @@ import (
 
 // echoCallback is a plain handler that replies to each datagram.
 func echoCallback(ctx context.Context, a args, ready func(int)) (result, error) {
-	var received, refused uint64
-	c, err := config(a).Listen(ctx, "udp4", localhost, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
-		received++
+	var r result
+	return r.serve(ctx, a, ready, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+		a.work(d.Data)
+		r.Received++
 		if d.Reply(d.Data) != nil {
-			refused++
+			r.Errors++
 		}
 	}))
+}
+
+// echoWorkers has n Workers, each with the datagrams of some peers.
+func echoWorkers(n int) program {
+	return func(ctx context.Context, a args, ready func(int)) (result, error) {
+		var received, refused atomic.Uint64
+		var r result
+		w, err := udp.NewWorkers(udp.WorkersConfig{N: n, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			a.work(d.Data)
+			received.Add(1)
+			if d.Reply(d.Data) != nil {
+				refused.Add(1)
+			}
+		})})
+		if err != nil {
+			return r, err
+		}
+		r, err = r.serve(ctx, a, ready, w)
+		r.Received, r.Errors = received.Load(), max(r.Errors, refused.Load())
+		return r, err
+	}
+}
+
+// serve runs a socket with h until ctx is done.
+func (r *result) serve(ctx context.Context, a args, ready func(int), h udp.Handler) (result, error) {
+	c, err := config(a).Listen(ctx, "udp4", localhost, h)
 	if err != nil {
-		return result{}, err
+		return *r, err
 	}
 	ready(int(c.LocalAddrPort().Port()))
 	<-ctx.Done()
-	trains := c.Info().GRO
+	r.Coalesced = c.Info().GRO
 	err = c.Shutdown(context.Background())
-	s := c.Stats()
-	return result{Received: received, Sent: s.Sent, Errors: max(s.SendErrors, refused), Trains: trains}, err
+	r.sentBy(c)
+	return *r, err
 }
 
 // echoQueue replies from a goroutine of its own, to one datagram at a time.
@@ -37,20 +68,26 @@ func echoQueue(ctx context.Context, a args, ready func(int)) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	trains := c.Info().GRO
+	r := result{Coalesced: c.Info().GRO}
 	ready(int(c.LocalAddrPort().Port()))
 	context.AfterFunc(ctx, func() { c.Shutdown(context.Background()) })
-	r := result{Trains: trains}
-	for d := range q.Datagrams() {
-		r.Received++
-		if d.Reply(d.Data) == nil {
-			r.Sent++
-		} else {
-			r.Errors++
-		}
-		d.Release()
-	}
+	consume(q, func(d udp.Datagram) {
+		a.work(d.Data)
+		r.forward(d.Reply(d.Data))
+	})
+	<-c.Done()
+	r.sentBy(c)
 	return r, nil
+}
+
+// work sleeps as long as a request takes, and writes the time at which it was
+// done into the reply.
+func (a args) work(b []byte) {
+	if a.sleep == 0 {
+		return
+	}
+	time.Sleep(time.Duration(a.sleep) * time.Millisecond)
+	binary.LittleEndian.PutUint64(b[8:], uint64(time.Now().UnixNano()))
 }
 
 func echoNet(ctx context.Context, a args, ready func(int)) (result, error) {
@@ -68,12 +105,9 @@ func echoNet(ctx context.Context, a args, ready func(int)) (result, error) {
 		if err != nil {
 			return r, unlessDone(ctx, err)
 		}
-		r.Received++
-		if _, err := uc.WriteToUDPAddrPort(b[:n], from); err == nil {
-			r.Sent++
-		} else {
-			r.Errors++
-		}
+		a.work(b)
+		_, err = uc.WriteToUDPAddrPort(b[:n], from)
+		r.forward(err)
 	}
 }
 
@@ -83,10 +117,15 @@ func echoXNet(ctx context.Context, a args, ready func(int)) (result, error) {
 		return result{}, err
 	}
 	defer uc.Close()
-	pc := ipv4.NewPacketConn(uc)
+	return replyBatches(ctx, a, uc, ipv4.NewPacketConn(uc), func() { ready(port) })
+}
+
+// replyBatches reads batches from in and sends each back by out.
+func replyBatches(ctx context.Context, a args, in *net.UDPConn, out *ipv4.PacketConn, ready func()) (result, error) {
+	pc := ipv4.NewPacketConn(in)
 	ms := newMessages(a.size + 1)
-	unblock(ctx, uc)
-	ready(port)
+	unblock(ctx, in)
+	ready()
 	var r result
 	for {
 		for i := range ms {
@@ -101,7 +140,7 @@ func echoXNet(ctx context.Context, a args, ready func(int)) (result, error) {
 			ms[i].Buffers[0] = ms[i].Buffers[0][:ms[i].N]
 		}
 		for done := 0; done < n; {
-			k, err := pc.WriteBatch(ms[done:n], 0)
+			k, err := out.WriteBatch(ms[done:n], 0)
 			if err != nil {
 				r.Errors++
 				k = 1
@@ -120,7 +159,7 @@ func echoWireGuard(ctx context.Context, _ args, ready func(int)) (result, error)
 	}
 	ready(w.port)
 	replies := make([][]byte, 0, len(w.bufs))
-	r := result{Trains: true}
+	r := result{Coalesced: true}
 	for {
 		n, err := w.receive(w.bufs, w.sizes, w.from)
 		if err != nil {

@@ -24,7 +24,7 @@ type memory struct {
 }
 
 // idle opens sockets, sends one datagram to each, waits until all have received
-// it, and weighs what is left.
+// it, and measures the memory then.
 func idle(ctx context.Context, a args, open func(received func()) (netip.AddrPort, func(), error)) (result, error) {
 	if err := raiseFiles(a.sockets + 100); err != nil {
 		return result{}, err
@@ -44,7 +44,7 @@ func idle(ctx context.Context, a args, open func(received func()) (netip.AddrPor
 	ports := make([]netip.AddrPort, a.sockets)
 	closers := make([]func(), a.sockets)
 	b := newPayload(a.size)
-	before, err := weigh()
+	before, err := measureMemory()
 	if err != nil {
 		return result{}, err
 	}
@@ -63,7 +63,7 @@ func idle(ctx context.Context, a args, open func(received func()) (netip.AddrPor
 	case <-ctx.Done():
 		return result{}, fmt.Errorf("%d of %d sockets received their datagram", got.Load(), a.sockets)
 	}
-	after, err := weigh()
+	after, err := measureMemory()
 	for _, f := range closers {
 		f()
 	}
@@ -73,7 +73,7 @@ func idle(ctx context.Context, a args, open func(received func()) (netip.AddrPor
 	}, err
 }
 
-func weigh() (memory, error) {
+func measureMemory() (memory, error) {
 	for range 3 { // pools empty in two
 		runtime.GC()
 	}

@@ -1,5 +1,5 @@
-// Command peer has the Go contenders: package udp and its Go rivals, each as a
-// receiver, an echo server or a sender. See ../README.md for its command line.
+// Command peer has the Go programs that are measured: package udp and other Go
+// packages, each as a receiver, an echo server, a relay or a sender. See ../README.md for its command line.
 package main
 
 import (
@@ -22,16 +22,19 @@ func main() {
 	}
 }
 
-// args are what follows ROLE and WAY, as name=value.
+// args follow ROLE and VARIANT, as name=value.
 type args struct {
 	size, port, buffer, sockets int
+	drain                       int // datagrams that wait already when they are read
+	sleep                       int // milliseconds that an echo server needs for a request
 	seconds, warm               float64
 	profile                     string
 }
 
 func parse(list []string) (args, error) {
 	a := args{size: 64, buffer: 4 << 20, sockets: 10000, seconds: 1, warm: 0.1}
-	ints := map[string]*int{"size": &a.size, "port": &a.port, "buffer": &a.buffer, "sockets": &a.sockets}
+	ints := map[string]*int{"size": &a.size, "port": &a.port, "buffer": &a.buffer, "sockets": &a.sockets,
+		"drain": &a.drain, "sleep": &a.sleep}
 	floats := map[string]*float64{"seconds": &a.seconds, "warm": &a.warm}
 	for _, arg := range list {
 		name, value, _ := strings.Cut(arg, "=")
@@ -58,17 +61,17 @@ func parse(list []string) (args, error) {
 
 // A result is the line of JSON that a program ends with.
 type result struct {
-	Received uint64  `json:"received"`
-	Bad      uint64  `json:"bad"`
-	Disorder uint64  `json:"disorder"`
-	Lost     uint64  `json:"lost"`
-	Counted  uint64  `json:"counted"`
-	Seconds  float64 `json:"seconds"`
-	Trains   bool    `json:"trains"` // what the kernel queues, and drops, are trains
-	Sent     uint64  `json:"sent"`
-	Errors   uint64  `json:"errors"`
-	CPU      int64   `json:"cpu_ns"`
-	Procs    int     `json:"gomaxprocs"`
+	Received  uint64  `json:"received"`
+	Bad       uint64  `json:"bad"`
+	Disorder  uint64  `json:"disorder"`
+	Lost      uint64  `json:"lost"`
+	Counted   uint64  `json:"counted"`
+	Seconds   float64 `json:"seconds"`
+	Coalesced bool    `json:"coalesced"` // the kernel queues, and drops, coalesced packets
+	Sent      uint64  `json:"sent"`
+	Errors    uint64  `json:"errors"`
+	CPU       int64   `json:"cpu_ns"`
+	Procs     int     `json:"gomaxprocs"`
 	*memory
 }
 
@@ -83,23 +86,25 @@ var programs = map[string]map[string]program{
 		"xnet": receiveXNet, "wireguard": receiveWireGuard,
 	},
 	"echo": {
-		"callback": echoCallback, "queue": echoQueue,
+		"callback": echoCallback, "queue": echoQueue, "workers": echoWorkers(2),
 		"net": echoNet, "xnet": echoXNet, "wireguard": echoWireGuard,
 	},
 	"send": {
 		"sendto": sendTo, "send": sendConnected, "sendbatch": sendBatch, "sendbatchconn": sendBatchConnected, "sendbatchflat": sendBatchFlat,
 		"net": sendNet, "xnet": sendXNet, "wireguard": sendWireGuard,
 	},
-	"idle": {"callback": idleCallback, "net": idleNet},
+	"relay": {"callback": relayCallback, "queue": relayQueue, "net": relayNet, "xnet": relayXNet},
+	"dial":  {"callback": dialUDP, "beside": dialUDPBeside, "net": dialNet, "reader": dialNetReader},
+	"idle":  {"callback": idleCallback, "net": idleNet},
 }
 
 func run() error {
 	if len(os.Args) < 3 {
-		return fmt.Errorf("usage: peer receive|echo|send|idle WAY [name=value ...]")
+		return fmt.Errorf("usage: peer receive|echo|relay|send|dial|idle VARIANT [name=value ...]")
 	}
 	p := programs[os.Args[1]][os.Args[2]]
 	if p == nil {
-		return fmt.Errorf("no %s by %s", os.Args[1], os.Args[2])
+		return fmt.Errorf("no variant %s of %s", os.Args[2], os.Args[1])
 	}
 	a, err := parse(os.Args[3:])
 	if err != nil {
@@ -126,7 +131,10 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	r.CPU, r.Procs = cpu()-before, runtime.GOMAXPROCS(0)
+	if r.CPU == 0 {
+		r.CPU = cpu() - before
+	}
+	r.Procs = runtime.GOMAXPROCS(0)
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 

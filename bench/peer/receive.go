@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
 
 	"github.com/udpkit/udp"
@@ -48,22 +49,19 @@ func receiveQueue(n int) program {
 			ck := newCheck(a)
 			checks[i] = ck
 			wg.Go(func() {
-				for d := range q.Datagrams() {
-					ck.one(d.Data)
-					d.Release()
-				}
+				consume(q, func(d udp.Datagram) { ck.one(d.Data) })
 			})
 		}
-		trains := c.Info().GRO
+		coalesced := c.Info().GRO
 		ready(int(c.LocalAddrPort().Port()))
 		<-ctx.Done()
 		err = c.Shutdown(context.Background())
 		wg.Wait()
-		return sum(trains, checks...), err
+		return sum(coalesced, checks...), err
 	}
 }
 
-// channel is the capacity of the channels, ours and the rival's.
+// channel is the capacity of the channels, of package udp and of package net's programs.
 const channel = 1024
 
 func listenNet(a args) (*net.UDPConn, int, error) {
@@ -71,13 +69,29 @@ func listenNet(a args) (*net.UDPConn, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := uc.SetReadBuffer(a.buffer); err != nil {
-		return nil, 0, err
-	}
-	if err := uc.SetWriteBuffer(a.buffer); err != nil {
+	if err := setBuffers(uc, a.buffer); err != nil {
 		return nil, 0, err
 	}
 	return uc, uc.LocalAddr().(*net.UDPAddr).Port, nil
+}
+
+// setBuffers goes beyond net.core.rmem_max where that is permitted, as package
+// udp does.
+func setBuffers(uc *net.UDPConn, n int) error {
+	if err := uc.SetReadBuffer(n); err != nil {
+		return err
+	}
+	if err := uc.SetWriteBuffer(n); err != nil {
+		return err
+	}
+	rc, err := uc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return rc.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, n)
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, n)
+	})
 }
 
 // unblock ends a blocked read when ctx is done.
@@ -85,7 +99,7 @@ func unblock(ctx context.Context, uc *net.UDPConn) {
 	context.AfterFunc(ctx, func() { uc.SetReadDeadline(time.Unix(1, 0)) })
 }
 
-// unlessDone is err, unless the end was asked for.
+// unlessDone returns err, or nil once ctx is done.
 func unlessDone(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -112,7 +126,7 @@ func receiveNet(ctx context.Context, a args, ready func(int)) (result, error) {
 	}
 }
 
-// receiveNetChan is what Go programs do to hand datagrams on: ReadFrom, a copy
+// receiveNetChan is how Go programs pass datagrams to other goroutines: ReadFrom, a copy
 // and a channel; with n goroutines behind it.
 func receiveNetChan(n int) program {
 	type packet struct {

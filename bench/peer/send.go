@@ -12,9 +12,9 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// flood sends batches of n payloads until the time is over. send says how many
-// of them the system took.
-func flood(ctx context.Context, a args, n int, payloads [][]byte, send func() (int, error)) (result, error) {
+// repeat sends batches of n payloads until the time is over. send returns how
+// many of them the system took.
+func repeat(ctx context.Context, a args, n int, payloads [][]byte, send func() (int, error)) (result, error) {
 	var r result
 	start := time.Now()
 	until := start.Add(time.Duration((a.seconds + a.warm) * float64(time.Second)))
@@ -48,7 +48,7 @@ func newPayloads(n, size int) [][]byte {
 	return bs
 }
 
-// took is how many datagrams a send of one took.
+// took returns how many datagrams a send of one took.
 func took(err error) (int, error) {
 	if err != nil {
 		return 0, err
@@ -63,7 +63,7 @@ func sendTo(ctx context.Context, a args, _ func(int)) (result, error) {
 	}
 	defer c.Close()
 	to, bs := loopback(a.port), newPayloads(1, a.size)
-	return flood(ctx, a, 1, bs, func() (int, error) { return took(c.SendTo(bs[0], to)) })
+	return repeat(ctx, a, 1, bs, func() (int, error) { return took(c.SendTo(bs[0], to)) })
 }
 
 func sendConnected(ctx context.Context, a args, _ func(int)) (result, error) {
@@ -73,10 +73,10 @@ func sendConnected(ctx context.Context, a args, _ func(int)) (result, error) {
 	}
 	defer c.Close()
 	bs := newPayloads(1, a.size)
-	return flood(ctx, a, 1, bs, func() (int, error) { return took(c.Send(bs[0])) })
+	return repeat(ctx, a, 1, bs, func() (int, error) { return took(c.Send(bs[0])) })
 }
 
-// batched sends as many datagrams at a time as the train of the C reference has.
+// batched sends as many datagrams at a time as a segmented send of the C reference has.
 func batched(ctx context.Context, a args, c *udp.Conn, to netip.AddrPort, payloads func(n, size int) [][]byte) (result, error) {
 	defer c.Close()
 	bs := payloads(min(128, 65507/a.size), a.size)
@@ -84,7 +84,7 @@ func batched(ctx context.Context, a args, c *udp.Conn, to netip.AddrPort, payloa
 	for i := range ms {
 		ms[i] = udp.Message{Data: bs[i], To: to}
 	}
-	return flood(ctx, a, len(ms), bs, func() (int, error) { return c.SendBatch(ms) })
+	return repeat(ctx, a, len(ms), bs, func() (int, error) { return c.SendBatch(ms) })
 }
 
 func sendBatch(ctx context.Context, a args, _ func(int)) (result, error) {
@@ -125,7 +125,7 @@ func sendNet(ctx context.Context, a args, _ func(int)) (result, error) {
 	}
 	defer uc.Close()
 	to, bs := loopback(a.port), newPayloads(1, a.size)
-	return flood(ctx, a, 1, bs, func() (int, error) {
+	return repeat(ctx, a, 1, bs, func() (int, error) {
 		_, err := uc.WriteToUDPAddrPort(bs[0], to)
 		return took(err)
 	})
@@ -143,7 +143,7 @@ func sendXNet(ctx context.Context, a args, _ func(int)) (result, error) {
 	for i := range ms {
 		ms[i] = ipv4.Message{Buffers: bs[i : i+1], Addr: to}
 	}
-	return flood(ctx, a, len(ms), bs, func() (int, error) { return pc.WriteBatch(ms, 0) })
+	return repeat(ctx, a, len(ms), bs, func() (int, error) { return pc.WriteBatch(ms, 0) })
 }
 
 func sendWireGuard(ctx context.Context, a args, _ func(int)) (result, error) {
@@ -152,13 +152,13 @@ func sendWireGuard(ctx context.Context, a args, _ func(int)) (result, error) {
 		return result{}, err
 	}
 	defer w.bind.Close()
-	// It makes trains by appending to the first buffer, if that has room.
+	// It makes a segmented send by appending to the first buffer, if that has room.
 	bs := newPayloads(w.bind.BatchSize(), a.size)
 	for i, b := range bs {
 		bs[i] = append(make([]byte, 0, 65535), b...)
 	}
 	to := &conn.StdNetEndpoint{AddrPort: loopback(a.port)}
-	return flood(ctx, a, len(bs), bs, func() (int, error) {
+	return repeat(ctx, a, len(bs), bs, func() (int, error) {
 		if err := w.bind.Send(bs, to); err != nil {
 			return 0, err
 		}

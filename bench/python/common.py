@@ -88,7 +88,7 @@ class Program:
             self.errors += 1
 
     def finish(self):
-        out = {"trains": False, "cpu_ns": cpu_ns() - self.cpu}
+        out = {"coalesced": False, "cpu_ns": cpu_ns() - self.cpu}
         if self.role == "echo":
             out.update(received=self.received, sent=self.sent, errors=self.errors)
         else:

@@ -9,14 +9,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/examples/internal/program"
-	"github.com/udpkit/udp/internal/books/check"
 )
 
-func TestMain(m *testing.M) { check.Main(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func start(t *testing.T, args ...string) *program.Program {
 	t.Helper()

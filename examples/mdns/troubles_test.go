@@ -15,12 +15,12 @@ import (
 )
 
 func TestAnnouncementsThatFailAgainAreToldOnce(t *testing.T) {
-	n := udptest.NewNet(udptest.Config{T: t})
+	n := udptest.NewNet(t, udptest.Config{})
 	host := n.Host("a", "10.0.0.1")
 	m, err := udp.Config{Network: host.Network()}.ListenMulticast(t.Context(), "udp4", ":5353", udp.BaseHandler{})
 	require.NoError(t, err)
 	defer m.Close()
-	require.NoError(t, m.Join(groups["udp4"], host.Interface("eth0").Interface()))
+	require.NoError(t, m.Join(groups["udp4"], host.Interface("eth0").NetInterface()))
 	joined := m.Memberships()[0]
 
 	var out bytes.Buffer

@@ -13,13 +13,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/examples/internal/program"
-	"github.com/udpkit/udp/internal/books/check"
 )
 
-func TestMain(m *testing.M) { check.Main(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const basic = "urn:schemas-upnp-org:device:Basic:2"
 

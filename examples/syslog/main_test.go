@@ -16,10 +16,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/examples/internal/program"
-	"github.com/udpkit/udp/internal/books/check"
 )
 
 // asProgram makes the test binary be the program itself, so that it can be sent
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
-	check.Main(m)
+	goleak.VerifyTestMain(m)
 }
 
 // process starts the program as a process that listens on a free port, and

@@ -2,6 +2,8 @@
 
 package buffer
 
+import "sync/atomic"
+
 // poison makes the use of a released datagram visible in tests. It copies what it
 // has written, in doubling lengths: the race detector looks at every access, and
 // byte by byte that took most of the time of some tests.
@@ -14,3 +16,11 @@ func poison(b []byte) {
 		copy(b[n:], b[:n])
 	}
 }
+
+var live atomic.Int64
+
+func count(n int) { live.Add(int64(n)) }
+
+// Live counts the buffers in use. One that was never released stays in the count,
+// although its memory is collected.
+func Live() int { return int(live.Load()) }

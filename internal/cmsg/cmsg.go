@@ -11,11 +11,13 @@ import (
 // Received is what the control messages of one read say.
 type Received struct {
 	To                netip.Addr // destination in the IP header, never 4-in-6; invalid where not told
+	Port              uint16     // destination port, where it may be another than the socket's (IP_RECVORIGDSTADDR)
 	Own               bool       // To is one of this host's addresses
 	IfIndex           int
 	TTL, TrafficClass uint8 // of the IP header, 0 where not told
 	Time              time.Time
-	Segment           int // UDP_GRO: length of each datagram of a train, 0: no train
+	Segment           int  // UDP_GRO: length of each datagram of a coalesced packet, 0: it is a single one
+	HasClass          bool // TrafficClass was told
 }
 
 // Parse reads all of b into r. Messages it does not know are skipped; it
@@ -34,5 +36,17 @@ func AppendInterface(b []byte, src netip.Addr, ifindex int, v6 bool) (all []byte
 	return appendInterface(b, src, ifindex, v6)
 }
 
-// AppendECN appends the message that sets the two ECN bits of the IP header.
-func AppendECN(b []byte, ecn uint8, v6 bool) []byte { return appendECN(b, ecn, v6) }
+// AppendTrafficClass appends the message that sets the traffic class (TOS) of the IP
+// header, DSCP and ECN together; v6 is the family of the destination. Where the
+// system has no such message ok is false.
+func AppendTrafficClass(b []byte, class uint8, v6 bool) (all []byte, ok bool) {
+	return appendTrafficClass(b, class, v6)
+}
+
+// AppendTTL appends the message that sets the TTL or hop limit; v6 is the family of
+// the destination. Where the system has no such message ok is false.
+func AppendTTL(b []byte, ttl uint8, v6 bool) (all []byte, ok bool) { return appendTTL(b, ttl, v6) }
+
+// Truncated says whether the flags of a read tell that there was no room for all of
+// its control messages.
+func Truncated(flags int) bool { return truncated(flags) }

@@ -19,8 +19,12 @@ func parseIPv4(typ int, data []byte, r *Received) {
 	case typ == unix.IP_RECVIF && len(data) >= 4:
 		// struct sockaddr_dl { u_char sdl_len; u_char sdl_family; u_short sdl_index; ... };
 		r.IfIndex = int(ne.Uint16(data[2:]))
+	case typ == unix.IP_RECVTTL && len(data) >= 1:
+		r.TTL = data[0]
 	}
 }
+
+func parseIPv6System(int, []byte, *Received) {}
 
 func parseSystem(int, int, []byte, *Received) {}
 
@@ -40,8 +44,5 @@ func appendInterface(b []byte, src netip.Addr, ifindex int, v6 bool) ([]byte, bo
 	return appendIPv6Interface(b, src, ifindex), true
 }
 
-func appendIPv4ECN(b []byte, ecn uint8) []byte {
-	b, data := add(b, unix.IPPROTO_IP, unix.IP_TOS, 4)
-	ne.PutUint32(data, uint32(ecn))
-	return b
-}
+// appendIPv4TTL: none of them takes IP_TTL as a control message.
+func appendIPv4TTL(b []byte, _ uint8) ([]byte, bool) { return b, false }

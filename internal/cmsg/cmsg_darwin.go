@@ -8,3 +8,9 @@ func appendIPv4Source(b []byte, src [4]byte) []byte {
 	copy(data[4:8], src[:])
 	return b
 }
+
+func appendIPv4Class(b []byte, class uint8) ([]byte, bool) {
+	b, data := add(b, unix.IPPROTO_IP, unix.IP_TOS, 4)
+	ne.PutUint32(data, uint32(class))
+	return b, true
+}

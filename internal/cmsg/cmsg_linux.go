@@ -1,6 +1,7 @@
 package cmsg
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"time"
 
@@ -20,7 +21,18 @@ func parseIPv4(typ int, data []byte, r *Received) {
 		// A broadcast has our address in ipi_spec_dst and its own in ipi_addr.
 		r.Own = [4]byte(data[4:8]) == [4]byte(data[8:12])
 	case typ == unix.IP_TOS && len(data) >= 1:
-		r.TrafficClass = data[0]
+		r.TrafficClass, r.HasClass = data[0], true
+	case typ == unix.IP_TTL && len(data) >= 4:
+		r.TTL = uint8(ne.Uint32(data))
+	case typ == unix.IP_ORIGDSTADDR && len(data) >= 8:
+		// struct sockaddr_in; its address is also that of IP_PKTINFO.
+		r.Port = binary.BigEndian.Uint16(data[2:])
+	}
+}
+
+func parseIPv6System(typ int, data []byte, r *Received) {
+	if typ == unix.IPV6_ORIGDSTADDR && len(data) >= 24 {
+		r.Port = binary.BigEndian.Uint16(data[2:]) // struct sockaddr_in6
 	}
 }
 
@@ -62,14 +74,21 @@ func appendInterface(b []byte, src netip.Addr, ifindex int, v6 bool) ([]byte, bo
 	return b, true
 }
 
-func appendIPv4ECN(b []byte, ecn uint8) []byte {
+func appendIPv4Class(b []byte, class uint8) ([]byte, bool) {
 	b, data := add(b, unix.IPPROTO_IP, unix.IP_TOS, 1)
-	data[0] = ecn
-	return b
+	data[0] = class
+	return b, true
 }
 
-// AppendSegment appends UDP_SEGMENT: the payload is a train of datagrams of n
-// bytes each (Linux 4.18).
+// appendIPv4TTL: Linux 3.13.
+func appendIPv4TTL(b []byte, ttl uint8) ([]byte, bool) {
+	b, data := add(b, unix.IPPROTO_IP, unix.IP_TTL, 4)
+	ne.PutUint32(data, uint32(ttl))
+	return b, true
+}
+
+// AppendSegment appends UDP_SEGMENT: the payload is cut into segments, datagrams of
+// n bytes each (Linux 4.18).
 func AppendSegment(b []byte, n uint16) []byte {
 	b, data := add(b, unix.SOL_UDP, unix.UDP_SEGMENT, 2)
 	ne.PutUint16(data, n)

@@ -12,4 +12,6 @@ func appendSource(b []byte, _ netip.Addr) []byte { return b }
 func appendInterface(b []byte, _ netip.Addr, _ int, _ bool) ([]byte, bool) {
 	return b, false
 }
-func appendECN(b []byte, _ uint8, _ bool) []byte { return b }
+func appendTrafficClass(b []byte, _ uint8, _ bool) ([]byte, bool) { return b, false }
+func appendTTL(b []byte, _ uint8, _ bool) ([]byte, bool)          { return b, false }
+func truncated(int) bool                                          { return false }

@@ -11,8 +11,9 @@ import (
 )
 
 // Space is enough for all the control messages that a socket of this package's
-// users asks for.
-const Space = 192
+// users asks for. The most is 208 bytes, of an IPv4 datagram on a socket of both
+// families. Options that others set on the socket may need more.
+const Space = 256
 
 // ne is the byte order of the kernel's structures.
 var ne = binary.NativeEndian
@@ -44,7 +45,11 @@ func parseIPv6(typ int, data []byte, r *Received) {
 		r.Own = !r.To.IsMulticast()
 		r.IfIndex = int(ne.Uint32(data[16:]))
 	case typ == unix.IPV6_TCLASS && len(data) >= 4:
-		r.TrafficClass = uint8(ne.Uint32(data))
+		r.TrafficClass, r.HasClass = uint8(ne.Uint32(data)), true
+	case typ == unix.IPV6_HOPLIMIT && len(data) >= 4:
+		r.TTL = uint8(ne.Uint32(data))
+	default:
+		parseIPv6System(typ, data, r)
 	}
 }
 
@@ -65,14 +70,25 @@ func appendIPv6Interface(b []byte, src netip.Addr, ifindex int) []byte {
 	return b
 }
 
-func appendECN(b []byte, ecn uint8, v6 bool) []byte {
-	if v6 {
-		b, data := add(b, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 4)
-		ne.PutUint32(data, uint32(ecn&3))
-		return b
+func appendTrafficClass(b []byte, class uint8, v6 bool) ([]byte, bool) {
+	if !v6 {
+		return appendIPv4Class(b, class)
 	}
-	return appendIPv4ECN(b, ecn&3)
+	b, data := add(b, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 4)
+	ne.PutUint32(data, uint32(class))
+	return b, true
 }
+
+func appendTTL(b []byte, ttl uint8, v6 bool) ([]byte, bool) {
+	if !v6 {
+		return appendIPv4TTL(b, ttl)
+	}
+	b, data := add(b, unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, 4)
+	ne.PutUint32(data, uint32(ttl))
+	return b, true
+}
+
+func truncated(flags int) bool { return flags&unix.MSG_CTRUNC != 0 }
 
 // add appends a control message with n zero bytes and returns those bytes too.
 func add(b []byte, level, typ int32, n int) (all, data []byte) {

@@ -13,7 +13,9 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(AppendSource(nil, netip.MustParseAddr("192.0.2.1")))
 	f.Add(AppendSource(nil, netip.MustParseAddr("2001:db8::1")))
-	f.Add(AppendECN(AppendECN(nil, 3, false), 1, true))
+	b, _ := AppendTrafficClass(nil, 3, false)
+	b, _ = AppendTTL(b, 64, true)
+	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		exact := make([]byte, len(b)) // so that a read beyond it panics
 		copy(exact, b)
@@ -33,11 +35,19 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestParseReadsWhatAppendWrote(t *testing.T) {
-	for _, ecn := range []uint8{0, 1, 2, 3} {
+	for _, value := range []uint8{0, 1, 2, 3, 64, 0xb8, 255} {
 		for _, v6 := range []bool{false, true} {
+			var want Received
+			b, ok := AppendTrafficClass(nil, value, v6)
+			if ok {
+				want.TrafficClass, want.HasClass = value, true
+			}
+			if b, ok = AppendTTL(b, value, v6); ok {
+				want.TTL = value
+			}
 			var r Received
-			if !Parse(AppendECN(nil, ecn, v6), &r) || r.TrafficClass != ecn {
-				t.Errorf("ECN %d, v6 %v: %+v", ecn, v6, r)
+			if !Parse(b, &r) || r != want {
+				t.Errorf("%d, v6 %v: got %+v, want %+v", value, v6, r, want)
 			}
 		}
 	}

@@ -35,10 +35,12 @@ type Network interface {
 type Interface struct {
 	net.Interface
 	Addrs []netip.Prefix
-	// Generation changes when an interface is created anew under an index that
-	// another one had, Emptied when it is still the same but has lost what was joined
-	// on it. 0 where that is not known.
+	// Generation differs between interfaces that had the same index one after another.
+	// Emptied changes when the interface loses its memberships. 0 where unknown.
 	Generation, Emptied uint64
+	// Tentative: duplicate address detection (RFC 4862) has not yet finished for any of
+	// the IPv6 addresses, so none can be sent from. False where unknown.
+	Tentative bool
 }
 
 // MinMTU is the shortest MTU of a link that can carry IPv6 (RFC 8200, 5) or IPv4
@@ -55,15 +57,31 @@ type Options struct {
 	ReadBuffer, WriteBuffer int // bytes, 0: the system's default
 	Broadcast               bool
 	ReuseAddr, ReusePort    bool
-	NoOffload               bool // no trains, neither way
+	NoOffload               bool // no segmented sends, no coalesced packets
 	Timestamps              bool
 	PeerErrors              bool // ICMP reports while unconnected too
-	DontFragment            bool
+	Device                  string
+	Mark                    uint32
+	TrafficClass, TTL       uint8 // 0: the system's default
+	FreeBind, Transparent   bool
+	MTUDiscovery            MTUDiscovery
+	BusyPoll                bool
 	Control                 func(network, address string, c syscall.RawConn) error
 }
 
-// A Packet is what one message of a read brought: a datagram, or, when Segment
-// is set, a train of datagrams of Segment bytes each (the last may be shorter).
+// MTUDiscovery is a way of path MTU discovery. Its values are those of
+// udp.MTUDiscovery.
+type MTUDiscovery int
+
+const (
+	MTUDefault MTUDiscovery = iota
+	MTUDo
+	MTUProbe
+	MTUOmit
+)
+
+// A Packet is what one message of a read brought: a datagram, or, when Segment is
+// set, a coalesced packet of datagrams of Segment bytes each (the last may be shorter).
 type Packet struct {
 	Data              []byte         // lies in Buf
 	Buf               *buffer.Buffer // the socket's reference; the Sink takes its own
@@ -72,6 +90,7 @@ type Packet struct {
 	To                netip.AddrPort // address invalid where unknown; port 0: that of the socket
 	Own               bool           // To is an address of ours that a reply can leave from
 	Truncated         bool           // Data is not all
+	ControlTruncated  bool           // its segment size, To or TrafficClass was lost: it must not be handled
 	IfIndex           int
 	TTL, TrafficClass uint8 // of the IP header, 0 where unknown
 	Time              time.Time
@@ -94,12 +113,30 @@ type Message struct {
 	Data    []byte
 	To      netip.AddrPort
 	From    netip.Addr // source address; invalid: the system chooses
-	ECN     uint8
-	IfIndex int // interface to leave by; 0: the system chooses
-	// Segment is set when Data is a train: datagrams of Segment bytes side by
+	IfIndex int        // outgoing interface; 0: the system chooses
+	TTL     uint8      // TTL or hop limit; 0: the socket's
+	// TrafficClass is the byte of the IP header (TOS), 0 the socket's. An ECN other
+	// than 0 replaces its two lower bits, whether it is the message's or the socket's.
+	TrafficClass, ECN uint8
+	// Segment is set when Data is several datagrams of Segment bytes each, side by
 	// side, of which the last may be shorter. Only SendBatch takes one, and only
 	// where Info.Segments is more than 1.
 	Segment int
+}
+
+// SameHeader reports whether two messages differ in nothing but their payload, so that
+// they may leave as segments of one send.
+func (m *Message) SameHeader(o *Message) bool {
+	return m.To == o.To && m.From == o.From && m.IfIndex == o.IfIndex &&
+		m.TTL == o.TTL && m.TrafficClass == o.TrafficClass && m.ECN == o.ECN
+}
+
+// Datagrams returns how many datagrams m is.
+func (m *Message) Datagrams() int {
+	if m.Segment == 0 {
+		return 1
+	}
+	return (len(m.Data) + m.Segment - 1) / m.Segment
 }
 
 // Action is what a Sink wants of a reader that was woken.
@@ -144,8 +181,11 @@ type Socket interface {
 	// Send sends one datagram. It waits for room until the write deadline.
 	Send(m Message) error
 	// SendBatch sends in order and returns how many datagrams the system took; err
-	// is about the one after those.
-	SendBatch(ms []Message) (int, error)
+	// is about the one after those. With wait it waits for room until the write
+	// deadline. Without it ignores the deadline, waits neither for room nor for
+	// another sender, and fails with EAGAIN when there is no room; where a system
+	// can't do that (Windows, Plan 9, AIX), it waits all the same.
+	SendBatch(ms []Message, wait bool) (int, error)
 	SetWriteDeadline(t time.Time) error
 	// Reported says whether the error of an older datagram may still be met by a
 	// send: then an error that could be a datagram's own need not be.
@@ -184,6 +224,8 @@ type Socket interface {
 	// it is a source-specific one.
 	Join(group, source netip.Addr, ifindex int) error
 	Leave(group, source netip.Addr, ifindex int) error
+	// Block makes the kernel drop one source of a joined group, or not any more.
+	Block(group, source netip.Addr, ifindex int, on bool) error
 	// MulticastOption sets one option of the family v6 or not; a MulticastOption
 	// is read with MulticastValue.
 	SetMulticast(o MulticastOption, v6 bool, value int) error
@@ -220,7 +262,7 @@ type Info struct {
 	MulticastFilter         bool // the system itself keeps strangers' groups away
 	Timestamps              bool
 	GRO                     bool
-	Segments                int  // datagrams in one UDP_SEGMENT train at most; below 2: not in use
+	Segments                int  // datagrams in one segmented send at most; below 2: not in use
 	Batch                   int  // messages a system call at most
 	PortKept                bool // no moment of Connect and Disconnect leaves the port to others
 }

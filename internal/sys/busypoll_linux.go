@@ -19,6 +19,7 @@ import (
 // is scheduled after those who do, for milliseconds, and that costs more than
 // being woken. So do other sockets that poll, each of which holds its buffers.
 type busyPoll struct {
+	on    bool
 	now   func() time.Time
 	luck  int       // how often it may fail; at 0 or below it is not done
 	empty int       // reads in a row that found nothing
@@ -49,6 +50,9 @@ func (b *busyPoll) found() {
 
 // again says whether to read once more before waiting.
 func (b *busyPoll) again() bool {
+	if !b.on {
+		return false
+	}
 	if b.luck <= 0 {
 		b.luck++
 		return false

@@ -14,7 +14,7 @@ import (
 // newBusyPoll has a clock that only the test moves.
 func newBusyPoll() *busyPoll {
 	at := time.Unix(0, 0)
-	return &busyPoll{now: func() time.Time { return at }}
+	return &busyPoll{on: true, now: func() time.Time { return at }}
 }
 
 // waits goes through n rounds of finding nothing until the reader waits or
@@ -87,7 +87,7 @@ func TestBusyPollingPaysOrStops(t *testing.T) {
 	})
 	t.Run("it stops when somebody else needs the processor", func(t *testing.T) {
 		at := time.Unix(0, 0)
-		b := &busyPoll{now: func() time.Time { return at }}
+		b := &busyPoll{on: true, now: func() time.Time { return at }}
 		waits(b, 1000, soon)
 		for _, found := range []bool{true, false} {
 			waits(b, contended+noLuck, soon)

@@ -8,4 +8,9 @@ import "errors"
 var repeat = errors.ErrUnsupported
 
 // Classify says what an error of a read or a send means.
-func Classify(err error) Class { return classifyPortable(err) }
+func Classify(err error) Class {
+	if errors.Is(err, EAGAIN) { // of the simulated network
+		return Again
+	}
+	return classifyPortable(err)
+}

@@ -5,6 +5,7 @@ import "syscall"
 // Plan 9 has error strings instead of numbers.
 const (
 	EADDRNOTAVAIL = syscall.ErrorString("cannot assign requested address")
+	EAGAIN        = syscall.ErrorString("resource temporarily unavailable")
 	EINVAL        = syscall.ErrorString("invalid argument")
 	ECONNABORTED  = syscall.ErrorString("connection aborted")
 	ENETUNREACH   = syscall.ErrorString("network is unreachable")

@@ -21,6 +21,8 @@ func Classify(err error) Class {
 		return Report
 	case syscall.ENODEV:
 		return Down
+	case syscall.EAGAIN:
+		return Again
 	}
 	return classifyWinsock(uintptr(errno))
 }

@@ -50,6 +50,9 @@ func getpeername(syscall.RawConn) (netip.AddrPort, error) {
 // Discard implements socket.Socket. There is no read here that does not wait.
 func (c *Conn) Discard() int { return 0 }
 
+// trafficClass is for control messages, which are not written here.
+func trafficClass(syscall.RawConn, bool) uint8 { return 0 }
+
 // nonblocking has nothing to do here.
 func nonblocking(syscall.RawConn) (wasBlocking bool, err error) { return false, nil }
 

@@ -59,6 +59,19 @@ func setBuffer(rc syscall.RawConn, o bufferOption, n int) (granted int, err erro
 	return got / bufferFactor, err
 }
 
+// trafficClass is what the socket sends with by itself, 0 where it can't be asked.
+func trafficClass(rc syscall.RawConn, v6 bool) uint8 {
+	level, option := unix.IPPROTO_IP, unix.IP_TOS
+	if v6 {
+		level, option = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
+	}
+	class, err := getInt(rc, level, option)
+	if err != nil || class < 0 {
+		return 0
+	}
+	return uint8(class)
+}
+
 // nonblocking makes the descriptors of a socket non-blocking, as the poller needs
 // them: os.File.Fd has made them blocking, perhaps by way of a copy.
 func nonblocking(rc syscall.RawConn) (wasBlocking bool, err error) {
@@ -202,10 +215,10 @@ func (c *Conn) Discard() (n int) {
 const discardErrors = 1 << 10
 
 // discard takes up to so many messages of what is queued and counts the datagrams.
-// With MSG_TRUNC Linux tells the length that a train had.
+// With MSG_TRUNC Linux returns the length that a coalesced packet had.
 func discard(fd, most int) (total int) {
 	var (
-		oob  [cmsg.Space]byte
+		oob  [4 * cmsg.Space]byte
 		none [1]byte
 	)
 	for errs := 0; most > 0 && errs < discardErrors; {

@@ -177,6 +177,9 @@ func toSockaddr(a netip.AddrPort, v6 bool) windows.Sockaddr {
 // leaves its sockets blocking, and FIONREAD does not see an empty datagram.
 func (c *Conn) Discard() int { return 0 }
 
+// trafficClass is for control messages, which are not written here.
+func trafficClass(syscall.RawConn, bool) uint8 { return 0 }
+
 // nonblocking has nothing to do here.
 func nonblocking(syscall.RawConn) (wasBlocking bool, err error) { return false, nil }
 

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limits is what trains may be, as far as a socket has found out: there is no way
-// to ask. How many datagrams make one is a matter of the kernel and its devices;
-// how long these may be, of the way to the destination.
+// limits is what segmented sends may be, as far as a socket has found out: there is
+// no way to ask. How many segments one may have is a matter of the kernel; whether
+// there may be any, and how long, of the way to the destination.
 type limits struct {
 	segments atomic.Int32 // 1: no UDP_SEGMENT
 
@@ -24,9 +24,9 @@ type limits struct {
 	narrow atomic.Pointer[[]narrow] // never changed; nil: none
 }
 
-// narrow is a destination, while connected the zero Addr, to which trains of
-// longer datagrams were refused: those don't fit its path MTU, and leave as
-// fragments, one by one.
+// narrow is a destination, while connected the zero Addr, to which segments of more
+// bytes were refused. They don't fit its path MTU and leave as fragments, one by
+// one; or its device computes no checksums, and nothing can be segmented.
 type narrow struct {
 	to      netip.Addr
 	longest int // payload, bytes
@@ -37,14 +37,14 @@ const (
 	// firstSegments is UDP_MAX_SEGMENTS of Linux 6.9; it was 64 before.
 	firstSegments = 128
 	oldSegments   = 64
-	// narrowFor is how long a path MTU is believed: Linux forgets what it has learnt
-	// itself after 10 minutes (net.ipv4.route.mtu_expires), and a try costs a call.
-	narrowFor = time.Minute
-	// maxNarrow bounds what forged ICMP messages can make a socket keep.
+	// narrowFor is how long a refusal is believed. To try again costs a few calls; and
+	// the less it lasts the less a forged ICMP error does that comes at a bad moment.
+	narrowFor = time.Second
+	// maxNarrow bounds what a socket keeps.
 	maxNarrow = 64
 )
 
-// longest is how long the datagrams of a train to an address may be.
+// longest is how long segments to an address may be.
 func (l *limits) longest(to netip.Addr) int {
 	all := l.narrow.Load()
 	if all == nil {
@@ -58,8 +58,7 @@ func (l *limits) longest(to netip.Addr) int {
 	return math.MaxInt
 }
 
-// note remembers that trains to an address may have datagrams of that length, or
-// forgets it.
+// note remembers that segments to an address may have that length, or forgets it.
 func (l *limits) note(to netip.Addr, longest int, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -79,38 +78,40 @@ func (l *limits) note(to netip.Addr, longest int, until time.Time) {
 	l.narrow.Store(&all)
 }
 
-// refusal is the last train that the kernel has refused in one SendBatch.
-type refusal struct {
+// rejection is the last segmented send that the kernel has refused in one SendBatch.
+type rejection struct {
 	set      bool
-	at       position // of its first datagram
+	at       position // of its first segment
 	segments int32    // limit before
 	noted    bool     // its destination
 }
 
-// train lowers the limits after a train was refused, so that the same datagrams
-// leave another way at once. It returns false when the error has nothing to do
-// with trains.
-func (r *refusal) train(l *limits, errno syscall.Errno, at position, to netip.Addr, count, size int) bool {
+// lower lowers the limits after a segmented send was refused, so that the same
+// datagrams leave another way at once. It returns false when the error has nothing
+// to do with segmentation.
+func (r *rejection) lower(l *limits, errno syscall.Errno, at position, to netip.Addr, count, size int) bool {
 	if !r.set || r.at != at {
-		*r = refusal{set: true, at: at, segments: l.segments.Load()}
+		*r = rejection{set: true, at: at, segments: l.segments.Load()}
 	}
+	longest := size - 1
 	switch {
-	case errno == unix.EIO, errno == unix.EOPNOTSUPP:
-		l.segments.Store(1) // the device has no checksum offload; udp(7) names EIO for it
 	case errno == unix.EINVAL && count > oldSegments:
 		l.segments.Store(oldSegments) // perhaps too many for this kernel
+		return true
+	case errno == unix.EIO, errno == unix.EOPNOTSUPP:
+		longest = 0 // the device has no checksum offload; udp(7) names EIO for it
 	case errno == unix.EINVAL, errno == unix.EMSGSIZE:
-		l.segments.Store(r.segments) // so that was not it
-		l.note(to, size-1, time.Now().Add(narrowFor))
-		r.noted = true
 	default:
 		return false
 	}
+	l.segments.Store(r.segments) // so that was not it
+	l.note(to, longest, time.Now().Add(narrowFor))
+	r.noted = true
 	return true
 }
 
-// single undoes train when its first datagram is refused alone too.
-func (r *refusal) single(l *limits, at position, to netip.Addr) {
+// undo undoes lower when the first segment is refused alone too.
+func (r *rejection) undo(l *limits, at position, to netip.Addr) {
 	if !r.set || r.at != at {
 		return
 	}
@@ -119,4 +120,16 @@ func (r *refusal) single(l *limits, at position, to netip.Addr) {
 		l.note(to, 0, time.Time{})
 	}
 	r.set = false
+}
+
+// maxConfirm is how often a segmented send is repeated whose error may be that of an
+// ICMP error instead: each of those is met once. Only a burst of them that comes in
+// between every time is mistaken for a refusal, for as long as narrowFor.
+const maxConfirm = 8
+
+// mayBeICMP says whether errno may come from an ICMP error about an older datagram:
+// "fragmentation needed" or "source route failed". The socket hears of those only
+// with a peer or with an error queue.
+func (c *Conn) mayBeICMP(errno syscall.Errno) bool {
+	return (errno == unix.EMSGSIZE || errno == unix.EOPNOTSUPP) && (c.path.reports.Load() || c.path.connected.Load())
 }

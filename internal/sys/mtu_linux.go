@@ -2,22 +2,9 @@ package sys
 
 import (
 	"net/netip"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
-
-// dontFragment makes the kernel set DF and heed what it has learned of the path
-// (ip(7), IP_PMTUDISC_DO; ipv6(7)).
-func dontFragment(rc syscall.RawConn) error {
-	return onFD(rc, func(fd int) error {
-		err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
-		if err == nil && inet6(fd) {
-			err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO)
-		}
-		return sysErr("setsockopt", err)
-	})
-}
 
 // MTU implements socket.Socket. Only a connected socket can ask (ip(7), IP_MTU),
 // so another one of the same network namespace is connected to ask for an
@@ -34,15 +21,26 @@ func (c *Conn) MTU(to netip.AddrPort) (mtu int) {
 		return mtu
 	}
 	v6 := to.Addr().Is6()
-	fd, err := c.beside(v6)
+	fd, err := c.openInNamespace(v6)
 	if err != nil {
 		return 0
 	}
 	defer unix.Close(fd)
+	_ = c.rc.Control(func(own uintptr) { sameRoute(int(own), fd) })
 	if unix.Connect(fd, toSockaddr(fd, to, v6)) != nil {
 		return 0
 	}
 	return pathMTU(fd, v6)
+}
+
+// sameRoute gives another socket what the choice of a route depends on besides
+// addresses: the mark and the interface that a socket is bound to.
+func sameRoute(of, to int) {
+	for _, option := range [...]int{unix.SO_MARK, unix.SO_BINDTOIFINDEX} { // the second: Linux 5.0
+		if value, err := unix.GetsockoptInt(of, unix.SOL_SOCKET, option); err == nil && value != 0 {
+			_ = unix.SetsockoptInt(to, unix.SOL_SOCKET, option, value)
+		}
+	}
 }
 
 func pathMTU(fd int, v6 bool) int {

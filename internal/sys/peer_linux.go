@@ -53,7 +53,7 @@ func (c *Conn) removed(a netip.Addr) bool {
 	if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() {
 		return false
 	}
-	fd, err := c.beside(a.Is6())
+	fd, err := c.openInNamespace(a.Is6())
 	if err != nil {
 		return false
 	}
@@ -66,7 +66,7 @@ func (c *Conn) removed(a netip.Addr) bool {
 // when there is no way.
 func (c *Conn) sourceFor(to netip.AddrPort, ifindex int) (a netip.Addr) {
 	v6 := to.Addr().Is6()
-	fd, err := c.beside(v6)
+	fd, err := c.openInNamespace(v6)
 	if err != nil {
 		return a
 	}

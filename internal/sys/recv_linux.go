@@ -18,6 +18,7 @@ import (
 // How many messages a read takes: minBatch on a quiet socket, doubled by every
 // read that filled its slots, up to maxBatch, or to what holds maxRead bytes.
 // Two is the least: the second slot coming back empty says that the queue is.
+// Where recvmmsg is rejected a read takes one message.
 const (
 	minBatch = 2
 	maxBatch = 64
@@ -45,7 +46,8 @@ type batch struct {
 	hdrs    [maxBatch]mmsghdr
 	iovs    [maxBatch]unix.Iovec
 	names   [maxBatch]unix.RawSockaddrInet6
-	control [maxBatch][cmsg.Space]byte
+	control [maxBatch][]byte
+	space   [maxBatch][cmsg.Space]byte // control, unless a socket needs more
 	bufs    [maxBatch]*buffer.Buffer
 	packets [maxBatch]socket.Packet
 	ready   int // slots that are set up
@@ -53,12 +55,27 @@ type batch struct {
 
 var batchPool = sync.Pool{New: func() any { return new(batch) }}
 
-// prepare sets up slots for n messages.
-func (b *batch) prepare(n int) {
+// prepare sets up slots for n messages with so much space for control messages.
+func (b *batch) prepare(n, space int) {
 	for ; b.ready < n; b.ready++ {
 		b.bufs[b.ready] = buffer.Get()
 		b.reset(b.ready)
 	}
+	if space == cmsg.Space {
+		return
+	}
+	for i := range n {
+		if len(b.control[i]) < space {
+			b.control[i] = make([]byte, space)
+			b.reset(i)
+		}
+	}
+}
+
+// moreSpace is called after a read that had no room for so many bytes of control
+// messages.
+func (p *packetPath) moreSpace(had int) {
+	p.space.CompareAndSwap(int32(had), int32(moreSpace(had)))
 }
 
 func (b *batch) reset(i int) {
@@ -69,6 +86,9 @@ func (b *batch) reset(i int) {
 	h.SetIovlen(1)
 	h.Name = (*byte)(unsafe.Pointer(&b.names[i]))
 	h.Namelen = uint32(unsafe.Sizeof(b.names[i]))
+	if b.control[i] == nil {
+		b.control[i] = b.space[i][:]
+	}
 	h.Control = &b.control[i][0]
 	h.SetControllen(len(b.control[i]))
 }
@@ -96,6 +116,9 @@ func (r *receiver) giveBack() {
 	for i := range b.ready {
 		b.bufs[i].Release(1)
 		b.bufs[i] = nil
+		if len(b.control[i]) > ownSpace {
+			b.control[i] = nil
+		}
 	}
 	clear(b.iovs[:b.ready]) // a batch that is used with fewer slots keeps no memory of the others
 	b.ready = 0
@@ -174,13 +197,23 @@ func (r *receiver) read(fd uintptr) (int, syscall.Errno) {
 	if r.batch == nil {
 		r.batch = batchPool.Get().(*batch)
 	}
-	r.batch.prepare(r.slots)
-	return recvmmsg(fd, r.batch.hdrs[:r.slots])
+	for {
+		if r.conn.path.single.Load() {
+			r.slots = 1
+		}
+		r.batch.prepare(r.slots, int(r.conn.path.space.Load()))
+		n, errno := r.conn.path.recvmmsg(fd, r.batch.hdrs[:r.slots])
+		if errno == 0 || errno == unix.EAGAIN || errno == unix.EINTR || r.slots == 1 || !rejected(unix.SYS_RECVMMSG) {
+			return n, errno
+		}
+		r.conn.path.single.Store(true)
+	}
 }
 
 // adapt chooses how many messages the next read takes.
 func (r *receiver) adapt(n int) {
 	switch bytes := 0; {
+	case r.conn.path.single.Load():
 	case n == r.slots:
 		for i := range n {
 			bytes += int(r.batch.hdrs[i].n)
@@ -205,8 +238,12 @@ func (r *receiver) dispatch(n int) bool {
 		b.packets[i] = socket.Packet{
 			Data: b.bufs[i].B[:h.n], Buf: b.bufs[i], Segment: m.Segment,
 			From: r.conn.addrPort(&b.names[i], int(h.hdr.Namelen)),
-			To:   netip.AddrPortFrom(r.conn.zoned(m.To, m.IfIndex), 0), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
+			To:   netip.AddrPortFrom(r.conn.zoned(m.To, m.IfIndex), m.Port), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
 			Truncated: h.hdr.Flags&unix.MSG_TRUNC != 0,
+		}
+		if cmsg.Truncated(int(h.hdr.Flags)) {
+			b.packets[i].ControlTruncated = incomplete(&m)
+			r.conn.path.moreSpace(len(b.control[i]))
 		}
 	}
 	more := r.sink.Packets(b.packets[:n])
@@ -219,6 +256,12 @@ func (r *receiver) dispatch(n int) bool {
 	b.renew(n)
 	return more
 }
+
+// incomplete says whether a packet that has lost control messages to a lack of space
+// has lost one of those that the toolkit asks for, as the length of its segments, or
+// the address that a reply has to leave from. Of these Linux 6.18 appends the traffic
+// class last: what the program itself has asked for comes after it or was lost alone.
+func incomplete(m *cmsg.Received) bool { return !m.HasClass }
 
 // maxErrors is how often one round reads after ICMP messages. More than one is
 // needed, or a handler that sends from inside Refused to a dead peer, which has

@@ -8,6 +8,8 @@ import (
 	"weak"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp/internal/cmsg"
 )
 
 // A batch that has read into many buffers does not keep them when it is used for
@@ -15,7 +17,7 @@ import (
 func TestABatchForgetsItsBuffers(t *testing.T) {
 	b := new(batch)
 	r := &receiver{batch: b}
-	b.prepare(maxBatch)
+	b.prepare(maxBatch, cmsg.Space)
 	var buffers []weak.Pointer[byte]
 	for i := range maxBatch {
 		buffers = append(buffers, weak.Make(&b.bufs[i].B[0]))
@@ -23,7 +25,7 @@ func TestABatchForgetsItsBuffers(t *testing.T) {
 	r.giveBack()
 	for range 4 { // a sync.Pool takes two collections
 		runtime.GC()
-		b.prepare(minBatch)
+		b.prepare(minBatch, cmsg.Space)
 		r.batch = b
 		r.giveBack()
 	}

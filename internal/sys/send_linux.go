@@ -3,10 +3,7 @@
 package sys
 
 import (
-	"syscall"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/udpkit/udp/internal/socket"
 )
@@ -18,8 +15,8 @@ func (c *Conn) Send(m socket.Message) error {
 	}
 	var err error
 	switch {
-	case m.From.IsValid() || m.ECN != 0 || m.IfIndex != 0 || m.To.Addr().Zone() != "":
-		_, err = c.sendBatch(&m, 1)
+	case m.From.IsValid() || m.IfIndex != 0 || m.TTL|m.TrafficClass|m.ECN != 0 || m.To.Addr().Zone() != "":
+		_, err = c.sendBatch(&m, 1, true)
 	case m.To.IsValid():
 		_, err = c.uc.WriteToUDPAddrPort(m.Data, m.To)
 	default:
@@ -32,14 +29,14 @@ func (c *Conn) Send(m socket.Message) error {
 }
 
 // SendBatch implements socket.Socket.
-func (c *Conn) SendBatch(ms []socket.Message) (int, error) {
+func (c *Conn) SendBatch(ms []socket.Message, wait bool) (int, error) {
 	if len(ms) == 0 {
 		return 0, nil
 	}
 	if c.alone.Load() {
 		ms = c.withSources(ms)
 	}
-	n, err := c.sendBatch(&ms[0], len(ms))
+	n, err := c.sendBatch(&ms[0], len(ms), wait)
 	if err != nil {
 		err = c.sendErr(err)
 	}
@@ -59,24 +56,19 @@ func (c *Conn) sendErr(err error) error {
 	return err
 }
 
-// maxDoubted is how often a batch is gone on with, at most, after errors that may
-// be those of ICMP messages.
-const maxDoubted = 64
-
-func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {
+func (c *Conn) sendBatch(first *socket.Message, n int, wait bool) (sent int, err error) {
 	ms := unsafe.Slice(first, n)
 	s := senderPool.Get().(*sender)
 	s.conn = c
 	defer s.giveBack()
 	var (
-		next    position
-		refused refusal
-		doubted int
+		next      position
+		rejected  rejection
+		confirmed int
 	)
 	for next.message < n {
-		known := c.path.queue.entries()
 		s.pack(ms, next)
-		werr := c.rc.Write(s.step)
+		werr := s.call(wait)
 		done := 0
 		for i := range s.sent {
 			done += s.count[i]
@@ -89,24 +81,28 @@ func (c *Conn) sendBatch(first *socket.Message, n int) (sent int, err error) {
 		if s.errno == 0 {
 			continue
 		}
-		if concernsTrains(s.errno) && doubted < maxDoubted && c.path.reports.Load() {
-			// An older datagram's "packet too big" or "source route failed", perhaps.
-			if c.errorTaken(); doubted == 0 || c.path.queue.entries() != known {
-				doubted++
-				continue
-			}
+		if done > 0 {
+			confirmed = 0
 		}
 		to := ms[next.message].To.Addr()
-		if s.count[s.sent] > 1 && refused.train(&c.path.limits, s.errno, next, to, s.count[s.sent], s.size[s.sent]) {
-			continue // nothing of it has left
+		if s.count[s.sent] > 1 {
+			if c.mayBeICMP(s.errno) && confirmed < maxConfirm {
+				c.errorTaken()
+				confirmed++
+				continue
+			}
+			if rejected.lower(&c.path.limits, s.errno, next, to, s.count[s.sent], s.size[s.sent]) {
+				confirmed = 0
+				continue // nothing of it has left
+			}
 		}
-		refused.single(&c.path.limits, next, to)
+		rejected.undo(&c.path.limits, next, to)
 		return sent, sysErr("sendmmsg", s.errno)
 	}
 	return sent, nil
 }
 
-// position is the next datagram of a batch: a message, and where in its train.
+// position is the next datagram of a batch: a message, and the offset of its segment.
 type position struct{ message, offset int }
 
 // advance goes n datagrams on.
@@ -123,13 +119,4 @@ func (p *position) advance(ms []socket.Message, n int) {
 		n -= left
 		p.message, p.offset = p.message+1, 0
 	}
-}
-
-// concernsTrains says whether a train may be why a send has failed.
-func concernsTrains(errno syscall.Errno) bool {
-	switch errno {
-	case unix.EIO, unix.EOPNOTSUPP, unix.EINVAL, unix.EMSGSIZE:
-		return true
-	}
-	return false
 }

@@ -83,7 +83,7 @@ func TestABatchArrivesWholeAndInOrder(t *testing.T) {
 					to = netip.AddrPort{}
 				}
 				ms := messages(to, 10, 10, 10, 4, 0, 0, 10, 300, 300, 20, 1, 0)
-				n, err := s.SendBatch(ms)
+				n, err := s.SendBatch(ms, true)
 				require.NoError(t, err)
 				require.Equal(t, len(ms), n)
 				arrive(t, r, ms)
@@ -92,7 +92,7 @@ func TestABatchArrivesWholeAndInOrder(t *testing.T) {
 	}
 }
 
-func TestABatchLongerThanOneCallAndOneTrainIsSentWhole(t *testing.T) {
+func TestABatchLongerThanOneCallAndOneSegmentedSendIsSentWhole(t *testing.T) {
 	r, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
 	defer r.Close()
@@ -106,7 +106,7 @@ func TestABatchLongerThanOneCallAndOneTrainIsSentWhole(t *testing.T) {
 	for len(ms) > 0 {
 		// In parts that the receiver's buffer has room for.
 		part := ms[:min(len(ms), 100)]
-		n, err := s.SendBatch(part)
+		n, err := s.SendBatch(part, true)
 		require.NoError(t, err)
 		require.Equal(t, len(part), n)
 		arrive(t, r, part)
@@ -136,13 +136,13 @@ func segments(h *mmsghdr) int {
 	return 1
 }
 
-func TestTrainsThatCameAsOneAndLongDatagramsArriveWholeAndInOrder(t *testing.T) {
+func TestSegmentsThatCameAsOneAndLongDatagramsArriveWholeAndInOrder(t *testing.T) {
 	r, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
 	defer r.Close()
 	require.NoError(t, r.SetReadBuffer(4<<20))
 	to := r.LocalAddr().(*net.UDPAddr).AddrPort()
-	for name, limit := range map[string]int32{"with trains": firstSegments, "with short ones": 3, "without": 1} {
+	for name, limit := range map[string]int32{"with many segments": firstSegments, "with three": 3, "without": 1} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, "udp4", "127.0.0.1:0", socket.Options{})
 			s.path.limits.segments.Store(limit)
@@ -165,7 +165,7 @@ func TestTrainsThatCameAsOneAndLongDatagramsArriveWholeAndInOrder(t *testing.T) 
 				single(10), joined(7, 7, 7, 7, 7, 7, 7, 2), single(0), joined(9), single(9),
 				joined(30000, 30000, 30000), single(5000), single(5000), single(4000), single(4000), single(100), single(100),
 			}
-			n, err := s.SendBatch(ms)
+			n, err := s.SendBatch(ms, true)
 			require.NoError(t, err)
 			require.Equal(t, len(want), n)
 			arrive(t, r, want)
@@ -178,26 +178,26 @@ func TestWhatHasLeftBeforeTheDeadlineIsCounted(t *testing.T) {
 	calls := 0
 	s.path.sendmmsg = func(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
 		if calls++; calls == 1 {
-			return 2, 0 // of three trains
+			return 2, 0 // of three messages
 		}
 		// Not before: on a slow machine it would pass before the first call.
 		require.NoError(t, s.SetWriteDeadline(time.Unix(1, 0)))
 		return 0, unix.EAGAIN
 	}
-	n, err := s.SendBatch(messages(s.Local(), 10, 10, 20, 20, 20, 30))
+	n, err := s.SendBatch(messages(s.Local(), 10, 10, 20, 20, 20, 30), true)
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	require.Equal(t, 5, n)
 }
 
-func TestARefusedTrainLeavesAsDatagrams(t *testing.T) {
+func TestARefusedSegmentedSendLeavesAsDatagrams(t *testing.T) {
 	for name, c := range map[string]struct {
 		errno        syscall.Errno
 		refuse       func(count int) bool
 		wantSegments int32
 		wantLongest  int
 	}{
-		"a device without checksum offload": {unix.EIO, func(count int) bool { return count > 1 }, 1, math.MaxInt},
-		"a device that says so":             {unix.EOPNOTSUPP, func(count int) bool { return count > 1 }, 1, math.MaxInt},
+		"a device without checksum offload": {unix.EIO, func(count int) bool { return count > 1 }, firstSegments, 0},
+		"a device that says so":             {unix.EOPNOTSUPP, func(count int) bool { return count > 1 }, firstSegments, 0},
 		"a kernel that takes 64":            {unix.EINVAL, func(count int) bool { return count > 64 }, 64, math.MaxInt},
 		"datagrams over the MTU":            {unix.EMSGSIZE, func(count int) bool { return count > 1 }, firstSegments, 99},
 		"the same in an older kernel":       {unix.EINVAL, func(count int) bool { return count > 1 }, firstSegments, 99},
@@ -227,7 +227,7 @@ func TestARefusedTrainLeavesAsDatagrams(t *testing.T) {
 			}
 			for range 2 {
 				ms := messages(to, sizes...)
-				n, err := s.SendBatch(ms)
+				n, err := s.SendBatch(ms, true)
 				require.NoError(t, err)
 				require.Equal(t, len(ms), n)
 				arrive(t, r, ms)
@@ -239,14 +239,14 @@ func TestARefusedTrainLeavesAsDatagrams(t *testing.T) {
 	}
 }
 
-func TestAnErrorThatIsNotTheTrainsCostsNoTrains(t *testing.T) {
+func TestAnErrorOfTheDatagramsCostsNoSegments(t *testing.T) {
 	needIPv6(t)
 	s := open(t, "udp6", "[::1]:0", socket.Options{})
 	ms := messages(s.Local(), 10, 10, 10)
 	for i := range ms {
 		ms[i].From = netip.MustParseAddr("2001:db8::77") // not ours: EINVAL
 	}
-	n, err := s.SendBatch(ms)
+	n, err := s.SendBatch(ms, true)
 	require.Zero(t, n)
 	require.ErrorIs(t, err, unix.EINVAL)
 	require.EqualValues(t, firstSegments, s.path.limits.segments.Load())
@@ -271,7 +271,7 @@ func TestDatagramsOverTheMTULeaveAsFragments(t *testing.T) {
 		})
 		defer r.Close()
 		ms := messages(r.LocalAddr().(*net.UDPAddr).AddrPort(), 1000, 1000, 4000, 4000, 4000, 900, 900)
-		n, err := s.SendBatch(ms)
+		n, err := s.SendBatch(ms, true)
 		require.NoError(t, err)
 		require.Equal(t, len(ms), n)
 		arrive(t, r, ms)

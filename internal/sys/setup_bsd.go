@@ -46,8 +46,11 @@ func (c *Conn) setup(o socket.Options) error {
 			if !v6 {
 				c.info.PacketInfo = on(unix.IPPROTO_IP, unix.IP_RECVDSTADDR)
 				on(unix.IPPROTO_IP, unix.IP_RECVIF)
+				on(unix.IPPROTO_IP, unix.IP_RECVTTL)
 			} else {
 				c.info.PacketInfo = on(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO)
+				on(unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT)
+				on(unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS)
 			}
 		}
 		return nil

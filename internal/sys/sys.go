@@ -7,10 +7,11 @@
 //	serve, send      the packet path: sys_linux.go, and sys_other.go for the rest
 //	                 (there with net.UDPConn's own calls, a datagram at a time; the
 //	                 tag udpbasic selects it on Linux too, so that it is tested)
+//	set…             options of Config: options_unix.go, options_linux.go, …
 //	setup            options before the first read: setup_linux.go, setup_bsd.go, …
 //	connect, …       what net has no call for: fd_unix.go, fd_windows.go, fd_other.go;
 //	                 peer.go makes changes of the peer of them
-//	dontFragment, MTU  of the path: mtu_linux.go, …
+//	MTU              of the path: mtu_linux.go, …
 //	Classify         what an errno means: errno_unix.go, errno_windows.go, …
 //	Namespace        interfaces and their changes: watch_linux.go, watch_other.go
 //
@@ -39,20 +40,24 @@ type Conn struct {
 	info socket.Info
 	path packetPath // what the packet path of this system keeps
 
-	adopted  bool           // others may have descriptors of the same socket
-	sharing  sharing        // what to restore for them
-	refuses  atomic.Bool    // its filter drops everything
-	portKept atomic.Bool    // the port stays bound when the peer changes
-	alone    atomic.Bool    // it has left its SO_REUSEPORT group, and has no peer but itself
-	bound    netip.AddrPort // what bind was asked for, with the port it got
-	only     netip.Addr     // the one address that datagrams come for, if it is one
+	ownOptions bool            // its owner may have set options before the first read
+	adopted    bool            // others may have descriptors of the same socket
+	sharing    sharing         // what to restore for them
+	redirected bool            // datagrams may come that were sent to another address and port
+	refuses    atomic.Bool     // its filter drops everything
+	portKept   atomic.Bool     // the port stays bound when the peer changes
+	alone      atomic.Bool     // it has left its SO_REUSEPORT group, and has no peer but itself
+	exposed    atomic.Bool     // SyscallConn was called: options may change
+	class      [2]atomic.Int32 // socketClass of IPv4 and IPv6, with bit 8 set once known
+	bound      netip.AddrPort  // what bind was asked for, with the port it got
+	only       netip.Addr      // the one address that datagrams come for, if it is one
 
 	changing sync.Mutex            // one change of the peer at a time
 	peer     peer                  // guarded by changing
 	lost     atomic.Pointer[error] // why the socket can't be repaired
 	rebinds  atomic.Uint64         // repairs
 	out      outgoing              // the interface of what goes to groups
-	spill    spill                 // memberships that the socket has no room for
+	overflow overflow              // memberships that the socket has no room for
 	zones    zoneCache
 
 	counting sync.Mutex // guards what follows
@@ -95,6 +100,9 @@ const maxPorts = 16
 func bindSocket(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (*net.UDPConn, error) {
 	control := func(network, address string, rc syscall.RawConn) error {
 		if err := beforeBind(rc, o); err != nil {
+			return err
+		}
+		if err := setOptions(rc, o); err != nil {
 			return err
 		}
 		if o.Control != nil {
@@ -156,6 +164,9 @@ func adopt(uc *net.UDPConn, o socket.Options, adopted bool) (*Conn, error) {
 	if shared {
 		err = c.cameShared(o)
 	}
+	if err == nil && adopted { // a new one has them since before bind
+		err = setOptions(rc, o)
+	}
 	if err == nil {
 		err = c.prepare(o)
 	}
@@ -175,7 +186,7 @@ func (c *Conn) prepare(o socket.Options) error {
 	if err != nil {
 		return err
 	}
-	c.info.Family = family
+	c.info.Family, c.redirected, c.ownOptions = family, o.Transparent, c.adopted || o.Control != nil
 	if c.peer.want = c.Peer(); c.peer.want.IsValid() { // it is adopted
 		c.peer.set, c.peer.zoned = true, c.peer.want.Addr().Zone() != ""
 	}
@@ -194,11 +205,6 @@ func (c *Conn) prepare(o socket.Options) error {
 	}
 	if c.info.WriteBuffer, err = setBuffer(c.rc, writeBuffer, o.WriteBuffer); err != nil {
 		return err
-	}
-	if o.DontFragment {
-		if err := dontFragment(c.rc); err != nil {
-			return err
-		}
 	}
 	if err := c.setup(o); err != nil {
 		return err
@@ -239,13 +245,14 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { return unwrapOp(c.uc.SetWri
 
 // SyscallConn implements socket.Socket.
 func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	c.exposed.Store(true)
 	c.isShared() // its user may make another descriptor
 	return c.rc, nil
 }
 
 // Close implements socket.Socket.
 func (c *Conn) Close() error {
-	c.spill.close()
+	c.overflow.close()
 	c.closeReports()
 	c.handBack()
 	c.handBackMode()
@@ -259,7 +266,7 @@ func (c *Conn) Detach() (*net.UDPConn, error) {
 		return nil, err
 	}
 	c.isShared()
-	c.spill.close()
+	c.overflow.close()
 	c.closeReports()
 	c.handBack()
 	c.uc.Close()
@@ -294,7 +301,7 @@ func (c *Conn) wildcard() bool { return c.bound.Addr().IsUnspecified() }
 // needsInfo says whether a datagram has to come with its destination or its
 // interface, because they are not clear from what the socket is bound to.
 func (c *Conn) needsInfo() bool {
-	return c.wildcard() || c.bound.Addr().IsMulticast() || c.peer.set
+	return c.wildcard() || c.bound.Addr().IsMulticast() || c.peer.set || c.redirected
 }
 
 // wildcardFor is what a socket is bound to for a group that it can't be bound to.

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/udpkit/udp/internal/cmsg"
 	"github.com/udpkit/udp/internal/socket"
 )
 
@@ -23,6 +24,7 @@ import (
 type packetPath struct {
 	family     socket.Family
 	inet6      bool
+	busyPoll   bool        // Options.BusyPoll
 	peerErrors bool        // the error queue is on while unconnected too
 	reports    atomic.Bool // the error queue is on
 	queue      reportQueue // what was taken off it
@@ -30,18 +32,29 @@ type packetPath struct {
 	reported   atomic.Bool // the reader is to look for reports
 	woken      atomic.Bool // a Wake that no Woken has answered
 
-	peer4    atomic.Bool // the peer has an IPv4 address
-	sendmmsg func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
-	limits   limits // of trains
+	peer4     atomic.Bool // the peer has an IPv4 address
+	connected atomic.Bool // there is a peer
+	sendmmsg  func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
+	recvmmsg  func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
+	single    atomic.Bool // one of these is rejected: one message a call
+	limits    limits      // of segmented sends
+
+	space atomic.Int32 // for the control messages of a packet, bytes
 }
 
 func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info) error {
-	p.inet6, p.family, p.peerErrors = v6, info.Family, o.PeerErrors
-	p.sendmmsg = sendmmsg
-	info.ECN = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1) == nil
-	if v6 {
-		info.ECN = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1) == nil
+	p.inet6, p.family, p.peerErrors, p.busyPoll = v6, info.Family, o.PeerErrors, o.BusyPoll
+	p.sendmmsg, p.recvmmsg = sendmmsg, recvmmsg
+	if rejected(unix.SYS_RECVMMSG) || rejected(unix.SYS_SENDMMSG) {
+		p.single.Store(true)
 	}
+	info.ECN = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1) == nil
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTTL, 1)
+	if v6 { // IPv4 on a socket of both families has those of IPv4
+		info.ECN = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1) == nil
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1)
+	}
+	p.space.Store(cmsg.Space)
 	p.limits.segments.Store(1)
 	if !o.NoOffload {
 		p.offload(fd, info)
@@ -57,7 +70,7 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 	return nil
 }
 
-// offload switches trains on, where the kernel has them.
+// offload switches UDP_GRO and UDP_SEGMENT on, where the kernel has them.
 func (p *packetPath) offload(fd int, info *socket.Info) {
 	info.GRO = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil // Linux 5.0
 	// Asking does not switch it on for every send, as setting it would.
@@ -84,6 +97,7 @@ func (p *packetPath) wake() { p.woken.Store(true) }
 
 func (c *Conn) peerChanged(peer netip.AddrPort) error {
 	c.path.peer4.Store(peer.Addr().Is4())
+	c.path.connected.Store(peer.IsValid())
 	c.path.limits.note(netip.Addr{}, 0, time.Time{}) // was the old peer's
 	on := peer.IsValid() || c.path.peerErrors
 	c.path.unwanted.Store(!on)
@@ -117,6 +131,9 @@ func (c *Conn) currentInfo() socket.Info {
 	info := c.info
 	info.PortKept = c.portKept.Load()
 	info.Segments, info.Batch = c.Segments(), maxBatch
+	if c.path.single.Load() {
+		info.Batch = 1
+	}
 	return info
 }
 
@@ -131,7 +148,10 @@ func (c *Conn) Segments() int { return int(c.path.limits.segments.Load()) }
 // edge-triggered, and RawConn.Read would begin by forgetting an edge), and a
 // datagram costs one system call, not the second one that only says EAGAIN.
 func (c *Conn) Serve(sink socket.Sink) error {
-	r := receiver{conn: c, sink: sink, slots: minBatch, busy: busyPoll{now: time.Now, luck: -noLuck}}
+	if c.ownOptions {
+		c.path.moreSpace(cmsg.Space)
+	}
+	r := receiver{conn: c, sink: sink, slots: minBatch, busy: busyPoll{on: c.path.busyPoll, now: time.Now, luck: -noLuck}}
 	defer r.giveBack()
 	step := r.step
 	for {
@@ -212,41 +232,54 @@ type mmsghdr struct {
 	n   uint32
 }
 
-// recvmmsg and sendmmsg return how many messages the kernel took, or an errno.
-func recvmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) { return mmsg(unix.SYS_RECVMMSG, fd, hs) }
-
-// One message goes by sendmsg, which has less to do for it.
-func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
+// recvmmsg and sendmmsg return how many messages the kernel took, or an errno. One
+// message goes by recvmsg or sendmsg, which have less to do for it and which every
+// kernel and sandbox allows. None of them waits.
+func recvmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
 	if len(hs) > 1 {
-		return mmsg(unix.SYS_SENDMMSG, fd, hs)
-	}
-	n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&hs[0].hdr)), unix.MSG_DONTWAIT)
-	if errno != 0 {
-		return 0, errno
-	}
-	hs[0].n = uint32(n)
-	return 1, 0
-}
-
-// What is read or sent at most without telling the scheduler. None of these calls
-// waits, and so little is a matter of microseconds: to let another thread have the
-// processor meanwhile costs more than the call. Where there is only one processor
-// (GOMAXPROCS is 1) the runtime even takes it away from a program that makes many
-// short calls, again and again. Until such a call returns the garbage collector
-// may have to wait for it; on loopback a send does the receiver's part too, 50 to
-// 110 µs for a train.
-const (
-	maxRaw      = 8         // messages
-	maxRawBytes = 128 << 10 // sent: trains beyond it go with another call
-)
-
-func mmsg(call, fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
-	// Two calls, not a function in a variable: only in the arguments of a call is the
-	// pointer known as one to package unsafe's rule 4.
-	if len(hs) <= maxRaw {
-		n, _, errno := unix.RawSyscall6(call, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
 		return int(n), errno
 	}
-	n, _, errno := unix.Syscall6(call, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&hs[0].hdr)), unix.MSG_DONTWAIT)
+	hs[0].n = uint32(n)
+	return 1, errno
+}
+
+// Sends up to these bounds are made without telling the scheduler. Where it is told,
+// a thread that monitors it (sysmon) takes the processor away from a call of more
+// than 20 µs, as segmented sends are, and the caller has to get one again: that made
+// them 7 to 13 % slower. Until a raw call returns the garbage collector may have to
+// wait for it: on loopback, where a send does the receiver's part too, up to 50 µs.
+// Reads are short, and faster the other way: their caller gives way to the sender.
+const (
+	maxRaw      = 8        // messages
+	maxRawBytes = 64 << 10 // what is beyond it goes with another call
+)
+
+func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
+	var (
+		n     uintptr
+		errno syscall.Errno
+	)
+	switch {
+	case len(hs) == 1:
+		if n, _, errno = unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&hs[0].hdr)), unix.MSG_DONTWAIT); errno == 0 {
+			hs[0].n = uint32(n)
+			n = 1
+		}
+	case len(hs) <= maxRaw:
+		n, _, errno = unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
+	default:
+		n, _, errno = unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
+	}
 	return int(n), errno
+}
+
+// rejected says whether the kernel, or a filter in front of it (seccomp(2)), rejects
+// recvmmsg or sendmmsg whatever it is asked to do: a call on no descriptor at all
+// fails with EBADF where the call itself is allowed.
+func rejected(call uintptr) bool {
+	var h mmsghdr
+	_, _, errno := unix.Syscall6(call, ^uintptr(0), uintptr(unsafe.Pointer(&h)), 1, unix.MSG_DONTWAIT, 0, 0)
+	return errno != unix.EBADF
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/netip"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/udpkit/udp/internal/buffer"
@@ -47,13 +46,12 @@ const drainWait = 20 * time.Millisecond
 
 // read takes one datagram, by the cheaper of two calls where nothing has been
 // asked for that comes beside it: recvfrom instead of recvmsg.
-func (c *Conn) read(p, oob []byte) (n, oobn int, from netip.AddrPort, err error) {
-	if !c.info.PacketInfo && !c.info.Timestamps {
+func (c *Conn) read(p, oob []byte) (n, oobn, flags int, from netip.AddrPort, err error) {
+	if !c.info.PacketInfo && !c.info.Timestamps && !c.info.ECN {
 		n, from, err = c.uc.ReadFromUDPAddrPort(p)
-		return n, 0, from, err
+		return n, 0, 0, from, err
 	}
-	n, oobn, _, from, err = c.uc.ReadMsgUDPAddrPort(p, oob)
-	return n, oobn, from, err
+	return c.uc.ReadMsgUDPAddrPort(p, oob)
 }
 
 // soon lets a read take what is there before the Sink is asked again.
@@ -68,6 +66,9 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		draining bool
 		budget   = 1 // bytes that may have been queued when draining began
 	)
+	if c.ownOptions {
+		oob = make([]byte, moreSpace(len(oob)))
+	}
 	defer func() {
 		if b != nil {
 			b.Release(1)
@@ -85,7 +86,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		if b == nil {
 			b = buffer.Get()
 		}
-		n, oobn, from, err := c.read(b.B, oob)
+		n, oobn, flags, from, err := c.read(b.B, oob)
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				if _, known := queued(c.rc); draining && !known {
@@ -131,7 +132,11 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		cmsg.Parse(oob[:oobn], &m)
 		ps[0] = socket.Packet{
 			Data: b.B[:n], Buf: b, From: unmap(from),
-			To: netip.AddrPortFrom(c.zoned(m.To, m.IfIndex), 0), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
+			To: netip.AddrPortFrom(c.zoned(m.To, m.IfIndex), m.Port), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
+		}
+		if cmsg.Truncated(flags) {
+			ps[0].ControlTruncated = c.info.PacketInfo && !m.To.IsValid()
+			oob = make([]byte, moreSpace(len(oob)))
 		}
 		more := sink.Packets(ps)
 		if !b.Recycle() {
@@ -146,68 +151,4 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		}
 	}
 	return nil
-}
-
-var oobs = sync.Pool{New: func() any { b := make([]byte, 0, 64); return &b }}
-
-// Send implements socket.Socket.
-func (c *Conn) Send(m socket.Message) error {
-	if c.alone.Load() {
-		m = c.withSource(m)
-	}
-	if !m.To.IsValid() {
-		_, err := c.uc.Write(m.Data)
-		return c.sendFailed(err)
-	}
-	if m.To.Addr().IsMulticast() && m.IfIndex == 0 {
-		c.out.RLock()
-		defer c.out.RUnlock()
-	}
-	if !m.From.IsValid() && m.ECN == 0 && m.IfIndex == 0 {
-		_, err := c.uc.WriteToUDPAddrPort(m.Data, m.To)
-		return unwrapOp(err)
-	}
-	oob := oobs.Get().(*[]byte)
-	b := (*oob)[:0]
-	byOption := false
-	if m.IfIndex != 0 {
-		var ok bool
-		b, ok = cmsg.AppendInterface(b, m.From, m.IfIndex, m.To.Addr().Is6())
-		byOption = !ok
-	}
-	if m.From.IsValid() && (m.IfIndex == 0 || byOption) {
-		b = cmsg.AppendSource(b, m.From)
-	}
-	if byOption {
-		restore, err := c.leaveBy(m.IfIndex, m.To.Addr().Is6())
-		if err != nil {
-			return err
-		}
-		defer restore()
-	}
-	if m.ECN != 0 {
-		b = cmsg.AppendECN(b, m.ECN, m.To.Addr().Is6())
-	}
-	_, _, err := c.uc.WriteMsgUDPAddrPort(m.Data, b, m.To)
-	*oob = b
-	oobs.Put(oob)
-	return unwrapOp(err)
-}
-
-// Reported implements socket.Socket: nothing tells.
-func (c *Conn) Reported() bool { return false }
-
-// LostReports implements socket.Socket: none are kept.
-func (c *Conn) LostReports() uint64 { return 0 }
-
-func (c *Conn) closeReports() {}
-
-// SendBatch implements socket.Socket.
-func (c *Conn) SendBatch(ms []socket.Message) (int, error) {
-	for i := range ms {
-		if err := c.Send(ms[i]); err != nil {
-			return i, err
-		}
-	}
-	return len(ms), nil
 }

@@ -36,7 +36,7 @@ func capture(path string) error {
 		return err
 	}
 
-	n := udptest.NewNet(udptest.Config{})
+	n := udptest.NewNet(nil, udptest.Config{})
 	client := n.Host("client", "10.0.0.1")
 	n.Host("server", "10.0.0.2")
 	defer w.Tap(client.Out())()        // all that it sends, lost or not

@@ -1,6 +1,5 @@
-// Package pcap writes what passes the links of a simulated network into a file
-// that Wireshark opens. It is a module of its own, so that package udptest needs
-// nothing to write that format.
+// Package pcap captures the packets of a simulated network in files for Wireshark. It is a
+// module of its own, so that package udptest does not depend on a library for that format.
 package pcap
 
 import (
@@ -14,15 +13,15 @@ import (
 	"github.com/udpkit/udp/udptest"
 )
 
-// A Writer writes pcapng. Its methods may be called from any goroutine.
+// A Writer writes a pcapng file. Its methods may be called from any goroutine.
 type Writer struct {
 	mu  sync.Mutex
 	w   *pcapgo.NgWriter
-	ids map[string]int // interfaces of the file, by the name of the pipe
+	ids map[string]int // numbers of the interfaces in the file, by name of the pipe
 	err error
 }
 
-// NewWriter begins a file.
+// NewWriter writes the header of a file and returns its Writer. Call Flush at the end.
 func NewWriter(w io.Writer) (*Writer, error) {
 	ng, err := pcapgo.NewNgWriterInterface(w, described("udptest"), pcapgo.DefaultNgWriterOptions)
 	if err != nil {
@@ -31,19 +30,19 @@ func NewWriter(w io.Writer) (*Writer, error) {
 	return &Writer{w: ng, ids: map[string]int{}}, nil
 }
 
-// described is an interface of raw IP packets: a simulated link has no frames.
+// described returns an interface of raw IP packets: a simulated link has no link layer.
 func described(name string) pcapgo.NgInterface {
 	return pcapgo.NgInterface{Name: name, LinkType: layers.LinkTypeRaw, TimestampResolution: 9}
 }
 
-// Tap writes every packet that enters a pipe from now on, as tcpdump on the
-// sender's side sees them: those that the pipe loses too. Stop ends it.
+// Tap writes every packet that enters a pipe, as tcpdump at the sender captures them, including
+// those that the pipe loses, until stop is called.
 //
 //	stop := w.Tap(host.Out())
 func (w *Writer) Tap(p *udptest.Pipe) (stop func()) { return p.Tap(w.frame) }
 
-// TapArrivals writes the packets that pass the pipe, duplicates too, each when it
-// arrives at the other end, as tcpdump on the receiver's side sees them.
+// TapArrivals writes the packets that have passed a pipe when they arrive, as tcpdump at the
+// receiver captures them, including duplicates, until stop is called.
 func (w *Writer) TapArrivals(p *udptest.Pipe) (stop func()) { return p.TapArrivals(w.frame) }
 
 func (w *Writer) frame(f udptest.Frame) {
@@ -64,7 +63,7 @@ func (w *Writer) frame(f udptest.Frame) {
 	}, f.IP)
 }
 
-// Flush writes out what is buffered, and returns the first error there was.
+// Flush writes buffered packets to the file. It returns the first error of the Writer.
 func (w *Writer) Flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

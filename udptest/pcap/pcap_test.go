@@ -29,7 +29,7 @@ func record(t *testing.T, path string, tap func(*pcap.Writer, *udptest.Pipe) fun
 		defer f.Close()
 		w, err := pcap.NewWriter(f)
 		require.NoError(t, err)
-		n := udptest.NewNet(udptest.Config{T: t, Faults: udptest.Faults{Latency: 10 * time.Millisecond}})
+		n := udptest.NewNet(t, udptest.Config{Faults: udptest.Faults{Latency: 10 * time.Millisecond}})
 		a, b := n.Host("a", "10.0.0.1", "fd00::1"), n.Host("b", "10.0.0.2", "fd00::2")
 		tap(w, a.Out())
 		tap(w, a.In())
@@ -94,7 +94,7 @@ func TestTsharkReadsWhatPassed(t *testing.T) {
 func TestArrivalsAreWrittenWhenTheyArrive(t *testing.T) {
 	var file bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(udptest.Config{T: t})
+		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		b.In().Set(udptest.Faults{Duplicate: 1, Latency: time.Second})
 		w, err := pcap.NewWriter(&file)

@@ -1,8 +1,0 @@
-//go:build gc
-
-#include "textflag.h"
-
-TEXT ·id(SB), NOSPLIT, $0-8
-	MOVQ (TLS), AX
-	MOVQ AX, ret+0(FP)
-	RET

@@ -1,0 +1,22 @@
+//go:build !linux
+
+package sys
+
+import (
+	"errors"
+	"syscall"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+func setMark(syscall.RawConn, uint32) error { return errors.ErrUnsupported }
+func setFreeBind(syscall.RawConn) error     { return errors.ErrUnsupported }
+func setTransparent(syscall.RawConn) error  { return errors.ErrUnsupported }
+
+// setMTUDiscovery: none of these systems believes less than the ICMP errors it gets.
+func setMTUDiscovery(rc syscall.RawConn, m socket.MTUDiscovery) error {
+	if m != socket.MTUDo {
+		return errors.ErrUnsupported
+	}
+	return dontFragment(rc)
+}

@@ -1,0 +1,11 @@
+//go:build !unix && !windows
+
+package sys
+
+import (
+	"errors"
+	"syscall"
+)
+
+func setTrafficClass(syscall.RawConn, uint8) error { return errors.ErrUnsupported }
+func setTTL(syscall.RawConn, uint8) error          { return errors.ErrUnsupported }

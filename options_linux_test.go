@@ -1,0 +1,431 @@
+package udp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/netns"
+)
+
+// option reads an option of a socket.
+func option(t *testing.T, c *udp.Conn, level, name int) (value int) {
+	t.Helper()
+	rc, err := c.SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, rc.Control(func(fd uintptr) { value, err = unix.GetsockoptInt(int(fd), level, name) }))
+	require.NoError(t, err)
+	return value
+}
+
+// listenAt makes a socket of any address with books.
+func listenAt(t *testing.T, cfg udp.Config, network, address string, h udp.Handler) *udp.Conn {
+	t.Helper()
+	c, err := cfg.Listen(t.Context(), network, address, h)
+	require.NoError(t, err)
+	closes(t, c)
+	return c
+}
+
+// listenIn makes a socket in a namespace, with books.
+func listenIn(t *testing.T, ns *netns.NS, cfg udp.Config, network, address string, h udp.Handler) (c *udp.Conn) {
+	t.Helper()
+	var err error
+	ns.Do(func() { c, err = cfg.Listen(context.Background(), network, address, h) })
+	require.NoError(t, err)
+	closes(t, c)
+	return c
+}
+
+// header is what a test looks at of a datagram.
+type header struct {
+	data  string
+	ttl   int
+	class uint8
+}
+
+// hearHeaders is a plain socket of package net that reads the headers of what arrives.
+func hearHeaders(t *testing.T, network, address string) (at netip.AddrPort, next func() header) {
+	t.Helper()
+	r, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address)))
+	require.NoError(t, err)
+	t.Cleanup(func() { r.Close() })
+	rc, err := r.SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, rc.Control(func(fd uintptr) {
+		for _, o := range []int{unix.IP_RECVTOS, unix.IP_RECVTTL} {
+			require.NoError(t, unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, o, 1))
+		}
+		if network == "udp6" {
+			for _, o := range []int{unix.IPV6_RECVTCLASS, unix.IPV6_RECVHOPLIMIT} {
+				require.NoError(t, unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, o, 1))
+			}
+		}
+	}))
+	b, oob := make([]byte, 2000), make([]byte, 200)
+	return r.LocalAddr().(*net.UDPAddr).AddrPort(), func() (h header) {
+		n, oobn, _, _, err := r.ReadMsgUDPAddrPort(b, oob)
+		require.NoError(t, err)
+		h.data = string(b[:n])
+		cms, err := unix.ParseSocketControlMessage(oob[:oobn])
+		require.NoError(t, err)
+		for _, cm := range cms {
+			switch [2]int32{cm.Header.Level, cm.Header.Type} {
+			case [2]int32{unix.IPPROTO_IP, unix.IP_TOS}, [2]int32{unix.IPPROTO_IPV6, unix.IPV6_TCLASS}:
+				h.class = cm.Data[0]
+			case [2]int32{unix.IPPROTO_IP, unix.IP_TTL}, [2]int32{unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT}:
+				h.ttl = int(cm.Data[0])
+			}
+		}
+		return h
+	}
+}
+
+// A message's ECN does not clear the DSCP of its socket, whoever has set that, and
+// neither does anything else that a message has of its own.
+func TestECNLeavesTheDSCP(t *testing.T) {
+	const dscp = 0xb8 // expedited forwarding
+	byHand := func(rc syscall.RawConn) error {
+		return rc.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TOS, dscp)
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_TCLASS, dscp)
+		})
+	}
+	for _, network := range networks(t) {
+		for _, from := range []string{network, "udp"} {
+			for _, how := range []string{"Config", "Control", "SyscallConn"} {
+				for _, connected := range []bool{false, true} {
+					t.Run(fmt.Sprintf("to %s by a socket of %s, set by %s, connected %v", network, from, how, connected), func(t *testing.T) {
+						to, next := hearHeaders(t, network, loopback(network)+":0")
+						var cfg udp.Config
+						switch how {
+						case "Config":
+							cfg.TrafficClass = dscp
+						case "Control":
+							cfg.Control = func(_, _ string, rc syscall.RawConn) error { return byHand(rc) }
+						}
+						s := listenAt(t, cfg, from, ":0", udp.BaseHandler{})
+						if how == "SyscallConn" {
+							_, err := s.SendBatch([]udp.Message{{To: to, ECN: udp.ECT0}}) // it may remember that there is none
+							require.NoError(t, err)
+							require.EqualValues(t, udp.ECT0, next().class)
+							rc, err := s.SyscallConn()
+							require.NoError(t, err)
+							require.NoError(t, byHand(rc))
+						}
+						if connected {
+							_, err := s.Connect(to)
+							require.NoError(t, err)
+						}
+						require.NoError(t, s.SendTo(nil, to))
+						require.EqualValues(t, dscp, next().class)
+						ms := []udp.Message{
+							{Data: []byte("alone"), To: to, ECN: udp.ECT0},
+							{Data: []byte("segment"), To: to, ECN: udp.ECT1}, {Data: []byte("segment"), To: to, ECN: udp.ECT1}, {Data: []byte("last"), To: to, ECN: udp.ECT1},
+							{Data: []byte("not ECT"), To: to}, {Data: []byte("not ECT"), To: to},
+							{Data: []byte("class"), To: to, TrafficClass: 0x48}, {Data: []byte("class"), To: to, TrafficClass: 0x48, ECN: udp.CE},
+						}
+						want := []uint8{dscp | 2, dscp | 1, dscp | 1, dscp | 1, dscp, dscp, 0x48, 0x48 | 3}
+						n, err := s.SendBatch(ms)
+						require.NoError(t, err)
+						require.Equal(t, len(ms), n)
+						for i := range ms {
+							h := next()
+							require.Equal(t, string(ms[i].Data), h.data)
+							require.Equal(t, want[i], h.class, h.data)
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// The TTL of a message comes before the socket's, in segmented sends too: messages
+// of several TTLs are not segments of one.
+func TestTTLOfSocketAndMessage(t *testing.T) {
+	for _, network := range networks(t) {
+		for _, from := range []string{network, "udp"} {
+			t.Run(fmt.Sprintf("to %s by a socket of %s", network, from), func(t *testing.T) {
+				to, next := hearHeaders(t, network, loopback(network)+":0")
+				s := listenAt(t, udp.Config{TTL: 33}, from, ":0", udp.BaseHandler{})
+				require.NoError(t, s.SendTo([]byte("alone"), to))
+				require.Equal(t, 33, next().ttl)
+				var ms []udp.Message
+				for _, ttl := range []int{0, 0, 1, 1, 255, 0, 7} {
+					ms = append(ms, udp.Message{Data: []byte("datagram"), To: to, TTL: ttl})
+				}
+				n, err := s.SendBatch(ms)
+				require.NoError(t, err)
+				require.Equal(t, len(ms), n)
+				for _, want := range []int{33, 33, 1, 1, 255, 33, 7} {
+					require.Equal(t, want, next().ttl)
+				}
+			})
+		}
+	}
+}
+
+// Received datagrams have the TTL and class of their own, also when others of
+// another TTL arrived beside them.
+func TestReceivedTTLAndClass(t *testing.T) {
+	for _, network := range networks(t) {
+		for _, at := range []string{network, "udp"} {
+			t.Run(fmt.Sprintf("%s to a socket of %s", network, at), func(t *testing.T) {
+				received := make(chan header, 10)
+				c := listenAt(t, udp.Config{}, at, ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+					received <- header{string(d.Data), d.TTL(), d.TrafficClass()}
+				}))
+				to := netip.AddrPortFrom(netip.MustParseAddr(strings.Trim(loopback(network), "[]")), c.LocalAddrPort().Port())
+				s := listenAt(t, udp.Config{TTL: 9, TrafficClass: 4}, network, loopback(network)+":0", udp.BaseHandler{})
+				n, err := s.SendBatch([]udp.Message{
+					{Data: []byte("a"), To: to}, {Data: []byte("b"), To: to}, {Data: []byte("c"), To: to, TTL: 200}, {Data: []byte("d"), To: to, TrafficClass: 0xb9},
+				})
+				require.NoError(t, err)
+				require.Equal(t, 4, n)
+				for _, want := range []header{{"a", 9, 4}, {"b", 9, 4}, {"c", 200, 4}, {"d", 9, 0xb9}} {
+					got := next(t, received)
+					if c.Info().Batch == 1 { // the portable path asks for neither here
+						got.ttl, got.class = want.ttl, want.class
+					}
+					require.Equal(t, want, got)
+				}
+			})
+		}
+	}
+}
+
+// Two links have the same network: only the interface tells them apart.
+func TestAMessageLeavesByItsInterface(t *testing.T) {
+	netns.Run(t, func() {
+		server := netns.New(t)
+		type client struct {
+			*udp.Conn
+			received chan string
+			device   string
+		}
+		var clients []client
+		for _, device := range []string{"one", "two"} {
+			there := netns.New(t)
+			netns.Veth(t, server, device, there, "peer")
+			server.Addr(device, "169.254.0.1/16")
+			server.Addr(device, "fe80::1/64")
+			there.Addr("peer", "169.254.0.2/16")
+			there.Addr("peer", "fe80::2/64")
+			for _, address := range []string{"169.254.0.2:7", "[fe80::2%peer]:7"} {
+				received := make(chan string, 10)
+				h := udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+					received <- d.From.Addr().WithZone("").String() + " " + string(d.Data)
+				})
+				clients = append(clients, client{listenIn(t, there, udp.Config{}, "udp", address, h), received, device})
+			}
+		}
+		for _, local := range []string{"", "169.254.0.1"} {
+			c := listenIn(t, server, udp.Config{}, "udp", local+":0", udp.BaseHandler{})
+			for _, cl := range clients {
+				to := netip.AddrPortFrom(cl.LocalAddrPort().Addr().WithZone(""), 7)
+				if to.Addr().Is6() && local != "" {
+					continue
+				}
+				source := netip.MustParseAddr("fe80::1")
+				if to.Addr().Is4() {
+					source = netip.MustParseAddr("169.254.0.1")
+				}
+				ifi := server.Interface(cl.device)
+				for _, from := range []netip.Addr{{}, source} {
+					m := udp.Message{Data: []byte(cl.device), To: to, From: from, IfIndex: ifi.Index}
+					n, err := c.SendBatch([]udp.Message{m, m})
+					require.NoError(t, err)
+					require.Equal(t, 2, n)
+					for range 2 {
+						require.Equal(t, source.String()+" "+cl.device, next(t, cl.received))
+					}
+				}
+			}
+		}
+	})
+}
+
+// The source of a socket that is bound or connected stays, although naming only the
+// interface makes Linux choose another.
+func TestAnInterfaceDoesNotChangeTheSource(t *testing.T) {
+	netns.Run(t, func() {
+		here, there := netns.New(t), netns.New(t)
+		netns.Veth(t, here, "left", there, "right")
+		here.Addr("left", "192.0.2.1/24")
+		here.Addr("left", "192.0.2.77/24")
+		there.Addr("right", "192.0.2.2/24")
+		from := make(chan netip.AddrPort, 10)
+		r := listenIn(t, there, udp.Config{}, "udp4", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { from <- d.From }))
+		to := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.2"), r.LocalAddrPort().Port())
+		c := listenIn(t, here, udp.Config{}, "udp4", "192.0.2.77:0", udp.BaseHandler{})
+		index := here.Interface("left").Index
+		_, err := c.SendBatch([]udp.Message{{To: to, IfIndex: index}})
+		require.NoError(t, err)
+		require.Equal(t, c.LocalAddrPort(), next(t, from))
+		_, err = c.Connect(to)
+		require.NoError(t, err)
+		_, err = c.SendBatch([]udp.Message{{IfIndex: index}})
+		require.NoError(t, err)
+		require.Equal(t, c.LocalAddrPort(), next(t, from))
+	})
+}
+
+func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
+	netns.Run(t, func() {
+		here, there := netns.New(t), netns.New(t)
+		netns.Veth(t, here, "left", there, "right")
+		here.Addr("left", "192.0.2.1/24")
+		there.Addr("right", "192.0.2.2/24")
+		from := make(chan netip.AddrPort, 10)
+		r := listenIn(t, there, udp.Config{}, "udp4", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { from <- d.From }))
+		there.IP("route add 198.51.100.0/24 via 192.0.2.1")
+		to := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.2"), r.LocalAddrPort().Port())
+
+		t.Run("Device", func(t *testing.T) {
+			c := listenIn(t, here, udp.Config{Device: "left"}, "udp4", ":0", udp.BaseHandler{})
+			require.Equal(t, here.Interface("left").Index, option(t, c, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX))
+			require.NoError(t, c.SendTo(nil, to))
+			next(t, from)
+			here.Do(func() {
+				for _, name := range []string{"nosuch", "left4567890123456"} {
+					_, err := udp.Config{Device: name}.Listen(context.Background(), "udp4", ":0", udp.BaseHandler{})
+					require.ErrorIs(t, err, unix.ENODEV)
+					require.ErrorContains(t, err, "Device")
+				}
+			})
+		})
+		t.Run("Mark", func(t *testing.T) {
+			here.IP("rule add fwmark 0xfffffff1 table 7")
+			here.IP("route add 203.0.113.0/24 via 192.0.2.2 dev left table 7")
+			there.Addr("lo", "203.0.113.1/32")
+			marked := netip.AddrPortFrom(netip.MustParseAddr("203.0.113.1"), to.Port())
+			plain := listenIn(t, here, udp.Config{}, "udp4", ":0", udp.BaseHandler{})
+			require.ErrorIs(t, plain.SendTo(nil, marked), unix.ENETUNREACH)
+			c := listenIn(t, here, udp.Config{Mark: 0xfffffff1}, "udp4", ":0", udp.BaseHandler{})
+			require.NoError(t, c.SendTo(nil, marked))
+			next(t, from)
+		})
+		t.Run("FreeBind", func(t *testing.T) {
+			here.Do(func() {
+				_, err := udp.Listen(context.Background(), "udp4", "198.51.100.9:0", udp.BaseHandler{})
+				require.ErrorIs(t, err, unix.EADDRNOTAVAIL)
+				if needsIPv6(t) {
+					c, err := udp.Config{FreeBind: true}.Listen(context.Background(), "udp6", "[2001:db8::9]:0", udp.BaseHandler{})
+					require.NoError(t, err)
+					stop(t, c)
+				}
+			})
+			c := listenIn(t, here, udp.Config{FreeBind: true}, "udp4", "198.51.100.9:0", udp.BaseHandler{})
+			here.IP("addr add 198.51.100.9/32 dev left") // later
+			require.NoError(t, c.SendTo(nil, to))
+			require.Equal(t, c.LocalAddrPort(), next(t, from))
+		})
+		t.Run("LocalAddr", func(t *testing.T) {
+			here.Addr("left", "192.0.2.10/24")
+			here.Do(func() {
+				local := netip.MustParseAddrPort("192.0.2.10:4321")
+				c, err := udp.Config{LocalAddr: local}.Dial(context.Background(), "udp", to.String(), udp.BaseHandler{})
+				require.NoError(t, err)
+				closes(t, c.Conn)
+				require.Equal(t, local, c.LocalAddrPort())
+				require.NoError(t, c.Send(nil))
+				require.Equal(t, local, next(t, from))
+				_, err = udp.Config{LocalAddr: netip.MustParseAddrPort("[::1]:4321")}.Dial(context.Background(), "udp", to.String(), udp.BaseHandler{})
+				require.ErrorIs(t, err, udp.ErrFamily)
+				c, err = udp.Config{LocalAddr: netip.MustParseAddrPort("[::]:4322")}.Dial(context.Background(), "udp", to.String(), udp.BaseHandler{})
+				require.NoError(t, err)
+				closes(t, c.Conn)
+				require.Equal(t, netip.MustParseAddrPort("192.0.2.1:4322"), c.LocalAddrPort())
+			})
+		})
+		t.Run("Transparent", func(t *testing.T) {
+			here.IP("route add local 198.51.100.0/24 dev lo") // as a TPROXY set-up has
+			received := make(chan netip.AddrPort, 10)
+			s := listenIn(t, here, udp.Config{Transparent: true}, "udp", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+				received <- d.To()
+				_ = d.Reply(d.Data)
+			}))
+			at := netip.AddrPortFrom(netip.MustParseAddr("198.51.100.200"), s.LocalAddrPort().Port())
+			require.NoError(t, r.SendTo([]byte("x"), at))
+			require.Equal(t, at, next(t, received))
+			require.Equal(t, at, next(t, from), "the address that the sender meant")
+		})
+		t.Run("MTUDiscovery", func(t *testing.T) {
+			here.IP("route add 192.0.2.2/32 dev left mtu 1000") // as after a forged "fragmentation needed"
+			send := func(mode udp.MTUDiscovery, n int) error {
+				c := listenIn(t, here, udp.Config{MTUDiscovery: mode}, "udp4", ":0", udp.BaseHandler{})
+				err := c.SendTo(make([]byte, n), to)
+				if err == nil {
+					next(t, from)
+				}
+				return err
+			}
+			var tooLong *udp.SizeError
+			here.IP("rule add fwmark 9 table 9")
+			here.IP("route add 192.0.2.2/32 dev left mtu 900 table 9")
+			marked := listenIn(t, here, udp.Config{Mark: 9, MTUDiscovery: udp.MTUDiscoveryDo}, "udp4", ":0", udp.BaseHandler{})
+			require.ErrorAs(t, marked.SendTo(make([]byte, 950), to), &tooLong)
+			require.Equal(t, 900, tooLong.MTU, "of the route that the mark leads to")
+			require.NoError(t, send(udp.MTUDiscoveryDefault, 1200))
+			require.ErrorAs(t, send(udp.MTUDiscoveryDo, 1200), &tooLong)
+			require.Equal(t, 1000, tooLong.MTU)
+			here.Do(func() { // one attempt, also where older datagrams may be reported
+				c, err := udp.Config{MTUDiscovery: udp.MTUDiscoveryDo}.Dial(context.Background(), "udp4", to.String(), udp.BaseHandler{})
+				require.NoError(t, err)
+				closes(t, c.Conn)
+				require.ErrorAs(t, c.Send(make([]byte, 1200)), &tooLong)
+				require.Equal(t, 1000, tooLong.MTU)
+				require.Zero(t, c.Stats().Retried)
+				require.EqualValues(t, 1, c.Stats().SendErrors)
+			})
+			require.NoError(t, send(udp.MTUDiscoveryProbe, 1200))
+			require.ErrorIs(t, send(udp.MTUDiscoveryProbe, 2000), udp.ErrTooLarge)
+			require.NoError(t, send(udp.MTUDiscoveryOmit, 2000))
+		})
+	})
+}
+
+// needsIPv6 says whether this kernel has IPv6.
+func needsIPv6(t *testing.T) bool { return len(networks(t)) == 2 }
+
+func TestOptionsOutOfRange(t *testing.T) {
+	for name, cfg := range map[string]udp.Config{
+		"TTL below":             {TTL: -1},
+		"TTL above":             {TTL: 256},
+		"MTUDiscovery below":    {MTUDiscovery: -1},
+		"MTUDiscovery above":    {MTUDiscovery: udp.MTUDiscoveryOmit + 1},
+		"a port and no address": {LocalAddr: netip.AddrPortFrom(netip.Addr{}, 7)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := cfg.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
+			require.ErrorIs(t, err, os.ErrInvalid)
+		})
+	}
+}
+
+// An adopted socket gets the options too.
+func TestAdoptedSocketsGetOptions(t *testing.T) {
+	uc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	c, err := udp.Config{TTL: 12, TrafficClass: 0x20}.Adopt(uc, udp.BaseHandler{})
+	require.NoError(t, err)
+	closes(t, c)
+	require.Equal(t, 12, option(t, c, unix.IPPROTO_IP, unix.IP_TTL))
+	require.Equal(t, 0x20, option(t, c, unix.IPPROTO_IP, unix.IP_TOS))
+	uc, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	_, err = udp.Config{Device: "nosuch0"}.Adopt(uc, udp.BaseHandler{})
+	require.True(t, errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EPERM), "%v", err)
+	require.ErrorIs(t, uc.Close(), net.ErrClosed)
+}
