@@ -28,6 +28,7 @@ type Conn struct {
 	family   socket.Family
 	consumer consumer
 	groups   *mcast.Manager // nil unless made by ListenMulticast
+	group    *Group         // nil unless made by ListenGroup
 	// checkGroups: destinations are checked, since this socket has groups, or the
 	// system lets in what others have joined.
 	checkGroups bool
@@ -40,7 +41,8 @@ type Conn struct {
 	work     work // datagrams that Workers have
 	stats    counters
 	log      limitedLog
-	reader   reader // used by the socket's goroutine only
+	reader   reader      // used by the socket's goroutine only
+	pulled   *PacketConn // whose socket it is, instead of a goroutine's; nil: nobody's
 }
 
 // consumer is the Handler of a socket in the form that the reader uses.
@@ -157,29 +159,43 @@ func (cfg Config) open(ctx context.Context, network, address string, h Handler) 
 	if err := cfg.check(h); err != nil {
 		return nil, opError("listen", network, nil, err)
 	}
+	var c *Conn
+	err := cfg.bindFirst(ctx, network, address, func(local netip.AddrPort) error {
+		sock, err := cfg.source().Open(ctx, network, local, cfg.options())
+		if err == nil {
+			c = newConn(sock, cfg, network, h)
+		}
+		return err
+	})
+	return c, err
+}
+
+// bindFirst calls bind for the addresses of a name until one is bound that this host
+// has.
+func (cfg *Config) bindFirst(ctx context.Context, network, address string, bind func(local netip.AddrPort) error) error {
 	locals, err := cfg.resolve(ctx, "listen", network, address)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, opError("listen", network, nil, err)
+		return opError("listen", network, nil, err)
 	}
 	for _, local := range locals {
-		sock, oerr := cfg.source().Open(ctx, network, local, cfg.options())
-		if oerr == nil {
-			return newConn(sock, cfg, network, h), nil
+		berr := bind(local)
+		if berr == nil {
+			return nil
 		}
 		// The next one only for an address that this host has not. Behind a busy port
 		// clients of the name would find another service.
-		next := sys.Classify(oerr) == sys.Down
+		next := sys.Classify(berr) == sys.Down
 		if err == nil || !next {
-			err = opError("listen", network, net.UDPAddrFromAddrPort(local), oerr)
+			err = opError("listen", network, net.UDPAddrFromAddrPort(local), berr)
 		}
 		if !next {
 			break
 		}
 	}
-	return nil, err
+	return err
 }
 
 func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
@@ -292,6 +308,10 @@ func (c *Conn) Close() error {
 	if !c.ok() {
 		return errNoSocket("close")
 	}
+	if c.pulled != nil {
+		_ = c.pulled.Close()
+		return nil
+	}
 	c.stop()
 	return nil
 }
@@ -318,6 +338,9 @@ func (c *Conn) stop() {
 func (c *Conn) Shutdown(ctx context.Context) error {
 	if !c.ok() {
 		return errNoSocket("shutdown")
+	}
+	if c.pulled != nil {
+		return c.Close() // there is no Handler
 	}
 	if c.life.phase.CompareAndSwap(running, draining) {
 		c.sock.StopIntake() // the reader may be in a callback

@@ -39,6 +39,7 @@ type Conn struct {
 	rc   syscall.RawConn
 	info socket.Info
 	path packetPath // what the packet path of this system keeps
+	pull pull       // of a socket that is read by its callers
 
 	ownOptions bool            // its owner may have set options before the first read
 	adopted    bool            // others may have descriptors of the same socket
@@ -51,6 +52,8 @@ type Conn struct {
 	class      [2]atomic.Int32 // socketClass of IPv4 and IPv6, with bit 8 set once known
 	bound      netip.AddrPort  // what bind was asked for, with the port it got
 	only       netip.Addr      // the one address that datagrams come for, if it is one
+
+	group atomic.Pointer[membershipOf] // what shares the port, nil: not of ListenGroup
 
 	changing sync.Mutex            // one change of the peer at a time
 	peer     peer                  // guarded by changing
@@ -156,7 +159,7 @@ func adopt(uc *net.UDPConn, o socket.Options, adopted bool) (*Conn, error) {
 		uc.Close()
 		return nil, unwrapOp(err)
 	}
-	c := &Conn{uc: uc, rc: rc, adopted: adopted}
+	c := &Conn{uc: uc, rc: rc, adopted: adopted, pull: pull{on: o.Pulled}}
 	if adopted {
 		uc.SetDeadline(time.Time{}) // the former owner's
 	}
@@ -235,6 +238,10 @@ func (c *Conn) Peer() netip.AddrPort {
 // reader, and of the next one to come.
 func (c *Conn) Wake() {
 	c.path.wake()
+	if c.pull.on {
+		c.pull.wake(c)
+		return
+	}
 	c.uc.SetReadDeadline(past)
 }
 
@@ -256,7 +263,9 @@ func (c *Conn) Close() error {
 	c.closeReports()
 	c.handBack()
 	c.handBackMode()
-	return unwrapOp(c.uc.Close())
+	err := unwrapOp(c.uc.Close())
+	c.group.Load().closed()
+	return err
 }
 
 // Detach implements socket.Socket.
