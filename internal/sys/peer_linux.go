@@ -85,7 +85,7 @@ func (c *Conn) sourceFor(to netip.AddrPort, ifindex int) (a netip.Addr) {
 	if unix.Connect(fd, toSockaddr(fd, to, v6)) != nil {
 		return a
 	}
-	local, err := unix.Getsockname(fd)
+	local, err := socketName(fd)
 	if err != nil {
 		return a
 	}

@@ -135,6 +135,7 @@ func (p *puller) pop() bool {
 
 // Uncoalesced implements socket.Pulled.
 func (c *Conn) Uncoalesced() error {
+	c.path.gro.state.Store(groMissing)
 	return onFD(c.rc, func(fd int) error {
 		err := unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 0)
 		if errors.Is(err, unix.ENOPROTOOPT) { // before Linux 5.0 there is nothing to switch off

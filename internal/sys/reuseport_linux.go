@@ -235,7 +235,7 @@ const membarrierGlobal = 1 // MEMBARRIER_CMD_GLOBAL of linux/membarrier.h
 // may choose one that other sockets of the user have (udp_lib_get_port).
 func (k Kernel) FreePort(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (port uint16, release func(), err error) {
 	o.ReusePort, o.ReuseAddr = false, false
-	uc, err := bindSocket(ctx, network, local, o)
+	uc, err := bindSocket(ctx, network, local, o, new(bool))
 	if err != nil {
 		return 0, nil, err
 	}
