@@ -33,6 +33,16 @@ func Dial(ctx context.Context, network, address string, h Handler) (*ConnectedCo
 // host may be a name and port the name of a service. ctx bounds resolving.
 // Errors are [*net.OpError]s. [Config.LocalAddr] dials from a certain address or port.
 func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) (*ConnectedConn, error) {
+	c, err := cfg.dialAny(ctx, network, address, h)
+	if err != nil {
+		return nil, err
+	}
+	c.start()
+	return &ConnectedConn{c}, nil
+}
+
+// dialAny is Dial without starting anything.
+func (cfg Config) dialAny(ctx context.Context, network, address string, h Handler) (*Conn, error) {
 	if err := cfg.check(h); err != nil {
 		return nil, opError("dial", network, nil, err)
 	}
@@ -48,8 +58,7 @@ func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) 
 		c, err := cfg.dial(ctx, peer, h)
 		if err == nil {
 			c.network = network
-			c.start()
-			return &ConnectedConn{c}, nil
+			return c, nil
 		}
 		if first == nil {
 			first = opError("dial", network, net.UDPAddrFromAddrPort(peer), err)

@@ -40,7 +40,8 @@ type Conn struct {
 	work     work // datagrams that Workers have
 	stats    counters
 	log      limitedLog
-	reader   reader // used by the socket's goroutine only
+	reader   reader      // used by the socket's goroutine only
+	pulled   *PacketConn // whose socket it is, instead of a goroutine's; nil: nobody's
 }
 
 // consumer is the Handler of a socket in the form that the reader uses.
@@ -86,6 +87,7 @@ type peer struct {
 	current  atomic.Pointer[netip.AddrPort] // nil: unconnected
 	next     atomic.Pointer[netip.AddrPort] // while it changes
 	local    atomic.Pointer[netip.AddrPort] // the socket's own address
+	rebinds  atomic.Uint64                  // of the socket when local was asked for
 }
 
 // isNext reports whether the socket is being connected to the sender: the kernel
@@ -235,6 +237,10 @@ func (c *Conn) LocalAddrPort() netip.AddrPort {
 	if !c.ok() {
 		return netip.AddrPort{}
 	}
+	if n := c.sock.Rebinds(); n != c.peer.rebinds.Load() && !c.closed() { // the address may be another one
+		c.peer.rebinds.Store(n)
+		c.learnLocal()
+	}
 	return *c.peer.local.Load()
 }
 
@@ -286,6 +292,10 @@ func (c *Conn) Close() error {
 	if !c.ok() {
 		return errNoSocket("close")
 	}
+	if c.pulled != nil {
+		_ = c.pulled.Close()
+		return nil
+	}
 	c.stop()
 	return nil
 }
@@ -312,6 +322,9 @@ func (c *Conn) stop() {
 func (c *Conn) Shutdown(ctx context.Context) error {
 	if !c.ok() {
 		return errNoSocket("shutdown")
+	}
+	if c.pulled != nil {
+		return c.Close() // there is no Handler
 	}
 	if c.life.phase.CompareAndSwap(running, draining) {
 		c.sock.StopIntake() // the reader may be in a callback

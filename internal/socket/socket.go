@@ -66,6 +66,7 @@ type Options struct {
 	FreeBind, Transparent   bool
 	MTUDiscovery            MTUDiscovery
 	BusyPoll                bool
+	Pulled                  bool // the socket is a Pulled; reports come with PeerErrors only
 	Control                 func(network, address string, c syscall.RawConn) error
 }
 

@@ -229,6 +229,21 @@ func (r *receiver) adapt(n int) {
 // dispatch hands n messages to the Sink.
 func (r *receiver) dispatch(n int) bool {
 	b := r.batch
+	r.unpack(n)
+	more := r.sink.Packets(b.packets[:n])
+	if r.draining {
+		for i := range n {
+			r.budget -= int(b.hdrs[i].n) + minSkb
+		}
+		more = more && r.budget > 0
+	}
+	b.renew(n)
+	return more
+}
+
+// unpack makes packets of n messages.
+func (r *receiver) unpack(n int) {
+	b := r.batch
 	for i := range n {
 		h := &b.hdrs[i]
 		m := cmsg.Received{To: r.conn.only}
@@ -246,15 +261,6 @@ func (r *receiver) dispatch(n int) bool {
 			r.conn.path.moreSpace(len(b.control[i]))
 		}
 	}
-	more := r.sink.Packets(b.packets[:n])
-	if r.draining {
-		for i := range n {
-			r.budget -= int(b.hdrs[i].n) + minSkb
-		}
-		more = more && r.budget > 0
-	}
-	b.renew(n)
-	return more
 }
 
 // incomplete says whether a packet that has lost control messages to a lack of space

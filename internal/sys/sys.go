@@ -39,6 +39,7 @@ type Conn struct {
 	rc   syscall.RawConn
 	info socket.Info
 	path packetPath // what the packet path of this system keeps
+	pull pull       // of a socket that is read by its callers
 
 	ownOptions bool            // its owner may have set options before the first read
 	adopted    bool            // others may have descriptors of the same socket
@@ -156,7 +157,7 @@ func adopt(uc *net.UDPConn, o socket.Options, adopted bool) (*Conn, error) {
 		uc.Close()
 		return nil, unwrapOp(err)
 	}
-	c := &Conn{uc: uc, rc: rc, adopted: adopted}
+	c := &Conn{uc: uc, rc: rc, adopted: adopted, pull: pull{on: o.Pulled}}
 	if adopted {
 		uc.SetDeadline(time.Time{}) // the former owner's
 	}
@@ -235,6 +236,10 @@ func (c *Conn) Peer() netip.AddrPort {
 // reader, and of the next one to come.
 func (c *Conn) Wake() {
 	c.path.wake()
+	if c.pull.on {
+		c.pull.wake(c)
+		return
+	}
 	c.uc.SetReadDeadline(past)
 }
 

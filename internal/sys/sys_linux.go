@@ -99,7 +99,7 @@ func (c *Conn) peerChanged(peer netip.AddrPort) error {
 	c.path.peer4.Store(peer.Addr().Is4())
 	c.path.connected.Store(peer.IsValid())
 	c.path.limits.note(netip.Addr{}, 0, time.Time{}) // was the old peer's
-	on := peer.IsValid() || c.path.peerErrors
+	on := peer.IsValid() && !c.pull.on || c.path.peerErrors
 	c.path.unwanted.Store(!on)
 	if on == c.path.reports.Load() || !c.info.ErrorQueue {
 		return nil
