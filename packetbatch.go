@@ -28,12 +28,11 @@ func (c *PacketConn) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	if len(ms) == 0 {
 		return 0, nil
 	}
-	c.reading.Lock()
-	defer c.reading.Unlock()
 	d, err := c.next()
 	if err != nil {
 		return 0, c.readError("recvmmsg", err)
 	}
+	defer c.reading.Unlock()
 	n := 0
 	for more := true; more; {
 		m, data := &ms[n], d.data()
@@ -71,12 +70,11 @@ func (c *PacketConn) Receive(ds []Datagram) (int, error) {
 	if len(ds) == 0 {
 		return 0, nil
 	}
-	c.reading.Lock()
-	defer c.reading.Unlock()
 	d, err := c.next()
 	if err != nil {
 		return 0, c.readError("recvmmsg", err)
 	}
+	defer c.reading.Unlock()
 	var (
 		n, leased int
 		of        *socket.Packet

@@ -50,9 +50,11 @@ type PacketConn struct {
 	created  time.Time
 	deadline atomic.Int64 // of reads, since created; 0: none
 
-	reading sync.Mutex // guards what follows; held while a read waits
+	pulling turn // held while the socket is read, which waits
 	puller  socket.Puller
-	packets []socket.Packet // what the last read has brought
+
+	reading sync.Mutex      // guards what follows; comes after pulling
+	packets []socket.Packet // what the last read has brought; nil: nothing is left
 	at, off int             // where the next datagram is: its packet, its offset
 	headers headers
 	addrs   []addrMemory // not used yet
@@ -200,6 +202,8 @@ func (c *PacketConn) Close() error {
 
 // drop gives up what was read and not handed out.
 func (c *PacketConn) drop() {
+	c.pulling.Lock() // nobody waits for long any more
+	defer c.pulling.Unlock()
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	for ; c.at < len(c.packets); c.at, c.off = c.at+1, 0 {

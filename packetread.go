@@ -38,12 +38,11 @@ func (c *PacketConn) ReadFromUDP(b []byte) (n int, addr *net.UDPAddr, err error)
 	if !c.ok() {
 		return 0, nil, syscall.EINVAL
 	}
-	c.reading.Lock()
-	defer c.reading.Unlock()
 	d, err := c.next()
 	if err != nil {
 		return 0, nil, c.readError("recvfrom", err)
 	}
+	defer c.reading.Unlock()
 	n = c.copied(b, d.data())
 	addr = c.senderOf(&d)
 	c.taken(1)
@@ -77,12 +76,11 @@ func (c *PacketConn) read(call string, b, oob []byte) (n, oobn, flags int, from 
 	if !c.ok() {
 		return 0, 0, 0, from, syscall.EINVAL
 	}
-	c.reading.Lock()
-	defer c.reading.Unlock()
 	d, err := c.next()
 	if err != nil {
 		return 0, 0, 0, from, c.readError(call, err)
 	}
+	defer c.reading.Unlock()
 	if n = c.copied(b, d.data()); n < d.end-d.start {
 		flags = cmsg.DataTruncated
 	}
@@ -107,23 +105,38 @@ type delivery struct {
 
 func (d *delivery) data() []byte { return d.packet.Data[d.start:d.end:d.end] }
 
-// next waits for the next datagram, which is valid until taken. It needs reading.
+// next waits for the next datagram and, unless it fails, locks reading. The datagram
+// is valid until it is unlocked.
 func (c *PacketConn) next() (delivery, error) {
+	if d, ok, err := c.try(); ok || err != nil {
+		return d, err
+	}
+	c.pulling.Lock()
+	defer c.pulling.Unlock()
 	for {
-		switch late := c.deadline.Load(); {
-		case c.closing.Load():
-			return delivery{}, net.ErrClosed
-		case late != 0 && int64(time.Since(c.created)) >= late:
-			return delivery{}, os.ErrDeadlineExceeded
+		if d, ok, err := c.try(); ok || err != nil { // others may have read
+			return d, err
 		}
-		if d, ok := c.following(); ok {
-			return d, nil
-		}
-		c.taken(0)
 		if err := c.pull(); err != nil {
 			return delivery{}, err
 		}
 	}
+}
+
+// try is next without waiting.
+func (c *PacketConn) try() (d delivery, ok bool, err error) {
+	switch late := c.deadline.Load(); {
+	case c.closing.Load():
+		return d, false, net.ErrClosed
+	case late != 0 && int64(time.Since(c.created)) >= late:
+		return d, false, os.ErrDeadlineExceeded
+	}
+	c.reading.Lock()
+	if d, ok = c.following(); !ok {
+		c.taken(0)
+		c.reading.Unlock()
+	}
+	return d, ok, nil
 }
 
 // following returns the next datagram of what was read. It needs reading.
@@ -140,7 +153,7 @@ func (c *PacketConn) following() (delivery, bool) {
 		}
 		peer := k.peer.current.Load()
 		switch {
-		case p.Truncated, d.end-d.start > k.cfg.MaxDatagram:
+		case p.Truncated, p.ControlTruncated, d.end-d.start > k.cfg.MaxDatagram:
 			k.stats.dropped[dropTruncated].Add(1)
 		case peer != nil && *peer != p.From:
 			k.stats.dropped[dropStranger].Add(1)
@@ -151,7 +164,7 @@ func (c *PacketConn) following() (delivery, bool) {
 	return delivery{}, false
 }
 
-// pull reads the socket. It needs reading, and that nothing is left.
+// pull reads the socket. It needs pulling, and that nothing is left.
 func (c *PacketConn) pull() error {
 	k := c.conn
 	ps, err := c.puller.Pull()
@@ -172,6 +185,8 @@ func (c *PacketConn) pull() error {
 	if k.stats.read(n, bytes)%kernelDropsEvery == 0 {
 		k.stats.kernel.sample(k.sock, false)
 	}
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	c.packets, c.at, c.off = ps, 0, 0
 	return nil
 }

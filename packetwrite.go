@@ -155,7 +155,7 @@ func (c *PacketConn) obey(m *socket.Message, oob []byte) error {
 		m.From = s.From
 	}
 	m.IfIndex = s.IfIndex
-	m.ECN = s.TrafficClass & 3
+	m.TrafficClass, m.TTL = s.TrafficClass, s.TTL
 	if s.Segment > 0 && len(m.Data) > s.Segment {
 		m.Segment = s.Segment
 	}

@@ -3,14 +3,12 @@ package udptest
 import (
 	"context"
 	"net"
-
-	"github.com/udpkit/udp"
 )
 
 // ListenPacket is [net.ListenConfig.ListenPacket] on this host, for code that knows
-// package net only. The net.PacketConn is a [*udp.PacketConn].
+// package net only. The net.PacketConn is a *udp.PacketConn.
 func (h *Host) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
-	c, err := udp.Config{Network: h.Network()}.ListenPacket(ctx, network, address)
+	c, err := h.Config().ListenPacket(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -18,7 +16,7 @@ func (h *Host) ListenPacket(ctx context.Context, network, address string) (net.P
 }
 
 // DialContext is [net.Dialer.DialContext] on this host, for the networks of UDP: it
-// fits [net.Resolver.Dial] and the like. The net.Conn is a [*udp.PacketConn].
+// fits [net.Resolver.Dial] and the like. The net.Conn is a *udp.PacketConn.
 func (h *Host) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	return udp.Config{Network: h.Network()}.DialContext(ctx, network, address)
+	return h.Config().DialContext(ctx, network, address)
 }

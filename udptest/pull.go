@@ -24,19 +24,22 @@ func (s *sock) Puller() socket.Puller { return &puller{sock: s} }
 func (p *puller) Pull() ([]socket.Packet, error) {
 	s := p.sock
 	for {
-		late, done, err := p.try()
+		paused := s.host.paused.Load()
+		late, done, err := p.try(paused)
 		if done || err != nil {
 			return p.batch, err
 		}
-		if err := s.host.interrupted(s.port); err != nil {
-			return nil, err
+		if !paused {
+			if err := s.host.interrupted(s.port); err != nil {
+				return nil, err
+			}
 		}
 		s.waitToRead(late)
 	}
 }
 
 // try takes what there is. Without anything it returns the deadline.
-func (p *puller) try() (deadline time.Time, done bool, err error) {
+func (p *puller) try(paused bool) (deadline time.Time, done bool, err error) {
 	s := p.sock
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,6 +53,8 @@ func (p *puller) try() (deadline time.Time, done bool, err error) {
 		return deadline, true, nil
 	case !s.readDeadline.IsZero() && !time.Now().Before(s.readDeadline):
 		return deadline, true, os.ErrDeadlineExceeded
+	case paused:
+		return s.readDeadline, false, nil
 	case len(s.reports) > 0:
 		r := s.reports[0]
 		s.reports, s.pending = s.reports[1:], none

@@ -52,8 +52,8 @@ type sock struct {
 	deadline    time.Time // of sends
 
 	readDeadline time.Time     // with Options.Pulled
-	readable     chan struct{} // something has changed for Serve
-	writable     chan struct{} // closed when something has changed for senders that wait; nil: none does
+	readable     chan struct{} // wakes Serve
+	writable     chan struct{} // closed to wake sends that wait; nil: none does
 }
 
 // leaving is a datagram that is queued before a link with a rate.

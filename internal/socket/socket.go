@@ -60,13 +60,13 @@ type Options struct {
 	NoOffload               bool // no segmented sends, no coalesced packets
 	Timestamps              bool
 	PeerErrors              bool // ICMP reports while unconnected too
+	Pulled                  bool // the socket is a Pulled; reports come with PeerErrors only
 	Device                  string
 	Mark                    uint32
 	TrafficClass, TTL       uint8 // 0: the system's default
 	FreeBind, Transparent   bool
 	MTUDiscovery            MTUDiscovery
 	BusyPoll                bool
-	Pulled                  bool // the socket is a Pulled; reports come with PeerErrors only
 	Control                 func(network, address string, c syscall.RawConn) error
 }
 

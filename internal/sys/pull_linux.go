@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/udpkit/udp/internal/cmsg"
 	"github.com/udpkit/udp/internal/socket"
 )
 
@@ -25,6 +26,9 @@ type puller struct {
 
 // Puller implements socket.Pulled.
 func (c *Conn) Puller() socket.Puller {
+	if c.ownOptions {
+		c.path.moreSpace(cmsg.Space)
+	}
 	p := &puller{receiver: receiver{conn: c, slots: 1}}
 	p.step = p.read
 	return p
@@ -41,6 +45,9 @@ func (p *puller) Pull() ([]socket.Packet, error) {
 			case class == Closed:
 				return nil, unwrapOp(err)
 			case c.pull.answer(c, err):
+				if lost := c.lost.Load(); lost != nil {
+					return nil, *lost
+				}
 				if p.pop() {
 					return nil, p.report
 				}
@@ -56,6 +63,10 @@ func (p *puller) Pull() ([]socket.Packet, error) {
 		switch {
 		case p.report != nil:
 			return nil, p.report
+		case p.errno == unix.ECONNABORTED:
+			if err := c.destroyed(); err != nil {
+				return nil, err
+			}
 		case p.errno != 0:
 			return nil, sysErr("recvmmsg", p.errno)
 		case p.got > 0:

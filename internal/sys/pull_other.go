@@ -3,7 +3,7 @@
 package sys
 
 import (
-	"net/netip"
+	"errors"
 
 	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/cmsg"
@@ -13,29 +13,39 @@ import (
 // puller reads a socket for its callers, a datagram at a time.
 type puller struct {
 	conn    *Conn
-	oob     [cmsg.Space]byte
+	oob     []byte
 	packets [1]socket.Packet
 }
 
 // Puller implements socket.Pulled.
-func (c *Conn) Puller() socket.Puller { return &puller{conn: c} }
+func (c *Conn) Puller() socket.Puller {
+	p := &puller{conn: c, oob: make([]byte, cmsg.Space)}
+	if c.ownOptions {
+		p.oob = make([]byte, moreSpace(len(p.oob)))
+	}
+	return p
+}
 
 // Pull implements socket.Puller.
 func (p *puller) Pull() ([]socket.Packet, error) {
 	c, b := p.conn, buffer.Get()
-	n, oobn, from, err := c.read(b.B, p.oob[:])
+	n, oobn, flags, from, err := c.read(b.B, p.oob)
 	if err != nil {
 		b.Release(1)
-		if c.pull.answer(c, err) {
-			return nil, nil
+		if !c.pull.answer(c, err) && !errors.Is(err, ECONNABORTED) {
+			return nil, unwrapOp(err)
 		}
-		return nil, unwrapOp(err)
+		if errors.Is(err, ECONNABORTED) {
+			return nil, c.destroyed()
+		}
+		if lost := c.lost.Load(); lost != nil {
+			return nil, *lost
+		}
+		return nil, nil
 	}
-	m := cmsg.Received{To: c.only}
-	cmsg.Parse(p.oob[:oobn], &m)
-	p.packets[0] = socket.Packet{
-		Data: b.B[:n], Buf: b, From: unmap(from), To: netip.AddrPortFrom(m.To, 0),
-		Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
+	p.packets[0] = c.packet(b, n, p.oob[:oobn], flags, from)
+	if cmsg.Truncated(flags) {
+		p.oob = make([]byte, moreSpace(len(p.oob)))
 	}
 	return p.packets[:], nil
 }

@@ -53,6 +53,8 @@ type Conn struct {
 	bound      netip.AddrPort  // what bind was asked for, with the port it got
 	only       netip.Addr      // the one address that datagrams come for, if it is one
 
+	group atomic.Pointer[membershipOf] // what shares the port, nil: not of ListenGroup
+
 	changing sync.Mutex            // one change of the peer at a time
 	peer     peer                  // guarded by changing
 	lost     atomic.Pointer[error] // why the socket can't be repaired
@@ -261,7 +263,9 @@ func (c *Conn) Close() error {
 	c.closeReports()
 	c.handBack()
 	c.handBackMode()
-	return unwrapOp(c.uc.Close())
+	err := unwrapOp(c.uc.Close())
+	c.group.Load().closed()
+	return err
 }
 
 // Detach implements socket.Socket.

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/ipv4"
@@ -14,14 +15,58 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// segment is UDP_SEGMENT, as programs write it.
-func segment(size int) []byte {
-	b := make([]byte, syscall.CmsgSpace(2))
-	binary.NativeEndian.PutUint64(b, uint64(syscall.CmsgLen(2)))
-	binary.NativeEndian.PutUint32(b[8:], syscall.IPPROTO_UDP)
-	binary.NativeEndian.PutUint32(b[12:], 103)
-	binary.NativeEndian.PutUint16(b[16:], uint16(size))
+// control makes one control message, as programs write them.
+func control(level, typ int, data ...byte) []byte {
+	b := make([]byte, syscall.CmsgSpace(len(data)))
+	h := (*syscall.Cmsghdr)(unsafe.Pointer(&b[0]))
+	h.Level, h.Type = int32(level), int32(typ)
+	h.SetLen(syscall.CmsgLen(len(data)))
+	copy(b[syscall.CmsgLen(0):], data)
 	return b
+}
+
+// segment is UDP_SEGMENT.
+func segment(size uint16) []byte {
+	return control(syscall.IPPROTO_UDP, 103, binary.NativeEndian.AppendUint16(nil, size)...)
+}
+
+// The traffic class and the TTL of a control message are sent, and received as one.
+func TestPacketConnHeaders(t *testing.T) {
+	onNetworks(t, func(t *testing.T, server, client udp.Config, host string) {
+		for _, network := range []string{"udp4", "udp"} {
+			s := listenPacket(t, server, network, ":0")
+			c := dialPacket(t, client, "udp4", host+":"+portOf(s))
+			tos := control(syscall.IPPROTO_IP, syscall.IP_TOS, 0xb9)
+			ttl := control(syscall.IPPROTO_IP, syscall.IP_TTL, binary.NativeEndian.AppendUint32(nil, 77)...)
+			_, _, err := c.WriteMsgUDP([]byte("x"), append(tos, ttl...), nil)
+			require.NoError(t, err)
+			oob := make([]byte, 200)
+			_, oobn, flags, _, err := s.ReadMsgUDP(make([]byte, 1), oob)
+			require.NoError(t, err)
+			require.Zero(t, flags)
+			ms, err := syscall.ParseSocketControlMessage(oob[:oobn])
+			require.NoError(t, err)
+			got := map[int32][]byte{}
+			for _, m := range ms {
+				if m.Header.Level == syscall.IPPROTO_IP {
+					got[m.Header.Type] = m.Data
+				}
+			}
+			require.Contains(t, got, int32(syscall.IP_PKTINFO))
+			if !s.Info().ECN { // the portable path reads neither
+				continue
+			}
+			require.Equal(t, byte(0xb9), got[syscall.IP_TOS][0])
+			require.EqualValues(t, 77, binary.NativeEndian.Uint32(got[syscall.IP_TTL]))
+
+			_, err = c.Write([]byte("x"))
+			require.NoError(t, err)
+			_, oobn, flags, _, err = s.ReadMsgUDP(make([]byte, 1), oob[:25])
+			require.NoError(t, err)
+			require.Equal(t, syscall.MSG_CTRUNC, flags)
+			require.Equal(t, syscall.CmsgSpace(1), oobn)
+		}
+	})
 }
 
 // UDP_SEGMENT makes several datagrams of one message, also on a simulated network.

@@ -19,8 +19,8 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// packetConn is what *net.UDPConn and *udp.PacketConn have in common.
-type packetConn interface {
+// standardConn is what *net.UDPConn and *udp.PacketConn have in common.
+type standardConn interface {
 	net.Conn
 	net.PacketConn
 	syscall.Conn
@@ -34,51 +34,51 @@ type packetConn interface {
 }
 
 var (
-	_ packetConn = (*net.UDPConn)(nil)
-	_ packetConn = (*udp.PacketConn)(nil)
+	_ standardConn = (*net.UDPConn)(nil)
+	_ standardConn = (*udp.PacketConn)(nil)
 )
 
 // A maker makes conns of one kind.
 type maker struct {
 	name   string
-	listen func(t *testing.T, network, address string) packetConn
-	dial   func(t *testing.T, network, address string) packetConn
+	listen func(t *testing.T, network, address string) standardConn
+	dial   func(t *testing.T, network, address string) standardConn
 }
 
 var makers = []maker{{
 	name: "net",
-	listen: func(t *testing.T, network, address string) packetConn {
+	listen: func(t *testing.T, network, address string) standardConn {
 		c, err := net.ListenPacket(network, address)
 		require.NoError(t, err)
-		return c.(packetConn)
+		return c.(standardConn)
 	},
-	dial: func(t *testing.T, network, address string) packetConn {
+	dial: func(t *testing.T, network, address string) standardConn {
 		c, err := net.Dial(network, address)
 		require.NoError(t, err)
-		return c.(packetConn)
+		return c.(standardConn)
 	},
 }, {
 	name: "udp",
-	listen: func(t *testing.T, network, address string) packetConn {
+	listen: func(t *testing.T, network, address string) standardConn {
 		c, err := udp.Config{}.ListenPacket(t.Context(), network, address)
 		require.NoError(t, err)
 		return c
 	},
-	dial: func(t *testing.T, network, address string) packetConn {
+	dial: func(t *testing.T, network, address string) standardConn {
 		c, err := udp.Config{}.DialContext(t.Context(), network, address)
 		require.NoError(t, err)
-		return c.(packetConn)
+		return c.(standardConn)
 	},
 }, {
 	name: "adopted",
-	listen: func(t *testing.T, network, address string) packetConn {
+	listen: func(t *testing.T, network, address string) standardConn {
 		c, err := net.ListenPacket(network, address)
 		require.NoError(t, err)
 		pc, err := udp.Config{}.AdoptPacket(c.(*net.UDPConn))
 		require.NoError(t, err)
 		return pc
 	},
-	dial: func(t *testing.T, network, address string) packetConn {
+	dial: func(t *testing.T, network, address string) standardConn {
 		c, err := net.Dial(network, address)
 		require.NoError(t, err)
 		pc, err := udp.Config{}.AdoptPacket(c.(*net.UDPConn))
