@@ -155,7 +155,7 @@ func (l *Limiter) take(s source, now time.Time, since time.Duration) (ok, shared
 	b := l.sources.use(s)
 	if b == nil {
 		if l.sources.full() {
-			if l.sources.oldest().used+l.refilled > since {
+			if since-l.sources.oldest().used < l.refilled {
 				return l.overflow.AllowN(now, 1), true
 			}
 			l.stats.replaced.Add(1) // its bucket is full again, as a new one is

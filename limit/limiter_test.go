@@ -302,3 +302,12 @@ func TestStatsHaveNames(t *testing.T) {
 		break
 	}
 }
+
+func TestABucketThatFillsUpSlowlyIsKept(t *testing.T) {
+	l := newLimiter(t, limit.Config{Rate: 1e-9, Burst: 2, MaxSources: 1, OverflowBurst: 1}, udp.BaseHandler{})
+	require.True(t, l.Allow(from("192.0.2.1:1", 10)))
+	require.True(t, l.Allow(from("198.51.100.1:1", 10))) // the shared bucket
+	require.False(t, l.Allow(from("198.51.100.1:1", 10)))
+	require.True(t, l.Allow(from("192.0.2.1:1", 10)))
+	require.Zero(t, l.Stats().Replaced)
+}
