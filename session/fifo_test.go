@@ -15,13 +15,13 @@ func TestFifoIsAQueueOfPayloads(t *testing.T) {
 		var model [][]byte
 		used := 0
 		out := make([]byte, 65535)
-		for range 20_000 {
+		for range 2000 {
 			if size := random.IntN(3000); random.IntN(2) == 0 {
 				if random.IntN(50) == 0 {
 					size = random.IntN(65528)
 				}
 				b := make([]byte, size)
-				for i := range b {
+				for i := 0; i < len(b); i += 97 {
 					b[i] = byte(random.Uint32())
 				}
 				fits := len(model) == 0 || used+len(b)+lengthSize <= limit
