@@ -39,7 +39,7 @@ import (
 type PacketConn struct {
 	conn          *Conn // sends and counts; it has no goroutine
 	sock          socket.Pulled
-	local, remote net.Addr // remote is nil unless connected
+	local, remote net.Addr // made once; remote is nil unless connected
 	ipv4          bool     // addresses have 4 bytes
 	both          bool     // the socket has both families
 	classes       bool     // the traffic class is known
