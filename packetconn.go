@@ -30,6 +30,7 @@ import (
 //     EMSGSIZE, too. A zone that no interface has is an error.
 //   - With [Config.PeerErrors] a read returns a [*Refusal] for each ICMP error, and
 //     sends never return an older datagram's. Without it both return them as in net.
+//   - A buffer that is too short for a datagram is no error on Windows either.
 //   - [Config.MaxDatagram] holds, and a connected socket drops what others sent to it
 //     before it was connected.
 //
@@ -46,8 +47,10 @@ type PacketConn struct {
 	asked         *asked   // nil unless the socket is bound to every address
 
 	shared   atomic.Bool // others may have a descriptor of the socket
+	single   atomic.Bool // the kernel does not join datagrams any more
 	closing  atomic.Bool
 	created  time.Time
+	setting  sync.Mutex   // held while deadline and the socket's are set
 	deadline atomic.Int64 // of reads, since created; 0: none
 
 	pulling turn // held while the socket is read, which waits
@@ -253,6 +256,8 @@ func (c *PacketConn) SetReadDeadline(t time.Time) error {
 			after = 1
 		}
 	}
+	c.setting.Lock()
+	defer c.setting.Unlock()
 	c.deadline.Store(int64(after))
 	return c.opError("set", nil, c.local, c.sock.SetReadDeadline(t))
 }
@@ -293,7 +298,7 @@ func (c *PacketConn) File() (*os.File, error) {
 	if !c.ok() {
 		return nil, syscall.EINVAL
 	}
-	err := c.sock.Uncoalesced()
+	err := c.uncoalesce()
 	var f *os.File
 	if err == nil {
 		c.shared.Store(true)
@@ -308,7 +313,11 @@ func (c *PacketConn) File() (*os.File, error) {
 func (c *PacketConn) Stats() Stats { return c.conn.Stats() }
 
 // Info returns what the socket can do.
-func (c *PacketConn) Info() Info { return c.conn.Info() }
+func (c *PacketConn) Info() Info {
+	i := c.conn.Info()
+	i.GRO = i.GRO && !c.single.Load()
+	return i
+}
 
 // String names the socket for people.
 func (c *PacketConn) String() string { return c.conn.String() }

@@ -125,6 +125,7 @@ func TestPacketConnRaw(t *testing.T) {
 		got += n
 	}
 	require.Zero(t, s.Stats().Received)
+	require.False(t, s.Info().GRO)
 }
 
 // What a buffer has no room for is lost, as in package net, and counted.

@@ -3,10 +3,7 @@ package udp
 import (
 	"errors"
 	"net"
-	"sync"
 	"syscall"
-
-	"github.com/udpkit/udp/internal/socket"
 )
 
 // SyscallConn returns the raw connection. Its first Read switches off that the kernel
@@ -22,23 +19,32 @@ func (c *PacketConn) SyscallConn() (syscall.RawConn, error) {
 	if errors.Is(err, errors.ErrUnsupported) {
 		return noRawConn{c}, nil
 	}
-	return &rawConn{RawConn: rc, sock: c.sock}, err
+	return &rawConn{RawConn: rc, conn: c}, err
 }
 
 // rawConn is that of a kernel's socket.
 type rawConn struct {
 	syscall.RawConn
-	sock socket.Pulled
-	once sync.Once
-	err  error
+	conn *PacketConn
 }
 
 func (r *rawConn) Read(f func(fd uintptr) bool) error {
-	r.once.Do(func() { r.err = r.sock.Uncoalesced() })
-	if r.err != nil {
-		return r.err
+	if err := r.conn.uncoalesce(); err != nil {
+		return r.conn.opError("raw-read", r.conn.local, r.conn.remote, err)
 	}
 	return r.RawConn.Read(f)
+}
+
+// uncoalesce makes each message of the kernel's a single datagram.
+func (c *PacketConn) uncoalesce() error {
+	if c.single.Load() {
+		return nil
+	}
+	err := c.sock.Uncoalesced()
+	if err == nil {
+		c.single.Store(true)
+	}
+	return err
 }
 
 // noRawConn is that of a socket without a descriptor.
