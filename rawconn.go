@@ -6,11 +6,11 @@ import (
 	"syscall"
 )
 
-// SyscallConn returns the raw connection. Its first Read switches off that the kernel
-// joins datagrams (UDP_GRO), for those who read the descriptor themselves, as
-// golang.org/x/net/ipv4 does; what they read is in no counter, and what was read before
-// is handed out by the methods of PacketConn. On a simulated network Control does
-// nothing and returns nil, and Read and Write fail with [errors.ErrUnsupported].
+// SyscallConn returns the raw connection. Its first Read turns UDP_GRO off, so that
+// programs that read the descriptor themselves, as golang.org/x/net/ipv4 does, get
+// single datagrams. Those are not counted. Datagrams that were read before are still
+// returned by the methods of PacketConn. On a simulated network Control does nothing and
+// returns nil, and Read and Write fail with [errors.ErrUnsupported].
 func (c *PacketConn) SyscallConn() (syscall.RawConn, error) {
 	if !c.ok() {
 		return nil, syscall.EINVAL
@@ -35,7 +35,7 @@ func (r *rawConn) Read(f func(fd uintptr) bool) error {
 	return r.RawConn.Read(f)
 }
 
-// uncoalesce makes each message of the kernel's a single datagram.
+// uncoalesce turns UDP_GRO off.
 func (c *PacketConn) uncoalesce() error {
 	if c.single.Load() {
 		return nil
