@@ -42,6 +42,9 @@ func TestCloseOfASocketThatBecameBlocking(t *testing.T) {
 	for how, end := range endings {
 		t.Run(how, func(t *testing.T) {
 			c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+			if c.Info().Batch == 1 {
+				t.Skip("package net reads, and waits in the kernel")
+			}
 			rc, err := c.SyscallConn()
 			require.NoError(t, err)
 			require.NoError(t, rc.Control(func(fd uintptr) { err = unix.SetNonblock(int(fd), false) }))

@@ -152,6 +152,7 @@ func TestEndFromEveryCallback(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s in %s, Workers %v", way.name, callback, workers), func(t *testing.T) {
 					s, h, called := newScripted(), &ending{recorder: newRecorder()}, make(chan struct{}, 10)
+					w := newWorkers(t, udp.WorkersConfig{N: 2, Handler: h.recorder})
 					switch callback {
 					case "Started":
 						h.started = way.end
@@ -165,7 +166,12 @@ func TestEndFromEveryCallback(t *testing.T) {
 						h.stopped = func(c *udp.Conn, _ error) { way.end(c) }
 					case "OnSendError":
 						s.send = func(socket.Message) error { return net.UnknownNetworkError("fails") }
-						h.received = func(_ *udp.Conn, d udp.Datagram) { d.Reply([]byte("one")) }
+						h.received = func(_ *udp.Conn, d udp.Datagram) {
+							for workers && d.Data[0] == 'x' && w.Stats().Waiting < 2 {
+								runtime.Gosched() // so that the reply is kept
+							}
+							d.Reply([]byte("one"))
+						}
 					}
 					cfg := udp.Config{OnSendError: func(c *udp.Conn, _ netip.AddrPort, _ error) {
 						called <- struct{}{}
@@ -173,7 +179,7 @@ func TestEndFromEveryCallback(t *testing.T) {
 					}}
 					var handler udp.Handler = h
 					if workers {
-						handler = newWorkers(t, udp.WorkersConfig{N: 2, Handler: h.recorder})
+						handler = w
 					}
 					c := s.dial(t, cfg, handler)
 					switch callback {

@@ -83,7 +83,8 @@ type Config struct {
 	TTL int
 
 	// FreeBind allows binding to, and sending from, addresses that this host does not
-	// have, or not yet: floating addresses, VPNs that come up later. Linux.
+	// have, or not yet: floating addresses, VPNs that come up later, IPv6 prefixes that
+	// are its own by a route only. Linux.
 	FreeBind bool
 
 	// Transparent is for transparent proxies: the socket receives datagrams that a

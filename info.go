@@ -12,14 +12,15 @@ type Info struct {
 	// PacketInfo: Datagram.To and IfIndex are known, and replies leave from To. If it
 	// is false and the socket is bound to one address, To is that one.
 	PacketInfo      bool
-	ECN             bool // Datagram.ECN is filled, Message.ECN is obeyed
-	ErrorQueue      bool // Refusals come with all their fields
-	MulticastFilter bool // the kernel keeps groups away that others have joined
-	Timestamps      bool // Datagram.Time is filled
-	GRO             bool // several datagrams may come in one read (UDP_GRO)
-	GSO             bool // several datagrams may leave in one send (UDP_SEGMENT)
-	Segments        int  // how many at the most, with GSO
-	Batch           int  // messages a system call reads or sends at the most
+	ECN             bool     // Datagram.ECN is filled, Message.ECN is obeyed
+	ErrorQueue      bool     // Refusals come with all their fields
+	MulticastFilter bool     // the kernel keeps groups away that others have joined
+	Timestamps      bool     // Datagram.Time is filled
+	GRO             bool     // several datagrams may come in one read (UDP_GRO)
+	GSO             bool     // several datagrams may leave in one send (UDP_SEGMENT)
+	Segments        int      // how many at the most, with GSO
+	Batch           int      // messages a system call reads or sends at the most
+	Steering        Steering // how the port's datagrams find their socket, in a Group
 
 	// PortKept: the port stays bound while the peer changes. Without it Reconnect and
 	// Disconnect leave the port to others for a moment, as they do on Linux on an
@@ -37,7 +38,7 @@ func (c *Conn) Info() Info {
 		ReadBuffer: i.ReadBuffer, WriteBuffer: i.WriteBuffer, PacketInfo: i.PacketInfo, ECN: i.ECN,
 		ErrorQueue: i.ErrorQueue, MulticastFilter: i.MulticastFilter, Timestamps: i.Timestamps,
 		GRO: i.GRO, GSO: i.Segments > 1, Segments: i.Segments, Batch: i.Batch,
-		PortKept: i.PortKept,
+		PortKept: i.PortKept, Steering: c.group.Steering(),
 	}
 }
 
@@ -64,6 +65,9 @@ func (i Info) attrs() (attrs []slog.Attr) {
 	flag("gso", i.GSO)
 	number("segments", i.Segments)
 	number("batch", i.Batch)
+	if i.Steering != SteeringNone {
+		attrs = append(attrs, slog.String("steering", i.Steering.String()))
+	}
 	flag("port_kept", i.PortKept)
 	return attrs
 }

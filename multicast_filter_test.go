@@ -15,7 +15,7 @@ import (
 // filtered makes the lab's socket anew, with a filter, and joins the group.
 func (l *lab) filtered(filter func(*net.Interface) bool, group netip.Addr) {
 	l.t.Helper()
-	require.NoError(l.t, l.m.Close())
+	stop(l.t, l.m)
 	cfg := udp.Config{Network: l.net, InterfaceFilter: filter}
 	m, err := cfg.ListenMulticast(l.t.Context(), "udp4", ":0", udp.BaseHandler{}, group)
 	require.NoError(l.t, err)

@@ -429,3 +429,97 @@ func TestAdoptedSocketsGetOptions(t *testing.T) {
 	require.True(t, errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EPERM), "%v", err)
 	require.ErrorIs(t, uc.Close(), net.ErrClosed)
 }
+
+// An IPv6 prefix may be this host's by a route only, as anycast prefixes are. Linux
+// refuses to send from such an address (EINVAL), unless the socket is free to.
+func TestFreeBindRepliesFromAddressesThatAreLocalByRoute(t *testing.T) {
+	netns.Run(t, func() {
+		ns := netns.New(t)
+		ns.Addr("lo", "2001:db8::1/128")
+		ns.IP("-6 route add local 2001:db8:1::/64 dev lo")
+		at := netip.MustParseAddr("2001:db8:1::5")
+		for _, free := range []bool{false, true} {
+			errs := make(chan error, 1)
+			s := listenIn(t, ns, udp.Config{FreeBind: free}, "udp", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+				errs <- d.Reply(d.Data)
+			}))
+			from := make(chan netip.AddrPort, 1)
+			c := listenIn(t, ns, udp.Config{}, "udp6", "[2001:db8::1]:0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { from <- d.From }))
+			to := netip.AddrPortFrom(at, s.LocalAddrPort().Port())
+			require.NoError(t, c.SendTo([]byte("x"), to))
+			if err := next(t, errs); !free {
+				require.ErrorIs(t, err, unix.EINVAL)
+				continue
+			} else {
+				require.NoError(t, err)
+			}
+			require.Equal(t, to, next(t, from))
+		}
+	})
+}
+
+// What a socket was set to stays while its peer changes.
+func TestOptionsOutliveThePeer(t *testing.T) {
+	netns.Run(t, func() {
+		here, there := netns.New(t), netns.New(t)
+		netns.Veth(t, here, "left", there, "right")
+		here.Addr("left", "2001:db8::1/64")
+		here.Addr("left", "fe80::1/64")
+		index := here.Interface("left").Index
+		cfg := udp.Config{Device: "left", Mark: 5, TTL: 9, TrafficClass: 0x20, MTUDiscovery: udp.MTUDiscoveryProbe}
+		here.Do(func() {
+			c, err := cfg.Dial(context.Background(), "udp6", "[2001:db8::2]:7", udp.BaseHandler{})
+			require.NoError(t, err)
+			closes(t, c.Conn)
+			check := func(when string) {
+				t.Helper()
+				for _, o := range []struct{ level, name, value int }{
+					{unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, index}, {unix.SOL_SOCKET, unix.SO_MARK, 5},
+					{unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, 9}, {unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 0x20},
+					{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE},
+				} {
+					require.Equal(t, o.value, option(t, c.Conn, o.level, o.name), when)
+				}
+			}
+			check("Dial")
+			for _, peer := range []string{"[2001:db8::3]:7", "[fe80::2%left]:7", "[2001:db8::3]:8"} {
+				require.NoError(t, c.Reconnect(netip.MustParseAddrPort(peer)))
+				check("Reconnect")
+			}
+			require.Error(t, c.Reconnect(netip.MustParseAddrPort("[fe80::2%lo]:7")), "another device")
+			check("Reconnect that failed")
+			_, err = c.Disconnect()
+			require.NoError(t, err)
+			check("Disconnect")
+		})
+	})
+}
+
+// A broadcast leaves by the interface that the message names, from an address of it.
+func TestABroadcastLeavesByItsInterface(t *testing.T) {
+	netns.Run(t, func() {
+		here := netns.New(t)
+		received := make(chan string, 10)
+		for i, device := range []string{"one", "two"} {
+			there := netns.New(t)
+			netns.Veth(t, here, device, there, "peer")
+			here.Addr(device, fmt.Sprintf("192.0.%d.1/24", 2+i))
+			there.Addr("peer", fmt.Sprintf("192.0.%d.2/24", 2+i))
+			listenIn(t, there, udp.Config{}, "udp4", ":7", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+				received <- device + " " + d.From.Addr().String()
+			}))
+		}
+		here.IP("route add default dev one")
+		to := netip.MustParseAddrPort("255.255.255.255:7")
+		for _, network := range []string{"udp4", "udp"} {
+			c := listenIn(t, here, udp.Config{Broadcast: true}, network, ":0", udp.BaseHandler{})
+			for i, device := range []string{"one", "two"} {
+				m := udp.Message{Data: []byte("x"), To: to, IfIndex: here.Interface(device).Index}
+				n, err := c.SendBatch([]udp.Message{m})
+				require.NoError(t, err)
+				require.Equal(t, 1, n)
+				require.Equal(t, fmt.Sprintf("%s 192.0.%d.1", device, 2+i), next(t, received))
+			}
+		}
+	})
+}

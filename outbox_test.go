@@ -219,10 +219,13 @@ func TestLateErrorsAreReported(t *testing.T) {
 		t.Skip("nothing is kept here")
 	}
 	var logged bytes.Buffer
+	var mu sync.Mutex // OnSendError is called by the writer too
 	late := map[netip.AddrPort]int{}
 	cfg := udp.Config{
 		Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 		OnSendError: func(c *udp.Conn, to netip.AddrPort, err error) {
+			mu.Lock()
+			defer mu.Unlock()
 			late[to]++
 			assert.ErrorIs(t, err, os.ErrPermission)
 			assert.Equal(t, to.String(), requireOpError(t, err, "send").Addr.String())

@@ -43,7 +43,7 @@ func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result erro
 			// What the path carries says whose the error is, whatever else may be reported.
 			e := c.tooLarge(m)
 			switch {
-			case e.Max > 0 && e.Size <= e.Max:
+			case e.Max > 0 && e.Size <= e.Max && c.hears() && stale < 2*maxStale:
 				class = sys.Report
 			case e.Max > 0 && c.cfg.MTUDiscovery == MTUDiscoveryDo:
 				return e, false

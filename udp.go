@@ -28,6 +28,7 @@ type Conn struct {
 	family   socket.Family
 	consumer consumer
 	groups   *mcast.Manager // nil unless made by ListenMulticast
+	group    *Group         // nil unless made by ListenGroup
 	// checkGroups: destinations are checked, since this socket has groups, or the
 	// system lets in what others have joined.
 	checkGroups bool
@@ -87,6 +88,7 @@ type peer struct {
 	current  atomic.Pointer[netip.AddrPort] // nil: unconnected
 	next     atomic.Pointer[netip.AddrPort] // while it changes
 	local    atomic.Pointer[netip.AddrPort] // the socket's own address
+	rebinds  atomic.Uint64                  // of the socket when local was asked for
 }
 
 // isNext reports whether the socket is being connected to the sender: the kernel
@@ -156,29 +158,43 @@ func (cfg Config) open(ctx context.Context, network, address string, h Handler) 
 	if err := cfg.check(h); err != nil {
 		return nil, opError("listen", network, nil, err)
 	}
+	var c *Conn
+	err := cfg.bindFirst(ctx, network, address, func(local netip.AddrPort) error {
+		sock, err := cfg.source().Open(ctx, network, local, cfg.options())
+		if err == nil {
+			c = newConn(sock, cfg, network, h)
+		}
+		return err
+	})
+	return c, err
+}
+
+// bindFirst calls bind for the addresses of a name until one is bound that this host
+// has.
+func (cfg *Config) bindFirst(ctx context.Context, network, address string, bind func(local netip.AddrPort) error) error {
 	locals, err := cfg.resolve(ctx, "listen", network, address)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, opError("listen", network, nil, err)
+		return opError("listen", network, nil, err)
 	}
 	for _, local := range locals {
-		sock, oerr := cfg.source().Open(ctx, network, local, cfg.options())
-		if oerr == nil {
-			return newConn(sock, cfg, network, h), nil
+		berr := bind(local)
+		if berr == nil {
+			return nil
 		}
 		// The next one only for an address that this host has not. Behind a busy port
 		// clients of the name would find another service.
-		next := sys.Classify(oerr) == sys.Down
+		next := sys.Classify(berr) == sys.Down
 		if err == nil || !next {
-			err = opError("listen", network, net.UDPAddrFromAddrPort(local), oerr)
+			err = opError("listen", network, net.UDPAddrFromAddrPort(local), berr)
 		}
 		if !next {
 			break
 		}
 	}
-	return nil, err
+	return err
 }
 
 func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
@@ -235,6 +251,10 @@ func (c *Conn) LocalAddr() net.Addr {
 func (c *Conn) LocalAddrPort() netip.AddrPort {
 	if !c.ok() {
 		return netip.AddrPort{}
+	}
+	if n := c.sock.Rebinds(); n != c.peer.rebinds.Load() && !c.closed() { // the address may be another one
+		c.peer.rebinds.Store(n)
+		c.learnLocal()
 	}
 	return *c.peer.local.Load()
 }

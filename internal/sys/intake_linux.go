@@ -25,7 +25,7 @@ func (c *Conn) stopIntake(fd int, last bool) (bytes int) {
 	switch {
 	case c.adopted:
 	case c.alone.Load(),
-		last && !c.sharing.possible.Load() && c.connectToSelf(fd),
+		last && !c.sharing.possible.Load() && c.leaveArray(fd),
 		c.leaveGroup(fd),
 		c.refuseAll(fd) == nil:
 		return math.MaxInt
@@ -44,7 +44,11 @@ func (c *Conn) leaveGroup(fd int) bool {
 	if _, err := unix.Getpeername(fd); err == nil {
 		return false // the group has no datagrams for it
 	}
-	return c.connectToSelf(fd)
+	if !c.leaveArray(fd) {
+		return false
+	}
+	awaitArrivals()
+	return true
 }
 
 // connectToSelf makes the socket one that only itself could send to: no lookup

@@ -4,7 +4,6 @@ package sys
 
 import (
 	"errors"
-	"net/netip"
 
 	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/cmsg"
@@ -44,14 +43,8 @@ func (p *puller) Pull() ([]socket.Packet, error) {
 		}
 		return nil, nil
 	}
-	m := cmsg.Received{To: c.only}
-	cmsg.Parse(p.oob[:oobn], &m)
-	p.packets[0] = socket.Packet{
-		Data: b.B[:n], Buf: b, From: unmap(from), To: netip.AddrPortFrom(c.zoned(m.To, m.IfIndex), m.Port),
-		Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
-	}
+	p.packets[0] = c.packet(b, n, p.oob[:oobn], flags, from)
 	if cmsg.Truncated(flags) {
-		p.packets[0].ControlTruncated = c.info.PacketInfo && !m.To.IsValid()
 		p.oob = make([]byte, moreSpace(len(p.oob)))
 	}
 	return p.packets[:], nil

@@ -53,6 +53,8 @@ type Conn struct {
 	bound      netip.AddrPort  // what bind was asked for, with the port it got
 	only       netip.Addr      // the one address that datagrams come for, if it is one
 
+	group atomic.Pointer[membershipOf] // what shares the port, nil: not of ListenGroup
+
 	changing sync.Mutex            // one change of the peer at a time
 	peer     peer                  // guarded by changing
 	lost     atomic.Pointer[error] // why the socket can't be repaired
@@ -157,7 +159,7 @@ func adopt(uc *net.UDPConn, o socket.Options, adopted bool) (*Conn, error) {
 		uc.Close()
 		return nil, unwrapOp(err)
 	}
-	c := &Conn{uc: uc, rc: rc, pull: pull{on: o.Pulled}, adopted: adopted}
+	c := &Conn{uc: uc, rc: rc, adopted: adopted, pull: pull{on: o.Pulled}}
 	if adopted {
 		uc.SetDeadline(time.Time{}) // the former owner's
 	}
@@ -261,7 +263,9 @@ func (c *Conn) Close() error {
 	c.closeReports()
 	c.handBack()
 	c.handBackMode()
-	return unwrapOp(c.uc.Close())
+	err := unwrapOp(c.uc.Close())
+	c.group.Load().closed()
+	return err
 }
 
 // Detach implements socket.Socket.

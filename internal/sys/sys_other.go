@@ -54,6 +54,18 @@ func (c *Conn) read(p, oob []byte) (n, oobn, flags int, from netip.AddrPort, err
 	return c.uc.ReadMsgUDPAddrPort(p, oob)
 }
 
+// packet is what read has brought.
+func (c *Conn) packet(b *buffer.Buffer, n int, oob []byte, flags int, from netip.AddrPort) socket.Packet {
+	m := cmsg.Received{To: c.only}
+	cmsg.Parse(oob, &m)
+	return socket.Packet{
+		Data: b.B[:n], Buf: b, From: unmap(from),
+		To: netip.AddrPortFrom(c.zoned(m.To, m.IfIndex), m.Port), Own: m.Own,
+		IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
+		ControlTruncated: cmsg.Truncated(flags) && c.info.PacketInfo && !m.To.IsValid(),
+	}
+}
+
 // soon lets a read take what is there before the Sink is asked again.
 const soon = time.Millisecond
 
@@ -128,14 +140,8 @@ func (c *Conn) Serve(sink socket.Sink) error {
 			}
 			continue
 		}
-		m := cmsg.Received{To: c.only}
-		cmsg.Parse(oob[:oobn], &m)
-		ps[0] = socket.Packet{
-			Data: b.B[:n], Buf: b, From: unmap(from),
-			To: netip.AddrPortFrom(c.zoned(m.To, m.IfIndex), m.Port), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
-		}
+		ps[0] = c.packet(b, n, oob[:oobn], flags, from)
 		if cmsg.Truncated(flags) {
-			ps[0].ControlTruncated = c.info.PacketInfo && !m.To.IsValid()
 			oob = make([]byte, moreSpace(len(oob)))
 		}
 		more := sink.Packets(ps)

@@ -1,0 +1,166 @@
+package group_test
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+)
+
+// within is how long an event may take on a busy machine.
+const within = 30 * time.Second
+
+// Requests are the number of the request. A reply repeats it and adds the number of the
+// member.
+const (
+	requestSize = 8
+	replySize   = requestSize + 1
+)
+
+// member returns the Handler of member i: it replies.
+func member(i int) udp.Handler {
+	return udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+		reply := append(d.Data[:len(d.Data):len(d.Data)], byte(i))
+		_ = d.Reply(reply)
+	})
+}
+
+// clients are the peers of a group, a flow each.
+type clients struct {
+	t       *testing.T
+	to      netip.AddrPort
+	conns   []*net.UDPConn
+	members []atomic.Int32 // by flow: the one that replied last, -1: none yet
+	reading sync.WaitGroup
+
+	sent     int // requests; used by one goroutine at a time
+	replies  atomic.Int64
+	moves    atomic.Int64  // replies by another member than the one before
+	progress chan struct{} // gets one when there was a reply
+}
+
+func newClients(t *testing.T, n int, to netip.AddrPort) *clients {
+	c := &clients{t: t, to: to, members: make([]atomic.Int32, n), progress: make(chan struct{}, 1)}
+	t.Cleanup(c.close)
+	for i := range n {
+		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.Addr(), 0)))
+		require.NoError(t, err)
+		c.conns = append(c.conns, conn)
+		c.members[i].Store(-1)
+		c.reading.Go(func() { c.read(i) })
+	}
+	return c
+}
+
+func (c *clients) close() {
+	for _, conn := range c.conns {
+		conn.Close()
+	}
+	c.reading.Wait()
+}
+
+func (c *clients) read(flow int) {
+	b := make([]byte, 64)
+	for {
+		n, _, err := c.conns[flow].ReadFromUDPAddrPort(b)
+		switch {
+		case err != nil:
+			return
+		case n != replySize:
+			c.t.Errorf("a reply of %d bytes", n)
+			return
+		}
+		by := int32(b[requestSize])
+		if old := c.members[flow].Swap(by); old >= 0 && old != by {
+			c.moves.Add(1)
+		}
+		c.replies.Add(1)
+		select {
+		case c.progress <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// window is how many requests may be without a reply. So no buffer is ever full,
+// however slow the machine is, and each request that is lost takes a place for good.
+const window = 100
+
+// send sends one request of a flow.
+func (c *clients) send(flow int) {
+	c.await(c.sent - window + 1)
+	b := binary.BigEndian.AppendUint64(nil, uint64(c.sent))
+	_, err := c.conns[flow].WriteToUDPAddrPort(b, c.to)
+	require.NoError(c.t, err)
+	c.sent++
+}
+
+// await waits for so many replies.
+func (c *clients) await(n int) {
+	var late <-chan time.Time
+	for c.replies.Load() < int64(n) {
+		if late == nil {
+			timer := time.NewTimer(within)
+			defer timer.Stop()
+			late = timer.C
+		}
+		select {
+		case <-c.progress:
+		case <-late:
+			require.FailNow(c.t, "requests are lost", "%d replies of %d", c.replies.Load(), n)
+		}
+	}
+}
+
+// round sends one request of each flow, waits for all replies, and returns the member
+// that has replied to each.
+func (c *clients) round() []int {
+	for flow := range c.conns {
+		c.send(flow)
+	}
+	c.await(c.sent)
+	by := make([]int, len(c.conns))
+	for flow := range by {
+		by[flow] = int(c.members[flow].Load())
+	}
+	return by
+}
+
+// steadily calls round after round at about so many requests per second until stop is
+// called, which returns when every request has a reply.
+func (c *clients) steadily(perSecond int) (stop func()) {
+	ctx, cancel := context.WithCancel(c.t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for flow := 0; ; {
+			select {
+			case <-ctx.Done():
+				c.await(c.sent)
+				return
+			case <-tick.C:
+			}
+			for range perSecond / 1000 {
+				c.send(flow % len(c.conns))
+				flow++
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// more waits for so many more replies.
+func (c *clients) more(n int) { c.await(int(c.replies.Load()) + n) }

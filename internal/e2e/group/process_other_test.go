@@ -1,0 +1,5 @@
+//go:build !linux
+
+package group_test
+
+func child(string) int { return 0 }
