@@ -121,7 +121,7 @@ func (p *puller) read(fd uintptr) bool {
 	}
 }
 
-// pop takes an ICMP message that is to be told.
+// pop takes a pending ICMP error.
 func (p *puller) pop() bool {
 	if !p.conn.path.reports.Load() {
 		return false
