@@ -66,7 +66,7 @@ func TestFlowsStayWhenMembersLeave(t *testing.T) {
 					c := newClients(t, 200, target(at.network, g.LocalAddrPort()))
 					by := c.round()
 					for left, leaver := range order {
-						stop := c.steadily(10000)
+						stop := c.steadily(perSecond)
 						shutdown(t, g.Conns()[leaver])
 						stop()
 						now := c.round()
@@ -110,11 +110,7 @@ func TestTheSharesOfLeaversAreSpread(t *testing.T) {
 // A group takes over from another: member i gets the flows of member i, whichever
 // address, and no request is lost.
 func TestRollingRestart(t *testing.T) {
-	const (
-		n        = 2
-		flows    = 1000
-		restarts = 20
-	)
+	const n = 2
 	for _, at := range addresses {
 		t.Run(at.network+" "+at.address, func(t *testing.T) {
 			steerings(t, func(t *testing.T, how func(func())) {
@@ -122,17 +118,17 @@ func TestRollingRestart(t *testing.T) {
 				how(func() { g = listen(t, udp.Config{}, n, at.network, at.address) })
 				c := newClients(t, flows, target(at.network, g.LocalAddrPort()))
 				by := c.round()
-				stop := c.steadily(20000)
+				stop := c.steadily(perSecond)
 				for range restarts {
 					old := g
 					how(func() { g = listen(t, udp.Config{}, n, at.network, old.LocalAddrPort().String()) })
 					require.Equal(t, old.Steering(), g.Steering())
-					c.more(500)
+					c.more(flows / 2)
 					shutdown(t, old)
 					s := old.Stats().Total
 					require.Equal(t, s.Received, s.Handled, "none is dropped: %v", s)
 					require.Zero(t, s.KernelDrops)
-					c.more(500)
+					c.more(flows / 2)
 				}
 				stop()
 				assert.Equal(t, by, c.round(), "each flow is where it was")
@@ -148,12 +144,12 @@ func TestRestartWithAnotherNumber(t *testing.T) {
 		var g *udp.Group
 		how(func() { g = listen(t, udp.Config{}, 3, "udp4", "127.0.0.1:0") })
 		c := newClients(t, 300, g.LocalAddrPort())
-		stop := c.steadily(10000)
+		stop := c.steadily(perSecond)
 		for _, n := range []int{1, 4, 2, 5, 3} {
 			old := g
 			how(func() { g = listen(t, udp.Config{}, n, "udp4", old.LocalAddrPort().String()) })
 			shutdown(t, old)
-			c.more(500)
+			c.more(flows / 2)
 		}
 		stop()
 		c.round()
@@ -172,7 +168,7 @@ func TestRestartWhereMembersHaveLeft(t *testing.T) {
 				var g *udp.Group
 				how(func() { g = listen(t, udp.Config{}, 4, "udp4", "127.0.0.1:0") })
 				c := newClients(t, 400, g.LocalAddrPort())
-				stop := c.steadily(10000)
+				stop := c.steadily(perSecond)
 				old := g
 				join := func() {
 					how(func() { g = listen(t, udp.Config{}, 4, "udp4", old.LocalAddrPort().String()) })
@@ -202,11 +198,11 @@ func TestReusePortSharesWithOthers(t *testing.T) {
 	g := listen(t, cfg, 2, "udp4", "127.0.0.1:0")
 	assert.Equal(t, udp.SteeringHash, g.Steering())
 	c := newClients(t, 200, g.LocalAddrPort())
-	stop := c.steadily(10000)
+	stop := c.steadily(perSecond)
 	for range 10 {
 		old := g
 		g = listen(t, cfg, 2, "udp4", old.LocalAddrPort().String())
-		c.more(300)
+		c.more(flows / 2)
 		assert.NotZero(t, g.Stats().Total.Received, "both get a share")
 		shutdown(t, old)
 		s := old.Stats().Total
