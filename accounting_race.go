@@ -18,7 +18,7 @@ func (k *counters) verify(c *Conn) {
 		for i := range k.dropped {
 			dropped += int64(k.dropped[i].Load())
 		}
-		if handled >= 0 && received == handled+dropped {
+		if received == handled+dropped {
 			return
 		}
 		time.Sleep(time.Millisecond)

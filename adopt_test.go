@@ -38,7 +38,7 @@ func TestAdopt(t *testing.T) {
 			h.received = func(_ *udp.Conn, d udp.Datagram) { assert.NoError(t, d.Reply(d.Data)) }
 			c, err := udp.Config{}.Adopt(uc, h)
 			require.NoError(t, err)
-			books(t, c)
+			closes(t, c)
 			require.Equal(t, at, c.LocalAddrPort())
 			_, ok := c.Connected()
 			require.False(t, ok)
@@ -57,7 +57,7 @@ func TestAdopt(t *testing.T) {
 			require.NoError(t, c.SendTo([]byte("free"), addrPort(peer)))
 			read(t, peer)
 
-			require.NoError(t, c.Close())
+			stop(t, c)
 			require.ErrorIs(t, uc.Close(), net.ErrClosed, "it was ours")
 		})
 	}
@@ -75,7 +75,7 @@ func TestAdoptConnected(t *testing.T) {
 			h := newRecorder()
 			c, err := udp.Config{}.Adopt(uc, h)
 			require.NoError(t, err)
-			books(t, c)
+			closes(t, c)
 			h.next(t, "Started")
 			cc, ok := c.Connected()
 			require.True(t, ok)
@@ -103,7 +103,7 @@ func TestAdoptConnected(t *testing.T) {
 			require.Equal(t, "free", data)
 			require.Equal(t, local.Port(), from.Port())
 
-			require.NoError(t, cc.Conn.Close())
+			stop(t, cc.Conn)
 		})
 	}
 }
@@ -116,7 +116,7 @@ func TestAdoptedSocketIsRefused(t *testing.T) {
 	h := newRecorder()
 	c, err := udp.Config{}.Adopt(uc, h)
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	h.next(t, "Started")
 	cc, _ := c.Connected()
 	require.NoError(t, cc.Send([]byte("x")))
@@ -164,7 +164,7 @@ func TestAdoptKnowsTheFamily(t *testing.T) {
 	for _, network := range networks(t) {
 		c, err := udp.Config{}.Adopt(unowned(t, network), udp.BaseHandler{})
 		require.NoError(t, err)
-		books(t, c)
+		closes(t, c)
 		to := netip.MustParseAddrPort("[::1]:9")
 		if network == "udp6" {
 			to = netip.MustParseAddrPort("127.0.0.1:9")
@@ -175,7 +175,7 @@ func TestAdoptKnowsTheFamily(t *testing.T) {
 	require.NoError(t, err)
 	c, err := udp.Config{}.Adopt(dual.(*net.UDPConn), udp.BaseHandler{})
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	require.NoError(t, errors.Join(c.SendTo(nil, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), c.LocalAddrPort().Port()))))
 }
 
@@ -186,7 +186,7 @@ func TestAdoptForgetsDeadlines(t *testing.T) {
 	h := newRecorder()
 	c, err := udp.Config{}.Adopt(uc, h)
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	h.next(t, "Started")
 	require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
 	require.Equal(t, "x", h.next(t, "Received").data)
@@ -207,7 +207,7 @@ func TestAdoptedAndDisconnected(t *testing.T) {
 	h := newRecorder()
 	c, err := udp.Config{}.Adopt(uc, h)
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	h.next(t, "Started")
 	cc, ok := c.Connected()
 	require.True(t, ok)

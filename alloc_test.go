@@ -53,10 +53,10 @@ func TestNothingIsAllocatedWithSeveralZones(t *testing.T) {
 		g := newGauge()
 		server, err := udp.Listen(t.Context(), "udp6", "[::]:0", g)
 		require.NoError(t, err)
-		books(t, server)
+		closes(t, server)
 		c, err := udp.Listen(t.Context(), "udp6", "[::]:0", udp.BaseHandler{})
 		require.NoError(t, err)
-		books(t, c)
+		closes(t, c)
 		payload, port := make([]byte, 100), server.LocalAddrPort().Port()
 		peers := [2]netip.AddrPort{
 			netip.AddrPortFrom(netip.MustParseAddr("fe80::1%left"), port),
@@ -78,7 +78,7 @@ func allocateNothing(t *testing.T, network, address string, target netip.Addr) {
 	open := func(t *testing.T, h udp.Handler) (*udp.Conn, netip.AddrPort) {
 		c, err := udp.Listen(t.Context(), network, address, h)
 		require.NoError(t, err)
-		books(t, c)
+		closes(t, c)
 		return c, netip.AddrPortFrom(target, c.LocalAddrPort().Port())
 	}
 	payload := make([]byte, 100)

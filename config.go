@@ -37,11 +37,12 @@ type Config struct {
 	// only, and ReusePort means it there.
 	ReuseAddr, ReusePort bool
 
-	// NoOffload keeps the kernel from joining datagrams into trains (UDP_GRO,
-	// UDP_SEGMENT on Linux). Without it several of them may share one read or one
-	// send, many times faster, but the kernel counts a train that it had no room
-	// for as one drop: with it Stats.KernelDrops is exact to the datagram whoever
-	// sends. It is also the way out should a device's offload be faulty.
+	// NoOffload keeps the kernel from coalescing the datagrams of one sender for a
+	// read (UDP_GRO on Linux), and the socket from sending several as the segments of
+	// one (UDP_SEGMENT). Both are many times faster, but the kernel counts a coalesced
+	// packet that it had no room for as one drop: with NoOffload Stats.KernelDrops is
+	// exact to the datagram whoever sends. It is also the way out should a device's
+	// offload be faulty.
 	NoOffload bool
 
 	// Timestamps fills [Datagram.Time] with the kernel's receive time. Linux; see
@@ -82,7 +83,8 @@ type Config struct {
 	TTL int
 
 	// FreeBind allows binding to, and sending from, addresses that this host does not
-	// have, or not yet: floating addresses, VPNs that come up later. Linux.
+	// have, or not yet: floating addresses, VPNs that come up later, IPv6 prefixes that
+	// are its own by a route only. Linux.
 	FreeBind bool
 
 	// Transparent is for transparent proxies: the socket receives datagrams that a
@@ -123,18 +125,17 @@ type Config struct {
 	// apply to a simulated Network, which resolves names itself.
 	Resolver *net.Resolver
 
-	// OnMembership is called when what holds of a multicast membership has
-	// changed: an interface came, went or refused. It is called as the Handler's
-	// callbacks are, and never beside one.
+	// OnMembership is called when the state of a multicast membership has changed:
+	// its interface appeared, went down, was removed or replaced, has refused to join, or
+	// has got its first address that can be sent from, so that an announcement succeeds.
+	// Changes while a callback runs are combined into one call, with the newest state. It
+	// is called as the Handler's callbacks are, one at a time with them.
 	OnMembership func(m *MulticastConn, changed Membership)
 
-	// InterfaceFilter narrows what a [MulticastConn] joins when no interface is
-	// named: only those for which it returns true, the loopback interface included.
-	// It is asked about each interface that is up once, and again when that has
-	// changed, from any goroutine, for one socket by one at a time. What waits for it
-	// are Join and SendGroup of that socket for all interfaces, and Close once it has
-	// begun, so it must use none of them. A panic in it is counted, and means false.
-	// Nil: every one.
+	// InterfaceFilter selects the interfaces that a [MulticastConn] joins and sends by
+	// when none is named, loopback included; nil selects every one. It is called each time
+	// memberships are compared with the interfaces, from any goroutine. It must be fast and
+	// must not call the Conn. A panic is counted in Stats.Panics and means false.
 	InterfaceFilter func(*net.Interface) bool
 
 	// Network is where sockets come from: nil is the kernel's, package udptest

@@ -33,6 +33,16 @@ func Dial(ctx context.Context, network, address string, h Handler) (*ConnectedCo
 // host may be a name and port the name of a service. ctx bounds resolving.
 // Errors are [*net.OpError]s. [Config.LocalAddr] dials from a certain address or port.
 func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) (*ConnectedConn, error) {
+	c, err := cfg.dialAny(ctx, network, address, h)
+	if err != nil {
+		return nil, err
+	}
+	c.start()
+	return &ConnectedConn{c}, nil
+}
+
+// dialAny is Dial without starting anything.
+func (cfg Config) dialAny(ctx context.Context, network, address string, h Handler) (*Conn, error) {
 	if err := cfg.check(h); err != nil {
 		return nil, opError("dial", network, nil, err)
 	}
@@ -48,8 +58,7 @@ func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) 
 		c, err := cfg.dial(ctx, peer, h)
 		if err == nil {
 			c.network = network
-			c.start()
-			return &c.connected, nil
+			return c, nil
 		}
 		if first == nil {
 			first = opError("dial", network, net.UDPAddrFromAddrPort(peer), err)
@@ -97,6 +106,9 @@ func (cfg Config) dial(ctx context.Context, peer netip.AddrPort, h Handler) (*Co
 // hears them only after Disconnect, unless it is bound to the group: the system
 // gives a connected socket one local address.
 func (c *Conn) Connect(peer netip.AddrPort) (*ConnectedConn, error) {
+	if !c.ok() {
+		return nil, errNoSocket("connect")
+	}
 	c.peer.changing.Lock()
 	defer c.peer.changing.Unlock()
 	if c.peer.current.Load() != nil {
@@ -105,16 +117,16 @@ func (c *Conn) Connect(peer netip.AddrPort) (*ConnectedConn, error) {
 	if err := c.connect(peer); err != nil {
 		return nil, c.opError("connect", peer, err)
 	}
-	return &c.connected, nil
+	return &ConnectedConn{c}, nil
 }
 
 // Connected returns the socket as a [ConnectedConn], if it has a peer now. It is
 // for Handlers, which get a [*Conn].
 func (c *Conn) Connected() (*ConnectedConn, bool) {
-	if c.peer.current.Load() == nil {
+	if !c.ok() || c.peer.current.Load() == nil {
 		return nil, false
 	}
-	return &c.connected, true
+	return &ConnectedConn{c}, true
 }
 
 // connect needs peer.changing, or a socket nobody else knows yet.
@@ -165,6 +177,9 @@ func (c *Conn) named(to netip.AddrPort) (netip.AddrPort, error) {
 // Send sends b to the peer. It is [Conn.SendTo] otherwise; a datagram that the
 // peer's host refuses is reported to [Handler.Refused], not here.
 func (c *ConnectedConn) Send(b []byte) error {
+	if !c.ok() {
+		return errNoSocket("send")
+	}
 	if c.peer.current.Load() == nil {
 		err := os.NewSyscallError("send", sys.ENOTCONN)
 		c.countFailure(err)
@@ -183,6 +198,9 @@ func (c *ConnectedConn) Write(b []byte) (int, error) {
 
 // RemoteAddrPort returns the peer, and the zero AddrPort after Disconnect.
 func (c *ConnectedConn) RemoteAddrPort() netip.AddrPort {
+	if !c.ok() {
+		return netip.AddrPort{}
+	}
 	if p := c.peer.current.Load(); p != nil {
 		return *p
 	}
@@ -197,6 +215,9 @@ func (c *ConnectedConn) RemoteAddrPort() netip.AddrPort {
 // Errors: ENOTCONN without a peer, [ErrFamily], [net.ErrClosed], and the system's
 // own, such as ENETUNREACH.
 func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {
+	if !c.ok() {
+		return errNoSocket("connect")
+	}
 	c.peer.changing.Lock()
 	defer c.peer.changing.Unlock()
 	if c.peer.current.Load() == nil {
@@ -216,6 +237,9 @@ func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {
 // Errors: ENOTCONN without a peer, [net.ErrClosed], and the system's own, with
 // which the peer stays.
 func (c *ConnectedConn) Disconnect() (*Conn, error) {
+	if !c.ok() {
+		return nil, errNoSocket("disconnect")
+	}
 	c.peer.changing.Lock()
 	defer c.peer.changing.Unlock()
 	var err error

@@ -81,7 +81,7 @@ func TestOneRefusedForEachICMPMessage(t *testing.T) {
 				// second message would replace the first: one after another.
 				requireRefused(t, c.Conn, h.next(t, "Refused").r, dead, "x")
 			}
-			require.NoError(t, c.Close())
+			stop(t, c)
 			require.Equal(t, []string{"Stopped"}, h.names())
 			s := c.Stats()
 			require.EqualValues(t, n, s.Sent)
@@ -126,7 +126,7 @@ func TestSendThatMeetsAnOlderErrorIsRepeated(t *testing.T) {
 			require.NoError(t, c.Send([]byte("last")))
 			data, _ := read(t, peer)
 			require.Equal(t, "last", data, "and nothing twice")
-			require.NoError(t, c.Close())
+			stop(t, c)
 			s := c.Stats()
 			require.LessOrEqual(t, s.Refused, uint64(n))
 			require.Zero(t, s.SendErrors)
@@ -179,7 +179,7 @@ func TestWritingInRefused(t *testing.T) {
 	for range 20 {
 		h.next(t, "Refused")
 	}
-	require.NoError(t, c.Close())
+	stop(t, c)
 }
 
 // Unconnected sockets hear nothing of refusals and are not harmed by them; with
@@ -210,7 +210,7 @@ func TestRefusalsOnUnconnectedSockets(t *testing.T) {
 				require.ErrorIs(t, err, errUnsupported)
 				t.Skip(err)
 			}
-			books(t, c)
+			closes(t, c)
 			require.True(t, c.Info().ErrorQueue)
 			h.next(t, "Started")
 			for _, dead := range []netip.AddrPort{deadPort(t, network), deadPort(t, network)} {
@@ -241,7 +241,7 @@ func TestDial(t *testing.T) {
 			h := newRecorder()
 			client, err := udp.Dial(t.Context(), test.network, test.address, h)
 			require.NoError(t, err)
-			books(t, client)
+			closes(t, client)
 			require.Equal(t, c.LocalAddrPort(), client.RemoteAddrPort())
 			h.next(t, "Started")
 			require.NoError(t, client.Send([]byte("hello")))

@@ -140,9 +140,10 @@ func (d Datagram) Release() {
 // A Message is a datagram to send with [Conn.SendBatch] or [Conn.Enqueue]. The zero value of a field
 // other than Data means the setting of the socket, or the choice of the system.
 //
-// Linux takes all of them. macOS and FreeBSD take IfIndex and TTL for IPv6 only, the
-// other BSDs also TrafficClass; elsewhere, and there, such a message fails with an
-// error wrapping [errors.ErrUnsupported].
+// Linux takes all of them. Over IPv6 so do macOS and the BSDs; over IPv4 these have
+// no TTL and no IfIndex (but to a group), and only macOS and FreeBSD a TrafficClass.
+// Windows and Plan 9 take none of the three but an IfIndex to a group. A message that
+// asks for what is missing fails with an error wrapping [errors.ErrUnsupported].
 type Message struct {
 	Data         []byte         // payload; may be empty; only read while the call runs
 	To           netip.AddrPort // destination; on a connected socket the zero value is its peer

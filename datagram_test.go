@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -58,7 +59,7 @@ func TestEveryLengthArrivesWhole(t *testing.T) {
 				s := c.Stats()
 				require.EqualValues(t, len(ms), s.Sent)
 				require.EqualValues(t, bytesSent, s.SentBytes)
-				require.NoError(t, c.Close())
+				stop(t, c)
 				s = c.Stats()
 				require.EqualValues(t, len(ms), s.Handled)
 				require.EqualValues(t, bytesSent, s.ReceivedBytes)
@@ -92,7 +93,7 @@ func TestMaxDatagram(t *testing.T) {
 			for _, n := range test.taken {
 				require.Len(t, h.next(t, "Received").data, n)
 			}
-			require.NoError(t, c.Close())
+			stop(t, c)
 			require.EqualValues(t, len(test.sent)-len(test.taken), c.Stats().Dropped.Truncated)
 			require.EqualValues(t, len(test.taken), c.Stats().Handled)
 		})
@@ -118,7 +119,7 @@ func TestOwnershipOfData(t *testing.T) {
 		require.NoError(t, c.SendTo([]byte{byte(i)}, c.LocalAddrPort()))
 	}
 	next(t, all)
-	require.NoError(t, c.Close())
+	stop(t, c)
 	for i := range n {
 		require.Equal(t, []byte{byte(i)}, retained[i].Data)
 		require.Equal(t, []byte{byte(i)}, cloned[i].Data)
@@ -168,7 +169,7 @@ func TestRelease(t *testing.T) {
 		require.NoError(t, c.SendTo([]byte(data), c.LocalAddrPort()))
 		h.next(t, "Received") // one buffer each
 	}
-	require.NoError(t, c.Close())
+	stop(t, c)
 	require.Equal(t, before+1, buffer.Live())
 	d := <-kept
 	d.Release()
@@ -188,7 +189,7 @@ func TestAddressesAreNeverFourInSix(t *testing.T) {
 		h := newRecorder()
 		c, err := udp.Listen(t.Context(), "udp", ":0", h)
 		require.NoError(t, err)
-		books(t, c)
+		closes(t, c)
 		h.next(t, "Started")
 		to := netip.AddrPortFrom(netip.MustParseAddr(host), c.LocalAddrPort().Port())
 		require.NoError(t, c.SendTo([]byte(host), to))
@@ -233,12 +234,12 @@ func TestZonesAreKept(t *testing.T) {
 			}))
 		})
 		require.NoError(t, err)
-		books(t, peer)
+		closes(t, peer)
 		to := netip.AddrPortFrom(netip.MustParseAddr("fe80::2%left"), peer.LocalAddrPort().Port())
 
 		c, err := udp.Listen(t.Context(), "udp6", "[fe80::1%left]:0", server)
 		require.NoError(t, err)
-		books(t, c)
+		closes(t, c)
 		server.next(t, "Started")
 		require.Equal(t, "left", c.LocalAddrPort().Addr().Zone())
 		require.NoError(t, c.SendTo([]byte("hello"), to))
@@ -251,7 +252,7 @@ func TestZonesAreKept(t *testing.T) {
 		// Connected, the peer's own datagrams are not taken for a stranger's.
 		cc, err := udp.Dial(t.Context(), "udp", to.String(), client)
 		require.NoError(t, err)
-		books(t, cc)
+		closes(t, cc)
 		client.next(t, "Started")
 		require.Equal(t, to, cc.RemoteAddrPort())
 		require.NoError(t, cc.Send([]byte("connected")))
@@ -314,4 +315,82 @@ func TestReplyWithoutASocket(t *testing.T) {
 	require.Nil(t, d.Conn())
 	d.Retain()
 	d.Release()
+}
+
+// A Datagram is passed by value and through channels: it has one cache line.
+func TestADatagramFitsACacheLine(t *testing.T) {
+	require.LessOrEqual(t, unsafe.Sizeof(udp.Datagram{}), uintptr(64))
+}
+
+// Release panics inside Received without Retain, and when it comes twice; it never
+// frees what another datagram, or the next read, lies in.
+func TestReleaseWithoutRetainPanics(t *testing.T) {
+	before := buffer.Live()
+	s := newScripted()
+	var kept []udp.Datagram
+	c := s.listen(t, udp.Config{Logger: quiet}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+		switch d.Data[0] {
+		case 'k':
+			d.Retain()
+			kept = append(kept, d)
+		case 'r':
+			d.Release()
+		case 't':
+			d.Retain()
+			d.Release()
+			d.Release()
+		}
+	}))
+	s.inputs <- trains("krkt-", "r", "k")
+	require.NoError(t, c.Shutdown(t.Context()))
+	require.Equal(t, udp.Drops{Panicked: 3}, c.Stats().Dropped)
+	require.EqualValues(t, 4, c.Stats().Handled)
+	require.Len(t, kept, 3)
+	for _, d := range kept {
+		require.Equal(t, "k", string(d.Data), "its buffer was not freed")
+	}
+	for _, d := range kept {
+		d.Release()
+		require.Panics(t, d.Release)
+	}
+	require.Equal(t, before, buffer.Live())
+
+	// Of a Queue: one Release is the consumer's.
+	again, q := newScripted(), udp.NewQueue(10, udp.Block)
+	c = again.listen(t, udp.Config{}, q)
+	again.inputs <- trains("ab")
+	require.NoError(t, c.Shutdown(t.Context()))
+	a, b := <-q.Datagrams(), <-q.Datagrams()
+	a.Release()
+	require.Panics(t, a.Release)
+	require.Equal(t, "b", string(b.Data))
+	b.Retain()
+	b.Release()
+	b.Release()
+	require.Panics(t, b.Release)
+	require.Equal(t, before, buffer.Live())
+}
+
+// Drop counts a datagram that a Handler rejects by that name.
+func TestDrop(t *testing.T) {
+	for _, workers := range []bool{false, true} {
+		h := udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			if d.Data[0] == 'd' {
+				d.Drop()
+			}
+		})
+		var handler udp.Handler = h
+		if workers {
+			handler = newWorkers(t, udp.WorkersConfig{N: 2, Key: lastByte, Handler: h})
+		}
+		s := newScripted()
+		c := s.listen(t, udp.Config{}, handler)
+		s.inputs <- trains("adda", "d")
+		require.NoError(t, c.Shutdown(t.Context()))
+		balanced(t, c.Stats())
+		require.Equal(t, udp.Drops{Handler: 3}, c.Stats().Dropped)
+		require.EqualValues(t, 2, c.Stats().Handled)
+		require.EqualValues(t, 5, c.Stats().Received)
+	}
+	udp.Datagram{}.Drop()
 }

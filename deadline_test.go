@@ -24,7 +24,7 @@ func TestAWriteDeadlineBesideCloseStaysInThePast(t *testing.T) {
 	var setter sync.WaitGroup
 	setter.Go(func() { c.SetWriteDeadline(time.Time{}) })
 	next(t, s.entered)
-	require.NoError(t, c.Close())
+	stop(t, c)
 	close(s.leave)
 	setter.Wait()
 	s.mu.Lock()
@@ -49,7 +49,7 @@ func TestAWriteDeadlineReachesASendThatIsRepeated(t *testing.T) {
 		require.NoError(t, c.SetWriteDeadline(start))
 		require.ErrorIs(t, <-sent, os.ErrDeadlineExceeded)
 		require.Zero(t, time.Since(start))
-		require.NoError(t, c.Close())
+		stop(t, c)
 	})
 }
 

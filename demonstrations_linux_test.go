@@ -83,7 +83,7 @@ func TestDemoTwoGroupsOnOnePort(t *testing.T) {
 		q := udp.NewQueue(10, udp.Block)
 		m, err := udp.ListenMulticast(context.Background(), "udp4", ":0", q)
 		require.NoError(t, err)
-		books(t, m)
+		closes(t, m)
 		require.NoError(t, m.Join(mine, lo))
 		port := m.LocalAddrPort().Port()
 		send(netip.AddrPortFrom(theirs, port))
@@ -128,7 +128,7 @@ func TestDemoReplyFromTheAddressThatWasAsked(t *testing.T) {
 				udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { d.Reply([]byte("!")) }))
 		})
 		require.NoError(t, err)
-		books(t, server)
+		closes(t, server)
 		ask(server.LocalAddrPort().Port())
 		_, from = read(t, client)
 		require.Equal(t, alias, from.Addr())
@@ -216,7 +216,7 @@ func TestDemoInterfaceBounce(t *testing.T) {
 		})
 		require.NoError(t, err)
 		defer naive.Close()
-		books(t, c)
+		closes(t, c)
 		go func() { ended <- naiveEcho(naive, in, gate) }()
 		ask := func(what string) {
 			for _, port := range []uint16{addrPort(naive).Port(), c.LocalAddrPort().Port()} {

@@ -20,7 +20,7 @@ func TestDescriptorsAreNotInheritedAndNeverBlock(t *testing.T) {
 	group := netip.MustParseAddr("239.1.2.3")
 	bound, err := udp.ListenMulticast(t.Context(), "udp4", netip.AddrPortFrom(group, 0).String(), udp.BaseHandler{})
 	require.NoError(t, err)
-	books(t, bound)
+	closes(t, bound)
 	for name, c := range map[string]*udp.Conn{
 		"Listen":                     listen(t, udp.Config{}, "udp4", udp.BaseHandler{}),
 		"Dial":                       dial(t, addrPort(raw(t, "udp4")), udp.BaseHandler{}).Conn,

@@ -52,7 +52,7 @@ func echoIn(t *testing.T, ns *netns.NS) *udp.Conn {
 		c, err = udp.Listen(t.Context(), "udp", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { _ = d.Reply(d.Data) }))
 	})
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	return c
 }
 
@@ -72,7 +72,7 @@ func TestAConnectedSocketSurvivesItsDestruction(t *testing.T) {
 						c, err = udp.Dial(t.Context(), "udp", netip.AddrPortFrom(netip.MustParseAddr(peer), server.LocalAddrPort().Port()).String(), h)
 					})
 					require.NoError(t, err)
-					books(t, c)
+					closes(t, c)
 					h.next(t, "Started")
 					local := c.LocalAddrPort()
 					destroy(t, here, local.Port())
@@ -118,7 +118,7 @@ func TestAListenerSurvivesItsDestruction(t *testing.T) {
 				var err error
 				here.Do(func() { c, err = test.cfg.Listen(t.Context(), "udp", test.address, h) })
 				require.NoError(t, err)
-				books(t, c)
+				closes(t, c)
 				h.next(t, "Started")
 				port := c.LocalAddrPort().Port()
 				for n := 1; n <= 2; n++ {
@@ -145,7 +145,7 @@ func TestAListenerSurvivesItsDestruction(t *testing.T) {
 			var err error
 			here.Do(func() { m, err = udp.ListenMulticast(t.Context(), "udp4", ":0", h, group) })
 			require.NoError(t, err)
-			books(t, m)
+			closes(t, m)
 			h.next(t, "Started")
 			port := m.LocalAddrPort().Port()
 			destroy(t, here, port)
@@ -214,7 +214,7 @@ func TestThePortStaysBoundWhileThePeerChanges(t *testing.T) {
 			stolen := make(chan error)
 			go func() {
 				for ctx.Err() == nil {
-					uc, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(local))
+					uc, err := net.ListenUDP(network, &net.UDPAddr{Port: int(local.Port())})
 					if err == nil {
 						uc.Close()
 						stolen <- fmt.Errorf("%v was free", local)

@@ -195,7 +195,7 @@ func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) reason {
 		return dropTruncated
 	case peer != nil && *peer != p.From && !c.peer.isNext(p.From):
 		return dropStranger
-	case c.checkGroups && !c.groups.wants(p.To.Addr().WithZone(""), p.From.Addr(), p.IfIndex):
+	case c.checkGroups && !c.groups.Wants(p.To.Addr(), p.From.Addr(), p.IfIndex):
 		return dropStranger
 	}
 	return notDropped

@@ -34,10 +34,10 @@
 // older datagram never fails a send. [Conn.Connect], [ConnectedConn.Reconnect] and
 // [ConnectedConn.Disconnect] change the peer and keep the port.
 //
-// A [MulticastConn], made by [ListenMulticast], joins groups of IPv4 and IPv6 and
-// keeps its memberships when interfaces come and go. [MulticastConn.Memberships] says
-// where it is a member, [Config.OnMembership] is called for changes, and
-// [MulticastConn.SendGroup] sends by several interfaces.
+// A [MulticastConn], made by [ListenMulticast], joins IPv4 and IPv6 groups, for all
+// sources or single ones. Its memberships follow the interfaces as these appear and
+// disappear. [MulticastConn.Memberships] returns their state, [Config.OnMembership] is
+// called when it changes, and [MulticastConn.SendGroup] sends on several interfaces.
 //
 // [Resolve] and [ResolveAsync] turn names into addresses. Sending methods take
 // addresses only, so no send ever waits for a name server.

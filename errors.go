@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/udpkit/udp/internal/sys"
 )
@@ -67,6 +68,19 @@ func (c *Conn) opError(op string, to netip.AddrPort, err error) error {
 	}
 	return e
 }
+
+// ok reports whether c is a socket. A ConnectedConn or MulticastConn that a user has
+// built may have none, and as in package net its methods then return an error.
+func (c *Conn) ok() bool { return c != nil && c.sock != nil }
+
+func errNoSocket(op string) error { return opError(op, "udp", nil, os.ErrInvalid) }
+
+// closedChan is Done and Closing of no socket.
+var closedChan = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // opError wraps err where there is no socket yet.
 func opError(op, network string, addr net.Addr, err error) error {

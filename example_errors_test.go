@@ -13,27 +13,20 @@ import (
 	"github.com/udpkit/udp/udptest"
 )
 
-// Close returns when the last callback has; Done tells everybody else.
+// Close starts closing; Done is closed when the last callback has returned.
 func ExampleConn_Close() {
 	c, err := udp.Listen(context.Background(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		<-c.Done()
-		fmt.Println("closed")
-	}()
-	if err := c.Close(); err != nil {
-		log.Fatal(err)
-	}
-	<-stopped
+	c.Close()
 	err = c.SendTo([]byte("late"), c.LocalAddrPort())
 	fmt.Println(errors.Is(err, net.ErrClosed))
+	<-c.Done()
+	fmt.Println("closed")
 	// Output:
-	// closed
 	// true
+	// closed
 }
 
 // A name in a goroutine of its own, by a resolver of one's own.
@@ -89,8 +82,8 @@ func ExampleConfig_peerErrors() {
 	// Output: 192.0.2.2:7 did not get "anybody?": true
 }
 
-// A Shutdown whose time is up says how many datagrams were left.
-func ExampleShutdownError() {
+// A Shutdown whose time is up closes the socket, and says why it has not waited.
+func ExampleConn_Shutdown_timeout() {
 	ctx, cancel := context.WithCancel(context.Background())
 	release := make(chan struct{})
 	c, err := udp.Listen(context.Background(), "udp4", "127.0.0.1:0", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
@@ -100,18 +93,42 @@ func ExampleShutdownError() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := c.SendTo([]byte("slow"), c.LocalAddrPort()); err != nil {
-		log.Fatal(err)
+	for range 3 {
+		if err := c.SendTo([]byte("slow"), c.LocalAddrPort()); err != nil {
+			log.Fatal(err)
+		}
 	}
 	<-ctx.Done()
 	err = c.Shutdown(ctx)
-	if left, ok := errors.AsType[*udp.ShutdownError](err); ok {
-		fmt.Println("left:", left.Left)
-	}
 	fmt.Println(errors.Is(err, context.Canceled))
 	close(release)
 	<-c.Done()
+	s := c.Stats()
+	fmt.Println(s.Handled, "handled,", s.Dropped.Closed, "dropped")
 	// Output:
-	// left: 1
 	// true
+	// 1 handled, 2 dropped
+}
+
+// A BatchError lists the messages that could not be sent; the others were.
+func ExampleBatchError() {
+	c, err := udp.Listen(context.Background(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	sent, err := c.SendBatch([]udp.Message{
+		{Data: []byte("one"), To: c.LocalAddrPort()},
+		{Data: []byte("two"), To: netip.MustParseAddrPort("[::1]:7")},
+		{Data: []byte("three"), To: c.LocalAddrPort()},
+	})
+	fmt.Println(sent, "sent")
+	if failed, ok := errors.AsType[*udp.BatchError](err); ok {
+		for _, f := range failed.Failed {
+			fmt.Println("message", f.Index, errors.Is(f.Err, udp.ErrFamily))
+		}
+	}
+	// Output:
+	// 2 sent
+	// message 1 true
 }

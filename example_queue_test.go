@@ -2,17 +2,21 @@ package udp_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
+	"net"
 	"sync"
+	"time"
 
 	"github.com/udpkit/udp"
 )
 
-// The ordinary way to consume datagrams: off a channel.
-func ExampleNewQueue() {
+// The ordinary way to consume datagrams.
+func ExampleQueue_Receive() {
+	ctx := context.Background()
 	queue := udp.NewQueue(1024, udp.DropOldest)
-	c, err := udp.Listen(context.Background(), "udp4", "127.0.0.1:0", queue)
+	c, err := udp.Listen(ctx, "udp4", "127.0.0.1:0", queue)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -21,18 +25,72 @@ func ExampleNewQueue() {
 			log.Fatal(err)
 		}
 	}
-	for n := 0; n < 2; n++ {
-		d := <-queue.Datagrams()
+	for {
+		d, err := queue.Receive(ctx)
+		if errors.Is(err, udp.ErrRefused) {
+			continue // an ICMP error about a datagram sent earlier
+		}
+		if err != nil {
+			fmt.Println(errors.Is(err, net.ErrClosed))
+			return
+		}
 		fmt.Printf("%s\n", d.Data)
+		if string(d.Data) == "two" {
+			c.Close()
+		}
 		d.Release()
 	}
-	c.Close()
-	_, more := <-queue.Datagrams()
-	fmt.Println(more, queue.Err())
 	// Output:
 	// one
 	// two
-	// false <nil>
+	// true
+}
+
+// All is for those who do not want ICMP errors.
+func ExampleQueue_All() {
+	ctx := context.Background()
+	queue := udp.NewQueue(1024, udp.DropOldest)
+	c, err := udp.Listen(ctx, "udp4", "127.0.0.1:0", queue)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := c.SendTo([]byte("hello"), c.LocalAddrPort()); err != nil {
+		log.Fatal(err)
+	}
+	for d := range queue.All(ctx) {
+		fmt.Printf("%s\n", d.Data)
+		d.Release()
+		c.Close() // ends the loop
+	}
+	fmt.Println(queue.Err())
+	// Output:
+	// hello
+	// <nil>
+}
+
+// The channel of a Queue is for select.
+func ExampleQueue_Datagrams() {
+	queue := udp.NewQueue(1024, udp.DropOldest)
+	c, err := udp.Listen(context.Background(), "udp4", "127.0.0.1:0", queue)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := c.SendTo([]byte("hello"), c.LocalAddrPort()); err != nil {
+		log.Fatal(err)
+	}
+	select {
+	case d := <-queue.Datagrams():
+		fmt.Printf("%s\n", d.Data)
+		d.Release()
+	case <-time.After(time.Minute):
+		fmt.Println("nothing came")
+	}
+	c.Close()
+	_, more := <-queue.Datagrams()
+	fmt.Println(more)
+	// Output:
+	// hello
+	// false
 }
 
 // One Queue can serve several sockets; a datagram knows which it came by.
@@ -133,11 +191,14 @@ func ExampleNewWorkers() {
 		mu   sync.Mutex
 		seen []string
 	)
-	workers := udp.NewWorkers(4, nil, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+	workers, err := udp.NewWorkers(udp.WorkersConfig{Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 		mu.Lock()
 		defer mu.Unlock()
 		seen = append(seen, string(d.Data))
-	}))
+	})})
+	if err != nil {
+		log.Fatal(err)
+	}
 	ctx := context.Background()
 	c, err := udp.Listen(ctx, "udp4", "127.0.0.1:0", workers)
 	if err != nil {

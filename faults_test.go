@@ -99,7 +99,7 @@ func TestAReaderSurvivesEveryErrorAmongDatagrams(t *testing.T) {
 							require.FailNow(t, "the reader is stuck")
 						}
 					}
-					require.NoError(t, c.Close())
+					stop(t, c)
 					h.next(t, "Stopped")
 					require.Equal(t, 2*times+1, received)
 					st := c.Stats()
@@ -157,7 +157,7 @@ func TestAReaderNeverSpins(t *testing.T) {
 					s.setStuck(f.err)
 					time.Sleep(10 * time.Second)
 					start := time.Now()
-					require.NoError(t, c.Close())
+					stop(t, c)
 					require.Zero(t, time.Since(start), "Close does not wait for a back-off")
 					balanced(t, c.Stats())
 				})
@@ -206,7 +206,7 @@ func TestAFloodDoesNotBreakTheLogsLimit(t *testing.T) {
 		s.arrive("last")
 		s.fail(sysError(syscall.ENOBUFS), sysError(syscall.EPERM))
 		time.Sleep(time.Minute)
-		require.NoError(t, c.Close())
+		stop(t, c)
 		st := c.Stats()
 		balanced(t, st)
 		require.EqualValues(t, panics+1, st.Dropped.Panicked)
@@ -250,7 +250,7 @@ func (panickyLog) Handle(context.Context, slog.Record) error { panic("out of pap
 func TestALoggerThatPanicsIsSurvived(t *testing.T) {
 	for name, h := range map[string]udp.Handler{
 		"a handler": udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { panic("as I was told") }),
-		"Workers":   udp.NewWorkers(1, nil, udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { panic("as I was told") })),
+		"Workers":   newWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { panic("as I was told") })}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScripted()
@@ -320,7 +320,7 @@ func TestATrainIsCountedToTheLastDatagram(t *testing.T) {
 			s.inputs <- in
 			synctest.Wait()
 		}
-		require.NoError(t, c.Close())
+		stop(t, c)
 		require.Equal(t, want, handled)
 		st := c.Stats()
 		balanced(t, st)

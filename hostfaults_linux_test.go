@@ -48,10 +48,10 @@ func TestSendsSurviveWhatHappensToAHost(t *testing.T) {
 				var err error
 				there.Do(func() { server, err = udp.Listen(context.Background(), "udp4", ":0", answers) })
 				require.NoError(t, err)
-				books(t, server)
+				closes(t, server)
 				here.Do(func() { c, err = udp.Listen(context.Background(), "udp4", ":0", q) })
 				require.NoError(t, err)
-				books(t, c)
+				closes(t, c)
 				peer := server.LocalAddrPort().Port()
 				to := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.2"), peer)
 				roundTrip := func(s string) {
@@ -88,7 +88,7 @@ func TestAFullSendBufferHoldsASendUpAndNoLonger(t *testing.T) {
 			c, err = udp.Config{WriteBuffer: 20_000}.Listen(context.Background(), "udp4", ":0", udp.BaseHandler{})
 		})
 		require.NoError(t, err)
-		books(t, c)
+		closes(t, c)
 		to := netip.MustParseAddrPort("192.0.2.2:9")
 		require.NoError(t, c.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
 		for err == nil {
@@ -106,7 +106,7 @@ func TestAFullSendBufferHoldsASendUpAndNoLonger(t *testing.T) {
 			}
 			result <- err
 		}()
-		require.NoError(t, c.Close())
+		stop(t, c)
 		require.ErrorIs(t, next(t, result), net.ErrClosed)
 	})
 }

@@ -30,6 +30,9 @@ type Info struct {
 
 // Info returns what holds now: GSO may be given up when a device can't do it.
 func (c *Conn) Info() Info {
+	if !c.ok() {
+		return Info{}
+	}
 	i := c.sock.Info()
 	return Info{
 		ReadBuffer: i.ReadBuffer, WriteBuffer: i.WriteBuffer, PacketInfo: i.PacketInfo, ECN: i.ECN,

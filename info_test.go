@@ -89,7 +89,7 @@ func TestSyscallConn(t *testing.T) {
 	called := false
 	require.NoError(t, rc.Control(func(uintptr) { called = true }))
 	require.True(t, called)
-	require.NoError(t, c.Close())
+	stop(t, c)
 	require.Error(t, rc.Control(func(uintptr) {}))
 }
 
@@ -115,7 +115,7 @@ func TestControl(t *testing.T) {
 func TestStatsAndInfoInLogs(t *testing.T) {
 	s := udp.Stats{Received: 3, Handled: 2, KernelDrops: -1}
 	s.Dropped.Queue = 1
-	require.Equal(t, "Received=3 Handled=2 Dropped.Queue=1 KernelDrops=-1", s.String())
+	require.Equal(t, "received=3 handled=2 dropped_queue=1", s.String())
 	require.Empty(t, udp.Stats{}.String())
-	require.Equal(t, "ReadBuffer=4096 PacketInfo Batch=1", udp.Info{ReadBuffer: 4096, PacketInfo: true, Batch: 1}.String())
+	require.Equal(t, "read_buffer=4096 packet_info batch=1", udp.Info{ReadBuffer: 4096, PacketInfo: true, Batch: 1}.String())
 }

@@ -18,6 +18,7 @@ func (s *Stats) Add(t Stats) {
 	s.LargestRead = max(s.LargestRead, t.LargestRead)
 	s.QueuePeak = max(s.QueuePeak, t.QueuePeak)
 	s.ReadErrors += t.ReadErrors
+	s.Cut += t.Cut
 	switch {
 	case t.KernelDrops < 0:
 	case s.KernelDrops < 0:
@@ -78,6 +79,7 @@ func (s Stats) All() iter.Seq2[string, float64] {
 			{"largest_read", s.LargestRead},
 			{"queue_peak", s.QueuePeak},
 			{"read_errors", s.ReadErrors},
+			{"cut", s.Cut},
 			{"sent", s.Sent},
 			{"sent_bytes", s.SentBytes},
 			{"send_errors", s.SendErrors},
@@ -129,6 +131,9 @@ func (s Stats) LogValue() slog.Value {
 
 // LogValue implements [slog.LogValuer].
 func (c *Conn) LogValue() slog.Value {
+	if !c.ok() {
+		return slog.StringValue(c.String())
+	}
 	attrs := []slog.Attr{slog.String("network", c.network), slog.String("local", c.LocalAddrPort().String())}
 	if p := c.peer.current.Load(); p != nil {
 		attrs = append(attrs, slog.String("peer", p.String()))

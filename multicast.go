@@ -2,60 +2,99 @@ package udp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
 
+	"github.com/udpkit/udp/internal/mcast"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// MulticastConn is a [Conn] that can join multicast groups (RFC 1112, RFC 3376,
-// RFC 3810). Only what is sent to a joined group on an interface where it is
-// joined arrives, whatever others on this host have joined, beside unicast.
-type MulticastConn struct{ *Conn }
+// A MulticastConn is a [Conn] that can join multicast groups (RFC 1112, RFC 3376, RFC 3810).
+// Besides unicast it receives only datagrams to groups that it has joined, on interfaces
+// where it has joined them, whatever other sockets of the host have joined.
+//
+// [Config.ListenMulticast] and [Conn.Multicast] return one. The multicast methods of any
+// other MulticastConn, and all methods of the zero value, return an error wrapping
+// [os.ErrInvalid].
+type MulticastConn struct {
+	*Conn
+	memberships *mcast.Manager
+}
 
-// ListenMulticast binds a socket, joins the groups on every interface, and
-// starts the socket's goroutine. It is Config{}.ListenMulticast.
+// A Membership is a group that a [MulticastConn] has joined, and the state of that on each
+// interface.
+type Membership struct {
+	Group   netip.Addr            // without a zone
+	Source  netip.Addr            // valid if joined with JoinSource
+	All     bool                  // joined on all interfaces, except those left by name
+	Blocked []netip.Addr          // see [MulticastConn.BlockSource]
+	On      []InterfaceMembership // also interfaces that are missing or have refused
+}
+
+// Held reports whether the group is joined on any interface.
+func (m Membership) Held() bool {
+	return slices.ContainsFunc(m.On, func(i InterfaceMembership) bool { return i.Err == nil })
+}
+
+// An InterfaceMembership is the state of a [Membership] on one interface.
+type InterfaceMembership struct {
+	Name  string // current name, or the last one of an interface that was removed
+	Index int    // 0 while there is no interface of that name
+	// Err is nil if the group is joined. Otherwise it wraps ENODEV while a named interface is
+	// missing, ENETDOWN while it is down or its MTU too small for the protocol, or else the
+	// system's error.
+	Err error
+}
+
+// A GroupSend is the result of [MulticastConn.SendGroup] on one interface.
+type GroupSend struct {
+	Name  string // of the interface
+	Index int    // of the interface, 0 while there is none of that name
+	Err   error  // nil if the system accepted the datagram
+}
+
+// ListenMulticast is Config{}.ListenMulticast.
 func ListenMulticast(ctx context.Context, network, address string, h Handler, groups ...netip.Addr) (*MulticastConn, error) {
 	return Config{}.ListenMulticast(ctx, network, address, h, groups...)
 }
 
-// ListenMulticast binds a socket as [Config.Listen] does, joins the groups as
-// [MulticastConn.Join] does without interfaces, and starts the socket's
-// goroutine, which feeds h.
+// ListenMulticast binds a socket as [Config.Listen] does, joins the groups on all interfaces
+// as [MulticastConn.Join] does, and starts the goroutine that feeds h.
 //
-// With network "udp", and no host in the address, the groups choose the family;
-// groups of both, or none, make a socket of both families, where the system can
-// join IPv4 groups on it (Linux).
+// With network "udp" and no host in the address, the groups choose the family. Groups of both
+// families, or no groups, make a socket of both families, if the system can join IPv4 groups
+// on one (Linux).
 //
-// When the host is a group, that one is joined, no other can be, and nothing
-// else arrives, no unicast either. On Unix the socket is bound to the group, so
-// that unicast to the port is free for others; but not to an IPv6 group of link
-// scope, to which a socket could be bound on one interface only.
+// If the host is a group, the socket receives only that group and no unicast, and can join no
+// other group. On Unix the socket is bound to the group, so other sockets can use the port for
+// unicast. IPv6 groups of link scope are an exception: the system would bind them to a single
+// interface, so the socket is bound to the wildcard address and filters.
 //
-// On Linux the sockets watch and join the interfaces of the network namespace
-// that the calling thread is in.
+// On Linux the socket joins and watches the interfaces of the calling thread's network
+// namespace.
 //
-// Several sockets, also of other programs, can share the port with
-// Config.ReuseAddr; each then gets every datagram of its groups.
+// With Config.ReuseAddr several sockets, also of other programs, can share the port. Each then
+// receives every datagram to the groups that it has joined.
 func (cfg Config) ListenMulticast(ctx context.Context, network, address string, h Handler, groups ...netip.Addr) (*MulticastConn, error) {
-	network, only, groups := fitGroups(network, address, groups)
-	r, err := newRegistry(cfg.source())
-	if err != nil {
-		return nil, opError("listen", network, nil, err)
-	}
+	network, only, groups := mcast.Fit(network, address, groups)
 	c, err := cfg.open(ctx, network, address, h)
 	if err != nil {
-		r.stop()
 		return nil, err
 	}
-	r.conn, r.only = c, only
-	c.groups, c.checkGroups = r, true
-	m := &c.multicast
+	if c.groups, err = mcast.New(cfg.source(), c.multicastConfig(only)); err != nil {
+		c.sock.Close()
+		return nil, opError("listen", network, c.LocalAddr(), err)
+	}
+	c.checkGroups = true
+	m := &MulticastConn{c, c.groups}
 	for _, group := range groups {
 		if err := m.Join(group); err != nil {
-			r.stop()
+			c.groups.Stop()
 			c.sock.Close()
 			return nil, err
 		}
@@ -64,151 +103,198 @@ func (cfg Config) ListenMulticast(ctx context.Context, network, address string, 
 	return m, nil
 }
 
-// fitGroups chooses the family of network "udp" after the groups, and makes a
-// group in the address, only, one of the groups.
-func fitGroups(network, address string, groups []netip.Addr) (fit string, only netip.Addr, all []netip.Addr) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return network, only, groups // open will say it
-	}
-	if a, err := netip.ParseAddr(host); err == nil && a.IsMulticast() {
-		groups = append([]netip.Addr{a}, groups...)
-		only, host = a.Unmap().WithZone(""), ""
-	}
-	if network != "udp" || host != "" || len(groups) == 0 {
-		return network, only, groups
-	}
-	v4 := 0
-	for _, g := range groups {
-		if g.Unmap().Is4() {
-			v4++
+func (c *Conn) multicastConfig(only netip.Addr) mcast.Config {
+	mc := mcast.Config{Socket: c.sock, Only: only}
+	if filter := c.cfg.InterfaceFilter; filter != nil {
+		mc.Filter = func(ifi *net.Interface) (ok bool) {
+			c.guard("InterfaceFilter", func() { ok = filter(ifi) })
+			return ok
 		}
 	}
-	switch v4 {
-	case len(groups):
-		network = "udp4"
-	case 0:
-		network = "udp6"
+	if c.cfg.OnMembership != nil {
+		mc.Changed = func() { c.post(c.membershipsChanged) }
 	}
-	return network, only, groups
+	return mc
 }
 
-// Multicast returns the socket as a [MulticastConn], if ListenMulticast has
-// made it. It is for Handlers, which get a [*Conn].
+// membershipsChanged runs on the socket's goroutine.
+func (c *Conn) membershipsChanged() {
+	for s := range c.groups.Changes() {
+		if c.closed() {
+			return
+		}
+		c.guard("OnMembership", func() { c.cfg.OnMembership(&MulticastConn{c, c.groups}, membershipOf(s)) })
+	}
+}
+
+func membershipOf(s mcast.Membership) Membership {
+	m := Membership{Group: s.Group, Source: s.Source, All: s.All, Blocked: s.Blocked, On: make([]InterfaceMembership, len(s.On))}
+	for i, on := range s.On {
+		m.On[i] = InterfaceMembership(on)
+	}
+	return m
+}
+
+// Multicast returns the socket as a [MulticastConn] if ListenMulticast has made it. It is for
+// Handlers, which get a [*Conn].
 func (c *Conn) Multicast() (*MulticastConn, bool) {
-	if c.groups == nil {
+	if !c.ok() || c.groups == nil {
 		return nil, false
 	}
-	return &c.multicast, true
+	return &MulticastConn{c, c.groups}, true
 }
 
-// Join joins a group on the named interfaces, or, without any, on every one
-// that is up and can multicast (on loopback only if there is no other). It is
-// enough that one of them accepts: [MulticastConn.Memberships] tells which did.
-// Joining again adds interfaces: named ones stand beside all, and are joined though
-// "all" may pass them over. An IPv6 group may name its interface as its zone.
+// Join joins a group on the named interfaces. Without any, it joins on every interface that is
+// up, can multicast and has an address of the family, or on loopback if there is none. The
+// membership follows the interfaces: it is joined where they appear later, and joined again
+// where they come back. An IPv6 group can name its interface as its zone.
 //
-// A *net.Interface whose index is another's by now means the one of its name, if there
-// is one.
+// Join succeeds if one interface accepts; [MulticastConn.Memberships] shows which did. Joining
+// again adds interfaces. Named interfaces are joined in addition to those selected by a Join
+// without interfaces, even if that would skip them.
 //
-// Errors: EINVAL for what is no group, or another one than the socket is bound to,
-// [ErrFamily], and, when no interface
-// accepted, all their errors joined.
+// If the index of ifs belongs to another interface by now, the name counts.
+//
+// Errors: EINVAL if group is not a multicast group, or not the one that the socket is bound
+// to; [ErrFamily]; and if no interface accepts, the errors of all of them.
 func (m *MulticastConn) Join(group netip.Addr, ifs ...*net.Interface) error {
-	return m.opErrorGroup("join", group, m.join(group, netip.Addr{}, ifs))
+	return m.change("join", group, func(g *mcast.Manager) error { return g.Join(group, netip.Addr{}, ifs) })
 }
 
-// JoinSource joins a group for datagrams of one source only (source-specific
-// multicast, RFC 4607). It can be called for several sources, and beside Join,
-// which is for all of them; each is left by itself. It fails with
-// [errors.ErrUnsupported] where the system can't do it: Windows, AIX and the BSDs other than FreeBSD.
-// Otherwise it is as [MulticastConn.Join].
+// JoinSource joins a group for datagrams of one source only (source-specific multicast,
+// RFC 4607); otherwise it is like [MulticastConn.Join]. It can be called for several sources,
+// and together with Join, which is for all sources; each is left by itself. Where the system
+// cannot do it (Windows, AIX, and the BSDs other than FreeBSD) the error wraps
+// [errors.ErrUnsupported].
 func (m *MulticastConn) JoinSource(group, source netip.Addr, ifs ...*net.Interface) error {
-	if !source.IsValid() {
-		return m.opErrorGroup("join", group, &net.AddrError{Err: "missing source address"})
-	}
-	return m.opErrorGroup("join", group, m.join(group, source, ifs))
+	return m.changeSource("join", group, source, func(g *mcast.Manager) error { return g.Join(group, source, ifs) })
 }
 
-// Leave undoes Join on the named interfaces, or altogether, whether or not it holds
-// at the moment. Of all interfaces the named ones are left as long as they exist,
-// under whatever name, and then those of their names; the others stay, also those
-// to come. Leaving what was not joined is EADDRNOTAVAIL.
+// Leave undoes Join on the named interfaces, or without any completely, whether or not the
+// group is joined at the moment. After a Join on all interfaces, a named one is left for as
+// long as it exists, also under another name, and then any interface of the name; the others,
+// and those that appear later, stay joined. If the group was not joined the error is
+// EADDRNOTAVAIL.
 func (m *MulticastConn) Leave(group netip.Addr, ifs ...*net.Interface) error {
-	return m.opErrorGroup("leave", group, m.leave(group, netip.Addr{}, ifs))
+	return m.change("leave", group, func(g *mcast.Manager) error { return g.Leave(group, netip.Addr{}, ifs) })
 }
 
-// LeaveSource undoes JoinSource on the named interfaces, or altogether, as
-// [MulticastConn.Leave] does it.
+// LeaveSource undoes JoinSource, as [MulticastConn.Leave] undoes Join.
 func (m *MulticastConn) LeaveSource(group, source netip.Addr, ifs ...*net.Interface) error {
-	if !source.IsValid() {
-		return m.opErrorGroup("leave", group, &net.AddrError{Err: "missing source address"})
-	}
-	return m.opErrorGroup("leave", group, m.leave(group, source, ifs))
+	return m.changeSource("leave", group, source, func(g *mcast.Manager) error { return g.Leave(group, source, ifs) })
 }
 
-func (m *MulticastConn) join(group, source netip.Addr, ifs []*net.Interface) error {
-	key, err := m.key(group, source)
-	if err != nil {
+// BlockSource drops what one source sends to a group that was joined with Join, on all its
+// interfaces, until UnblockSource or Leave. Blocking twice is blocking once. A source that is
+// also joined with JoinSource is still received.
+//
+// The kernel blocks the source too, up to its limit (on Linux net.ipv4.igmp_max_msf, 10
+// sources), so that routers and switches can learn of it (IGMPv3 and MLDv2 EXCLUDE mode). What
+// the kernel does not block is counted in [Drops].Stranger.
+//
+// Errors: EADDRNOTAVAIL if the group was not joined with Join; and where the destination of
+// datagrams is unknown ([Info].PacketInfo), the kernel's error, which wraps
+// [errors.ErrUnsupported] if it cannot block either (Windows).
+func (m *MulticastConn) BlockSource(group, source netip.Addr) error {
+	return m.changeSource("block", group, source, func(g *mcast.Manager) error { return g.Block(group, source, true) })
+}
+
+// UnblockSource undoes BlockSource. If the source is not blocked the error is EADDRNOTAVAIL.
+func (m *MulticastConn) UnblockSource(group, source netip.Addr) error {
+	return m.changeSource("unblock", group, source, func(g *mcast.Manager) error { return g.Block(group, source, false) })
+}
+
+func (m *MulticastConn) changeSource(op string, group, source netip.Addr, f func(*mcast.Manager) error) error {
+	return m.change(op, group, func(g *mcast.Manager) error {
+		switch a := source.Unmap(); {
+		case !a.IsValid():
+			return &net.AddrError{Err: "missing source address"}
+		case a.IsMulticast(), a.IsUnspecified():
+			return fmt.Errorf("%v cannot be a source: %w", source, sys.EINVAL)
+		case a.Is4() != group.Unmap().Is4():
+			return ErrFamily
+		}
+		return f(g)
+	})
+}
+
+func (m *MulticastConn) change(op string, group netip.Addr, f func(*mcast.Manager) error) error {
+	if err := m.ready(op); err != nil {
 		return err
 	}
-	if only := m.groups.only; only.IsValid() && key.group != only {
-		return fmt.Errorf("the socket is bound to %v: %w", only, sys.EINVAL)
-	}
-	return m.groups.join(key, group.Zone(), ifs)
-}
-
-func (m *MulticastConn) leave(group, source netip.Addr, ifs []*net.Interface) error {
-	key, err := m.key(group, source)
-	if err != nil {
-		return err
-	}
-	return m.groups.leave(key, group.Zone(), ifs)
-}
-
-// key checks a group and its source and brings them into one form.
-func (m *MulticastConn) key(group, source netip.Addr) (membershipKey, error) {
-	key := membershipKey{group: group.Unmap().WithZone(""), source: source.Unmap().WithZone("")}
-	switch {
-	case m.closed():
-		return key, net.ErrClosed
-	case !key.group.IsMulticast():
-		return key, fmt.Errorf("%v is not a multicast group: %w", group, sys.EINVAL)
-	case key.source.IsValid() && (key.source.IsMulticast() || key.source.IsUnspecified()):
-		return key, fmt.Errorf("%v is not a source: %w", source, sys.EINVAL)
-	case key.source.IsValid() && key.source.Is4() != key.group.Is4(), !m.family.Has(key.group):
-		return key, ErrFamily
-	}
-	return key, nil
-}
-
-func (m *MulticastConn) opErrorGroup(op string, group netip.Addr, err error) error {
-	if err == nil {
-		return nil
+	var err error
+	switch a := group.Unmap(); {
+	case !a.IsMulticast():
+		err = fmt.Errorf("%v is not a multicast group: %w", group, sys.EINVAL)
+	case !m.family.Has(a):
+		err = ErrFamily
+	default:
+		err = f(m.memberships)
 	}
 	return m.opError(op, netip.AddrPortFrom(group, m.LocalAddrPort().Port()), err)
 }
 
-// Memberships returns what has been joined and not left, in the order of
-// joining, and for each interface whether it holds.
-func (m *MulticastConn) Memberships() []Membership { return m.groups.list() }
+// errNotMulticast is what a MulticastConn returns that ListenMulticast has not made.
+var errNotMulticast = fmt.Errorf("MulticastConn not made by ListenMulticast: %w", os.ErrInvalid)
 
-// SetMulticastTTL sets the time to live (IPv4) and the hop limit (IPv6) of what is sent
-// to groups: 0 stays on this host, 1, the default, in the local network, up
-// to 255. Anything else is EINVAL.
-func (m *MulticastConn) SetMulticastTTL(n int) error {
-	if n < 0 || n > 255 {
-		return m.opError("set", netip.AddrPort{}, fmt.Errorf("TTL %d: %w", n, sys.EINVAL))
+func (m *MulticastConn) ready(op string) error {
+	switch {
+	case !m.ok(), m.memberships == nil, m.groups != m.memberships:
+		return opError(op, "udp", nil, errNotMulticast)
+	case m.closed():
+		return m.opError(op, netip.AddrPort{}, net.ErrClosed)
 	}
+	return nil
+}
+
+// Memberships returns the groups that were joined and not left, in the order of joining.
+func (m *MulticastConn) Memberships() []Membership {
+	if m.memberships == nil {
+		return nil
+	}
+	states := m.memberships.Memberships()
+	all := make([]Membership, len(states))
+	for i, s := range states {
+		all[i] = membershipOf(s)
+	}
+	return all
+}
+
+// SetMulticastInterface chooses the interface that datagrams to groups leave by; nil leaves
+// the choice to the system's routing table. The choice follows the interface: while it is
+// removed, sending to groups fails with ENODEV, and a new interface of the name is used again.
+// Datagrams to an IPv6 group of link scope leave by the interface that its zone names. See also
+// [MulticastConn.SendGroup].
+func (m *MulticastConn) SetMulticastInterface(ifi *net.Interface) error {
+	if err := m.ready("set"); err != nil {
+		return err
+	}
+	m.out.flush()
+	return m.opError("set", netip.AddrPort{}, m.memberships.SetInterface(ifi))
+}
+
+// MulticastInterface returns the interface chosen with SetMulticastInterface, nil for the
+// system's choice. While the interface is removed the error wraps ENODEV.
+func (m *MulticastConn) MulticastInterface() (*net.Interface, error) {
+	if err := m.ready("get"); err != nil {
+		return nil, err
+	}
+	ifi, err := m.memberships.Interface()
+	return ifi, m.opError("get", netip.AddrPort{}, err)
+}
+
+// SetMulticastTTL sets the time to live (IPv4) and hop limit (IPv6) of datagrams to groups: 0
+// keeps them on this host, 1, the default, on the local network; the most is 255.
+func (m *MulticastConn) SetMulticastTTL(n int) error {
 	return m.setOption(socket.MulticastTTL, n)
 }
 
-// MulticastTTL returns the time to live of what is sent to groups.
+// MulticastTTL returns the time to live of datagrams to groups.
 func (m *MulticastConn) MulticastTTL() (int, error) { return m.option(socket.MulticastTTL) }
 
-// SetMulticastLoopback says whether what is sent to groups also reaches sockets on this
-// host, this one included; it does by default. On Windows it is the receiver's
-// choice instead of the sender's. Linux ignores it on the loopback interface.
+// SetMulticastLoopback sets whether sockets on this host, including this one, receive what is
+// sent to groups they have joined. They do by default. On Windows the option belongs to the
+// receiver instead of the sender. Linux ignores it on the loopback interface.
 func (m *MulticastConn) SetMulticastLoopback(on bool) error {
 	n := 0
 	if on {
@@ -223,32 +309,72 @@ func (m *MulticastConn) MulticastLoopback() (bool, error) {
 	return n != 0, err
 }
 
-// setOption sets an option for each family that the socket sends to, or for none.
-// What a callback has gathered leaves before.
 func (m *MulticastConn) setOption(o socket.MulticastOption, value int) error {
-	if m.closed() {
-		return m.opError("set", netip.AddrPort{}, net.ErrClosed)
+	if err := m.ready("set"); err != nil {
+		return err
 	}
 	m.out.flush()
-	before, err := 0, error(nil)
-	if m.family == socket.Dual {
-		before, err = m.sock.Multicast(o, false)
-	}
-	if err == nil && m.family&socket.IPv4 != 0 {
-		err = m.sock.SetMulticast(o, false, value)
-	}
-	if err == nil && m.family&socket.IPv6 != 0 {
-		if err = m.sock.SetMulticast(o, true, value); err != nil && m.family == socket.Dual {
-			_ = m.sock.SetMulticast(o, false, before)
-		}
-	}
-	return m.opError("set", netip.AddrPort{}, err)
+	return m.opError("set", netip.AddrPort{}, m.memberships.SetOption(o, value))
 }
 
 func (m *MulticastConn) option(o socket.MulticastOption) (int, error) {
-	if m.closed() {
-		return 0, m.opError("get", netip.AddrPort{}, net.ErrClosed)
+	if err := m.ready("get"); err != nil {
+		return 0, err
 	}
-	n, err := m.sock.Multicast(o, m.family&socket.IPv4 == 0)
+	n, err := m.memberships.Option(o)
 	return n, m.opError("get", netip.AddrPort{}, err)
+}
+
+// SendGroup sends b to a group on each of the named interfaces. Without any, it sends on every
+// interface where the group is joined, or if it is joined nowhere, where Join would join it. It
+// does not change what [MulticastConn.SetMulticastInterface] has chosen.
+//
+// It sends immediately and returns a result for each interface. The error is nil if one
+// of them accepts the datagram. Otherwise it has the errors of all, which are those of
+// [Conn.SendTo].
+func (m *MulticastConn) SendGroup(b []byte, group netip.Addr, port uint16, ifs ...*net.Interface) ([]GroupSend, error) {
+	if err := m.ready("send"); err != nil {
+		return nil, err
+	}
+	group = group.Unmap()
+	to := netip.AddrPortFrom(group.WithZone(""), port)
+	if !group.IsMulticast() {
+		return nil, m.opError("send", to, &net.AddrError{Err: "not a multicast group", Addr: group.String()})
+	}
+	outlets, err := m.memberships.Outlets(group, ifs)
+	if err != nil {
+		return nil, m.opError("send", to, err)
+	}
+	sent := make([]GroupSend, len(outlets))
+	var errs []error
+	for i, o := range outlets {
+		if o.Err == nil {
+			o.Err = m.sendBy(b, to, o.Index)
+		}
+		if sent[i] = GroupSend(o); o.Err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", o.Name, o.Err))
+		}
+	}
+	if len(errs) == len(sent) {
+		return sent, m.opError("send", to, errors.Join(errs...))
+	}
+	return sent, nil
+}
+
+// sendBy sends one datagram by one interface.
+func (m *MulticastConn) sendBy(b []byte, to netip.AddrPort, index int) error {
+	msg := socket.Message{Data: b, To: to, IfIndex: index}
+	if local := m.LocalAddrPort().Addr(); !local.IsUnspecified() && !local.IsMulticast() {
+		msg.From = local // a control message with an interface and no source overrides bind on Linux
+	}
+	m.out.flush()
+	err := m.address(&msg)
+	if err == nil && m.closed() {
+		err = net.ErrClosed
+	}
+	if err != nil {
+		m.countFailure(err)
+		return err
+	}
+	return m.send(msg)
 }

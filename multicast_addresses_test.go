@@ -18,7 +18,7 @@ func TestGroupsOfBothFamilies(t *testing.T) {
 		h := newRecorder()
 		m, err := udp.ListenMulticast(t.Context(), "udp", ":0", h, families[0].group, families[1].group)
 		require.NoError(t, err)
-		books(t, m)
+		closes(t, m)
 		h.next(t, "Started")
 		require.Len(t, m.Memberships(), 2)
 		s := c.sender(t, fam)
@@ -51,7 +51,7 @@ func TestListenMulticastAddresses(t *testing.T) {
 					h := newRecorder()
 					m, err := udp.ListenMulticast(t.Context(), network, test.address, h, test.groups...)
 					require.NoError(t, err)
-					books(t, m)
+					closes(t, m)
 					h.next(t, "Started")
 					require.Equal(t, fam.group.Is4(), m.LocalAddrPort().Addr().Is4())
 					ms := m.Memberships()
@@ -120,7 +120,7 @@ func TestBadMemberships(t *testing.T) {
 			require.ErrorIs(t, err, udp.ErrFamily)
 			require.Empty(t, h.names(), "the Handler hears nothing of it")
 
-			require.NoError(t, m.Close())
+			stop(t, m)
 			for _, err := range []error{
 				m.Join(fam.group, lo), m.Leave(fam.group), m.JoinSource(fam.group, fam.left, lo),
 				m.LeaveSource(fam.group, fam.left), m.SetMulticastTTL(1), m.SetMulticastLoopback(true), m.SetMulticastInterface(lo),

@@ -22,14 +22,14 @@ func TestWhatTheToolkitRefusesNamesNoSystemCall(t *testing.T) {
 		l := newLab(t, "udp4")
 		bound, err := udp.Config{Network: l.net}.ListenMulticast(t.Context(), "udp4", "239.1.2.3:0", udp.BaseHandler{})
 		require.NoError(t, err)
-		defer bound.Close()
+		defer stop(t, bound)
 		for _, test := range []struct {
 			err   error
 			errno syscall.Errno
 			says  string
 		}{
 			{l.m.Join(source), syscall.EINVAL, "10.0.0.1 is not a multicast group"},
-			{l.m.JoinSource(group, other), syscall.EINVAL, "239.1.2.4 is not a source"},
+			{l.m.JoinSource(group, other), syscall.EINVAL, "239.1.2.4 cannot be a source"},
 			{l.m.SetMulticastTTL(256), syscall.EINVAL, "256"},
 			{l.m.SetMulticastInterface(&net.Interface{Name: "nothing"}), syscall.ENODEV, "no such interface"},
 			{l.m.Leave(group), syscall.EADDRNOTAVAIL, "not joined"},

@@ -3,6 +3,7 @@ package udp_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,6 +17,32 @@ import (
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/socket"
 )
+
+// willing is a network where every group can be joined at no cost, so that what
+// is measured is the toolkit.
+type willing struct {
+	*scripted
+	ifs []socket.Interface
+}
+
+func newWilling(interfaces int) *willing {
+	w := &willing{scripted: newScripted()}
+	for i := range interfaces {
+		w.ifs = append(w.ifs, socket.Interface{
+			Interface: net.Interface{Index: i + 1, Name: fmt.Sprint("eth", i), Flags: net.FlagUp | net.FlagRunning | net.FlagMulticast},
+			Addrs:     []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 1}), 24)},
+		})
+	}
+	return w
+}
+
+func (w *willing) Open(context.Context, string, netip.AddrPort, socket.Options) (socket.Socket, error) {
+	return w, nil
+}
+func (w *willing) Join(netip.Addr, netip.Addr, int) error  { return nil }
+func (w *willing) Leave(netip.Addr, netip.Addr, int) error { return nil }
+func (w *willing) Interfaces() ([]socket.Interface, error) { return w.ifs, nil }
+func (w *willing) Watch(func()) (stop func(), err error)   { return func() {}, nil }
 
 // diary is a willing network that notes, in order, what it is told. It is of both
 // families, and refuses what a test wants.
@@ -79,7 +106,7 @@ func (d *diary) inReceived(t *testing.T, f func(m *udp.MulticastConn)) []string 
 	require.NoError(t, err)
 	d.arrive("first", "and more")
 	synctest.Wait()
-	require.NoError(t, m.Close())
+	stop(t, m)
 	balanced(t, m.Stats())
 	return d.notes
 }
@@ -135,7 +162,7 @@ func TestOptionsOfBothFamiliesOrNone(t *testing.T) {
 		d := newDiary(socket.Dual)
 		m, err := udp.Config{Network: d}.ListenMulticast(t.Context(), "udp", ":0", udp.BaseHandler{})
 		require.NoError(t, err)
-		defer m.Close()
+		defer stop(t, m)
 		set := []func(second bool) error{
 			func(second bool) error { return m.SetMulticastTTL(map[bool]int{false: 3, true: 9}[second]) },
 			func(second bool) error { return m.SetMulticastLoopback(!second) },
@@ -170,7 +197,7 @@ func TestBlockSourceWhereNobodyCan(t *testing.T) {
 		group := netip.MustParseAddr("239.1.2.3")
 		m, err := udp.Config{Network: d}.ListenMulticast(t.Context(), "udp", ":0", udp.BaseHandler{}, group)
 		require.NoError(t, err)
-		defer m.Close()
+		defer stop(t, m)
 		err = m.BlockSource(group, netip.MustParseAddr("10.0.0.9"))
 		requireOpError(t, err, "block")
 		require.ErrorIs(t, err, errUnsupported)

@@ -15,13 +15,13 @@ import (
 	"github.com/udpkit/udp/internal/netns"
 )
 
-// memberOf makes a socket of ListenMulticast with books; a nil ifi is that of the
-// system's choice.
+// memberOf makes a socket of ListenMulticast that the test closes; a nil ifi is that
+// of the system's choice.
 func memberOf(t testing.TB, cfg udp.Config, network, address string, h udp.Handler, ifi *net.Interface, groups ...netip.Addr) *udp.MulticastConn {
 	t.Helper()
 	m, err := cfg.ListenMulticast(t.Context(), network, address, h)
 	require.NoError(t, err)
-	books(t, m)
+	closes(t, m)
 	for _, g := range groups {
 		require.NoError(t, m.Join(g, ifi))
 	}
@@ -55,7 +55,7 @@ func TestMulticastOnLoopback(t *testing.T) {
 	h.next(t, "Started")
 	got, ok := m.Conn.Multicast()
 	require.True(t, ok)
-	require.Same(t, m, got)
+	require.Equal(t, m, got)
 
 	to := netip.AddrPortFrom(group, m.LocalAddrPort().Port())
 	sender := newRecorder()
@@ -312,7 +312,7 @@ func TestGroupsOnOnePortAreKeptApart(t *testing.T) {
 func TestAPortIsNotSharedUnasked(t *testing.T) {
 	m, err := udp.ListenMulticast(t.Context(), "udp4", ":0", udp.BaseHandler{})
 	require.NoError(t, err)
-	books(t, m)
+	closes(t, m)
 	_, err = udp.ListenMulticast(t.Context(), "udp4", m.LocalAddr().String(), udp.BaseHandler{})
 	requireOpError(t, err, "listen")
 	require.ErrorIs(t, err, syscall.EADDRINUSE)
@@ -338,7 +338,7 @@ func TestMulticastBesideTheRest(t *testing.T) {
 			var err error
 			p, err = udp.Listen(t.Context(), fam.network, net.JoinHostPort(fam.right.String(), "0"), plain)
 			require.NoError(t, err)
-			books(t, p)
+			closes(t, p)
 		})
 		plain.next(t, "Started")
 		_, ok := p.Multicast()

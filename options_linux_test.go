@@ -33,7 +33,7 @@ func listenAt(t *testing.T, cfg udp.Config, network, address string, h udp.Handl
 	t.Helper()
 	c, err := cfg.Listen(t.Context(), network, address, h)
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	return c
 }
 
@@ -43,7 +43,7 @@ func listenIn(t *testing.T, ns *netns.NS, cfg udp.Config, network, address strin
 	var err error
 	ns.Do(func() { c, err = cfg.Listen(context.Background(), network, address, h) })
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	return c
 }
 
@@ -323,7 +323,7 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 				if needsIPv6(t) {
 					c, err := udp.Config{FreeBind: true}.Listen(context.Background(), "udp6", "[2001:db8::9]:0", udp.BaseHandler{})
 					require.NoError(t, err)
-					require.NoError(t, c.Close())
+					stop(t, c)
 				}
 			})
 			c := listenIn(t, here, udp.Config{FreeBind: true}, "udp4", "198.51.100.9:0", udp.BaseHandler{})
@@ -337,7 +337,7 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 				local := netip.MustParseAddrPort("192.0.2.10:4321")
 				c, err := udp.Config{LocalAddr: local}.Dial(context.Background(), "udp", to.String(), udp.BaseHandler{})
 				require.NoError(t, err)
-				books(t, c.Conn)
+				closes(t, c.Conn)
 				require.Equal(t, local, c.LocalAddrPort())
 				require.NoError(t, c.Send(nil))
 				require.Equal(t, local, next(t, from))
@@ -345,7 +345,7 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 				require.ErrorIs(t, err, udp.ErrFamily)
 				c, err = udp.Config{LocalAddr: netip.MustParseAddrPort("[::]:4322")}.Dial(context.Background(), "udp", to.String(), udp.BaseHandler{})
 				require.NoError(t, err)
-				books(t, c.Conn)
+				closes(t, c.Conn)
 				require.Equal(t, netip.MustParseAddrPort("192.0.2.1:4322"), c.LocalAddrPort())
 			})
 		})
@@ -372,13 +372,18 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 				return err
 			}
 			var tooLong *udp.SizeError
+			here.IP("rule add fwmark 9 table 9")
+			here.IP("route add 192.0.2.2/32 dev left mtu 900 table 9")
+			marked := listenIn(t, here, udp.Config{Mark: 9, MTUDiscovery: udp.MTUDiscoveryDo}, "udp4", ":0", udp.BaseHandler{})
+			require.ErrorAs(t, marked.SendTo(make([]byte, 950), to), &tooLong)
+			require.Equal(t, 900, tooLong.MTU, "of the route that the mark leads to")
 			require.NoError(t, send(udp.MTUDiscoveryDefault, 1200))
 			require.ErrorAs(t, send(udp.MTUDiscoveryDo, 1200), &tooLong)
 			require.Equal(t, 1000, tooLong.MTU)
 			here.Do(func() { // one attempt, also where older datagrams may be reported
 				c, err := udp.Config{MTUDiscovery: udp.MTUDiscoveryDo}.Dial(context.Background(), "udp4", to.String(), udp.BaseHandler{})
 				require.NoError(t, err)
-				books(t, c.Conn)
+				closes(t, c.Conn)
 				require.ErrorAs(t, c.Send(make([]byte, 1200)), &tooLong)
 				require.Equal(t, 1000, tooLong.MTU)
 				require.Zero(t, c.Stats().Retried)
@@ -415,7 +420,7 @@ func TestAdoptedSocketsGetOptions(t *testing.T) {
 	require.NoError(t, err)
 	c, err := udp.Config{TTL: 12, TrafficClass: 0x20}.Adopt(uc, udp.BaseHandler{})
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	require.Equal(t, 12, option(t, c, unix.IPPROTO_IP, unix.IP_TTL))
 	require.Equal(t, 0x20, option(t, c, unix.IPPROTO_IP, unix.IP_TOS))
 	uc, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -423,4 +428,98 @@ func TestAdoptedSocketsGetOptions(t *testing.T) {
 	_, err = udp.Config{Device: "nosuch0"}.Adopt(uc, udp.BaseHandler{})
 	require.True(t, errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EPERM), "%v", err)
 	require.ErrorIs(t, uc.Close(), net.ErrClosed)
+}
+
+// An IPv6 prefix may be this host's by a route only, as anycast prefixes are. Linux
+// refuses to send from such an address (EINVAL), unless the socket is free to.
+func TestFreeBindRepliesFromAddressesThatAreLocalByRoute(t *testing.T) {
+	netns.Run(t, func() {
+		ns := netns.New(t)
+		ns.Addr("lo", "2001:db8::1/128")
+		ns.IP("-6 route add local 2001:db8:1::/64 dev lo")
+		at := netip.MustParseAddr("2001:db8:1::5")
+		for _, free := range []bool{false, true} {
+			errs := make(chan error, 1)
+			s := listenIn(t, ns, udp.Config{FreeBind: free}, "udp", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+				errs <- d.Reply(d.Data)
+			}))
+			from := make(chan netip.AddrPort, 1)
+			c := listenIn(t, ns, udp.Config{}, "udp6", "[2001:db8::1]:0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { from <- d.From }))
+			to := netip.AddrPortFrom(at, s.LocalAddrPort().Port())
+			require.NoError(t, c.SendTo([]byte("x"), to))
+			if err := next(t, errs); !free {
+				require.ErrorIs(t, err, unix.EINVAL)
+				continue
+			} else {
+				require.NoError(t, err)
+			}
+			require.Equal(t, to, next(t, from))
+		}
+	})
+}
+
+// What a socket was set to stays while its peer changes.
+func TestOptionsOutliveThePeer(t *testing.T) {
+	netns.Run(t, func() {
+		here, there := netns.New(t), netns.New(t)
+		netns.Veth(t, here, "left", there, "right")
+		here.Addr("left", "2001:db8::1/64")
+		here.Addr("left", "fe80::1/64")
+		index := here.Interface("left").Index
+		cfg := udp.Config{Device: "left", Mark: 5, TTL: 9, TrafficClass: 0x20, MTUDiscovery: udp.MTUDiscoveryProbe}
+		here.Do(func() {
+			c, err := cfg.Dial(context.Background(), "udp6", "[2001:db8::2]:7", udp.BaseHandler{})
+			require.NoError(t, err)
+			closes(t, c.Conn)
+			check := func(when string) {
+				t.Helper()
+				for _, o := range []struct{ level, name, value int }{
+					{unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, index}, {unix.SOL_SOCKET, unix.SO_MARK, 5},
+					{unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, 9}, {unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 0x20},
+					{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE},
+				} {
+					require.Equal(t, o.value, option(t, c.Conn, o.level, o.name), when)
+				}
+			}
+			check("Dial")
+			for _, peer := range []string{"[2001:db8::3]:7", "[fe80::2%left]:7", "[2001:db8::3]:8"} {
+				require.NoError(t, c.Reconnect(netip.MustParseAddrPort(peer)))
+				check("Reconnect")
+			}
+			require.Error(t, c.Reconnect(netip.MustParseAddrPort("[fe80::2%lo]:7")), "another device")
+			check("Reconnect that failed")
+			_, err = c.Disconnect()
+			require.NoError(t, err)
+			check("Disconnect")
+		})
+	})
+}
+
+// A broadcast leaves by the interface that the message names, from an address of it.
+func TestABroadcastLeavesByItsInterface(t *testing.T) {
+	netns.Run(t, func() {
+		here := netns.New(t)
+		received := make(chan string, 10)
+		for i, device := range []string{"one", "two"} {
+			there := netns.New(t)
+			netns.Veth(t, here, device, there, "peer")
+			here.Addr(device, fmt.Sprintf("192.0.%d.1/24", 2+i))
+			there.Addr("peer", fmt.Sprintf("192.0.%d.2/24", 2+i))
+			listenIn(t, there, udp.Config{}, "udp4", ":7", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+				received <- device + " " + d.From.Addr().String()
+			}))
+		}
+		here.IP("route add default dev one")
+		to := netip.MustParseAddrPort("255.255.255.255:7")
+		for _, network := range []string{"udp4", "udp"} {
+			c := listenIn(t, here, udp.Config{Broadcast: true}, network, ":0", udp.BaseHandler{})
+			for i, device := range []string{"one", "two"} {
+				m := udp.Message{Data: []byte("x"), To: to, IfIndex: here.Interface(device).Index}
+				n, err := c.SendBatch([]udp.Message{m})
+				require.NoError(t, err)
+				require.Equal(t, 1, n)
+				require.Equal(t, fmt.Sprintf("%s 192.0.%d.1", device, 2+i), next(t, received))
+			}
+		}
+	})
 }

@@ -25,7 +25,7 @@ type outbox struct {
 	// pending reports whether anything waits or is being sent. It is written with mu.
 	pending atomic.Bool
 
-	sending sync.Mutex // held while a batch is sent, so that batches leave in order
+	sending turn       // held while a batch is sent, so that batches leave in order
 	blocked *gso.Batch // guarded by sending: what the kernel had no room for
 	left    []socket.Message
 
@@ -412,6 +412,9 @@ func (o *outbox) stop() {
 // counted in [Stats.SendErrors], logged to [Config.Logger] and passed to
 // [Config.OnSendError].
 func (c *Conn) Enqueue(m Message) error {
+	if !c.ok() {
+		return errNoSocket("send")
+	}
 	s, err := m.message()
 	if err != nil {
 		c.countFailure(err)
@@ -422,7 +425,12 @@ func (c *Conn) Enqueue(m Message) error {
 
 // Flush sends what [Conn.Enqueue] and [Datagram.Reply] have copied and returns its
 // first error.
-func (c *Conn) Flush() error { return c.out.flush() }
+func (c *Conn) Flush() error {
+	if !c.ok() {
+		return errNoSocket("send")
+	}
+	return c.out.flush()
+}
 
 // sendFailure is a datagram that could not be sent.
 type sendFailure struct {

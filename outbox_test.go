@@ -8,12 +8,21 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
 )
 
 // held is a server whose handler waits at the first datagram until go is
@@ -32,7 +41,7 @@ func held(t *testing.T, cfg udp.Config, received func(c *udp.Conn, d udp.Datagra
 		received(c, d)
 	}))
 	require.NoError(t, err)
-	t.Cleanup(func() { server.Close() })
+	closes(t, server)
 	return server, entered, release
 }
 
@@ -73,61 +82,56 @@ func TestRepliesOfOneReadLeaveInOrderAndWhole(t *testing.T) {
 		require.Equal(t, 4, k)
 		require.Equal(t, i, binary.BigEndian.Uint32(got))
 	}
-	require.NoError(t, server.Close())
+	stop(t, server)
 	require.EqualValues(t, n, server.Stats().Sent)
 }
 
-func TestOnlyTheCallbacksOwnSendsAreGathered(t *testing.T) {
-	if !goid.Fast || !batching(t) {
-		t.Skip("nothing is gathered here")
-	}
-	sentByOther, own := make(chan struct{}), make(chan uint64, 3)
-	server, entered, release := held(t, udp.Config{}, func(c *udp.Conn, d udp.Datagram) {
-		if string(d.Data) != "first" {
-			return
+// What is kept leaves before an immediate send, from whichever goroutine, and with
+// Flush.
+func TestImmediateSendsFlushTheOutbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScripted()
+		var kept, sent [][]string
+		step := func(f func() error) {
+			kept = append(kept, s.takeSent())
+			assert.NoError(t, f())
+			sent = append(sent, s.takeSent())
 		}
-		if err := d.Reply([]byte("gathered")); err != nil {
-			t.Error(err)
-		}
-		own <- c.Stats().Sent // another datagram waits: not sent yet
-		go func() {
-			defer close(sentByOther)
-			if err := c.SendTo([]byte("at once"), d.From); err != nil {
-				t.Error(err)
+		c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+			if d.Data[0] == 'z' {
+				return // the last one of the read, whose reply would not be kept
 			}
-		}()
-		<-sentByOther
-		own <- c.Stats().Sent
-		if err := c.Flush(); err != nil {
-			t.Error(err)
-		}
-		own <- c.Stats().Sent
+			one := udp.Message{Data: []byte("now"), To: there}
+			assert.NoError(t, d.Reply(d.Data))
+			switch d.Data[0] {
+			case 'a':
+				step(func() error { return c.SendTo([]byte("now"), there) })
+			case 'b':
+				step(func() error { _, err := c.SendBatch([]udp.Message{one, one}); return err })
+			case 'c':
+				step(c.Flush)
+			case 'd':
+				assert.NoError(t, c.Enqueue(udp.Message{Data: []byte("more"), To: there}))
+				step(func() (err error) {
+					elsewhere(func() { err = c.SendTo([]byte("now"), there) })
+					return err
+				})
+			case 'e':
+				step(func() error { return c.SetWriteDeadline(time.Time{}) })
+			}
+		}))
+		s.inputs <- trains("abcdez")
+		require.NoError(t, c.Shutdown(context.Background()))
+		require.Equal(t, make([][]string, 5), kept)
+		require.Equal(t, [][]string{{"a", "now"}, {"b", "now", "now"}, {"c"}, {"d", "more", "now"}, {"e"}}, sent)
 	})
-	client := plainClient(t, server)
-	for i, s := range []string{"hold", "first", "second"} {
-		_, err := client.Write([]byte(s))
-		require.NoError(t, err)
-		if i == 0 {
-			<-entered
-		}
-	}
-	close(release)
-	require.EqualValues(t, 0, <-own)
-	require.EqualValues(t, 1, <-own)
-	require.EqualValues(t, 2, <-own)
-	b := make([]byte, 20)
-	for _, want := range []string{"at once", "gathered"} {
-		n, err := client.Read(b)
-		require.NoError(t, err)
-		require.Equal(t, want, string(b[:n]))
-	}
 }
 
 // batching says whether several datagrams come with one read here.
 func batching(t *testing.T) bool {
 	c, err := udp.Listen(context.Background(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
 	require.NoError(t, err)
-	defer c.Close()
+	defer stop(t, c)
 	return c.Info().Batch > 1
 }
 
@@ -138,7 +142,7 @@ func TestTheLastReplyOfAReadDoesNotWaitForItsHandler(t *testing.T) {
 		<-finish
 	}))
 	require.NoError(t, err)
-	defer server.Close()
+	defer stop(t, server)
 	client := plainClient(t, server)
 	_, err = client.Write([]byte("now"))
 	require.NoError(t, err)
@@ -178,10 +182,10 @@ func TestRepliesDoNotWaitForAFullQueue(t *testing.T) {
 			d.Release()
 		}
 	}
-	require.NoError(t, server.Close())
+	stop(t, server)
 }
 
-func TestWhatWasGatheredLeavesBeforeCloseInACallback(t *testing.T) {
+func TestAReplyLeavesBeforeCloseInACallback(t *testing.T) {
 	server, entered, release := held(t, udp.Config{}, func(c *udp.Conn, d udp.Datagram) {
 		if err := d.Reply(d.Data); err != nil {
 			t.Error(err)
@@ -189,7 +193,7 @@ func TestWhatWasGatheredLeavesBeforeCloseInACallback(t *testing.T) {
 		c.Close()
 	})
 	client := plainClient(t, server)
-	for i, s := range []string{"hold", "answered", "too late"} {
+	for i, s := range []string{"hold", "replied", "too late"} {
 		_, err := client.Write([]byte(s))
 		require.NoError(t, err)
 		if i == 0 {
@@ -200,7 +204,7 @@ func TestWhatWasGatheredLeavesBeforeCloseInACallback(t *testing.T) {
 	b := make([]byte, 20)
 	n, err := client.Read(b)
 	require.NoError(t, err)
-	require.Equal(t, "answered", string(b[:n]))
+	require.Equal(t, "replied", string(b[:n]))
 	<-server.Done()
 	s := server.Stats()
 	require.EqualValues(t, 1, s.Sent)
@@ -208,22 +212,36 @@ func TestWhatWasGatheredLeavesBeforeCloseInACallback(t *testing.T) {
 	require.Equal(t, s.Received, s.Handled+s.Dropped.Total())
 }
 
-func TestAGatheredDatagramsErrorIsNeverAnothers(t *testing.T) {
+// The error of one datagram is never another's. Those that are known late reach
+// Stats, the Logger and OnSendError.
+func TestLateErrorsAreReported(t *testing.T) {
 	if !batching(t) {
-		t.Skip("nothing is gathered here")
+		t.Skip("nothing is kept here")
 	}
-	var told, logged bytes.Buffer
-	cfg := udp.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))}
+	var logged bytes.Buffer
+	var mu sync.Mutex // OnSendError is called by the writer too
+	late := map[netip.AddrPort]int{}
+	cfg := udp.Config{
+		Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+		OnSendError: func(c *udp.Conn, to netip.AddrPort, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			late[to]++
+			assert.ErrorIs(t, err, os.ErrPermission)
+			assert.Equal(t, to.String(), requireOpError(t, err, "send").Addr.String())
+		},
+	}
+	var direct []string
+	bad := netipAddrPort("255.255.255.255", 9) // not allowed on this socket: EACCES when it leaves
 	server, entered, release := held(t, cfg, func(c *udp.Conn, d udp.Datagram) {
 		var err error
 		if string(d.Data) == "bad" {
-			// Broadcast is not allowed on this socket: EACCES when it leaves.
-			err = c.SendTo(d.Data, netipAddrPort("255.255.255.255", d.From.Port()))
+			err = c.Enqueue(udp.Message{Data: d.Data, To: bad})
 		} else {
 			err = d.Reply(d.Data)
 		}
 		if err != nil {
-			fmt.Fprintf(&told, "%s ", d.Data)
+			direct = append(direct, string(d.Data))
 		}
 	})
 	client := plainClient(t, server)
@@ -240,7 +258,7 @@ func TestAGatheredDatagramsErrorIsNeverAnothers(t *testing.T) {
 		_, err := client.Write([]byte(s))
 		require.NoError(t, err)
 		if i == 0 {
-			<-entered
+			next(t, entered)
 		}
 	}
 	close(release)
@@ -251,10 +269,409 @@ func TestAGatheredDatagramsErrorIsNeverAnothers(t *testing.T) {
 		require.Equal(t, "good", string(b[:n]))
 	}
 	require.NoError(t, server.Shutdown(t.Context()))
-	require.NotContains(t, told.String(), "good", "what was sent was told to have failed")
+	require.NotContains(t, direct, "good", "what was sent was said to have failed")
 	require.EqualValues(t, len(want), server.Stats().Sent)
 	require.EqualValues(t, 13, server.Stats().SendErrors)
-	require.Contains(t, logged.String(), "send failed")
+	require.EqualValues(t, 13, server.Stats().SendFailed.Denied)
+	require.Equal(t, 13, late[bad]+len(direct), "each is returned, or passed to OnSendError")
+	require.Positive(t, late[bad])
+	require.Len(t, late, 1)
+	require.Contains(t, logged.String(), "udp: send failed")
+}
+
+// OnSendError may use the socket: no lock is held.
+func TestOnSendErrorMaySend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScripted()
+		s.send = func(m socket.Message) error {
+			if string(m.Data) == "bad" {
+				return net.UnknownNetworkError("fails")
+			}
+			return nil
+		}
+		calls := 0
+		cfg := udp.Config{OnSendError: func(c *udp.Conn, to netip.AddrPort, _ error) {
+			calls++
+			assert.NoError(t, c.SendTo([]byte("instead"), to))
+			assert.NoError(t, c.Enqueue(udp.Message{Data: []byte("instead"), To: to}))
+			assert.NoError(t, c.Flush())
+		}}
+		c := s.listen(t, cfg, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			if d.Data[0] != 'z' {
+				assert.NoError(t, d.Reply([]byte("bad")))
+			}
+		}))
+		s.inputs <- trains("aaz")
+		require.NoError(t, c.Shutdown(context.Background()))
+		require.Equal(t, 2, calls)
+		require.Equal(t, []string{"instead", "instead", "instead", "instead"}, s.takeSent())
+		require.EqualValues(t, 2, c.Stats().SendErrors)
+	})
+}
+
+// Flush returns the first error, and Enqueue what is known at once.
+func TestEnqueueAndFlushReturnErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScripted()
+		first, second := net.UnknownNetworkError("one"), net.UnknownNetworkError("two")
+		s.send = func(m socket.Message) error {
+			switch string(m.Data) {
+			case "1":
+				return first
+			case "2":
+				return second
+			}
+			return nil
+		}
+		var late []error
+		cfg := udp.Config{OnSendError: func(_ *udp.Conn, _ netip.AddrPort, err error) { late = append(late, err) }}
+		var flushed error
+		c := s.listen(t, cfg, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+			switch d.Data[0] {
+			case 'z':
+			case 'f':
+				flushed = c.Flush()
+			default:
+				assert.NoError(t, d.Reply(d.Data))
+			}
+		}))
+		s.inputs <- trains("x12yfz")
+		synctest.Wait()
+		requireOpError(t, flushed, "send")
+		require.ErrorIs(t, flushed, first)
+		require.Len(t, late, 2)
+		require.ErrorIs(t, late[0], first)
+		require.ErrorIs(t, late[1], second)
+		require.NoError(t, c.Flush(), "again")
+
+		for _, m := range []udp.Message{
+			{},
+			{To: netip.MustParseAddrPort("192.0.2.9:0")},
+			{To: netip.MustParseAddrPort("[2001:db8::1]:9")},
+			{To: there, Data: make([]byte, 65508)},
+			{To: there, From: netip.IPv6Loopback()},
+		} {
+			requireOpError(t, c.Enqueue(m), "send")
+		}
+		require.EqualValues(t, 5+2, c.Stats().SendErrors)
+		stop(t, c)
+		require.ErrorIs(t, c.Enqueue(udp.Message{To: there}), net.ErrClosed)
+		require.NoError(t, c.Flush())
+		require.Len(t, late, 2)
+	})
+}
+
+// full is a system without room until it is opened.
+type full struct {
+	*scripted
+	open atomic.Bool
+}
+
+func newFull() *full {
+	f := &full{scripted: newScripted()}
+	f.send = func(socket.Message) error {
+		if f.open.Load() {
+			return nil
+		}
+		return os.NewSyscallError("sendmsg", sys.EAGAIN)
+	}
+	return f
+}
+
+// The reader does not sleep in a send: what finds no room at the end of a read is
+// sent by the writer, in order.
+func TestTheReaderLeavesToTheWriterWhatFindsNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFull()
+		start, took := time.Now(), map[string]time.Duration{}
+		c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			took[string(d.Data)] = time.Since(start)
+			if d.Data[0] != 'z' {
+				assert.NoError(t, d.Reply(d.Data))
+			}
+		}))
+		s.inputs <- trains("abcz")
+		s.inputs <- trains("defz")
+		synctest.Wait()
+		require.Equal(t, map[string]time.Duration{"a": 0, "b": 0, "c": 0, "d": 0, "e": 0, "f": 0, "z": 0}, took)
+		require.Empty(t, s.takeSent())
+		time.Sleep(20 * time.Millisecond)
+		s.open.Store(true)
+		time.Sleep(50 * time.Millisecond) // the writer's pauses double, up to 32 ms
+		require.Equal(t, []string{"a", "b", "c", "d", "e", "f"}, s.takeSent())
+		stop(t, c)
+		require.Zero(t, c.Stats().SendErrors)
+	})
+}
+
+// A full outbox makes the caller wait, and nothing is lost.
+func TestAFullOutboxMakesTheCallerWait(t *testing.T) {
+	for _, way := range []string{"Reply", "Enqueue"} {
+		t.Run(way, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const n = 3000 // of which 1,024 fit
+				s := newFull()
+				var waited time.Duration
+				c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+					start := time.Now()
+					var err error
+					if way == "Reply" {
+						err = d.Reply(d.Data)
+					} else {
+						err = c.Enqueue(udp.Message{Data: d.Data, To: d.From})
+					}
+					if err != nil {
+						t.Error(err)
+					}
+					waited = max(waited, time.Since(start))
+				}))
+				time.AfterFunc(100*time.Millisecond, func() { s.open.Store(true) })
+				data := make([]byte, 0, n)
+				for i := range n {
+					data = append(data, byte('a'+i%26))
+				}
+				s.inputs <- trains(string(data))
+				require.NoError(t, c.Shutdown(context.Background()))
+				require.GreaterOrEqual(t, waited, 99*time.Millisecond)
+				require.Equal(t, string(data), strings.Join(s.takeSent(), ""))
+				require.Zero(t, c.Stats().SendErrors)
+			})
+		})
+	}
+}
+
+// When a socket closes, each reply that was kept is sent, or counted and reported.
+func TestEachPendingReplyIsSentOrCounted(t *testing.T) {
+	for _, room := range []bool{true, false} {
+		for _, how := range []string{"Close in the callback", "Close", "Shutdown cut short", "Goexit"} {
+			t.Run(fmt.Sprintf("%s, room %v", how, room), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := newFull()
+					s.open.Store(room)
+					late := 0
+					cfg := udp.Config{OnSendError: func(_ *udp.Conn, _ netip.AddrPort, err error) {
+						late++
+						assert.ErrorIs(t, err, net.ErrClosed)
+					}}
+					release := make(chan struct{})
+					c := s.listen(t, cfg, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+						if d.Data[0] != 'e' {
+							assert.NoError(t, d.Reply(d.Data))
+							return
+						}
+						switch how {
+						case "Close in the callback":
+							c.Close()
+						case "Goexit":
+							runtime.Goexit()
+						default:
+							<-release
+						}
+					}))
+					s.inputs <- trains("abcdez")
+					synctest.Wait()
+					switch how {
+					case "Close":
+						require.NoError(t, c.Close())
+					case "Shutdown cut short":
+						require.ErrorIs(t, c.Shutdown(done()), context.Canceled)
+					}
+					close(release)
+					next(t, c.Done())
+					st := c.Stats()
+					balanced(t, st)
+					require.EqualValues(t, 4, st.Sent+st.SendErrors, "%+v", st)
+					require.EqualValues(t, late, st.SendErrors)
+					if room {
+						require.Equal(t, []string{"a", "b", "c", "d"}, s.takeSent())
+					} else {
+						require.EqualValues(t, 4, st.SendFailed.Closed)
+					}
+				})
+			})
+		}
+	}
+}
+
+// However sends of all kinds race Close, each is sent, or returns an error, or is
+// reported late.
+func TestCloseAgainstTheOutbox(t *testing.T) {
+	for round := range 20 {
+		sink := raw(t, "udp4")
+		to := addrPort(sink)
+		var late atomic.Uint64
+		cfg := udp.Config{OnSendError: func(*udp.Conn, netip.AddrPort, error) { late.Add(1) }}
+		var calls, failed atomic.Uint64
+		count := func(err error) {
+			if calls.Add(1); err != nil {
+				failed.Add(1)
+				assert.ErrorIs(t, err, net.ErrClosed)
+			}
+		}
+		reply := func(d udp.Datagram) { count(d.Reply(d.Data)) }
+		q := udp.NewQueue(100, udp.Block)
+		c, err := cfg.Listen(t.Context(), "udp4", "127.0.0.1:0", &wrapper{Handler: q, received: func(c *udp.Conn, d udp.Datagram) {
+			reply(d)
+			q.Received(c, d)
+		}})
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for d := range q.Datagrams() {
+				reply(d)
+				d.Release()
+			}
+		})
+		client := dial(t, c.LocalAddrPort(), udp.BaseHandler{})
+		wg.Go(func() { sendAll(t, client, 500) })
+		m := udp.Message{Data: []byte("x"), To: to}
+		for range 4 {
+			wg.Go(func() {
+				for range 50 {
+					count(c.Enqueue(m))
+					count(c.SendTo([]byte("x"), to))
+					c.Flush()
+				}
+			})
+		}
+		for range round * 10 {
+			runtime.Gosched()
+		}
+		wg.Go(func() { c.Close() })
+		wg.Wait()
+		next(t, c.Done())
+		s := c.Stats()
+		balanced(t, s)
+		require.Equal(t, calls.Load(), s.Sent+s.SendErrors, "%+v", s)
+		require.Equal(t, s.SendErrors, failed.Load()+late.Load(), "%+v", s)
+	}
+}
+
+// No reply waits more than a millisecond for the handlers of other datagrams.
+func TestAReplyDoesNotWaitForOtherHandlers(t *testing.T) {
+	const n, each = 65, 5 * time.Millisecond
+	data := strings.Repeat("x", n)
+	for name, start := range map[string]func(s *scripted, handle func(udp.Datagram)) (c *udp.Conn, wait func()){
+		"Handler": func(s *scripted, handle func(udp.Datagram)) (*udp.Conn, func()) {
+			return s.listen(t, udp.Config{}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { handle(d) })), func() {}
+		},
+		"Queue": func(s *scripted, handle func(udp.Datagram)) (*udp.Conn, func()) {
+			q := udp.NewQueue(n, udp.Block)
+			var consumer sync.WaitGroup
+			consumer.Go(func() {
+				for d := range q.Datagrams() {
+					handle(d)
+					d.Release()
+				}
+			})
+			return s.listen(t, udp.Config{}, q), consumer.Wait
+		},
+		"Workers": func(s *scripted, handle func(udp.Datagram)) (*udp.Conn, func()) {
+			return s.listen(t, udp.Config{}, newWorkers(t, udp.WorkersConfig{N: 1,
+				Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { handle(d) })})), func() {}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newScripted()
+				var mu sync.Mutex
+				var replied, sent []time.Time
+				s.send = func(socket.Message) error {
+					mu.Lock()
+					defer mu.Unlock()
+					sent = append(sent, time.Now())
+					return nil
+				}
+				c, wait := start(s, func(d udp.Datagram) {
+					mu.Lock()
+					replied = append(replied, time.Now())
+					mu.Unlock()
+					assert.NoError(t, d.Reply(d.Data))
+					time.Sleep(each)
+				})
+				s.inputs <- trains(data)
+				time.Sleep((n + 1) * each)
+				require.NoError(t, c.Shutdown(context.Background()))
+				wait()
+				require.Len(t, sent, n)
+				for i := range n {
+					require.LessOrEqual(t, sent[i].Sub(replied[i]), time.Millisecond, "reply %d", i)
+				}
+			})
+		})
+	}
+}
+
+// A consumer that finds its Queue empty sends what it has replied; one that only
+// looks at the channel has the writer for that.
+func TestAConsumersRepliesLeaveWhenNothingWaits(t *testing.T) {
+	for name, test := range map[string]struct {
+		consume func(q *udp.Queue, handle func(udp.Datagram))
+		within  time.Duration
+	}{
+		"Receive": {func(q *udp.Queue, handle func(udp.Datagram)) {
+			for {
+				d, err := q.Receive(context.Background())
+				if err != nil {
+					return
+				}
+				handle(d)
+			}
+		}, 0},
+		"All": {func(q *udp.Queue, handle func(udp.Datagram)) {
+			for d := range q.All(context.Background()) {
+				handle(d)
+			}
+		}, 0},
+		"Datagrams": {func(q *udp.Queue, handle func(udp.Datagram)) {
+			for d := range q.Datagrams() {
+				handle(d)
+			}
+		}, time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, q := newScripted(), udp.NewQueue(10, udp.Block)
+				c := s.listen(t, udp.Config{}, q)
+				s.inputs <- trains("abcz")
+				synctest.Wait()
+				require.Equal(t, 4, q.Stats().Waiting)
+				go test.consume(q, func(d udp.Datagram) {
+					if d.Data[0] != 'z' { // whose reply would take the others along
+						assert.NoError(t, d.Reply(d.Data))
+					}
+					d.Release()
+				})
+				synctest.Wait()
+				time.Sleep(test.within)
+				synctest.Wait()
+				require.Equal(t, []string{"a", "b", "c"}, s.takeSent())
+				stop(t, c)
+			})
+		})
+	}
+}
+
+// The writer is there while it is needed, and no longer.
+func TestTheWriterEndsWithoutWork(t *testing.T) {
+	writers := func() int {
+		b := make([]byte, 1<<20)
+		return strings.Count(string(b[:runtime.Stack(b, true)]), "(*outbox).write(")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s := newScripted()
+		c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { assert.NoError(t, d.Reply(d.Data)) }))
+		require.Zero(t, writers())
+		for range 2 {
+			s.inputs <- trains("ab")
+			synctest.Wait()
+			require.Equal(t, 1, writers())
+			time.Sleep(time.Second)
+			require.Zero(t, writers())
+			require.Equal(t, []string{"a", "b"}, s.takeSent())
+		}
+		stop(t, c)
+	})
 }
 
 func netipAddrPort(addr string, port uint16) netip.AddrPort {

@@ -66,8 +66,8 @@ func TestAQueueOfTwoSocketsChargesTheRightOne(t *testing.T) {
 		synctest.Wait()
 		b.arrive("b1", "b2", "b3", "b4", "b5")
 		synctest.Wait()
-		require.NoError(t, first.Close())
-		require.NoError(t, second.Close())
+		stop(t, first)
+		stop(t, second)
 		balanced(t, first.Stats())
 		balanced(t, second.Stats())
 		require.Equal(t, udp.Drops{Queue: 3}, first.Stats().Dropped)
@@ -104,9 +104,8 @@ func TestADatagramThatWaitsHoldsNoWholeBuffer(t *testing.T) {
 					q := udp.NewQueue(capacity, overflow)
 					h = q
 					if workers {
-						w := udp.NewWorkers(1, nil, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { <-gate; check(d) }))
-						w.Capacity, w.Overflow = capacity, overflow
-						h = w
+						h = newWorkers(t, udp.WorkersConfig{N: 1, Capacity: capacity, Overflow: overflow,
+							Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { <-gate; check(d) })})
 					}
 					s := newScripted()
 					c := s.listen(t, udp.Config{}, h)

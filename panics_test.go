@@ -5,6 +5,7 @@ package udp_test
 import (
 	"bytes"
 	"encoding/json"
+	"log"
 	"log/slog"
 	"net/netip"
 	"runtime"
@@ -59,7 +60,7 @@ func TestRefusedPanicsWithoutEnd(t *testing.T) {
 		s.inputs <- []socket.Report{{Peer: there, Err: syscall.ECONNREFUSED}} // tells of those left out
 		s.arrive("alive")
 		time.Sleep(time.Minute)
-		require.NoError(t, c.Close())
+		stop(t, c)
 		st := c.Stats()
 		require.EqualValues(t, n+1, st.Refused)
 		require.EqualValues(t, n+1, st.Panics)
@@ -98,8 +99,8 @@ func TestOnMembershipPanics(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, sender.SendTo([]byte("alive"), netip.AddrPortFrom(group, 5000)))
 		require.Equal(t, "alive", string((<-q.Datagrams()).Data))
-		require.NoError(t, sender.Close())
-		require.NoError(t, m.Close())
+		stop(t, sender)
+		stop(t, m)
 		require.EqualValues(t, calls.Load(), m.Stats().Panics)
 		_, told := logRecords(t, &out)
 		require.Equal(t, map[string]int{"udp: panic in OnMembership": int(calls.Load())}, told)
@@ -121,6 +122,83 @@ func TestOnMembershipGoexit(t *testing.T) {
 		e := <-h.events
 		require.Equal(t, "Stopped", e.name)
 		require.ErrorContains(t, e.err, "Goexit")
-		require.NoError(t, m.Close())
+		stop(t, m)
 	})
+}
+
+// A ReadDone or OnSendError that panics costs nothing but a record.
+func TestReadDoneAndOnSendErrorPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		s, h := newScripted(), &ending{recorder: newRecorder()}
+		s.send = always(sysError(syscall.EXDEV))
+		h.readDone = func(*udp.Conn) { panic("again") }
+		h.received = func(_ *udp.Conn, d udp.Datagram) { d.Reply(d.Data) }
+		cfg := udp.Config{
+			Logger:      slog.New(slog.NewJSONHandler(&out, nil)),
+			OnSendError: func(*udp.Conn, netip.AddrPort, error) { panic("again") },
+		}
+		c := s.listen(t, cfg, h)
+		s.inputs <- trains("ab")
+		s.inputs <- trains("cd")
+		require.NoError(t, c.Shutdown(t.Context()))
+		st := c.Stats()
+		balanced(t, st)
+		require.EqualValues(t, 4, st.Handled)
+		require.EqualValues(t, 4, st.SendErrors)
+		require.EqualValues(t, 2+2, st.Panics, "the last reply of each read has its error returned")
+		require.Contains(t, out.String(), "udp: panic in ReadDone")
+		require.Contains(t, out.String(), "udp: panic in OnSendError")
+	})
+}
+
+// ReadDone is called after each read, after its datagrams and before the next one.
+func TestReadDoneFollowsEachRead(t *testing.T) {
+	s := newScripted()
+	var got []string
+	h := &ending{recorder: newRecorder()}
+	h.received = func(c *udp.Conn, d udp.Datagram) { got = append(got, string(d.Data)) }
+	h.readDone = func(c *udp.Conn) { got = append(got, "done") }
+	c := s.listen(t, udp.Config{}, h)
+	s.arrive("a", "b")
+	s.inputs <- trains("cd", "e")
+	s.arrive("f")
+	require.NoError(t, c.Shutdown(t.Context()))
+	require.Equal(t, []string{"a", "b", "done", "c", "d", "e", "done", "f", "done"}, got)
+}
+
+// Without a Logger panics, and nothing else, are logged through slog.Default, once a
+// second; a Logger that discards silences them, and no stack is taken for it.
+func TestPanicsWithoutALogger(t *testing.T) {
+	var out bytes.Buffer
+	before, w, flags := slog.Default(), log.Writer(), log.Flags()
+	slog.SetDefault(slog.New(slog.NewJSONHandler(&out, nil)))
+	defer func() {
+		slog.SetDefault(before)
+		log.SetOutput(w)
+		log.SetFlags(flags)
+	}()
+	for _, cfg := range []udp.Config{{}, {Logger: quiet}} {
+		synctest.Test(t, func(t *testing.T) {
+			out.Reset()
+			s := newScripted()
+			s.send = always(sysError(syscall.EXDEV))
+			c := s.listen(t, cfg, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+				c.Enqueue(udp.Message{Data: d.Data, To: there}) // a late error
+				panic("again")
+			}))
+			s.inputs <- trains("abcdefgh")
+			s.fail(sysError(syscall.ENOBUFS))
+			require.NoError(t, c.Shutdown(t.Context()))
+			require.EqualValues(t, 8, c.Stats().Panics)
+			require.NotZero(t, c.Stats().SendErrors)
+			if cfg.Logger != nil {
+				require.Empty(t, out.String())
+				return
+			}
+			records, told := logRecords(t, &out)
+			require.Equal(t, map[string]int{"udp: panic in Received": 1}, records)
+			require.Equal(t, records, told)
+		})
+	}
 }

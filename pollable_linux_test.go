@@ -41,14 +41,14 @@ func TestASocketWhoseSendBufferIsFullHearsOfErrorsAndGoesOn(t *testing.T) {
 		if err != nil {
 			t.Skip("no error queue here: ", err)
 		}
-		books(t, c)
+		closes(t, c)
 		nobody := netipAddrPort("192.0.2.99", 9)
 		var peer *udp.Conn
 		there.Do(func() {
 			peer, err = udp.Listen(context.Background(), "udp4", "192.0.2.2:0", udp.BaseHandler{})
 		})
 		require.NoError(t, err)
-		books(t, peer)
+		closes(t, peer)
 
 		const rounds = 20
 		for round := range rounds {
@@ -71,7 +71,7 @@ func TestASocketWhoseSendBufferIsFullHearsOfErrorsAndGoesOn(t *testing.T) {
 			require.Equal(t, []byte{byte(round)}, d.Data)
 			d.Release()
 		}
-		require.NoError(t, c.Close())
+		stop(t, c)
 		require.EqualValues(t, rounds, c.Stats().Handled)
 		require.Zero(t, c.Stats().ReadErrors, "waiting that the poller refused is no failed read")
 	})

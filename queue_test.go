@@ -1,14 +1,19 @@
 package udp_test
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/socket"
 )
 
 // A full Queue does what its policy says, and every datagram is accounted for.
@@ -62,7 +67,7 @@ func TestCloseWhileAQueueBlocks(t *testing.T) {
 		require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
 	}
 	require.Eventually(t, func() bool { return len(q.Datagrams()) == 1 }, patience, 1e6)
-	require.NoError(t, c.Close())
+	stop(t, c)
 	s := c.Stats()
 	require.EqualValues(t, 1, s.Handled, "the one in the channel")
 	require.Len(t, q.Datagrams(), 1, "can still be taken")
@@ -74,19 +79,19 @@ func TestCloseWhileAQueueBlocks(t *testing.T) {
 func TestQueueOfSeveralSockets(t *testing.T) {
 	q := udp.NewQueue(10, udp.Block)
 	one, two := listen(t, udp.Config{}, "udp4", q), listen(t, udp.Config{}, "udp4", q)
-	require.NoError(t, one.Close())
+	stop(t, one)
 	three := listen(t, udp.Config{}, "udp4", q)
 	for _, c := range []*udp.Conn{two, three} {
 		require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
 		require.Same(t, c, next(t, q.Datagrams()).Conn())
 	}
-	require.NoError(t, two.Close())
+	stop(t, two)
 	select {
 	case <-q.Done():
 		require.Fail(t, "one socket is left")
 	default:
 	}
-	require.NoError(t, three.Close())
+	stop(t, three)
 	next(t, q.Done())
 	_, ok := <-q.Datagrams()
 	require.False(t, ok)
@@ -99,7 +104,7 @@ func TestQueueOfSeveralSockets(t *testing.T) {
 	type wrapped struct{ *udp.Queue }
 	c, err := udp.Listen(t.Context(), "udp4", "127.0.0.1:0", wrapped{q})
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	next(t, c.Done())
 	require.Zero(t, c.Stats().Panics)
 }
@@ -130,8 +135,143 @@ func TestQueueKeepsTheNewestRefusals(t *testing.T) {
 
 func TestNewQueue(t *testing.T) {
 	for _, bad := range []udp.Overflow{-1, 3} {
-		require.PanicsWithValue(t, fmt.Sprintf("udp: NewQueue: Overflow(%d)", int(bad)), func() { udp.NewQueue(1, bad) })
+		require.PanicsWithValue(t, fmt.Sprintf("udp: NewQueue: invalid Overflow(%d)", int(bad)), func() { udp.NewQueue(1, bad) })
 	}
 	require.Equal(t, 1, cap(udp.NewQueue(0, udp.Block).Datagrams()))
 	require.Equal(t, 7, cap(udp.NewQueue(7, udp.Block).Datagrams()))
+}
+
+// Receive returns datagrams in order, ICMP errors, and in the end why it is the end.
+func TestQueueReceive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := newScripted(), udp.NewQueue(10, udp.Block)
+		c := s.listen(t, udp.Config{}, q)
+		ctx, cancel := context.WithCancel(context.Background())
+
+		s.inputs <- trains("abc")
+		synctest.Wait()
+		require.Equal(t, udp.QueueStats{Received: 3, Waiting: 3, Peak: 3}, q.Stats())
+		for _, want := range []string{"a", "b"} {
+			d, err := q.Receive(ctx)
+			require.NoError(t, err)
+			require.Equal(t, want, string(d.Data))
+			require.Same(t, c, d.Conn())
+			d.Release()
+		}
+		cancel()
+		d, err := q.Receive(ctx)
+		require.NoError(t, err, "what waits is returned although ctx is done")
+		require.Equal(t, "c", string(d.Data))
+		d.Release()
+		_, err = q.Receive(ctx)
+		require.ErrorIs(t, err, context.Canceled)
+
+		time.AfterFunc(time.Second, func() { s.arrive("late") })
+		start := time.Now()
+		d, err = q.Receive(context.Background())
+		require.NoError(t, err)
+		require.Equal(t, time.Second, time.Since(start), "it waits")
+		d.Release()
+
+		s.inputs <- []socket.Report{{Peer: there, Err: net.UnknownNetworkError("refused")}}
+		_, err = q.Receive(context.Background())
+		require.ErrorIs(t, err, udp.ErrRefused)
+		var refusal *udp.Refusal
+		require.ErrorAs(t, err, &refusal)
+		require.Equal(t, there, refusal.Peer)
+
+		s.arrive("last")
+		synctest.Wait()
+		stop(t, c)
+		d, err = q.Receive(context.Background())
+		require.NoError(t, err, "the datagrams come before the end")
+		d.Release()
+		for range 2 {
+			_, err = q.Receive(context.Background())
+			require.ErrorIs(t, err, net.ErrClosed)
+		}
+		require.Equal(t, udp.QueueStats{Received: 5, Peak: 3}, q.Stats())
+	})
+}
+
+// What stopped the socket is what Receive returns after the last datagram.
+func TestQueueReceiveSaysWhatStoppedTheSocket(t *testing.T) {
+	s, q := newScripted(), udp.NewQueue(10, udp.Block)
+	c := s.listen(t, udp.Config{}, q)
+	s.arrive("x")
+	s.fail(net.ErrClosed)
+	d, err := q.Receive(t.Context())
+	require.NoError(t, err)
+	d.Release()
+	_, err = q.Receive(t.Context())
+	requireOpError(t, err, "read")
+	require.Equal(t, c.Err(), err)
+	require.Equal(t, q.Err(), err)
+}
+
+// All ends with the Queue, with its context, or with the loop.
+func TestQueueAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := newScripted(), udp.NewQueue(10, udp.Block)
+		c := s.listen(t, udp.Config{}, q)
+		s.inputs <- trains("abcd")
+		synctest.Wait()
+		take := func(ctx context.Context, n int) (got []string) {
+			for d := range q.All(ctx) {
+				got = append(got, string(d.Data))
+				if d.Release(); len(got) == n {
+					break
+				}
+			}
+			return got
+		}
+		require.Equal(t, []string{"a", "b"}, take(context.Background(), 2))
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		start := time.Now()
+		require.Equal(t, []string{"c", "d"}, take(ctx, 10))
+		require.Equal(t, time.Second, time.Since(start))
+		time.AfterFunc(time.Second, func() { c.Close() })
+		require.Empty(t, take(context.Background(), 10))
+		require.NoError(t, q.Err())
+		<-q.Done()
+		<-c.Done()
+	})
+}
+
+// Several consumers share a Queue; each datagram is one's.
+func TestQueueWithSeveralConsumers(t *testing.T) {
+	const n = 2000
+	q := udp.NewQueue(16, udp.Block)
+	s := newScripted()
+	c := s.listen(t, udp.Config{}, q)
+	var taken [4]map[string]bool
+	var consumers sync.WaitGroup
+	for i := range taken {
+		taken[i] = map[string]bool{}
+		consumers.Go(func() {
+			for {
+				d, err := q.Receive(t.Context())
+				if err != nil {
+					assert.ErrorIs(t, err, net.ErrClosed)
+					return
+				}
+				taken[i][string(d.Data)] = true
+				d.Release()
+			}
+		})
+	}
+	for i := range n {
+		s.arrive(fmt.Sprint(i))
+	}
+	require.NoError(t, c.Shutdown(t.Context()))
+	consumers.Wait()
+	all := map[string]bool{}
+	for _, m := range taken {
+		for data := range m {
+			require.False(t, all[data], "%s came twice", data)
+			all[data] = true
+		}
+	}
+	require.Len(t, all, n)
 }

@@ -59,7 +59,7 @@ func (r *reader) finish() {
 	c.stats.dropped[dropClosed].Add(n)
 	c.stats.kernel.sample(c.sock, true)
 	if c.groups != nil {
-		c.groups.stop()
+		c.groups.Stop()
 	}
 	if err := c.sock.Close(); r.err == nil && err != nil && !errors.Is(err, net.ErrClosed) {
 		r.err = err

@@ -38,7 +38,7 @@ func TestReconnectBehindAnotherInterface(t *testing.T) {
 					ns.Do(func() {
 						p, err := udp.Listen(t.Context(), test.network, net.JoinHostPort([]string{test.net1, test.net2}[i]+"2", "0"), servers)
 						require.NoError(t, err)
-						books(t, p)
+						closes(t, p)
 						peers = append(peers, p)
 					})
 					servers.next(t, "Started")
@@ -60,7 +60,7 @@ func TestReconnectBehindAnotherInterface(t *testing.T) {
 				for name, make := range dialled {
 					var c *udp.ConnectedConn
 					here.Do(func() { c = make() })
-					books(t, c)
+					closes(t, c)
 					h.next(t, "Started")
 					port := c.LocalAddrPort().Port()
 					for i, peer := range []*udp.Conn{peers[0], peers[1], peers[0]} {
@@ -116,7 +116,7 @@ func TestFailedConnectToALinkLocalAddressLeavesTheSocketAsItWas(t *testing.T) {
 					h := newRecorder()
 					c, err := udp.Listen(t.Context(), network, ":0", h)
 					require.NoError(t, err)
-					books(t, c)
+					closes(t, c)
 					h.next(t, "Started")
 					bound := c.LocalAddrPort()
 					_, err = c.Connect(netip.MustParseAddrPort("[fe80::1%down0]:9"))
@@ -158,7 +158,7 @@ func TestChangesOfThePeerKeepTheDevice(t *testing.T) {
 				here.Do(func() {
 					c, err := cfg.Listen(t.Context(), network, ":0", udp.BaseHandler{})
 					require.NoError(t, err)
-					books(t, c)
+					closes(t, c)
 					port := c.LocalAddrPort().Port()
 					cc, err := c.Connect(netip.MustParseAddrPort("192.0.2.2:9"))
 					require.NoError(t, err)
@@ -179,7 +179,7 @@ func TestChangesOfThePeerKeepTheDevice(t *testing.T) {
 			here.Do(func() {
 				c, err := udp.Listen(t.Context(), "udp6", "[::]:0", udp.BaseHandler{})
 				require.NoError(t, err)
-				books(t, c)
+				closes(t, c)
 				here.Addr("one", "fe80::1/64")
 				here.Addr("two", "fe80::1/64")
 				cc, err := c.Connect(netip.MustParseAddrPort("[fe80::2%one]:9"))
@@ -214,11 +214,11 @@ func TestFailedReconnectKeepsAPeerThatIsAwayItself(t *testing.T) {
 				var err error
 				there.Do(func() { s, err = udp.Listen(t.Context(), test.network, net.JoinHostPort(test.there, "0"), server) })
 				require.NoError(t, err)
-				books(t, s)
+				closes(t, s)
 				server.next(t, "Started")
 				here.Do(func() { c, err = udp.Listen(t.Context(), test.network, ":0", udp.BaseHandler{}) })
 				require.NoError(t, err)
-				books(t, c)
+				closes(t, c)
 				cc, err := c.Connect(s.LocalAddrPort())
 				require.NoError(t, err)
 				local := c.LocalAddrPort()
@@ -256,14 +256,14 @@ func TestReconnectWhileTheOwnAddressIsGone(t *testing.T) {
 		var err error
 		there.Do(func() { s, err = udp.Listen(t.Context(), "udp4", "192.0.2.2:0", server) })
 		require.NoError(t, err)
-		books(t, s)
+		closes(t, s)
 		server.next(t, "Started")
 		for _, change := range []string{"Reconnect", "Disconnect"} {
 			t.Run(change, func(t *testing.T) {
 				here.Addr("eth0", "198.51.100.1/24")
 				here.Do(func() { c, err = udp.Listen(t.Context(), "udp4", "198.51.100.1:0", h) })
 				require.NoError(t, err)
-				books(t, c)
+				closes(t, c)
 				h.next(t, "Started")
 				cc, err := c.Connect(s.LocalAddrPort())
 				require.NoError(t, err)
@@ -292,7 +292,7 @@ func TestReconnectWhileTheOwnAddressIsGone(t *testing.T) {
 				require.Equal(t, "heard", h.next(t, "Received").data)
 				require.NoError(t, cc.Reconnect(netip.MustParseAddrPort("192.0.2.3:9")))
 				require.Equal(t, local, c.LocalAddrPort())
-				require.NoError(t, c.Close())
+				stop(t, c)
 				h.next(t, "Stopped")
 				here.IP("addr del 198.51.100.1/24 dev eth0")
 			})
@@ -312,7 +312,7 @@ func TestAdoptOfAPeerSetWithConnect(t *testing.T) {
 	require.NoError(t, err)
 	c, err := udp.Config{}.Adopt(uc, udp.BaseHandler{})
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	cc, ok := c.Connected()
 	require.True(t, ok)
 	require.Equal(t, at, cc.RemoteAddrPort())

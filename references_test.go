@@ -23,7 +23,7 @@ func trains(data ...string) []socket.Packet {
 }
 
 // A Handler may put what it likes of a train into a Queue, also twice, and panic:
-// what is in the Queue is never overwritten, and no reference to a buffer is left.
+// what is in the Queue is never overwritten, and no buffer stays in use.
 func TestPartsOfTrainsInAQueueKeepTheirBuffersAndNoOthers(t *testing.T) {
 	for name, test := range map[string]struct {
 		reads [][]string // trains: q is put into the Queue, Q twice, p panics, P is put and panics
@@ -42,7 +42,7 @@ func TestPartsOfTrainsInAQueueKeepTheirBuffersAndNoOthers(t *testing.T) {
 			before := buffer.Live()
 			s := newScripted()
 			q := udp.NewQueue(100, udp.Block)
-			c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+			c := s.listen(t, udp.Config{Logger: quiet}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 				switch d.Data[0] {
 				case 'Q':
 					q.Received(c, d)
@@ -52,7 +52,7 @@ func TestPartsOfTrainsInAQueueKeepTheirBuffersAndNoOthers(t *testing.T) {
 				}
 				switch d.Data[0] {
 				case 'p', 'P':
-					panic("as I was told")
+					panic("as the test wants")
 				}
 			}))
 			for _, data := range test.reads {
@@ -79,9 +79,9 @@ func TestGoexitInTheMiddleOfATrainCountsTheRest(t *testing.T) {
 	log := slog.New(logFunc(func() { close(ended); <-goOn }))
 	cfg := udp.Config{Logger: log}
 	c, err := cfg.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
-		// Broadcast is not allowed on this socket. Where sends are gathered that is
-		// logged after Goexit.
-		if err := c.SendTo(d.Data, netipAddrPort("255.255.255.255", 9)); err != nil {
+		// Broadcast is not allowed on this socket. Where more datagrams of the read
+		// follow, that is found out and logged after Goexit.
+		if err := c.Enqueue(udp.Message{Data: d.Data, To: netipAddrPort("255.255.255.255", 9)}); err != nil {
 			log.Warn("at once")
 		}
 		runtime.Goexit()

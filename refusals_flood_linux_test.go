@@ -31,7 +31,7 @@ func listenForRefusals(t *testing.T, connected bool, network string, h udp.Handl
 		t.Skip(err)
 	}
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	if connected {
 		_, err = c.Connect(dead)
 		require.NoError(t, err)
@@ -72,7 +72,7 @@ func TestEveryRefusalOfAFloodIsTold(t *testing.T) {
 						close(gate)
 					}
 					next(t, all)
-					require.NoError(t, c.Close())
+					stop(t, c)
 					s := c.Stats()
 					require.EqualValues(t, n, s.Sent)
 					require.EqualValues(t, n, s.Refused)
@@ -105,7 +105,7 @@ func TestTwoSendsForEachRefusalAreBothTold(t *testing.T) {
 			}})
 			require.NoError(t, c.SendTo([]byte("first"), dead))
 			next(t, all)
-			require.NoError(t, c.Close())
+			stop(t, c)
 			require.EqualValues(t, n, c.Stats().Refused)
 			require.Zero(t, c.Stats().RefusalsLost)
 		})
@@ -143,15 +143,15 @@ func TestRefusalsThatAreNotToldAreCounted(t *testing.T) {
 						next(t, busy)
 					}
 				}
-				ended := make(chan error)
+				ended := make(chan error, 1)
 				go func() { ended <- test.end(c) }()
 				if test.never {
-					for c.SendTo(nil, dead) == nil { // until Close has begun
-						test.n++
-					}
+					require.NoError(t, next(t, ended))
+					ended <- nil
 				}
 				close(gate)
 				require.NoError(t, next(t, ended))
+				next(t, c.Done())
 				s := c.Stats()
 				all := int(s.Refused + s.RefusalsLost)
 				if c.Info().ErrorQueue {
@@ -202,7 +202,7 @@ func TestEveryRefusalOfABatchIsTold(t *testing.T) {
 				for range messages {
 					next(t, told)
 				}
-				require.NoError(t, c.Close())
+				stop(t, c)
 				require.EqualValues(t, messages, c.Stats().Refused)
 				require.Zero(t, c.Stats().RefusalsLost)
 			})

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -58,13 +57,13 @@ func hearingPair(t *testing.T, connected bool, h udp.Handler) (ns *netns.NS, c, 
 	ns.Do(func() {
 		peer, err = udp.Config{ReadBuffer: 8 << 20}.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
 		require.NoError(t, err)
-		books(t, peer)
+		closes(t, peer)
 		c, err = udp.Config{PeerErrors: !connected}.Listen(t.Context(), "udp4", "127.0.0.1:0", h)
 		if !connected && err != nil {
 			t.Skip(err)
 		}
 		require.NoError(t, err)
-		books(t, c)
+		closes(t, c)
 		if connected {
 			_, err = c.Connect(peer.LocalAddrPort())
 			require.NoError(t, err)
@@ -120,7 +119,7 @@ func TestEveryForgedICMPMessageIsTold(t *testing.T) {
 						require.Equal(t, "data", string(r.Payload))
 					}
 					require.Equal(t, trains, c.Info().Segments)
-					require.NoError(t, c.Close())
+					stop(t, c)
 					s := c.Stats()
 					require.EqualValues(t, n, s.Refused)
 					require.Zero(t, s.RefusalsLost)
@@ -150,11 +149,9 @@ func TestCloseCountsWhatWaitsBehindAnError(t *testing.T) {
 					}
 					next(t, in)
 					forge(t, ns, 3, code, c.LocalAddrPort(), peer.LocalAddrPort())
-					closed := make(chan error)
-					go func() { closed <- c.Close() }()
-					requireClosing(t, c)
+					require.NoError(t, c.Close())
 					close(gate)
-					require.NoError(t, next(t, closed))
+					next(t, c.Done())
 					s := c.Stats()
 					require.EqualValues(t, n, s.Received)
 					require.EqualValues(t, n-1, s.Dropped.Closed)
@@ -165,12 +162,6 @@ func TestCloseCountsWhatWaitsBehindAnError(t *testing.T) {
 	}
 }
 
-// requireClosing waits until c has begun to close.
-func requireClosing(t *testing.T, c *udp.Conn) {
-	t.Helper()
-	require.Eventually(t, func() bool { return strings.HasSuffix(c.String(), "(closed)") }, patience, time.Millisecond)
-}
-
 // Who asks for more control messages than this package does still hears of
 // refusals.
 func TestRefusalsComeBesideManyControlMessages(t *testing.T) {
@@ -179,7 +170,7 @@ func TestRefusalsComeBesideManyControlMessages(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	books(t, c)
+	closes(t, c)
 	rc, err := c.SyscallConn()
 	require.NoError(t, err)
 	for _, o := range [][3]int{
@@ -194,4 +185,73 @@ func TestRefusalsComeBesideManyControlMessages(t *testing.T) {
 	dead := deadPort(t, "udp4")
 	require.NoError(t, c.SendTo([]byte("x"), dead))
 	requireRefused(t, c, h.next(t, "Refused").r, dead, "x")
+}
+
+// Whoever knows the port can forge ICMP errors. At thousands a second no send fails
+// for it; and when it ends, however many there were, a batch leaves as segments of one
+// send again soon.
+func TestForgedICMPErrorsDisableNoSegmentationForGood(t *testing.T) {
+	for i := range 4 {
+		code, flood := byte(4+i%2), i > 1
+		for _, kind := range hearing {
+			t.Run(fmt.Sprintf("code %d, %s, as fast as possible %v", code, kind.name, flood), func(t *testing.T) {
+				netns.Run(t, func() {
+					ns, c, peer := hearingPair(t, kind.connected, udp.BaseHandler{})
+					if c.Info().Segments < 2 {
+						t.Skip("no segmented sends here")
+					}
+					ms := make([]udp.Message, 40)
+					for i := range ms {
+						ms[i] = udp.Message{Data: []byte("segment"), To: peer.LocalAddrPort()}
+					}
+					stop, stopped := make(chan struct{}), make(chan error)
+					go func() {
+						for {
+							select {
+							case <-stop:
+								stopped <- nil
+								return
+							default:
+							}
+							if _, err := c.SendBatch(ms); err != nil && !flood {
+								stopped <- err
+								return
+							}
+						}
+					}()
+					pace := time.NewTicker(100 * time.Microsecond) // 10,000 a second
+					defer pace.Stop()
+					for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
+						if !flood {
+							<-pace.C
+						}
+						forge(t, ns, 3, code, c.LocalAddrPort(), peer.LocalAddrPort())
+					}
+					close(stop)
+					require.NoError(t, next(t, stopped))
+
+					// The limits are the address's: another receiver has read nothing so far.
+					other := peer
+					if !kind.connected {
+						other = listenIn(t, ns, udp.Config{}, "udp4", "127.0.0.1:0", udp.BaseHandler{})
+						for i := range ms {
+							ms[i].To = other.LocalAddrPort()
+						}
+					}
+					require.Eventually(t, func() bool {
+						before := other.Stats()
+						n, err := c.SendBatch(ms)
+						require.NoError(t, err)
+						require.Equal(t, len(ms), n)
+						var s udp.Stats
+						require.Eventually(t, func() bool {
+							s = other.Stats()
+							return s.Received >= before.Received+40
+						}, patience, time.Millisecond)
+						return s.Received == before.Received+40 && s.Reads == before.Reads+1
+					}, patience, 10*time.Millisecond)
+				})
+			})
+		}
+	}
 }

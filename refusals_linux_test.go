@@ -149,7 +149,7 @@ func TestEveryICMPMessageIsTold(t *testing.T) {
 						t.Skip(err)
 					}
 					require.NoError(t, err)
-					books(t, c)
+					closes(t, c)
 					if !c.Info().ErrorQueue {
 						t.Skip("no error queue")
 					}
@@ -197,7 +197,7 @@ func TestEveryICMPMessageIsTold(t *testing.T) {
 						require.ErrorIs(t, h.next(t, "Refused").r, syscall.ECONNREFUSED)
 						n++
 					}
-					require.NoError(t, c.Close())
+					stop(t, c)
 					require.Equal(t, []string{"Stopped"}, h.names())
 					require.EqualValues(t, n, c.Stats().Refused)
 				})
@@ -230,7 +230,7 @@ func TestADeadPeerCostsALivingOneNothing(t *testing.T) {
 			if err != nil {
 				t.Skip(err)
 			}
-			books(t, c)
+			closes(t, c)
 			for i := range n {
 				if i%2 == 0 {
 					require.NoError(t, c.SendTo([]byte(strconv.Itoa(i)), live.LocalAddrPort()))
@@ -273,7 +273,7 @@ func TestSendingFromRefusedDoesNotStarveTheSocket(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	books(t, c)
+	closes(t, c)
 	for range 20 { // so many circles
 		require.NoError(t, c.SendTo([]byte("first"), dead))
 	}

@@ -76,13 +76,13 @@ func underRejection(t *testing.T, errno uint16) {
 	open := func(to string, network string) *udp.Conn {
 		c, err := udp.Listen(ctx, network, "127.0.0.1:0", handler(to))
 		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, c.Close()) })
+		t.Cleanup(func() { stop(t, c) })
 		return c
 	}
 	check := func(what string, a, b *udp.Conn) {
 		connected, err := udp.Dial(ctx, "udp4", b.LocalAddrPort().String(), handler("connected"))
 		require.NoError(t, err)
-		defer connected.Close()
+		defer stop(t, connected)
 		var ms []udp.Message
 		var want []arrival
 		for i := range 10 { // five to each, none of one length, and a run that is segmented

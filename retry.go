@@ -39,6 +39,16 @@ func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result erro
 	reported := c.sock.Reported()
 	for {
 		class := sys.Classify(err)
+		if class == sys.TooLarge {
+			// What the path carries says whose the error is, whatever else may be reported.
+			e := c.tooLarge(m)
+			switch {
+			case e.Max > 0 && e.Size <= e.Max && c.hears() && stale < 2*maxStale:
+				class = sys.Report
+			case e.Max > 0 && c.cfg.MTUDiscovery == MTUDiscoveryDo:
+				return e, false
+			}
+		}
 		switch class {
 		case sys.Deadline:
 			if c.closed() { // Close ends waiting sends with a deadline
@@ -62,11 +72,6 @@ func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result erro
 			stale++
 			c.reportedBySend(err)
 		case sys.Unreachable, sys.TooLarge, sys.Denied, sys.Other:
-			if class == sys.TooLarge && c.cfg.MTUDiscovery == MTUDiscoveryDo {
-				if e := c.tooLarge(m); e.Max > 0 && e.Size > e.Max { // whatever else may be reported
-					return e, false
-				}
-			}
 			// An older datagram's ICMP error, or this one's missing route or length.
 			switch {
 			case class == sys.Denied && c.stats.sent.Load() == 0 && doubted == 0:
@@ -111,7 +116,9 @@ func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result erro
 		if c.closed() && !c.out.final() {
 			return net.ErrClosed, false
 		}
-		c.stats.retried.Add(1)
+		if class != sys.Again && class != sys.NoBuffers { // those waited for room
+			c.stats.retried.Add(1)
+		}
 		last, lastErr := class, err
 		reported = c.sock.Reported()
 		if err = c.sock.Send(m); err == nil {
@@ -171,6 +178,9 @@ type deadline struct {
 // zero t means no deadline. A deadline in the past makes sends fail even if they
 // need not wait, as in package net.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
+	if !c.ok() {
+		return errNoSocket("set")
+	}
 	c.out.flush()
 	if c.closed() {
 		return c.opError("set", netip.AddrPort{}, net.ErrClosed)

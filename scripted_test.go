@@ -50,7 +50,7 @@ func newScripted() *scripted {
 	return &scripted{inputs: make(chan any, 10_000), wake: make(chan struct{}, 1), gone: make(chan struct{})}
 }
 
-// listen and dial make a socket of this network; it has no books, since a
+// listen and dial make a socket of this network; the test has to close it, since a
 // cleanup would run outside of a synctest bubble.
 func (s *scripted) listen(t testing.TB, cfg udp.Config, h udp.Handler) *udp.Conn {
 	t.Helper()
@@ -204,6 +204,15 @@ func (s *scripted) Send(m socket.Message) error {
 	return nil
 }
 
+// takeSent returns what was sent since the last time.
+func (s *scripted) takeSent() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sent := s.sent
+	s.sent = nil
+	return sent
+}
+
 func (s *scripted) SendBatch(ms []socket.Message, _ bool) (int, error) {
 	taken := 0
 	for _, m := range ms {
@@ -241,6 +250,9 @@ func (s *scripted) SyscallConn() (syscall.RawConn, error) { return nil, errors.E
 
 func (s *scripted) Join(netip.Addr, netip.Addr, int) error  { return errors.ErrUnsupported }
 func (s *scripted) Leave(netip.Addr, netip.Addr, int) error { return errors.ErrUnsupported }
+func (s *scripted) Block(netip.Addr, netip.Addr, int, bool) error {
+	return errors.ErrUnsupported
+}
 func (s *scripted) SetMulticast(socket.MulticastOption, bool, int) error {
 	return errors.ErrUnsupported
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/udpkit/udp/internal/gso"
+	"github.com/udpkit/udp/internal/mcast"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
@@ -21,6 +22,9 @@ import (
 // and [ErrTooLarge] before any system call, [net.ErrClosed],
 // [os.ErrDeadlineExceeded], and errnos of the system, all in a [*net.OpError].
 func (c *Conn) SendTo(b []byte, to netip.AddrPort) error {
+	if !c.ok() {
+		return errNoSocket("send")
+	}
 	m := socket.Message{Data: b, To: to}
 	return c.sendNow(&m)
 }
@@ -42,9 +46,18 @@ func (c *Conn) sendNow(m *socket.Message) error {
 // when the socket is closed or the write deadline has passed. Otherwise it is as
 // [Conn.SendTo].
 func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
+	if !c.ok() {
+		return 0, errNoSocket("send")
+	}
 	c.out.flush()
-	if c.closed() && len(ms) == 0 {
-		return 0, c.opError("send", netip.AddrPort{}, net.ErrClosed)
+	if c.closed() {
+		if len(ms) == 0 {
+			return 0, c.opError("send", netip.AddrPort{}, net.ErrClosed)
+		}
+		c.countFailure(net.ErrClosed)
+		failed := new(BatchError).add(c, 0, ms[0].To, net.ErrClosed)
+		failed.Untried = len(ms) - 1
+		return 0, failed
 	}
 	b := gso.Get(c.sock.Segments() > 1)
 	defer b.Put()
@@ -125,8 +138,8 @@ func (c *Conn) check(m *socket.Message) error {
 // sent. It makes no system call.
 func (c *Conn) address(m *socket.Message) error {
 	peer := c.peer.current.Load()
-	if m.IfIndex == 0 && c.groups.stranded(m.To, peer) {
-		return errStranded
+	if m.IfIndex == 0 && c.groups.Stranded(m.To, peer) {
+		return mcast.ErrStranded
 	}
 	if peer != nil {
 		if m.To.IsValid() && m.To != *peer {

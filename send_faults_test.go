@@ -59,14 +59,14 @@ func TestSendsThatMeetOlderErrorsOrPassingOnesAreRepeated(t *testing.T) {
 		{name: "an older one's host was unknown", connected: true, errs: []error{sysError(syscall.EHOSTDOWN)},
 			tries: 2, retried: 1, refusals: 1},
 		{name: "the first send of a fresh socket is denied", errs: []error{sysError(syscall.EPERM)}, tries: 2, retried: 1},
-		{name: "a signal", errs: []error{sysError(syscall.EINTR)}, tries: 2},
+		{name: "a signal", errs: []error{sysError(syscall.EINTR)}, tries: 2, took: time.Millisecond},
 		{name: "no room for a while", errs: slices.Repeat([]error{sysError(syscall.EAGAIN)}, 10),
-			tries: 11, took: (1 + 2 + 4 + 8 + 16 + 32 + 64 + 64 + 64) * time.Millisecond},
+			tries: 11, took: (1 + 1 + 2 + 4 + 8 + 16 + 32 + 32 + 32 + 32) * time.Millisecond},
 		{name: "no buffers for a while", errs: slices.Repeat([]error{full}, 6),
-			tries: 7, took: (1 + 2 + 4 + 8 + 16 + 32) * time.Millisecond},
+			tries: 7, took: (1 + 1 + 2 + 4 + 8 + 16) * time.Millisecond},
 		{name: "everything at once", connected: true,
 			errs:  []error{refused, full, sysError(syscall.EINTR), sysError(syscall.EHOSTUNREACH), refused},
-			tries: 6, retried: 3, refusals: 2, took: time.Millisecond},
+			tries: 6, retried: 3, refusals: 2, took: 2 * time.Millisecond},
 	} {
 		for _, batch := range []bool{false, true} {
 			name := test.name
@@ -100,7 +100,7 @@ func TestSendsThatMeetOlderErrorsOrPassingOnesAreRepeated(t *testing.T) {
 					for range test.refusals {
 						require.Equal(t, there, h.next(t, "Refused").r.Peer)
 					}
-					require.NoError(t, c.Close())
+					stop(t, c)
 					require.Equal(t, []string{"Stopped"}, h.names())
 					st := c.Stats()
 					balanced(t, st)
@@ -136,8 +136,8 @@ func TestSendsThatCannotSucceedFailAndAreCountedByTheReason(t *testing.T) {
 		{"broadcast is not allowed", false, syscall.EACCES, os.ErrPermission, udp.SendFailures{Denied: 1}, 0},
 		{"too long", false, syscall.EMSGSIZE, udp.ErrTooLarge, udp.SendFailures{TooLarge: 1}, 0},
 		{"too long, connected", true, syscall.EMSGSIZE, syscall.EMSGSIZE, udp.SendFailures{TooLarge: 1}, 0},
-		{"no buffers for ever", false, syscall.ENOBUFS, syscall.ENOBUFS, udp.SendFailures{NoBuffers: 1}, 63 * time.Millisecond},
-		{"no memory for ever", false, syscall.ENOMEM, syscall.ENOMEM, udp.SendFailures{NoBuffers: 1}, 63 * time.Millisecond},
+		{"no buffers for ever", false, syscall.ENOBUFS, syscall.ENOBUFS, udp.SendFailures{NoBuffers: 1}, 1024 * time.Millisecond},
+		{"no memory for ever", false, syscall.ENOMEM, syscall.ENOMEM, udp.SendFailures{NoBuffers: 1}, 1024 * time.Millisecond},
 		{"nothing known", false, syscall.EINVAL, syscall.EINVAL, udp.SendFailures{Other: 1}, 0},
 		{"the descriptor is gone", false, syscall.EBADF, syscall.EBADF, udp.SendFailures{Closed: 1}, 0},
 		{"refused without end", true, syscall.ECONNREFUSED, syscall.ECONNREFUSED, udp.SendFailures{Unreachable: 1}, 15 * time.Millisecond},
@@ -147,7 +147,7 @@ func TestSendsThatCannotSucceedFailAndAreCountedByTheReason(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newScripted()
-				s.mtu = 1280
+				s.mtu = 30 // so that three bytes are too many
 				s.reported = strings.HasSuffix(test.name, "messages wait")
 				var c *udp.Conn
 				if test.connected {
@@ -163,22 +163,31 @@ func TestSendsThatCannotSucceedFailAndAreCountedByTheReason(t *testing.T) {
 				}
 				start := time.Now()
 				n, err := c.SendBatch([]udp.Message{
-					{Data: []byte("one"), To: there}, {Data: []byte("bad"), To: there}, {Data: []byte("not tried"), To: there}})
-				require.Equal(t, 1, n)
+					{Data: []byte("one"), To: there}, {Data: []byte("bad"), To: there}, {Data: []byte("two"), To: there}})
 				require.ErrorIs(t, err, test.is)
 				require.Equal(t, there.String(), requireOpError(t, err, "send").Addr.String())
+				var failed *udp.BatchError
+				require.ErrorAs(t, err, &failed)
+				require.Len(t, failed.Failed, 1)
+				require.Equal(t, 1, failed.Failed[0].Index)
+				want := []string{"one", "two", "next"} // it goes on after what cannot be sent
+				if test.counted == (udp.SendFailures{Closed: 1}) || test.counted == (udp.SendFailures{Deadline: 1}) {
+					want = []string{"one", "next"}
+				}
+				require.Equal(t, len(want)-1, n)
+				require.Equal(t, 3-len(want), failed.Untried)
 				require.Equal(t, test.took, time.Since(start))
 				require.Less(t, s.sends.Load(), int64(1100), "no send is repeated for ever")
 				if size, ok := errors.AsType[*udp.SizeError](err); ok {
-					require.Equal(t, udp.SizeError{Size: 3, Max: 1280 - 28, MTU: 1280}, *size)
+					require.Equal(t, udp.SizeError{Size: 3, Max: 2, MTU: 30}, *size)
 				}
 				require.NoError(t, c.SendTo([]byte("next"), there), "the socket goes on")
-				require.NoError(t, c.Close())
+				stop(t, c)
 				st := c.Stats()
 				balanced(t, st)
 				require.Equal(t, test.counted, st.SendFailed)
-				require.EqualValues(t, 2, st.Sent)
-				require.Equal(t, []string{"one", "next"}, s.sent)
+				require.EqualValues(t, len(want), st.Sent)
+				require.Equal(t, want, s.sent)
 			})
 		})
 	}
@@ -200,7 +209,7 @@ func TestSendsNeverWedge(t *testing.T) {
 				require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 				require.Equal(t, 50*time.Millisecond, time.Since(start))
 				require.Less(t, s.sends.Load(), int64(20))
-				require.NoError(t, c.Close())
+				stop(t, c)
 				require.Equal(t, udp.SendFailures{Deadline: 1}, c.Stats().SendFailed)
 			})
 		})
@@ -213,7 +222,7 @@ func TestSendsNeverWedge(t *testing.T) {
 				go func() { sent <- c.SendTo([]byte("a"), there) }()
 				time.Sleep(40 * time.Millisecond)
 				start := time.Now()
-				require.NoError(t, c.Close())
+				stop(t, c)
 				require.ErrorIs(t, <-sent, net.ErrClosed)
 				require.Zero(t, time.Since(start))
 				require.Equal(t, udp.SendFailures{Closed: 1}, c.Stats().SendFailed)
@@ -235,7 +244,7 @@ func TestUnknownErrorsAreRepeatedWhileMessagesWait(t *testing.T) {
 		} else {
 			require.ErrorIs(t, err, syscall.EXDEV)
 		}
-		require.NoError(t, c.Close())
+		stop(t, c)
 		require.Zero(t, c.Stats().Refused)
 	}
 }

@@ -3,6 +3,12 @@ package udp_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,10 +22,10 @@ func TestABatchOfAnyLayoutArrivesWholeAndInOrder(t *testing.T) {
 	q := udp.NewQueue(4096, udp.Block)
 	r, err := udp.Config{ReadBuffer: 8 << 20}.Listen(t.Context(), "udp4", "127.0.0.1:0", q)
 	require.NoError(t, err)
-	defer r.Close()
+	defer stop(t, r)
 	s, err := udp.Config{WriteBuffer: 8 << 20}.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
 	require.NoError(t, err)
-	defer s.Close()
+	defer stop(t, s)
 	together := 100
 	if r.Info().ReadBuffer < 4<<20 {
 		together = 18 // of 5,000 bytes, for which the kernel charges 8 KiB at least
@@ -106,7 +112,7 @@ func TestABatchIsCopiedOnlyToMakeATrainOfShortDatagrams(t *testing.T) {
 		"side by side":             {[][]byte{all[:10], all[10:20], all[20:25]}, []bool{false}, []int{10}},
 		"long ones side by side":   {[][]byte{all[:9000], all[9000:18000]}, []bool{false}, []int{9000}},
 		"apart":                    {[][]byte{all[:10], apart[:10]}, []bool{true}, []int{10}},
-		"long ones apart":          {[][]byte{all[:9000], apart[:9000]}, []bool{false, false}, []int{0, 0}},
+		"long ones apart":          {[][]byte{all[:20_000], apart[:20_000]}, []bool{false, false}, []int{0, 0}},
 		"the second half apart":    {[][]byte{all[:10], all[10:20], apart[:10]}, []bool{true}, []int{10}},
 		"very many, one apart":     {append(many, apart[:1000]), []bool{false, false}, []int{1000, 0}},
 		"different lengths, apart": {[][]byte{all[:10], apart[:20]}, []bool{false, false}, []int{0, 0}},
@@ -124,7 +130,7 @@ func TestABatchIsCopiedOnlyToMakeATrainOfShortDatagrams(t *testing.T) {
 				return nil
 			}
 			c := s.listen(t, udp.Config{}, udp.BaseHandler{})
-			defer c.Close()
+			defer stop(t, c)
 			ms := make([]udp.Message, len(test.data))
 			for i, b := range test.data {
 				ms[i] = udp.Message{Data: b, To: there}
@@ -138,4 +144,141 @@ func TestABatchIsCopiedOnlyToMakeATrainOfShortDatagrams(t *testing.T) {
 			require.Equal(t, test.trains, trains)
 		})
 	}
+}
+
+// SendBatch goes on after messages that cannot be sent, and lists them.
+func TestABatchGoesOnAfterFailures(t *testing.T) {
+	for _, segments := range []int{0, 64} {
+		for _, test := range []struct {
+			name string
+			to   string // of each message: g is good, f is of the wrong family, s fails in the system
+			want []int
+		}{
+			{"none", "gggg", nil},
+			{"the first", "fggg", []int{0}},
+			{"the last", "gggf", []int{3}},
+			{"all", "ffff", []int{0, 1, 2, 3}},
+			{"several", "gfgffgg", []int{1, 3, 4}},
+			{"in the system", "gsgsg", []int{1, 3}},
+			{"both", "sfgsfgg", []int{0, 1, 3, 4}},
+			{"many", strings.Repeat("gggf", 1000), nil},
+		} {
+			t.Run(fmt.Sprintf("%s, %d segments", test.name, segments), func(t *testing.T) {
+				s := newScripted()
+				s.segments = segments
+				s.send = func(m socket.Message) error {
+					if m.To.Port() == 1 {
+						return net.UnknownNetworkError("fails")
+					}
+					return nil
+				}
+				c := s.listen(t, udp.Config{}, udp.BaseHandler{})
+				var ms []udp.Message
+				var want []int
+				for i, kind := range test.to {
+					m := udp.Message{Data: []byte("x"), To: there}
+					switch kind {
+					case 'f':
+						m.To = netip.MustParseAddrPort("[::1]:9")
+					case 's':
+						m.To = netip.AddrPortFrom(there.Addr(), 1)
+					}
+					if kind != 'g' {
+						want = append(want, i)
+					}
+					ms = append(ms, m)
+				}
+				if test.want != nil {
+					require.Equal(t, test.want, want)
+				}
+				n, err := c.SendBatch(ms)
+				require.Equal(t, len(ms)-len(want), n)
+				require.EqualValues(t, n, c.Stats().Sent)
+				require.EqualValues(t, len(want), c.Stats().SendErrors)
+				stop(t, c)
+				if want == nil {
+					require.NoError(t, err)
+					return
+				}
+				var failed *udp.BatchError
+				require.ErrorAs(t, err, &failed)
+				require.Zero(t, failed.Untried)
+				var got []int
+				for _, f := range failed.Failed {
+					got = append(got, f.Index)
+					oe := requireOpError(t, f.Err, "send")
+					require.Equal(t, ms[f.Index].To.String(), oe.Addr.String())
+				}
+				require.Equal(t, want, got)
+				require.Equal(t, strings.Contains(test.to, "f"), errors.Is(err, udp.ErrFamily))
+				require.Contains(t, err.Error(), fmt.Sprintf("message %d: send udp4", want[0]))
+				require.Equal(t, len(want) > 1, strings.Contains(err.Error(), fmt.Sprintf("(and %d more)", len(want)-1)))
+			})
+		}
+	}
+}
+
+// It ends early when the socket is closed, or the deadline has passed, and says how
+// many were not tried.
+func TestABatchEndsEarly(t *testing.T) {
+	ms := make([]udp.Message, 5)
+	for i := range ms {
+		ms[i] = udp.Message{Data: []byte("x"), To: there}
+	}
+	check := func(t *testing.T, n int, err error, is error) {
+		t.Helper()
+		require.ErrorIs(t, err, is)
+		var failed *udp.BatchError
+		require.ErrorAs(t, err, &failed)
+		require.Len(t, failed.Failed, 1)
+		require.Equal(t, n, failed.Failed[0].Index)
+		require.Equal(t, len(ms)-n-1, failed.Untried)
+		require.Contains(t, err.Error(), fmt.Sprintf("(%d not tried)", failed.Untried))
+		requireOpError(t, failed.Failed[0].Err, "send")
+	}
+	t.Run("deadline", func(t *testing.T) {
+		s := newScripted()
+		sends := 0
+		s.send = func(socket.Message) error {
+			if sends++; sends > 2 {
+				return os.ErrDeadlineExceeded
+			}
+			return nil
+		}
+		c := s.listen(t, udp.Config{}, udp.BaseHandler{})
+		n, err := c.SendBatch(ms)
+		require.Equal(t, 2, n)
+		check(t, n, err, os.ErrDeadlineExceeded)
+		require.Equal(t, udp.SendFailures{Deadline: 1}, c.Stats().SendFailed, "those that were not tried are not counted")
+		stop(t, c)
+	})
+	t.Run("closed meanwhile", func(t *testing.T) {
+		s := newScripted()
+		var c *udp.Conn
+		s.send = func(socket.Message) error {
+			if c.Stats().Sent == 0 && len(s.sent) < 2 {
+				return nil
+			}
+			c.Close()
+			return os.ErrDeadlineExceeded // as Close makes sends end
+		}
+		c = s.listen(t, udp.Config{}, udp.BaseHandler{})
+		n, err := c.SendBatch(ms)
+		require.Equal(t, 2, n)
+		check(t, n, err, net.ErrClosed)
+		next(t, c.Done())
+	})
+	t.Run("closed before", func(t *testing.T) {
+		s := newScripted()
+		c := s.listen(t, udp.Config{}, udp.BaseHandler{})
+		stop(t, c)
+		n, err := c.SendBatch(ms)
+		require.Zero(t, n)
+		check(t, n, err, net.ErrClosed)
+		require.Empty(t, s.takeSent(), "a closed socket sends nothing")
+		require.Equal(t, udp.SendFailures{Closed: 1}, c.Stats().SendFailed)
+		_, err = c.SendBatch(nil)
+		requireOpError(t, err, "send")
+		require.ErrorIs(t, err, net.ErrClosed)
+	})
 }

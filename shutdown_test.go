@@ -2,7 +2,6 @@ package udp_test
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -18,12 +17,12 @@ import (
 // handle for each of them, and wait, which returns when it will call it no more.
 var consumers = []struct {
 	name string
-	make func(handle func(udp.Datagram)) (h udp.Handler, wait func())
+	make func(t testing.TB, handle func(udp.Datagram)) (h udp.Handler, wait func())
 }{
-	{"a plain handler", func(handle func(udp.Datagram)) (udp.Handler, func()) {
+	{"a plain handler", func(t testing.TB, handle func(udp.Datagram)) (udp.Handler, func()) {
 		return udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { handle(d) }), func() {}
 	}},
-	{"a Queue", func(handle func(udp.Datagram)) (udp.Handler, func()) {
+	{"a Queue", func(t testing.TB, handle func(udp.Datagram)) (udp.Handler, func()) {
 		q := udp.NewQueue(10, udp.Block)
 		var consumer sync.WaitGroup
 		consumer.Go(func() {
@@ -34,10 +33,9 @@ var consumers = []struct {
 		})
 		return q, consumer.Wait
 	}},
-	{"Workers", func(handle func(udp.Datagram)) (udp.Handler, func()) {
-		w := udp.NewWorkers(3, func(d udp.Datagram) uint64 { return uint64(d.Data[len(d.Data)-1]) },
-			udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { handle(d) }))
-		w.Capacity = 10
+	{"Workers", func(t testing.TB, handle func(udp.Datagram)) (udp.Handler, func()) {
+		w := newWorkers(t, udp.WorkersConfig{N: 3, Key: lastByte, Capacity: 10,
+			Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { handle(d) })})
 		return w, func() {}
 	}},
 }
@@ -51,7 +49,7 @@ func TestShutdownHandlesAllThatWasSentBefore(t *testing.T) {
 				const sent = 1000
 				var handled atomic.Int64
 				called := make(chan struct{})
-				h, wait := consumer.make(func(d udp.Datagram) {
+				h, wait := consumer.make(t, func(d udp.Datagram) {
 					<-called // so all of it waits in the kernel, or before the consumer
 					handled.Add(1)
 				})
@@ -83,7 +81,7 @@ func TestShutdownEndsUnderAFlood(t *testing.T) {
 	for _, consumer := range consumers {
 		t.Run(consumer.name, func(t *testing.T) {
 			received := make(chan struct{}, 1)
-			h, wait := consumer.make(func(udp.Datagram) {
+			h, wait := consumer.make(t, func(udp.Datagram) {
 				select {
 				case received <- struct{}{}:
 				default:
@@ -91,13 +89,13 @@ func TestShutdownEndsUnderAFlood(t *testing.T) {
 			})
 			c := listen(t, udp.Config{}, "udp4", h)
 			var senders sync.WaitGroup
-			stop := make(chan struct{})
+			quit := make(chan struct{})
 			for range 2 {
 				sender := raw(t, "udp4")
 				senders.Go(func() {
 					for {
 						select {
-						case <-stop:
+						case <-quit:
 							return
 						default:
 							sender.WriteToUDPAddrPort([]byte("flood"), c.LocalAddrPort())
@@ -112,7 +110,7 @@ func TestShutdownEndsUnderAFlood(t *testing.T) {
 			defer cancel()
 			require.NoError(t, c.Shutdown(ctx))
 			wait()
-			close(stop)
+			close(quit)
 			senders.Wait()
 			// The portable path can't keep out what comes after, and drops it.
 			require.Equal(t, udp.Drops{Closed: c.Stats().Dropped.Closed}, c.Stats().Dropped)
@@ -120,13 +118,13 @@ func TestShutdownEndsUnderAFlood(t *testing.T) {
 	}
 }
 
-// When its context ends first, Shutdown says how many datagrams were left, to
-// the last one, whatever the handler is stuck in.
-func TestShutdownSaysHowManyWereLeft(t *testing.T) {
+// When its context ends first, Shutdown returns the context's error while a handler
+// is stuck, and what was not handled by then is counted as closed.
+func TestShutdownCutShortCountsWhatItDidNotHandle(t *testing.T) {
 	for _, test := range []struct {
-		name string
-		make func(received func()) (udp.Handler, func())
-		left int
+		name    string
+		make    func(received func()) (udp.Handler, func())
+		handled int
 	}{
 		{"a handler that is stuck in the fourth of eight", func(received func()) (udp.Handler, func()) {
 			n := 0
@@ -135,7 +133,7 @@ func TestShutdownSaysHowManyWereLeft(t *testing.T) {
 					received()
 				}
 			}), func() {}
-		}, 5},
+		}, 4},
 		{"a Queue that nobody reads", func(func()) (udp.Handler, func()) {
 			q := udp.NewQueue(3, udp.Block)
 			return q, func() {
@@ -145,16 +143,11 @@ func TestShutdownSaysHowManyWereLeft(t *testing.T) {
 				}
 				require.Equal(t, 3, n, "what lies in the channel can still be received")
 			}
-		}, 5},
-		{"Workers of which one is stuck in its first of four", func(received func()) (udp.Handler, func()) {
-			w := udp.NewWorkers(2, func(d udp.Datagram) uint64 { return uint64(d.Data[0] % 2) },
-				udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
-					if d.Data[0]%2 == 1 {
-						received()
-					}
-				}))
-			return w, func() {}
-		}, -1}, // 4 when the keys fall on both goroutines, 7 when not: which is told by Handled
+		}, 3},
+		{"Workers that are stuck in their first", func(received func()) (udp.Handler, func()) {
+			return newWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { received() })}),
+				func() {}
+		}, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -168,47 +161,40 @@ func TestShutdownSaysHowManyWereLeft(t *testing.T) {
 				c := s.listen(t, udp.Config{}, h)
 				synctest.Wait()
 
-				cause := errors.New("enough")
-				ctx, cancel := context.WithCancelCause(context.Background())
+				ctx, cancel := context.WithCancel(context.Background())
 				result := make(chan error)
 				go func() { result <- c.Shutdown(ctx) }()
 				synctest.Wait()
-				cancel(cause)
+				cancel()
 				err := <-result
-				require.ErrorIs(t, err, cause)
+				require.ErrorIs(t, err, context.Canceled)
 				requireOpError(t, err, "shutdown")
-				var left *udp.ShutdownError
-				require.ErrorAs(t, err, &left)
-				if test.left < 0 {
-					test.left = 8 - int(c.Stats().Handled)
-				}
-				require.Equal(t, test.left, left.Left)
 
 				close(release)
 				<-c.Done()
+				require.NoError(t, c.Err(), "it was asked to stop")
 				check()
 				st := c.Stats()
 				balanced(t, st)
 				require.EqualValues(t, 8, st.Received)
-				require.InDelta(t, test.left, st.Dropped.Closed, 1, "the one that was stuck is handled in the end")
+				require.EqualValues(t, test.handled, st.Handled, "the one that was stuck is handled in the end")
+				require.Equal(t, udp.Drops{Closed: uint64(8 - test.handled)}, st.Dropped)
 			})
 		})
 	}
 }
 
 // However a Shutdown that is cut short races the reader, the Workers and whoever
-// empties the Queue, what it says was left is dropped, but for those that were
-// being handled at that moment, of which there is one for each goroutine.
+// empties the Queue, what was handled and what was dropped is all that came.
 func TestShutdownCutShortIsExact(t *testing.T) {
 	for _, consumer := range consumers {
 		t.Run(consumer.name, func(t *testing.T) {
-			atOnce := map[string]int{"a plain handler": 1, "a Queue": 1, "Workers": 4}[consumer.name]
 			short := 0
 			for round := range 100 {
 				var handled atomic.Int64
 				at := make(chan struct{})
 				after := int64(round * 3)
-				h, wait := consumer.make(func(udp.Datagram) {
+				h, wait := consumer.make(t, func(udp.Datagram) {
 					if handled.Add(1) == after {
 						close(at)
 					}
@@ -232,20 +218,19 @@ func TestShutdownCutShortIsExact(t *testing.T) {
 					}()
 				}
 				err := c.Shutdown(ctx)
-				<-c.Done()
+				next(t, c.Done())
 				wait()
 				cancel()
 				s := c.Stats()
 				balanced(t, s)
-				var left *udp.ShutdownError
+				require.EqualValues(t, s.Handled, handled.Load())
 				if err == nil {
 					require.Zero(t, s.Dropped)
 					continue
 				}
-				require.ErrorAs(t, err, &left)
-				require.GreaterOrEqual(t, left.Left, int(s.Dropped.Closed))
-				require.LessOrEqual(t, left.Left, int(s.Dropped.Closed)+atOnce)
-				if left.Left > 0 {
+				require.ErrorIs(t, err, context.Canceled)
+				require.Equal(t, udp.Drops{Closed: s.Dropped.Closed}, s.Dropped)
+				if s.Dropped.Closed > 0 {
 					short++
 				}
 			}
@@ -254,7 +239,7 @@ func TestShutdownCutShortIsExact(t *testing.T) {
 	}
 }
 
-func TestShutdownWithAnEndedContextCountsWhatTheKernelHolds(t *testing.T) {
+func TestShutdownWithAnEndedContextCountsWhatTheKernelHas(t *testing.T) {
 	const sent = 100
 	gate, stuck := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -262,7 +247,6 @@ func TestShutdownWithAnEndedContextCountsWhatTheKernelHolds(t *testing.T) {
 		once.Do(func() { close(stuck) })
 		<-gate
 	}))
-	defer close(gate)
 	sender := raw(t, "udp4")
 	for range sent {
 		_, err := sender.WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort())
@@ -270,10 +254,11 @@ func TestShutdownWithAnEndedContextCountsWhatTheKernelHolds(t *testing.T) {
 	}
 	next(t, stuck)
 	err := c.Shutdown(done())
-	var left *udp.ShutdownError
-	require.ErrorAs(t, err, &left)
-	require.Equal(t, sent, left.Left)
 	require.ErrorIs(t, err, context.Canceled)
+	close(gate)
+	next(t, c.Done())
+	require.EqualValues(t, 1, c.Stats().Handled)
+	require.Equal(t, udp.Drops{Closed: sent - 1}, c.Stats().Dropped)
 }
 
 func TestShutdownAndCloseFromInsideAndOutsideMayMeet(t *testing.T) {
@@ -281,12 +266,13 @@ func TestShutdownAndCloseFromInsideAndOutsideMayMeet(t *testing.T) {
 		name   string
 		inside func(c *udp.Conn)
 	}{
-		{"Close inside", func(c *udp.Conn) { c.Close() }},
-		{"Shutdown inside", func(c *udp.Conn) { c.Shutdown(context.Background()) }},
-		{"Shutdown, then Close inside", func(c *udp.Conn) { c.Shutdown(context.Background()); c.Close() }},
-		{"Shutdown inside, both outside", func(c *udp.Conn) {
+		{"Close", func(c *udp.Conn) { c.Close() }},
+		{"Shutdown", func(c *udp.Conn) { go c.Shutdown(context.Background()) }},
+		{"Shutdown, then Close", func(c *udp.Conn) { go c.Shutdown(context.Background()); c.Close() }},
+		{"both, twice", func(c *udp.Conn) {
 			go c.Close()
-			c.Shutdown(context.Background())
+			go c.Shutdown(context.Background())
+			c.Close()
 			go c.Shutdown(context.Background())
 		}},
 	} {
@@ -300,7 +286,7 @@ func TestShutdownAndCloseFromInsideAndOutsideMayMeet(t *testing.T) {
 				r.received = func(c *udp.Conn, d udp.Datagram) { test.inside(c) }
 				var h udp.Handler = r
 				if workers {
-					h = udp.NewWorkers(1, nil, r)
+					h = newWorkers(t, udp.WorkersConfig{N: 1, Handler: r})
 				}
 				c := listen(t, udp.Config{}, "udp4", h)
 				_, err := raw(t, "udp4").WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort())

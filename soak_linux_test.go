@@ -28,7 +28,7 @@ var soakFor = flag.Duration("soak", 2*time.Second, "how long TestSoak takes")
 // alone and several on one socket, slow consumers of every kind, of one socket and
 // of many, peers that refuse, groups, an interface that goes up and down, sockets
 // that are opened and closed at random, in both families. In the end each socket's
-// books balance, what was sent is what came or was dropped where that can be
+// counters agree, what was sent is what came or was dropped where that can be
 // compared, and no goroutine, descriptor or buffer is left. .ci/run calls it as
 // "go test -race -run TestSoak -soak 60s .".
 func TestSoak(t *testing.T) {
@@ -125,7 +125,7 @@ func (s *soak) rest(d time.Duration) {
 	}
 }
 
-// over ends a socket in one of three ways and checks its books.
+// over ends a socket in one of three ways and checks its counters.
 func (s *soak) over(c *udp.Conn) {
 	switch rand.N(3) {
 	case 0:

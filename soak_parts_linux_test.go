@@ -38,11 +38,10 @@ func (s *soak) handle(d udp.Datagram) {
 // keeps each of them going until end.
 func (s *soak) share(ns *netns.NS) (end func()) {
 	s.queue = udp.NewQueue(100, udp.DropOldest)
-	s.workers = udp.NewWorkers(3, nil, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+	s.workers = newWorkers(s.t, udp.WorkersConfig{N: 3, Capacity: 20, Overflow: udp.DropNewest, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 		s.shared.Add(1)
 		s.handle(d)
-	}))
-	s.workers.Capacity, s.workers.Overflow = 20, udp.DropNewest
+	})})
 	a, b := s.listen(ns, udp.Config{}, "udp4", "127.0.0.1:0", s.queue), s.listen(ns, udp.Config{}, "udp4", "127.0.0.1:0", s.workers)
 	var consumer sync.WaitGroup
 	consumer.Go(func() {
@@ -69,9 +68,8 @@ func (s *soak) serve(ns *netns.NS, n int) {
 		case 0:
 			h = udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { s.handle(d) })
 		case 1:
-			w := udp.NewWorkers(3, nil, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { s.handle(d) }))
-			w.Capacity, w.Overflow = 20, policy
-			h = w
+			h = newWorkers(s.t, udp.WorkersConfig{N: 3, Capacity: 20, Overflow: policy,
+				Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { s.handle(d) })})
 		case 2:
 			h = udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 				if s.handle(d); rand.N(20) == 0 {

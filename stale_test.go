@@ -1,8 +1,10 @@
 package udp_test
 
 import (
+	"syscall"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
@@ -22,7 +24,7 @@ func TestARefusalInTheMiddleOfABatchIsTold(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 2, n)
 		require.Equal(t, dead, (<-q.Refusals()).Peer)
-		require.NoError(t, c.Close())
+		stop(t, c)
 	}
 }
 
@@ -41,13 +43,13 @@ func TestARefusalIsToldAlthoughTheSocketDisconnects(t *testing.T) {
 		_, err = connected.Disconnect()
 		require.NoError(t, err)
 		require.Equal(t, dead, (<-q.Refusals()).Peer)
-		require.NoError(t, c.Close())
+		stop(t, c)
 	}
 }
 
 // third is a connected socket whose handler calls f for the third datagram, when
-// others of the same read still wait, so that what it sends is gathered.
-func third(t *testing.T, f func(c *udp.ConnectedConn)) (peer *udp.Conn, replies *udp.Queue, done chan struct{}) {
+// others of the same read still wait, so that its replies are kept.
+func third(t *testing.T, f func(c *udp.ConnectedConn, d udp.Datagram)) (peer *udp.Conn, replies *udp.Queue, done chan struct{}) {
 	replies = udp.NewQueue(100, udp.Block)
 	peer = listen(t, udp.Config{}, "udp4", replies)
 	entered, release, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
@@ -59,7 +61,7 @@ func third(t *testing.T, f func(c *udp.ConnectedConn)) (peer *udp.Conn, replies 
 			<-release
 		case 3:
 			connected, _ := c.Connected()
-			f(connected)
+			f(connected, d)
 			close(done)
 		}
 	}))
@@ -68,7 +70,7 @@ func third(t *testing.T, f func(c *udp.ConnectedConn)) (peer *udp.Conn, replies 
 	for i := range 20 {
 		require.NoError(t, peer.SendTo([]byte("hello"), c.LocalAddrPort()))
 		if i == 0 {
-			<-entered
+			next(t, entered)
 		}
 	}
 	close(release)
@@ -81,44 +83,35 @@ func elsewhere(f func()) {
 	<-ready
 }
 
-func TestWhatWasGatheredForOnePeerNeverReachesAnother(t *testing.T) {
+func TestWhatWasRepliedToOnePeerNeverReachesAnother(t *testing.T) {
 	others := udp.NewQueue(100, udp.Block)
 	other := listen(t, udp.Config{}, "udp4", others)
-	_, replies, done := third(t, func(c *udp.ConnectedConn) {
-		if err := c.Send([]byte("for the first")); err != nil {
-			t.Error(err)
-		}
-		elsewhere(func() {
-			if err := c.Reconnect(other.LocalAddrPort()); err != nil {
-				t.Error(err)
-			}
-		})
-		if err := c.Send([]byte("for the second")); err != nil {
-			t.Error(err)
-		}
+	_, replies, done := third(t, func(c *udp.ConnectedConn, d udp.Datagram) {
+		assert.NoError(t, d.Reply([]byte("for the first")))
+		elsewhere(func() { assert.NoError(t, c.Reconnect(other.LocalAddrPort())) })
+		assert.ErrorIs(t, d.Reply([]byte("for the first")), syscall.EISCONN)
+		assert.NoError(t, c.Enqueue(udp.Message{Data: []byte("for the second")}))
 	})
-	<-done
-	require.Equal(t, "for the first", string((<-replies.Datagrams()).Data))
-	require.Equal(t, "for the second", string((<-others.Datagrams()).Data))
+	next(t, done)
+	require.Equal(t, "for the first", string(next(t, replies.Datagrams()).Data))
+	require.Equal(t, "for the second", string(next(t, others.Datagrams()).Data))
 	require.Empty(t, others.Datagrams())
+	require.Empty(t, replies.Datagrams())
 }
 
 func TestConnectInACallbackDoesNotWaitForItself(t *testing.T) {
-	_, replies, done := third(t, func(c *udp.ConnectedConn) {
-		if err := c.Send([]byte("gathered")); err != nil {
-			t.Error(err)
-		}
+	_, replies, done := third(t, func(c *udp.ConnectedConn, d udp.Datagram) {
+		assert.NoError(t, d.Reply([]byte("kept")))
 		peer := c.RemoteAddrPort()
 		elsewhere(func() { c.Disconnect() })
-		if _, err := c.Connect(peer); err != nil {
-			t.Error(err)
-		}
+		_, err := c.Connect(peer)
+		assert.NoError(t, err)
 	})
-	<-done
-	require.Equal(t, "gathered", string((<-replies.Datagrams()).Data))
+	next(t, done)
+	require.Equal(t, "kept", string(next(t, replies.Datagrams()).Data))
 }
 
-// again answers each refusal with another datagram to the same dead peer.
+// again responds to each refusal with another datagram to the same dead peer.
 type again struct{ udp.BaseHandler }
 
 func (again) Refused(c *udp.Conn, r *udp.Refusal) {
@@ -131,29 +124,4 @@ func TestShutdownEndsThoughRefusedSendsAgain(t *testing.T) {
 	c := dial(t, deadPort(t, "udp4"), again{})
 	require.NoError(t, c.Send([]byte("x")))
 	require.NoError(t, c.Shutdown(t.Context()))
-}
-
-func TestADatagramInTwoQueuesIsHandledOnce(t *testing.T) {
-	first, other := udp.NewQueue(10, udp.DropNewest), udp.NewQueue(10, udp.DropNewest)
-	all := make(chan struct{})
-	n := 0
-	c := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
-		first.Received(c, d)
-		other.Received(c, d)
-		if n++; n == 3 {
-			close(all)
-		}
-	}))
-	s := raw(t, "udp4")
-	for range 3 {
-		_, err := s.WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort())
-		require.NoError(t, err)
-	}
-	<-all
-	require.NoError(t, c.Close())
-	require.EqualValues(t, 3, c.Stats().Handled)
-	for range 3 {
-		(<-first.Datagrams()).Release()
-		(<-other.Datagrams()).Release()
-	}
 }

@@ -26,6 +26,7 @@ type Stats struct {
 	LargestRead   uint64 // the most datagrams that one read brought
 	QueuePeak     uint64 // the most datagrams that waited in the Queue, or for one goroutine of Workers
 	ReadErrors    uint64 // reads that failed and were survived
+	Cut           uint64 // datagrams that a [PacketConn] has read into a buffer that was too short
 
 	// KernelDrops are the datagrams that the socket's receive buffer had no room
 	// for, and on Linux also those whose checksum was wrong or that a socket
@@ -81,7 +82,8 @@ type SendFailures struct {
 type counters struct {
 	received, receivedBytes, reads, readErrors atomic.Uint64
 	largest, peak                              atomic.Uint64 // maxima
-	handled                                    atomic.Int64  // may be taken back, so it is signed
+	cut                                        atomic.Uint64
+	handled                                    atomic.Int64 // may be taken back, so it is signed
 	dropped                                    [reasons]atomic.Uint64
 	refused, panics, refusalsLost              atomic.Uint64
 
@@ -171,6 +173,9 @@ const (
 // Stats returns the counters. It may be called at any time, from any goroutine,
 // and after Close, when it gives the last values.
 func (c *Conn) Stats() Stats {
+	if !c.ok() {
+		return Stats{}
+	}
 	k := &c.stats
 	s := Stats{
 		// Read before what they are a part of, so that a poll never shows more
@@ -183,7 +188,7 @@ func (c *Conn) Stats() Stats {
 		},
 		Handled:  uint64(max(0, k.handled.Load())),
 		Received: k.received.Load(), ReceivedBytes: k.receivedBytes.Load(),
-		Reads: k.reads.Load(), ReadErrors: k.readErrors.Load(),
+		Reads: k.reads.Load(), ReadErrors: k.readErrors.Load(), Cut: k.cut.Load(),
 		LargestRead: k.largest.Load(), QueuePeak: k.peak.Load(),
 		Sent: k.sent.Load(), SentBytes: k.sentBytes.Load(),
 		Retried: k.retried.Load(), Refused: k.refused.Load(), Panics: k.panics.Load(),

@@ -3,6 +3,7 @@ package udp_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -21,22 +22,43 @@ import (
 // Nothing is ever concluded from a wait that was shorter.
 const patience = time.Minute
 
-// books closes the sockets when the test ends, in the order given, and checks
-// that each of their datagrams is accounted for.
-func books[C interface {
+// closable is what can be closed, whatever its view.
+type closable interface {
 	Close() error
+	Done() <-chan struct{}
+}
+
+// stop closes a socket and waits until its last callback has returned.
+func stop(t testing.TB, c closable) {
+	t.Helper()
+	assert.NoError(t, c.Close())
+	next(t, c.Done())
+}
+
+// closes closes the sockets when the test ends, in the order given, waits for them,
+// and checks that their counters agree.
+func closes[C interface {
+	closable
 	Stats() udp.Stats
 }](t testing.TB, conns ...C) {
 	t.Helper()
 	t.Cleanup(func() {
 		for _, c := range conns {
-			assert.NoError(t, c.Close())
+			stop(t, c)
 			balanced(t, c.Stats())
 		}
 	})
 }
 
-// balanced checks that every datagram of a socket at rest is accounted for.
+// newWorkers makes Workers of a valid configuration.
+func newWorkers(t testing.TB, cfg udp.WorkersConfig) *udp.Workers {
+	t.Helper()
+	w, err := udp.NewWorkers(cfg)
+	require.NoError(t, err)
+	return w
+}
+
+// balanced checks that every datagram of a stopped socket is accounted for.
 func balanced(t testing.TB, s udp.Stats) {
 	t.Helper()
 	assert.Equal(t, s.Received, s.Handled+s.Dropped.Total(), "received is handled and dropped: %+v", s)
@@ -147,21 +169,21 @@ func next[T any](t testing.TB, ch <-chan T) (v T) {
 	return v
 }
 
-// listen makes a socket on loopback with books.
+// listen makes a socket on loopback that the test closes.
 func listen(t testing.TB, cfg udp.Config, network string, h udp.Handler) *udp.Conn {
 	t.Helper()
 	c, err := cfg.Listen(t.Context(), network, loopback(network)+":0", h)
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	return c
 }
 
-// dial makes a connected socket with books.
+// dial makes a connected socket that the test closes.
 func dial(t testing.TB, peer netip.AddrPort, h udp.Handler) *udp.ConnectedConn {
 	t.Helper()
 	c, err := udp.Dial(t.Context(), "udp", peer.String(), h)
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	return c
 }
 
@@ -260,6 +282,9 @@ func done() context.Context {
 	cancel()
 	return ctx
 }
+
+// quiet logs nothing, where panics are expected.
+var quiet = slog.New(slog.DiscardHandler)
 
 // errUnsupported is what an operating system can't do.
 var errUnsupported = errors.ErrUnsupported

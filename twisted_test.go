@@ -162,7 +162,7 @@ func TestAdoptedDescriptor(t *testing.T) {
 	h.next(t, "Started")
 	require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
 	h.next(t, "Received")
-	require.NoError(t, c.Close())
+	stop(t, c)
 	balanced(t, c.Stats())
 
 	sender := raw(t, "udp4")

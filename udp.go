@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/udpkit/udp/internal/mcast"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
@@ -26,8 +27,8 @@ type Conn struct {
 	network  string
 	family   socket.Family
 	consumer consumer
-	groups   *registry // nil unless made by ListenMulticast
-	group    *Group    // nil unless made by ListenGroup
+	groups   *mcast.Manager // nil unless made by ListenMulticast
+	group    *Group         // nil unless made by ListenGroup
 	// checkGroups: destinations are checked, since this socket has groups, or the
 	// system lets in what others have joined.
 	checkGroups bool
@@ -40,10 +41,8 @@ type Conn struct {
 	work     work // datagrams that Workers have
 	stats    counters
 	log      limitedLog
-	reader   reader // used by the socket's goroutine only
-
-	connected ConnectedConn // what Connected and Multicast return
-	multicast MulticastConn
+	reader   reader      // used by the socket's goroutine only
+	pulled   *PacketConn // whose socket it is, instead of a goroutine's; nil: nobody's
 }
 
 // consumer is the Handler of a socket in the form that the reader uses.
@@ -89,6 +88,7 @@ type peer struct {
 	current  atomic.Pointer[netip.AddrPort] // nil: unconnected
 	next     atomic.Pointer[netip.AddrPort] // while it changes
 	local    atomic.Pointer[netip.AddrPort] // the socket's own address
+	rebinds  atomic.Uint64                  // of the socket when local was asked for
 }
 
 // isNext reports whether the socket is being connected to the sender: the kernel
@@ -219,7 +219,6 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	}
 	c.deadline.Store(&deadline{changed: make(chan struct{})})
 	c.reader.conn, c.out.conn = c, c
-	c.connected.Conn, c.multicast.Conn = c, c
 	c.checkGroups = !sock.Info().MulticastFilter
 	c.learnLocal()
 	return c
@@ -240,14 +239,31 @@ func (c *Conn) learnLocal() {
 }
 
 // LocalAddr returns the address the socket is bound to, a [*net.UDPAddr].
-func (c *Conn) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(c.LocalAddrPort()) }
+func (c *Conn) LocalAddr() net.Addr {
+	if !c.ok() {
+		return nil
+	}
+	return net.UDPAddrFromAddrPort(c.LocalAddrPort())
+}
 
 // LocalAddrPort returns the address the socket is bound to. On a connected
 // socket it is the one that datagrams to the peer leave from.
-func (c *Conn) LocalAddrPort() netip.AddrPort { return *c.peer.local.Load() }
+func (c *Conn) LocalAddrPort() netip.AddrPort {
+	if !c.ok() {
+		return netip.AddrPort{}
+	}
+	if n := c.sock.Rebinds(); n != c.peer.rebinds.Load() && !c.closed() { // the address may be another one
+		c.peer.rebinds.Store(n)
+		c.learnLocal()
+	}
+	return *c.peer.local.Load()
+}
 
 // RemoteAddr returns the peer, a [*net.UDPAddr], or nil on an unconnected socket.
 func (c *Conn) RemoteAddr() net.Addr {
+	if !c.ok() {
+		return nil
+	}
 	if p := c.peer.current.Load(); p != nil {
 		return net.UDPAddrFromAddrPort(*p)
 	}
@@ -256,6 +272,9 @@ func (c *Conn) RemoteAddr() net.Addr {
 
 // String names the socket for people: its network, address and peer.
 func (c *Conn) String() string {
+	if !c.ok() {
+		return "udp without a socket"
+	}
 	s := c.network + " " + c.LocalAddrPort().String()
 	if p := c.peer.current.Load(); p != nil {
 		s += " to " + p.String()
@@ -269,7 +288,12 @@ func (c *Conn) String() string {
 // SyscallConn returns the raw connection, for socket options that this package
 // does not have. Reading, writing and closing through it is not allowed. On a
 // simulated network it fails with [errors.ErrUnsupported].
-func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.sock.SyscallConn() }
+func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	if !c.ok() {
+		return nil, errNoSocket("raw")
+	}
+	return c.sock.SyscallConn()
+}
 
 // Close starts closing the socket and returns nil, always. From then on sends fail
 // with [net.ErrClosed] and nothing more is received; a callback that is running
@@ -280,6 +304,13 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.sock.SyscallCon
 // counted in [Drops.Closed] (those in the kernel not on Windows and Plan 9). What
 // Reply and Enqueue have copied is sent, as far as there is room.
 func (c *Conn) Close() error {
+	if !c.ok() {
+		return errNoSocket("close")
+	}
+	if c.pulled != nil {
+		_ = c.pulled.Close()
+		return nil
+	}
 	c.stop()
 	return nil
 }
@@ -304,7 +335,15 @@ func (c *Conn) stop() {
 // With a [Queue] a datagram is handled when it lies in the channel, with [Workers]
 // when the Handler behind them has returned.
 func (c *Conn) Shutdown(ctx context.Context) error {
-	c.life.phase.CompareAndSwap(running, draining)
+	if !c.ok() {
+		return errNoSocket("shutdown")
+	}
+	if c.pulled != nil {
+		return c.Close() // there is no Handler
+	}
+	if c.life.phase.CompareAndSwap(running, draining) {
+		c.sock.StopIntake() // the reader may be in a callback
+	}
 	c.events.signal()
 	c.sock.Wake()
 	select {
@@ -326,6 +365,9 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 // shutdown, otherwise the error that stopped the socket or ended the shutdown. It
 // makes a socket a member of an errgroup.
 func (c *Conn) Run(ctx context.Context, grace time.Duration) error {
+	if !c.ok() {
+		return errNoSocket("run")
+	}
 	select {
 	case <-c.life.done:
 		return c.life.err
@@ -341,15 +383,28 @@ func (c *Conn) Run(ctx context.Context, grace time.Duration) error {
 
 // Closing returns a channel that is closed when Close begins, also by Shutdown after
 // the last datagram. Handlers that block wait for it too.
-func (c *Conn) Closing() <-chan struct{} { return c.life.closing }
+func (c *Conn) Closing() <-chan struct{} {
+	if !c.ok() {
+		return closedChan
+	}
+	return c.life.closing
+}
 
 // Done returns a channel that is closed when the socket is closed and the last
 // callback has returned.
-func (c *Conn) Done() <-chan struct{} { return c.life.done }
+func (c *Conn) Done() <-chan struct{} {
+	if !c.ok() {
+		return closedChan
+	}
+	return c.life.done
+}
 
 // Err returns what stopped the socket: nil before Done is closed, and after Close or
 // Shutdown.
 func (c *Conn) Err() error {
+	if !c.ok() {
+		return errNoSocket("close")
+	}
 	select {
 	case <-c.life.done:
 		return c.life.err

@@ -19,11 +19,11 @@ func TestEcho(t *testing.T) {
 				}
 			}))
 			require.NoError(t, err)
-			defer server.Close()
+			defer stop(t, server)
 			q := udp.NewQueue(10, udp.Block)
 			client, err := udp.Dial(ctx, network, server.LocalAddrPort().String(), q)
 			require.NoError(t, err)
-			defer client.Close()
+			defer stop(t, client)
 			require.NoError(t, client.Send([]byte("hello")))
 			require.NoError(t, client.Send(nil))
 			d := <-q.Datagrams()
@@ -51,5 +51,5 @@ func TestRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, port, c.LocalAddrPort().Port())
 	t.Log(c)
-	require.NoError(t, c.Close())
+	stop(t, c)
 }

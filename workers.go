@@ -148,11 +148,22 @@ func (w *Workers) Refused(c *Conn, r *Refusal) {
 	}
 	d := Datagram{Data: r.Payload, From: r.Peer}
 	f := p.choose(d)
-	d.packet = &packet{header: &header{conn: c, refusal: r}, queue: f}
-	c.work.begin(1)
+	f.ending.RLock()
+	defer f.ending.RUnlock()
+	if f.ended {
+		r.lost()
+		return
+	}
+	passed := c == nil || c.consumer.workers != w // by another Handler: the socket does not wait for it
+	d.packet = &packet{header: &header{conn: c, refusal: r}, queue: f, passed: passed}
+	if !passed {
+		c.work.begin(1)
+	}
 	if f.put(c, &d) != notDropped {
 		r.lost()
-		c.work.end()
+		if !passed {
+			c.work.end()
+		}
 	}
 }
 

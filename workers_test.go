@@ -3,6 +3,9 @@ package udp_test
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/netip"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -10,11 +13,13 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/socket"
 )
 
 // lastByte is a key.
@@ -34,7 +39,7 @@ func TestWorkersKeepTheOrderOfEachKey(t *testing.T) {
 			var mu sync.Mutex
 			next := map[string]int{}
 			total, handled := 0, make(chan struct{})
-			w := udp.NewWorkers(4, test.key, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			w := newWorkers(t, udp.WorkersConfig{N: 4, Key: test.key, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 				number, letter, _ := strings.Cut(string(d.Data), " ")
 				key := letter
 				if test.key == nil {
@@ -49,7 +54,7 @@ func TestWorkersKeepTheOrderOfEachKey(t *testing.T) {
 				if total++; total%100 == 0 {
 					handled <- struct{}{}
 				}
-			}))
+			})})
 			c := listen(t, udp.Config{ReadBuffer: 8 << 20}, "udp4", w)
 			for range test.senders {
 				s := raw(t, "udp4")
@@ -77,10 +82,10 @@ func TestWorkersRunAtTheSameTime(t *testing.T) {
 		var running atomic.Int64
 		gate := make(chan struct{})
 		s := newScripted()
-		w := udp.NewWorkers(n, lastByte, udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
+		w := newWorkers(t, udp.WorkersConfig{N: n, Key: lastByte, Handler: udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
 			running.Add(1)
 			<-gate
-		}))
+		})})
 		c := s.listen(t, udp.Config{}, w)
 		for key := range 256 { // that none of them falls on one of eight is one chance in 10^14
 			s.arrive(string([]byte{byte(key)}))
@@ -108,15 +113,15 @@ func TestWorkersOverflow(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var handled []string
 				gate := make(chan struct{})
-				w := udp.NewWorkers(1, nil, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
-					<-gate
-					handled = append(handled, string(d.Data))
-				}))
-				w.Capacity, w.Overflow = 3, test.overflow
+				w := newWorkers(t, udp.WorkersConfig{N: 1, Capacity: 3, Overflow: test.overflow,
+					Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+						<-gate
+						handled = append(handled, string(d.Data))
+					})})
 				s := newScripted()
 				c := s.listen(t, udp.Config{}, w)
 				s.arrive("0")
-				synctest.Wait() // it has left the line
+				synctest.Wait() // it has left the channel
 				for i := 1; i < 10; i++ {
 					s.arrive(strconv.Itoa(i))
 				}
@@ -131,6 +136,9 @@ func TestWorkersOverflow(t *testing.T) {
 				require.Equal(t, udp.Drops{Queue: test.dropped}, st.Dropped)
 				require.EqualValues(t, len(handled), st.Handled)
 				require.EqualValues(t, 3, st.QueuePeak)
+				require.Equal(t, udp.WorkersStats{
+					Received: 10, Handled: uint64(len(handled)), Dropped: test.dropped, Peak: 3,
+				}, w.Stats())
 			})
 		})
 	}
@@ -139,17 +147,17 @@ func TestWorkersOverflow(t *testing.T) {
 func TestWorkersSurvivePanicsAndGoexit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var handled []string
-		w := udp.NewWorkers(1, nil, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+		w := newWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 			switch string(d.Data) {
 			case "panic":
-				panic("as I was told")
+				panic("as the test wants")
 			case "exit":
 				runtime.Goexit()
 			}
 			handled = append(handled, string(d.Data))
-		}))
+		})})
 		s := newScripted()
-		c := s.listen(t, udp.Config{}, w)
+		c := s.listen(t, udp.Config{Logger: quiet}, w)
 		s.arrive("1", "panic", "2", "exit", "3", "exit", "panic", "4")
 		require.NoError(t, c.Shutdown(context.Background()))
 		require.Equal(t, []string{"1", "2", "3", "4"}, handled)
@@ -158,15 +166,17 @@ func TestWorkersSurvivePanicsAndGoexit(t *testing.T) {
 		require.Equal(t, udp.Drops{Panicked: 4}, st.Dropped)
 		require.EqualValues(t, 4, st.Panics)
 		require.EqualValues(t, 4, st.Handled)
+		ws := w.Stats()
+		require.Equal(t, [3]uint64{8, 4, 4}, [3]uint64{ws.Received, ws.Handled, ws.Panicked})
 	})
 }
 
 // A key that panics costs its datagram, like a Received that does.
 func TestWorkersSurviveAKeyThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := udp.NewWorkers(2, lastByte, udp.BaseHandler{})
+		w := newWorkers(t, udp.WorkersConfig{N: 2, Key: lastByte, Handler: udp.BaseHandler{}})
 		s := newScripted()
-		c := s.listen(t, udp.Config{}, w)
+		c := s.listen(t, udp.Config{Logger: quiet}, w)
 		s.arrive("1", "", "2") // an empty one has no last byte
 		require.NoError(t, c.Shutdown(context.Background()))
 		balanced(t, c.Stats())
@@ -181,22 +191,24 @@ func TestCloseDropsWhatWaitsInWorkers(t *testing.T) {
 		r := newRecorder()
 		r.received = func(*udp.Conn, udp.Datagram) { <-gate }
 		s := newScripted()
-		c := s.listen(t, udp.Config{}, udp.NewWorkers(1, nil, r))
+		w := newWorkers(t, udp.WorkersConfig{N: 1, Handler: r})
+		c := s.listen(t, udp.Config{}, w)
 		s.arrive("1", "2", "3")
 		synctest.Wait()
-		closed := make(chan struct{})
-		go func() { c.Close(); close(closed) }()
+		require.NoError(t, c.Close())
 		synctest.Wait()
 		select {
-		case <-closed:
-			require.Fail(t, "Close returned before the callback did")
+		case <-c.Done():
+			require.Fail(t, "done before the callback has returned")
 		default:
 		}
 		close(gate)
-		<-closed
+		<-c.Done()
 		require.Equal(t, []string{"Started", "Received", "Stopped"}, r.names())
 		require.Equal(t, udp.Drops{Closed: 2}, c.Stats().Dropped)
 		require.EqualValues(t, 1, c.Stats().Handled)
+		ws := w.Stats()
+		require.Equal(t, [3]uint64{3, 1, 2}, [3]uint64{ws.Received, ws.Handled, ws.Closed})
 	})
 }
 
@@ -204,12 +216,12 @@ func TestCloseDropsWhatWaitsInWorkers(t *testing.T) {
 func TestWorkersReplyDuringShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		w := udp.NewWorkers(2, lastByte, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+		w := newWorkers(t, udp.WorkersConfig{N: 2, Key: lastByte, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 			<-gate
 			if err := d.Reply(d.Data); err != nil {
 				t.Error(err)
 			}
-		}))
+		})})
 		s := newScripted()
 		c := s.listen(t, udp.Config{}, w)
 		s.arrive("1", "2", "3", "4")
@@ -229,7 +241,7 @@ func TestWorkersServeSocketsAsTheyComeAndGo(t *testing.T) {
 	r := newRecorder()
 	var mu sync.Mutex // the recorder minds callbacks at the same time, and these may be
 	r.received = func(*udp.Conn, udp.Datagram) { mu.Lock(); defer mu.Unlock() }
-	w := udp.NewWorkers(3, nil, r)
+	w := newWorkers(t, udp.WorkersConfig{N: 3, Handler: r})
 	before := goleak.IgnoreCurrent()
 	for range 3 {
 		a, b := listen(t, udp.Config{}, "udp4", w), listen(t, udp.Config{}, "udp4", w)
@@ -239,87 +251,222 @@ func TestWorkersServeSocketsAsTheyComeAndGo(t *testing.T) {
 		e := r.next(t, "Received")
 		require.Equal(t, "to b", e.data)
 		require.Same(t, b, e.conn)
-		require.NoError(t, b.Close())
+		stop(t, b)
 		require.Same(t, b, r.next(t, "Stopped").conn)
 		require.NoError(t, a.SendTo([]byte("to a"), a.LocalAddrPort()))
 		require.Equal(t, "to a", r.next(t, "Received").data)
-		require.NoError(t, a.Close())
+		stop(t, a)
 		r.next(t, "Stopped")
 	}
 	goleak.VerifyNone(t, before)
 }
 
-// A Handler that passes datagrams on, from its own goroutine too, keeps the
-// books right.
-func TestQueuesAndWorkersBehindOtherHandlers(t *testing.T) {
-	for _, test := range []struct {
-		name    string
-		wrap    func(q *udp.Queue) udp.Handler
-		dropped udp.Drops
-	}{
-		{"Workers before a Queue", func(q *udp.Queue) udp.Handler { return udp.NewWorkers(1, nil, q) },
-			udp.Drops{Queue: 4}},
-		{"a Handler before Workers before a Queue", func(q *udp.Queue) udp.Handler {
-			return through{udp.NewWorkers(1, nil, q), func(pass func()) { pass() }}
-		}, udp.Drops{Queue: 4}},
-		{"a Handler that passes on from another goroutine", func(q *udp.Queue) udp.Handler {
-			return through{q, func(pass func()) {
-				done := make(chan struct{})
-				go func() { defer close(done); pass() }()
-				<-done
-			}}
-		}, udp.Drops{Queue: 4}},
-		{"a Handler that panics after passing on", func(q *udp.Queue) udp.Handler {
-			return through{q, func(pass func()) { pass(); panic("too late") }}
-		}, udp.Drops{Queue: 4}},
-		{"a Handler that panics before", func(q *udp.Queue) udp.Handler {
-			return through{q, func(func()) { panic("early") }}
-		}, udp.Drops{Panicked: 6}},
+// What a worker passes on to a Queue is Handled by the socket, and counted by the
+// Queue.
+func TestWorkersBeforeAQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := udp.NewQueue(2, udp.DropOldest)
+		w := newWorkers(t, udp.WorkersConfig{N: 1, Handler: q})
+		s := newScripted()
+		c := s.listen(t, udp.Config{}, w)
+		s.arrive("1", "2", "3", "4", "5", "6")
+		require.NoError(t, c.Shutdown(context.Background()))
+		balanced(t, c.Stats())
+		require.Zero(t, c.Stats().Dropped)
+		require.EqualValues(t, 6, c.Stats().Handled)
+		require.EqualValues(t, 6, w.Stats().Handled)
+		require.Equal(t, udp.QueueStats{Received: 6, Dropped: 4, Waiting: 2, Peak: 2}, q.Stats())
+		for _, want := range []string{"5", "6"} {
+			d := <-q.Datagrams()
+			require.Equal(t, want, string(d.Data))
+			d.Release()
+		}
+	})
+}
+
+// PerWorker gives each goroutine a Handler of its own, which needs no lock.
+func TestEachWorkerMayHaveAHandlerOfItsOwn(t *testing.T) {
+	const n = 4
+	var handlers []*counting
+	w := newWorkers(t, udp.WorkersConfig{N: n, Key: lastByte, PerWorker: func(i int) udp.Handler {
+		require.Len(t, handlers, i)
+		handlers = append(handlers, new(counting))
+		return handlers[i]
+	}})
+	require.Len(t, handlers, n)
+	s := newScripted()
+	c := s.listen(t, udp.Config{}, w)
+	for key := range 256 {
+		s.arrive(string([]byte{byte(key)}))
+		s.arrive(string([]byte{byte(key)}))
+	}
+	require.NoError(t, c.Shutdown(t.Context()))
+	total, keys := 0, map[byte]int{}
+	for i, h := range handlers {
+		require.Equal(t, [2]int{1, 1}, [2]int{h.started, h.stopped})
+		for key, times := range h.received {
+			require.Equal(t, 2, times, "a key has one worker")
+			keys[key] = i
+			total += times
+		}
+	}
+	require.Equal(t, 512, total)
+	require.Len(t, keys, 256)
+	require.EqualValues(t, 512, w.Stats().Handled)
+}
+
+// counting is a Handler without a lock.
+type counting struct {
+	udp.BaseHandler
+	started, stopped int
+	received         map[byte]int
+}
+
+func (c *counting) Started(*udp.Conn) { c.started++; c.received = map[byte]int{} }
+func (c *counting) Received(_ *udp.Conn, d udp.Datagram) {
+	c.received[d.Data[0]]++
+}
+func (c *counting) Stopped(*udp.Conn, error) { c.stopped++ }
+
+// What Workers cannot work with is an error when they are made.
+func TestNewWorkersChecksItsConfig(t *testing.T) {
+	h := udp.BaseHandler{}
+	for name, cfg := range map[string]udp.WorkersConfig{
+		"no Handler":           {},
+		"two kinds of Handler": {Handler: h, PerWorker: func(int) udp.Handler { return h }},
+		"PerWorker returns nil": {N: 3, PerWorker: func(i int) udp.Handler {
+			if i == 2 {
+				return nil
+			}
+			return h
+		}},
+		"negative N":         {Handler: h, N: -1},
+		"negative capacity":  {Handler: h, Capacity: -1},
+		"a huge capacity":    {Handler: h, Capacity: 1 << 40},
+		"an unknown policy":  {Handler: h, Overflow: 3},
+		"a negative policy":  {Handler: h, Overflow: -1},
+		"all that is nearby": {N: -1, Capacity: -1, Overflow: -1},
 	} {
-		t.Run(test.name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
+			w, err := udp.NewWorkers(cfg)
+			require.ErrorIs(t, err, os.ErrInvalid)
+			require.Contains(t, err.Error(), "udp: workers: ")
+			require.Nil(t, w)
+		})
+	}
+	w, err := udp.NewWorkers(udp.WorkersConfig{Handler: h})
+	require.NoError(t, err)
+	stop(t, newScripted().listen(t, udp.Config{}, w))
+
+	for _, unmade := range []udp.Handler{new(udp.Workers), new(udp.Queue), (*udp.Workers)(nil), (*udp.Queue)(nil), udp.HandlerFunc(nil), nil} {
+		_, err := udp.Listen(t.Context(), "udp4", "127.0.0.1:0", unmade)
+		require.ErrorIs(t, err, os.ErrInvalid)
+		requireOpError(t, err, "listen")
+	}
+}
+
+// Refused is called on the goroutine that handles the peer's datagrams, between those
+// that came before and after it.
+func TestWorkersGetRefusalsInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const peers, each = 20, 10
+		var mu sync.Mutex
+		got := map[netip.AddrPort][]string{}
+		note := func(peer netip.AddrPort, what string) {
+			time.Sleep(time.Millisecond) // so that the workers are behind
+			mu.Lock()
+			defer mu.Unlock()
+			got[peer] = append(got[peer], what)
+		}
+		w := newWorkers(t, udp.WorkersConfig{N: 4, Handler: &recorderOf{
+			received: func(_ *udp.Conn, d udp.Datagram) { note(d.From, string(d.Data)) },
+			refused:  func(_ *udp.Conn, r *udp.Refusal) { note(r.Peer, "refused "+string(r.Payload)) },
+		}})
+		s := newScripted()
+		c := s.listen(t, udp.Config{}, w)
+		var want []string
+		for i := range each {
+			for peer := range peers {
+				from := netip.AddrPortFrom(there.Addr(), uint16(1000+peer))
+				p := packets(fmt.Sprint(i))
+				p[0].From = from
+				s.inputs <- p
+				s.inputs <- []socket.Report{{Peer: from, Err: net.UnknownNetworkError("refused"), Payload: fmt.Append(nil, i)}}
+			}
+			want = append(want, fmt.Sprint(i), fmt.Sprint("refused ", i))
+		}
+		require.NoError(t, c.Shutdown(context.Background()))
+		require.Len(t, got, peers)
+		for peer, events := range got {
+			require.Equal(t, want, events, "of %v", peer)
+		}
+		st := c.Stats()
+		require.EqualValues(t, peers*each, st.Refused)
+		require.EqualValues(t, peers*each, st.Handled, "ICMP errors are no datagrams")
+		require.EqualValues(t, peers*each, w.Stats().Handled)
+		require.Zero(t, st.RefusalsLost)
+		balanced(t, st)
+	})
+}
+
+// Refusals that Workers have no room for, or that wait when the socket closes, are
+// counted as lost.
+func TestRefusalsThatWorkersLoseAreCounted(t *testing.T) {
+	for _, overflow := range []udp.Overflow{udp.DropNewest, udp.DropOldest} {
+		t.Run(overflow.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				q := udp.NewQueue(2, udp.DropOldest)
+				gate := make(chan struct{})
+				refused := 0
+				w := newWorkers(t, udp.WorkersConfig{N: 1, Capacity: 3, Overflow: overflow, Handler: &recorderOf{
+					received: func(*udp.Conn, udp.Datagram) { <-gate },
+					refused:  func(*udp.Conn, *udp.Refusal) { refused++ },
+				}})
 				s := newScripted()
-				c := s.listen(t, udp.Config{}, test.wrap(q))
-				s.arrive("1", "2", "3", "4", "5", "6")
-				require.NoError(t, c.Shutdown(context.Background()))
+				c := s.listen(t, udp.Config{}, w)
+				s.arrive("x")
+				synctest.Wait()
+				for range 10 {
+					s.inputs <- []socket.Report{{Peer: there, Err: net.UnknownNetworkError("refused")}}
+				}
+				synctest.Wait()
+				require.EqualValues(t, 7, c.Stats().RefusalsLost)
+				require.NoError(t, c.Close())
+				close(gate)
+				<-c.Done()
+				require.Zero(t, refused)
+				require.EqualValues(t, 10, c.Stats().RefusalsLost)
 				balanced(t, c.Stats())
-				require.Equal(t, test.dropped, c.Stats().Dropped)
-				var left []string
-				for d := range q.Datagrams() {
-					left = append(left, string(d.Data))
-				}
-				if test.dropped.Panicked == 0 {
-					require.Equal(t, []string{"5", "6"}, left)
-				}
+				w.Refused(c, &udp.Refusal{Peer: there})
+				ws := w.Stats()
+				require.Equal(t, udp.WorkersStats{Received: 1, Handled: 1, Peak: ws.Peak}, ws, "they are no datagrams")
 			})
 		})
 	}
 }
 
-// through is a Handler before another.
-type through struct {
-	udp.Handler
-	how func(pass func())
-}
-
-func (h through) Received(c *udp.Conn, d udp.Datagram) {
-	h.how(func() { h.Handler.Received(c, d) })
-}
-
-// A socket that gives its datagrams to Workers of others remembers those only that
-// there still are.
-func TestASocketForgetsWorkersThatHaveEnded(t *testing.T) {
-	w := udp.NewWorkers(2, nil, udp.BaseHandler{})
-	x := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(w.Received))
-	for range 10 {
-		a := listen(t, udp.Config{}, "udp4", w)
-		before := x.Stats().Handled
-		require.NoError(t, x.SendTo([]byte("x"), x.LocalAddrPort()))
-		for x.Stats().Handled == before {
-			runtime.Gosched()
-		}
-		require.NoError(t, a.Close())
-	}
-	require.LessOrEqual(t, x.Crews(), 2, "the last, and the one before, which may just have been ending")
+// A Handler may pass on ICMP errors, of sockets that do not wait for the Workers.
+func TestWorkersWithRefusalsOfOtherSockets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		var refused []*udp.Conn
+		w := newWorkers(t, udp.WorkersConfig{N: 1, Handler: &recorderOf{
+			received: func(*udp.Conn, udp.Datagram) { <-gate },
+			refused:  func(c *udp.Conn, _ *udp.Refusal) { refused = append(refused, c) },
+		}})
+		s := newScripted()
+		own := s.listen(t, udp.Config{}, w)
+		s.arrive("x")
+		synctest.Wait()
+		others := newScripted()
+		other := others.listen(t, udp.Config{}, &recorderOf{refused: w.Refused})
+		others.inputs <- []socket.Report{{Peer: there, Err: net.UnknownNetworkError("refused")}}
+		w.Refused(nil, &udp.Refusal{Peer: there})
+		synctest.Wait()
+		stop(t, other)
+		close(gate)
+		stop(t, own)
+		require.Equal(t, []*udp.Conn{nil}, refused, "the other one's came too late")
+		require.EqualValues(t, 1, other.Stats().RefusalsLost)
+		w.Refused(own, &udp.Refusal{Peer: there})
+	})
 }

@@ -35,13 +35,13 @@ func zoned(t *testing.T, h udp.Handler) (here *netns.NS, c *udp.Conn, peer netip
 		}))
 	})
 	require.NoError(t, err)
-	books(t, server)
+	closes(t, server)
 	here.Do(func() { c, err = udp.Config{PeerErrors: true}.Listen(context.Background(), "udp6", "[::]:0", h) })
 	if err != nil {
 		here.Do(func() { c, err = udp.Listen(context.Background(), "udp6", "[::]:0", h) })
 	}
 	require.NoError(t, err)
-	books(t, c)
+	closes(t, c)
 	return here, c, netip.AddrPortFrom(netip.MustParseAddr("fe80::2%left"), server.LocalAddrPort().Port())
 }
 
@@ -114,7 +114,7 @@ func TestAnInterfaceIsRenamed(t *testing.T) {
 		var err error
 		here.Do(func() { connected, err = udp.Dial(context.Background(), "udp6", before.String(), answers) })
 		require.NoError(t, err)
-		books(t, connected)
+		closes(t, connected)
 		answers.next(t, "Started")
 		require.NoError(t, connected.Send([]byte("x")))
 		require.Equal(t, before, answers.next(t, "Received").d.From)
@@ -161,7 +161,7 @@ func TestTheMTUIsOfTheSocketsNamespace(t *testing.T) {
 					c, err = udp.Config{MTUDiscovery: udp.MTUDiscoveryDo}.Listen(context.Background(), "udp4", ":0", udp.BaseHandler{})
 				})
 				require.NoError(t, err)
-				books(t, c)
+				closes(t, c)
 				if connected {
 					_, err = c.Connect(peer)
 					require.NoError(t, err)

@@ -24,6 +24,9 @@ func (s *sock) arrive(p socket.Packet, k key) (what string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if what = s.admit(&p); what == received {
+		if s.arrived == nil {
+			s.arrived = s.host.net.events.arrivals()
+		}
 		// One datagram in eight is not coalesced with the one before, so that handlers meet
 		// packets of all lengths.
 		draw := mix(mix(mix(s.host.net.cfg.Seed, s.id+drawCoalesce), k.origin), k.seq<<8+k.copy)
@@ -36,6 +39,9 @@ func (s *sock) arrive(p socket.Packet, k key) (what string) {
 // consecutive datagrams of one sender and one size into one packet, whose last datagram may be
 // shorter. The caller holds the network's lock.
 func (s *sock) coalesce() {
+	if len(s.arrived) == 0 {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.shut || s.closed || s.dead {
@@ -50,7 +56,20 @@ func (s *sock) coalesce() {
 		}
 	}
 	clear(s.arrived)
-	s.arrived = s.arrived[:0]
+	s.host.net.events.free = append(s.host.net.events.free, s.arrived[:0])
+	s.arrived = nil
+}
+
+// arrivals returns memory for the datagrams that arrive at a socket. Sockets share it, since
+// only few of thousands receive at one instant.
+func (e *events) arrivals() []arrival {
+	last := len(e.free) - 1
+	if last < 0 {
+		return make([]arrival, 0, 4)
+	}
+	as := e.free[last]
+	e.free = e.free[:last]
+	return as
 }
 
 // joinable returns how many of the datagrams form the first packet, at least 1.

@@ -77,19 +77,26 @@ func (h *Host) deliverToAll(p *packet, now time.Duration) {
 
 func (h *Host) push(s *sock, p *packet, now time.Duration) {
 	dst := p.dst.Addr()
-	from := p.src
-	if a := from.Addr(); a.Is6() && a.IsLinkLocalUnicast() {
-		from = netip.AddrPortFrom(a.WithZone(p.iface.name), from.Port())
-	}
+	from, to := p.scoped(p.src), p.scoped(p.dst)
 	own := dst == p.hop || h.owns(dst)
 	what := s.arrive(socket.Packet{
-		Data: p.data, Buf: p.buf, From: from, To: p.dst, Own: own, IfIndex: p.iface.index, TTL: p.ttl, TrafficClass: p.class,
+		Data: p.data, Buf: p.buf, From: from, To: to, Own: own, IfIndex: p.iface.index, TTL: p.ttl, TrafficClass: p.class,
 	}, p.key)
 	if what == received {
 		h.net.events.wake(s)
 	}
 	h.net.note(now, h.name, what, p)
 	p.buf, p.data = nil, nil // the socket owns them now
+}
+
+// scoped returns a link-local address with the zone of the interface that the packet
+// arrived on.
+func (p *packet) scoped(at netip.AddrPort) netip.AddrPort {
+	a := at.Addr()
+	if a.Is6() && (a.IsLinkLocalUnicast() || a.IsLinkLocalMulticast() || a.IsInterfaceLocalMulticast()) {
+		return netip.AddrPortFrom(a.WithZone(p.iface.name), at.Port())
+	}
+	return at
 }
 
 // lookup returns the socket for a unicast datagram, as Linux does: the one with the highest

@@ -12,6 +12,7 @@ type events struct {
 	running bool
 	woken   []*sock // sockets for which something has arrived while running
 	spare   *packet
+	free    [][]arrival // memory for sock.arrived
 }
 
 type due struct {
@@ -68,9 +69,7 @@ func (n *Net) run() {
 	woken := e.woken
 	e.woken = nil
 	for _, s := range woken {
-		if len(s.arrived) > 0 {
-			s.coalesce()
-		}
+		s.coalesce()
 	}
 	n.mu.Unlock()
 	for _, s := range woken {

@@ -40,7 +40,7 @@ type Faults struct {
 
 	// The size of datagrams. An MTU shorter than the sending interface's returns an ICMP
 	// error ("too big" or "fragmentation needed"). The sending host learns it from that:
-	// later datagrams are fragmented, or fail with EMSGSIZE if they must not be. Fragments
+	// later datagrams are fragmented, or fail with EMSGSIZE (udp.MTUDiscoveryDo). Fragments
 	// are not lost one by one.
 	MTU       int  // longest packet that passes; 0: any
 	BlackHole bool // longer packets are lost without an ICMP error

@@ -25,3 +25,6 @@ func (s *sock) Rebinds() uint64 { return 0 }
 func (s *sock) Detach() (*net.UDPConn, error) {
 	return nil, errors.Join(errors.New("udptest: a simulated socket has no descriptor"), errors.ErrUnsupported)
 }
+
+// StopIntake implements socket.Socket: Serve does it when it drains.
+func (s *sock) StopIntake() {}

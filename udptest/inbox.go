@@ -242,6 +242,14 @@ func (s *sock) report(r socket.Report, pending errno) {
 		s.lostReports++
 		return
 	}
+	if s.opts.Pulled && !s.opts.PeerErrors {
+		// Linux tells a connected socket without an error queue the errors only that
+		// are sure to last (icmp_err_convert in net/ipv4/icmp.c).
+		if pending == eCONNREFUSED || pending == eACCES {
+			s.pending = pending
+		}
+		return
+	}
 	s.reports = append(s.reports, r)
 	if pending != none {
 		s.pending = pending

@@ -11,11 +11,11 @@ import (
 // A Packet is a datagram or an ICMP message in flight, as a [Script] or a [Filter] sees it.
 // Data must not be kept or changed.
 type Packet struct {
-	From, To netip.AddrPort
-	Data     []byte
-	TTL      int
-	ECN      uint8
-	ICMP     bool // an ICMP message of From about a datagram that To has sent; Data is the quoted payload
+	From, To     netip.AddrPort
+	Data         []byte
+	TTL          int   // or hop limit
+	TrafficClass uint8 // DSCP and ECN
+	ICMP         bool  // an ICMP message of From about a datagram that To has sent; Data is the quoted payload
 }
 
 // packet is a datagram in flight, or an ICMP message about one.
@@ -88,7 +88,7 @@ func (p *packet) size() int {
 }
 
 func (p *packet) public() Packet {
-	return Packet{From: p.src, To: p.dst, Data: p.data, TTL: int(p.ttl), ECN: p.class & 3, ICMP: p.refusal != nil}
+	return Packet{From: p.src, To: p.dst, Data: p.data, TTL: int(p.ttl), TrafficClass: p.class, ICMP: p.refusal != nil}
 }
 
 // newPacket returns a packet with a copy of data. Its callers, and those of the functions

@@ -42,7 +42,7 @@ func TestPresetsAreWhatTheySay(t *testing.T) {
 				for range count {
 					sent = time.Now()
 					require.NoError(t, c.Send(make([]byte, 100)))
-					time.Sleep(time.Second)
+					n.Settle()
 				}
 				f := tt.faults
 				lost := f.Loss

@@ -198,11 +198,14 @@ func (r *Recorder) Fail(err error) {
 func (r *Recorder) record(m socket.Message, to netip.AddrPort) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sent = append(r.sent, udp.Message{Data: append([]byte{}, m.Data...), To: to, From: m.From, ECN: udp.ECN(m.ECN)})
+	r.sent = append(r.sent, udp.Message{
+		Data: append([]byte{}, m.Data...), To: to, From: m.From, IfIndex: m.IfIndex,
+		TTL: int(m.TTL), TrafficClass: m.TrafficClass, ECN: udp.ECN(m.ECN),
+	})
 }
 
-// Sent returns the datagrams that were sent since the last call, in order. On a connected
-// socket, To is the peer.
+// Sent returns the datagrams that were sent since the last call, in order, with the fields that
+// were set for the datagram. On a connected socket, To is the peer.
 func (r *Recorder) Sent() []udp.Message {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -79,6 +79,19 @@ func TestARecorderFailsAndConnects(t *testing.T) {
 	require.ErrorIs(t, q.Err(), syscall.EIO, "Fail waits for Stopped")
 }
 
+func TestARecorderHasAllFieldsOfAMessage(t *testing.T) {
+	r := udptest.NewRecorder(t)
+	c := r.Start(udp.BaseHandler{})
+	m := udp.Message{
+		Data: []byte("x"), To: netip.MustParseAddrPort("10.0.0.2:7"), From: netip.MustParseAddr("192.0.2.1"),
+		IfIndex: 2, TTL: 7, TrafficClass: 0xb8, ECN: udp.CE,
+	}
+	n, err := c.SendBatch([]udp.Message{m})
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Equal(t, []udp.Message{m}, r.Sent())
+}
+
 func TestARefusalOfARecorderHasTheErrorOfItsTypeAndCode(t *testing.T) {
 	r := udptest.NewRecorder(t)
 	for _, tt := range []struct {

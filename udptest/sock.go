@@ -49,10 +49,11 @@ type sock struct {
 	shut        bool  // Discard was called
 	busy        bool  // the Sink is running
 	idle        sync.Cond
-	deadline    time.Time
+	deadline    time.Time // of sends
 
-	readable chan struct{} // wakes Serve
-	writable chan struct{} // closed to wake sends that wait; nil: none does
+	readDeadline time.Time     // with Options.Pulled
+	readable     chan struct{} // wakes Serve
+	writable     chan struct{} // closed to wake sends that wait; nil: none does
 }
 
 // leaving is a datagram that is queued before a link with a rate.

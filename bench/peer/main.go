@@ -84,10 +84,11 @@ var programs = map[string]map[string]program{
 		"callback": receiveCallback, "queue": receiveQueue(1), "queue4": receiveQueue(4),
 		"net": receiveNet, "netchan": receiveNetChan(1), "netchan4": receiveNetChan(4),
 		"xnet": receiveXNet, "wireguard": receiveWireGuard,
+		"netfrom": receiveNetReadFrom, "packetconn": receivePacketConn, "receive": receiveDatagrams,
 	},
 	"echo": {
 		"callback": echoCallback, "queue": echoQueue, "workers": echoWorkers(2),
-		"net": echoNet, "xnet": echoXNet, "wireguard": echoWireGuard,
+		"net": echoNet, "xnet": echoXNet, "wireguard": echoWireGuard, "packetconn": echoPacketConn,
 	},
 	"send": {
 		"sendto": sendTo, "send": sendConnected, "sendbatch": sendBatch, "sendbatchconn": sendBatchConnected, "sendbatchflat": sendBatchFlat,

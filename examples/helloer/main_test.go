@@ -1,13 +1,13 @@
 package main
 
 import (
-	"go.uber.org/goleak"
 	"context"
 	"io"
 	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/examples/internal/program"

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"go.uber.org/goleak"
 	"context"
 	"io"
 	"net"
@@ -10,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/udpkit/udp"

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"go.uber.org/goleak"
 	"bytes"
 	"context"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/udpkit/udp/examples/internal/program"
 )

@@ -8,6 +8,14 @@ import (
 	"github.com/udpkit/udp/internal/buffer"
 )
 
+// counted is n, if this build counts buffers.
+func counted(n int) int {
+	if !raceEnabled {
+		return 0
+	}
+	return n
+}
+
 func TestBuffersAreAsLongAsWasAskedFor(t *testing.T) {
 	before := buffer.Live()
 	var all []*buffer.Buffer
@@ -19,7 +27,7 @@ func TestBuffersAreAsLongAsWasAskedFor(t *testing.T) {
 	require.Less(t, len(all[2].B), buffer.Size, "a small datagram does not take a big buffer")
 	all = append(all, buffer.Get())
 	require.Len(t, all[len(all)-1].B, buffer.Size)
-	require.Equal(t, before+int64(len(all)), buffer.Live())
+	require.Equal(t, before+counted(len(all)), buffer.Live())
 	for _, b := range all {
 		b.Retain(1)
 		b.Release(1)

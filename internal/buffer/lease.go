@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -83,6 +84,7 @@ func (l *Lease) Release(data []byte) {
 			b.Release(1)
 		}
 	}
+	runtime.KeepAlive(data) // it may be all that keeps the buffer alive until here
 }
 
 // bit is the place of a datagram in held, computed from where its payload lies. A

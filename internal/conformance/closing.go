@@ -14,7 +14,7 @@ import (
 // callback finish and makes Stopped the next one.
 func closesIn(kind string) func(t *trial) {
 	return func(t *trial) {
-		w := t.witness()
+		w, dead := t.witness(), t.closedPort()
 		closed := false
 		w.then = func(c *udp.Conn, e event) {
 			if e.kind != kind || closed {
@@ -24,22 +24,25 @@ func closesIn(kind string) func(t *trial) {
 			if err := c.Close(); err != nil {
 				t.Error(err)
 			}
-			cc, _ := c.Connected()
-			if err := cc.Send(nil); !errors.Is(err, net.ErrClosed) {
-				t.Errorf("Send after Close: %v", err)
+			if err := c.SendTo(nil, dead); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("SendTo after Close: %v", err)
 			}
 		}
-		cc := t.dialTo(t.closedPort(), w)
+		var c *udp.Conn
 		if kind == "Refused" {
+			cc := t.dialTo(dead, w)
 			t.ok(cc.Send(nil))
+			c = cc.Conn
+		} else {
+			c = t.open(w)
 		}
-		<-cc.Done()
+		<-c.Done()
 		if kind == "Refused" {
 			w.next(kind)
 		}
 		equal(t, "error", w.next("Stopped").err, nil)
 		w.quiet()
-		t.is(cc.Send(nil), net.ErrClosed)
+		t.is(c.SendTo(nil, dead), net.ErrClosed)
 	}
 }
 

@@ -35,10 +35,12 @@ type Network interface {
 type Interface struct {
 	net.Interface
 	Addrs []netip.Prefix
-	// Generation changes when an interface is created anew under an index that
-	// another one had, Emptied when it is still the same but has lost what was joined
-	// on it. 0 where that is not known.
+	// Generation differs between interfaces that had the same index one after another.
+	// Emptied changes when the interface loses its memberships. 0 where unknown.
 	Generation, Emptied uint64
+	// Tentative: duplicate address detection (RFC 4862) has not yet finished for any of
+	// the IPv6 addresses, so none can be sent from. False where unknown.
+	Tentative bool
 }
 
 // MinMTU is the shortest MTU of a link that can carry IPv6 (RFC 8200, 5) or IPv4
@@ -55,9 +57,10 @@ type Options struct {
 	ReadBuffer, WriteBuffer int // bytes, 0: the system's default
 	Broadcast               bool
 	ReuseAddr, ReusePort    bool
-	NoOffload               bool // no trains, neither way
+	NoOffload               bool // no segmented sends, no coalesced packets
 	Timestamps              bool
 	PeerErrors              bool // ICMP reports while unconnected too
+	Pulled                  bool // the socket is a Pulled; reports come with PeerErrors only
 	Device                  string
 	Mark                    uint32
 	TrafficClass, TTL       uint8 // 0: the system's default
@@ -78,8 +81,8 @@ const (
 	MTUOmit
 )
 
-// A Packet is what one message of a read brought: a datagram, or, when Segment
-// is set, a train of datagrams of Segment bytes each (the last may be shorter).
+// A Packet is what one message of a read brought: a datagram, or, when Segment is
+// set, a coalesced packet of datagrams of Segment bytes each (the last may be shorter).
 type Packet struct {
 	Data              []byte         // lies in Buf
 	Buf               *buffer.Buffer // the socket's reference; the Sink takes its own
@@ -116,7 +119,7 @@ type Message struct {
 	// TrafficClass is the byte of the IP header (TOS), 0 the socket's. An ECN other
 	// than 0 replaces its two lower bits, whether it is the message's or the socket's.
 	TrafficClass, ECN uint8
-	// Segment is set when Data is a train: datagrams of Segment bytes side by
+	// Segment is set when Data is several datagrams of Segment bytes each, side by
 	// side, of which the last may be shorter. Only SendBatch takes one, and only
 	// where Info.Segments is more than 1.
 	Segment int
@@ -168,6 +171,10 @@ type Socket interface {
 	Serve(Sink) error
 	// Wake makes Serve call Woken soon, also when it is called before Serve.
 	Wake()
+	// StopIntake keeps out what arrives from now on, where the system can do it; what
+	// is queued can still be read, and the socket still sends. In a SO_REUSEPORT group
+	// it leaves the group, whose other members get its flows at once.
+	StopIntake()
 	// Discard takes what is queued for reading and counts it. Nothing arrives
 	// any more after it. Where a system can't do it, it returns 0.
 	Discard() int
@@ -218,6 +225,8 @@ type Socket interface {
 	// it is a source-specific one.
 	Join(group, source netip.Addr, ifindex int) error
 	Leave(group, source netip.Addr, ifindex int) error
+	// Block makes the kernel drop one source of a joined group, or not any more.
+	Block(group, source netip.Addr, ifindex int, on bool) error
 	// MulticastOption sets one option of the family v6 or not; a MulticastOption
 	// is read with MulticastValue.
 	SetMulticast(o MulticastOption, v6 bool, value int) error
@@ -254,7 +263,7 @@ type Info struct {
 	MulticastFilter         bool // the system itself keeps strangers' groups away
 	Timestamps              bool
 	GRO                     bool
-	Segments                int  // datagrams in one UDP_SEGMENT train at most; below 2: not in use
+	Segments                int  // datagrams in one segmented send at most; below 2: not in use
 	Batch                   int  // messages a system call at most
 	PortKept                bool // no moment of Connect and Disconnect leaves the port to others
 }

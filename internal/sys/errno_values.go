@@ -17,6 +17,7 @@ const (
 	EISCONN       = syscall.EISCONN
 	EMSGSIZE      = syscall.EMSGSIZE
 	ENOTCONN      = syscall.ENOTCONN
+	EDESTADDRREQ  = syscall.EDESTADDRREQ
 )
 
 // Errno is the system's own kind of error.

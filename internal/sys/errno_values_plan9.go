@@ -15,6 +15,7 @@ const (
 	EISCONN       = syscall.ErrorString("socket is connected already")
 	EMSGSIZE      = syscall.ErrorString("message too long")
 	ENOTCONN      = syscall.ErrorString("socket is not connected")
+	EDESTADDRREQ  = syscall.ErrorString("destination address required")
 )
 
 // Errno is the system's own kind of error.

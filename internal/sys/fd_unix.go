@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"math"
 	"net"
 	"net/netip"
 	"syscall"
@@ -52,7 +53,7 @@ func setBroadcast(rc syscall.RawConn, on bool) error {
 // returns what was granted. Systems limit the size in silence.
 func setBuffer(rc syscall.RawConn, o bufferOption, n int) (granted int, err error) {
 	if n > 0 {
-		growBuffer(rc, o, n)
+		growBuffer(rc, o, min(n, math.MaxInt32)) // the system takes an int of 32 bits
 	}
 	got, err := getInt(rc, unix.SOL_SOCKET, int(o))
 	return got / bufferFactor, err
@@ -214,7 +215,7 @@ func (c *Conn) Discard() (n int) {
 const discardErrors = 1 << 10
 
 // discard takes up to so many messages of what is queued and counts the datagrams.
-// With MSG_TRUNC Linux tells the length that a train had.
+// With MSG_TRUNC Linux returns the length that a coalesced packet had.
 func discard(fd, most int) (total int) {
 	var (
 		oob  [4 * cmsg.Space]byte

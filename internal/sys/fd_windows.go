@@ -2,6 +2,7 @@ package sys
 
 import (
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"syscall"
@@ -48,7 +49,7 @@ func setBroadcast(rc syscall.RawConn, on bool) error {
 
 func setBuffer(rc syscall.RawConn, o bufferOption, n int) (granted int, err error) {
 	if n > 0 {
-		_ = setInt(rc, windows.SOL_SOCKET, int(o), n)
+		_ = setInt(rc, windows.SOL_SOCKET, int(o), min(n, math.MaxInt32)) // the system takes an int of 32 bits
 	}
 	err = onFD(rc, func(h windows.Handle) error {
 		granted, err = windows.GetsockoptInt(h, windows.SOL_SOCKET, int(o))

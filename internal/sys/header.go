@@ -6,7 +6,8 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// What a message asks for in its IP header, where the socket has a part in it.
+// What a message asks for in its IP header, where the socket has a part in it, and
+// the space for what the system tells of the header of a datagram.
 
 // sourceOf is the source address of a message that names its outgoing interface.
 // Linux forgets the address of an IPv4 socket when a control message names the
@@ -27,12 +28,12 @@ func (c *Conn) sourceOf(m *socket.Message) netip.Addr {
 	return local.Unmap()
 }
 
-// classOf is the traffic class that a message leaves with: its ECN does not clear
-// the DSCP that the socket has.
-func (c *Conn) classOf(m *socket.Message, v6 bool) uint8 {
+// classOf is the traffic class that a message leaves with, where the socket's is
+// known: its ECN does not clear the DSCP that the socket has.
+func classOf(m *socket.Message, own uint8) uint8 {
 	class := m.TrafficClass
 	if class == 0 {
-		class = c.socketClass(v6)
+		class = own
 	}
 	if m.ECN != 0 {
 		class = class&^3 | m.ECN&3
@@ -51,3 +52,13 @@ func (c *Conn) socketClass(v6 bool) uint8 {
 	known.Store(1<<8 | int32(class))
 	return class
 }
+
+// Space for control messages beyond cmsg.Space, bytes. Where the owner of a socket
+// may have set options before the first read it begins with ownSpace.
+const (
+	ownSpace = 1 << 10
+	maxSpace = 1 << 16
+)
+
+// moreSpace is what is tried where so much was not enough.
+func moreSpace(had int) int { return min(max(4*had, ownSpace), maxSpace) }

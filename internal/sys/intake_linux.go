@@ -3,10 +3,18 @@ package sys
 import (
 	"math"
 	"net/netip"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp/internal/socket"
 )
+
+// StopIntake implements socket.Socket.
+func (c *Conn) StopIntake() {
+	_ = onFD(c.rc, func(fd int) error { c.stopIntake(fd, false); return nil })
+}
 
 // stopIntake keeps out what arrives from now on, and returns how many bytes of
 // the receive buffer may hold what is queued: math.MaxInt when the queue can't
@@ -76,6 +84,25 @@ func (c *Conn) connectToSelf(fd int) bool {
 	}
 	c.alone.Store(true)
 	return true
+}
+
+// withSource gives a message the source address that the system would choose for
+// it, had the socket not connected to itself, which has fixed its source address.
+func (c *Conn) withSource(m socket.Message) socket.Message {
+	if m.From.IsValid() || !m.To.IsValid() || !c.wildcard() {
+		return m
+	}
+	m.From = c.sourceFor(m.To, m.IfIndex)
+	return m
+}
+
+// withSources does that for each message of a batch.
+func (c *Conn) withSources(ms []socket.Message) []socket.Message {
+	ms = slices.Clone(ms)
+	for i := range ms {
+		ms[i] = c.withSource(ms[i])
+	}
+	return ms
 }
 
 // queuedBytes is how much of the receive buffer is in use, or its size where that

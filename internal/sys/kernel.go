@@ -24,8 +24,7 @@ func (k Kernel) LookupIP(ctx context.Context, network, host string) ([]netip.Add
 	return r.LookupNetIP(ctx, network, host)
 }
 
-// Interfaces implements socket.Network. Its answer is about the network
-// namespace of the caller's thread; see Here.
+// Interfaces implements socket.Network. It lists those of the thread's network namespace.
 func (Kernel) Interfaces() ([]socket.Interface, error) {
 	n, err := Here()
 	if err != nil {
@@ -49,7 +48,7 @@ func (Kernel) Watch(changed func()) (stop func(), err error) {
 	return func() { stop(); n.Close() }, nil
 }
 
-// netInterfaces lists the interfaces that package net sees.
+// netInterfaces lists the interfaces as package net does.
 func netInterfaces() ([]socket.Interface, error) {
 	ifs, err := net.Interfaces()
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// One peer behind a small MTU does not take the trains of all others away.
+// One peer behind a small MTU does not cost all others their segments.
 func TestOnePeersMTUIsNotEverybodys(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
@@ -38,14 +38,14 @@ func TestOnePeersMTUIsNotEverybodys(t *testing.T) {
 		defer r.Close()
 		require.NoError(t, r.SetReadBuffer(1<<20))
 		port := r.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-		trains := 0
+		calls := 0
 		s.path.sendmmsg = func(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
 			n, errno := sendmmsg(fd, hs)
-			trains += max(n, 0)
+			calls += max(n, 0)
 			return n, errno
 		}
 		send := func(host byte) (messagesToKernel int) {
-			trains = 0
+			calls = 0
 			sizes := make([]int, 40)
 			for i := range sizes {
 				sizes[i] = 1200
@@ -55,11 +55,11 @@ func TestOnePeersMTUIsNotEverybodys(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, len(ms), n)
 			arrive(t, r, ms)
-			return trains
+			return calls
 		}
 		require.Equal(t, 1, send(3))
 		require.Equal(t, 40, send(2), "each in two fragments")
-		require.Equal(t, 1, send(3), "a train as before")
+		require.Equal(t, 1, send(3), "segmented as before")
 		require.EqualValues(t, firstSegments, s.Info().Segments)
 		require.Equal(t, 40, send(2), "remembered")
 

@@ -12,10 +12,10 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Asking for interfaces and addresses: rtnetlink(7).
+// Listing interfaces and addresses with rtnetlink(7).
 
-// dumpTries bounds how often a list is asked for again that has changed while
-// the kernel wrote it.
+// dumpTries bounds how often a list is requested again because it changed while the kernel
+// wrote it.
 const dumpTries = 5
 
 func (n *Namespace) interfaces() ([]socket.Interface, error) {
@@ -29,24 +29,46 @@ func (n *Namespace) interfaces() ([]socket.Interface, error) {
 			all = append(all, ifi)
 		}
 	}
-	slices.SortFunc(all, func(a, b socket.Interface) int { return cmp.Compare(a.Index, b.Index) })
+	sortByIndex(all)
 	addrs, err := n.dump(unix.RTM_GETADDR)
 	if err != nil {
 		return nil, err
 	}
 	for i := range addrs {
-		index, prefix, ok := parseAddr(&addrs[i])
-		at, found := slices.BinarySearchFunc(all, index, func(ifi socket.Interface, index int) int {
-			return cmp.Compare(ifi.Index, index)
-		})
-		if ok && found {
-			all[at].Addrs = append(all[at].Addrs, prefix)
+		if index, prefix, tentative, ok := parseAddr(&addrs[i]); ok {
+			addAddr(all, index, prefix, tentative)
 		}
 	}
 	return all, nil
 }
 
-// dump asks for everything of one kind.
+func sortByIndex(all []socket.Interface) {
+	slices.SortFunc(all, func(a, b socket.Interface) int { return cmp.Compare(a.Index, b.Index) })
+}
+
+// addAddr adds an address to one of the interfaces, which are in the order of their indexes.
+func addAddr(all []socket.Interface, index int, prefix netip.Prefix, tentative bool) {
+	at, found := slices.BinarySearchFunc(all, index, func(ifi socket.Interface, index int) int {
+		return cmp.Compare(ifi.Index, index)
+	})
+	if !found {
+		return
+	}
+	ifi := &all[at]
+	if prefix.Addr().Is6() {
+		first := !slices.ContainsFunc(ifi.Addrs, func(p netip.Prefix) bool { return p.Addr().Is6() })
+		ifi.Tentative = tentative && (first || ifi.Tentative)
+	}
+	ifi.Addrs = append(ifi.Addrs, prefix)
+}
+
+// isTentative reports whether an IPv6 address cannot be sent from yet, given its IFA_F_ flags.
+// Optimistic addresses can (RFC 4429).
+func isTentative(flags byte) bool {
+	return flags&unix.IFA_F_TENTATIVE != 0 && flags&unix.IFA_F_OPTIMISTIC == 0
+}
+
+// dump lists everything of one kind.
 func (n *Namespace) dump(request uint16) ([]netlinkMessage, error) {
 	var l listing
 	var err error
@@ -55,7 +77,7 @@ func (n *Namespace) dump(request uint16) ([]netlinkMessage, error) {
 			break
 		}
 	}
-	return l.messages, err // the last list is good for now: news of the change are on their way
+	return l.messages, err // the last list will do: a notification of the change follows
 }
 
 func (n *Namespace) dumpOnce(request uint16) (listing, error) {
@@ -84,14 +106,14 @@ func (n *Namespace) dumpOnce(request uint16) (listing, error) {
 	}
 }
 
-// A listing gathers the answers to one question.
+// A listing is the messages that answer one request.
 type listing struct {
 	seq      uint32
 	messages []netlinkMessage
-	changed  bool // while the kernel wrote it
+	changed  bool // the list changed while the kernel wrote it
 }
 
-// take reads one datagram, which it keeps. It says whether it was the last.
+// take reads one datagram, which it keeps. It reports whether it was the last.
 func (l *listing) take(b []byte) (done bool, err error) {
 	for len(b) > 0 {
 		m, rest, ok := cutMessage(b)
@@ -165,22 +187,22 @@ func linkFlags(raw uint32) (f net.Flags) {
 }
 
 // parseAddr reads RTM_NEWADDR.
-func parseAddr(m *netlinkMessage) (index int, p netip.Prefix, ok bool) {
+func parseAddr(m *netlinkMessage) (index int, p netip.Prefix, tentative, ok bool) {
 	// struct ifaddrmsg {
 	//	__u8  ifa_family, ifa_prefixlen, ifa_flags, ifa_scope;
 	//	__u32 ifa_index;
 	// };
 	if m.kind != unix.RTM_NEWADDR || len(m.data) < unix.SizeofIfAddrmsg {
-		return 0, p, false
+		return 0, p, false, false
 	}
 	var addr netip.Addr
 	for b := m.data[unix.SizeofIfAddrmsg:]; len(b) > 0; {
 		kind, value, rest, ok := cutAttribute(b)
 		if !ok {
-			return 0, p, false
+			return 0, p, false, false
 		}
 		b = rest
-		// Between two ends IFA_ADDRESS is the other one.
+		// On a point-to-point link IFA_ADDRESS is the peer's.
 		if kind == unix.IFA_LOCAL || kind == unix.IFA_ADDRESS && !addr.IsValid() {
 			if v, ok := netip.AddrFromSlice(value); ok {
 				addr = v
@@ -188,5 +210,5 @@ func parseAddr(m *netlinkMessage) (index int, p netip.Prefix, ok bool) {
 		}
 	}
 	p = netip.PrefixFrom(addr, int(m.data[1]))
-	return int(ne.Uint32(m.data[4:])), p, p.IsValid()
+	return int(ne.Uint32(m.data[4:])), p, isTentative(m.data[2]), p.IsValid()
 }

@@ -21,15 +21,26 @@ func (c *Conn) MTU(to netip.AddrPort) (mtu int) {
 		return mtu
 	}
 	v6 := to.Addr().Is6()
-	fd, err := c.beside(v6)
+	fd, err := c.openInNamespace(v6)
 	if err != nil {
 		return 0
 	}
 	defer unix.Close(fd)
+	_ = c.rc.Control(func(own uintptr) { sameRoute(int(own), fd) })
 	if unix.Connect(fd, toSockaddr(fd, to, v6)) != nil {
 		return 0
 	}
 	return pathMTU(fd, v6)
+}
+
+// sameRoute gives another socket what the choice of a route depends on besides
+// addresses: the mark and the interface that a socket is bound to.
+func sameRoute(of, to int) {
+	for _, option := range [...]int{unix.SO_MARK, unix.SO_BINDTOIFINDEX} { // the second: Linux 5.0
+		if value, err := unix.GetsockoptInt(of, unix.SOL_SOCKET, option); err == nil && value != 0 {
+			_ = unix.SetsockoptInt(to, unix.SOL_SOCKET, option, value)
+		}
+	}
 }
 
 func pathMTU(fd int, v6 bool) int {

@@ -13,7 +13,7 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// member is one membership.
+// member is one membership of a socket.
 type member struct {
 	group, source netip.Addr // source: invalid for any
 	ifindex       int
@@ -29,7 +29,7 @@ func (c *Conn) Leave(group, source netip.Addr, ifindex int) error {
 	return c.leaveMember(member{group, source, ifindex})
 }
 
-// Block makes the kernel keep one source of a joined group out, or in again.
+// Block implements socket.Socket.
 func (c *Conn) Block(group, source netip.Addr, ifindex int, on bool) error {
 	a := unblock
 	if on {
@@ -38,7 +38,7 @@ func (c *Conn) Block(group, source netip.Addr, ifindex int, on bool) error {
 	return c.blockMember(member{group, source, ifindex}, a)
 }
 
-// action is a change of a membership; to block and to unblock takes a source.
+// action is a change of a membership. block and unblock need a source.
 type action int
 
 const (
@@ -48,7 +48,7 @@ const (
 	unblock
 )
 
-// groups is what the x/net of either family can do.
+// groups is what ipv4.PacketConn and ipv6.PacketConn of x/net have in common.
 type groups interface {
 	JoinGroup(*net.Interface, net.Addr) error
 	LeaveGroup(*net.Interface, net.Addr) error
@@ -58,12 +58,12 @@ type groups interface {
 	IncludeSourceSpecificGroup(ifi *net.Interface, group, source net.Addr) error
 }
 
-// membership changes one of this socket itself.
-func (c *Conn) membership(m member, a action) error {
+// changeMembership changes a membership of one socket.
+func changeMembership(uc *net.UDPConn, m member, a action) error {
 	ifi, group, source := byIndex(m.ifindex), udpAddr(m.group), udpAddr(m.source)
-	var p groups = ipv6.NewPacketConn(c.uc)
+	var p groups = ipv6.NewPacketConn(uc)
 	if m.group.Is4() {
-		p = ipv4.NewPacketConn(c.uc)
+		p = ipv4.NewPacketConn(uc)
 	}
 	specific := m.source.IsValid()
 	var err error
@@ -84,15 +84,15 @@ func (c *Conn) membership(m member, a action) error {
 	return multicastErr(err)
 }
 
-// outgoing is what a socket was told about the interface that datagrams to
-// groups leave by. It is locked while one of them leaves by another, on systems
-// where no control message says so: the others then wait.
+// outgoing is the interface that datagrams to groups leave by, as the option was last set.
+// Where no control message can choose another one for a single datagram, the option is
+// changed for that datagram, with outgoing locked, and other senders wait.
 type outgoing struct {
 	sync.RWMutex
 	index [2]int // of IPv4 and IPv6
 }
 
-// leaveBy makes what is sent to groups leave by an interface until restore is called.
+// leaveBy makes datagrams to groups leave by an interface until restore is called.
 func (c *Conn) leaveBy(ifindex int, v6 bool) (restore func(), err error) {
 	c.out.Lock()
 	if err := c.setMulticast(socket.MulticastInterface, v6, ifindex); err != nil {
@@ -142,8 +142,8 @@ func (c *Conn) setMulticast(o socket.MulticastOption, v6 bool, value int) error 
 	}
 }
 
-// Multicast implements socket.Socket. The interface is the one that the socket was
-// told: not every system can say it (Linux gives an address for IPv4).
+// Multicast implements socket.Socket. It remembers the interface, because not every system
+// returns it (Linux returns an address for IPv4).
 func (c *Conn) Multicast(o socket.MulticastOption, v6 bool) (n int, err error) {
 	p4, p6 := ipv4.NewPacketConn(c.uc), ipv6.NewPacketConn(c.uc)
 	on := false
@@ -166,9 +166,9 @@ func (c *Conn) Multicast(o socket.MulticastOption, v6 bool) (n int, err error) {
 	return n, multicastErr(err)
 }
 
-// multicastErr takes x/net's net.OpError off and gives its unexported
-// "not implemented" the name that errors.Is knows. x/net has no sentinel for
-// it; every errno comes as an os.SyscallError, and nothing else is left.
+// multicastErr unwraps x/net's net.OpError, and makes its "not implemented" an
+// errors.ErrUnsupported. x/net has no sentinel for that, but every errno is in an
+// os.SyscallError, so nothing else is left.
 func multicastErr(err error) error {
 	err = unwrapOp(err)
 	if err == nil {
@@ -190,8 +190,8 @@ func udpAddr(a netip.Addr) *net.UDPAddr {
 	return &net.UDPAddr{IP: a.WithZone("").AsSlice()}
 }
 
-// byIndex makes the net.Interface that x/net wants; it looks at nothing but the
-// index, and asks for addresses by it where the system wants one of those.
+// byIndex returns the net.Interface that x/net wants. x/net uses only its index, by which it
+// finds an address where the system wants that instead.
 func byIndex(i int) *net.Interface {
 	if i == 0 {
 		return nil

@@ -6,19 +6,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Messages of netlink(7) and their attributes. Package syscall reads them too,
-// but panics where the last attribute of a message ends before its padding.
+// Messages of netlink(7) and their attributes. Package syscall parses them too, but panics if
+// the last attribute of a message ends before its padding.
 
 var ne = binary.NativeEndian
 
-// netlinkMessage is struct nlmsghdr, with what follows it.
+// netlinkMessage is struct nlmsghdr and its payload.
 type netlinkMessage struct {
 	kind, flags uint16
 	seq         uint32
 	data        []byte
 }
 
-// cutMessage takes the first message off b. What is no whole one is not ok.
+// cutMessage cuts the first message off b. ok is false if b starts with no complete message.
 func cutMessage(b []byte) (m netlinkMessage, rest []byte, ok bool) {
 	if len(b) < unix.SizeofNlMsghdr {
 		return m, nil, false
@@ -31,7 +31,7 @@ func cutMessage(b []byte) (m netlinkMessage, rest []byte, ok bool) {
 	return m, afterPadding(b, int(size)), true
 }
 
-// cutAttribute does the same with a struct rtattr.
+// cutAttribute does the same for struct rtattr.
 func cutAttribute(b []byte) (kind uint16, value, rest []byte, ok bool) {
 	if len(b) < unix.SizeofRtAttr {
 		return 0, nil, nil, false
@@ -43,6 +43,6 @@ func cutAttribute(b []byte) (kind uint16, value, rest []byte, ok bool) {
 	return ne.Uint16(b[2:]), b[unix.SizeofRtAttr:size], afterPadding(b, size), true
 }
 
-// afterPadding is what follows size bytes, and those that fill them up to a
-// multiple of four (NLMSG_ALIGN, RTA_ALIGN). After the last there need not be any.
+// afterPadding returns what follows size bytes and the padding to a multiple of four
+// (NLMSG_ALIGN, RTA_ALIGN), which may be missing at the end.
 func afterPadding(b []byte, size int) []byte { return b[min((size+3)&^3, len(b)):] }

@@ -131,7 +131,7 @@ func TestLinksAndAddressesAreRead(t *testing.T) {
 	}
 
 	four := []byte{192, 0, 2, 1}
-	index, p, ok := parseAddr(cut(message(unix.RTM_NEWADDR, 0, 0, addr(24, 3),
+	index, p, _, ok := parseAddr(cut(message(unix.RTM_NEWADDR, 0, 0, addr(24, 3),
 		attribute(unix.IFA_ADDRESS, []byte{192, 0, 2, 9}), attribute(unix.IFA_LOCAL, four))))
 	require.True(t, ok)
 	require.Equal(t, 3, index)
@@ -143,7 +143,7 @@ func TestLinksAndAddressesAreRead(t *testing.T) {
 		"half of the fixed":     message(unix.RTM_NEWADDR, 0, 0, addr(24, 3)[:4]),
 		"an attribute too long": message(unix.RTM_NEWADDR, 0, 0, addr(24, 3), attribute(unix.IFA_LOCAL, four), []byte{200, 0, 1, 0}),
 	} {
-		_, _, ok := parseAddr(cut(m))
+		_, _, _, ok := parseAddr(cut(m))
 		require.False(t, ok, what)
 	}
 }
@@ -183,7 +183,7 @@ func FuzzNetlink(f *testing.F) {
 				require.NotEmpty(t, ifi.Name)
 				require.NotContains(t, ifi.Name, "\x00")
 			}
-			if _, p, ok := parseAddr(m); ok {
+			if _, p, _, ok := parseAddr(m); ok {
 				require.True(t, p.IsValid())
 			}
 		}

@@ -15,8 +15,8 @@ type peer struct {
 }
 
 // Connect implements socket.Socket. A socket that is connected already is
-// disconnected first: connect(2) alone would keep the source address that was
-// chosen for the old peer.
+// disconnected first when another source address suits the new peer: connect(2)
+// alone would keep the one that was chosen for the old peer.
 func (c *Conn) Connect(to netip.AddrPort) error {
 	c.changing.Lock()
 	defer c.changing.Unlock()
@@ -25,7 +25,11 @@ func (c *Conn) Connect(to netip.AddrPort) error {
 		// The error may be about the source address, chosen for the old peer, that was
 		// removed since.
 		err := connect(c.rc, to, c.info.Family)
-		if err != nil && !(errors.Is(err, EINVAL) && c.wildcard()) && !c.sourceRemoved() {
+		switch {
+		case err == nil && (!c.wildcard() || c.sourceFor(to, 0) == c.Local().Addr()):
+			c.peer.want = to
+			return c.connected(to)
+		case err != nil && !(errors.Is(err, EINVAL) && c.wildcard()) && !c.sourceRemoved():
 			return err
 		}
 	}
@@ -78,12 +82,16 @@ func (c *Conn) associate(to netip.AddrPort) error {
 			return err
 		}
 	}
-	peer := to
+	return c.connected(to)
+}
+
+// connected notes the peer that the system has now, or that it has none.
+func (c *Conn) connected(to netip.AddrPort) error {
 	if now := c.Peer(); to.IsValid() && now.IsValid() {
-		peer = now // the system may leave out a zone, or add one, and eBPF rewrites peers
+		to = now // the system may leave out a zone, or add one, and eBPF rewrites peers
 	}
-	c.connectTo(peer.Addr().Zone())
-	return c.peerChanged(peer)
+	c.connectTo(to.Addr().Zone())
+	return c.peerChanged(to)
 }
 
 // disconnect dissolves the association. Linux then gives up a port that it had

@@ -53,10 +53,37 @@ func (c *Conn) removed(a netip.Addr) bool {
 	if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() {
 		return false
 	}
-	fd, err := c.beside(a.Is6())
+	fd, err := c.openInNamespace(a.Is6())
 	if err != nil {
 		return false
 	}
 	defer unix.Close(fd)
 	return unix.Bind(fd, toSockaddr(fd, netip.AddrPortFrom(a, 0), a.Is6())) == unix.EADDRNOTAVAIL
+}
+
+// sourceFor returns the source address, without a zone, that the system would
+// choose for a datagram of a socket that is bound to every address; an invalid one
+// when there is no way.
+func (c *Conn) sourceFor(to netip.AddrPort, ifindex int) (a netip.Addr) {
+	v6 := to.Addr().Is6()
+	fd, err := c.openInNamespace(v6)
+	if err != nil {
+		return a
+	}
+	defer unix.Close(fd)
+	if ifindex == 0 {
+		_ = onFD(c.rc, func(own int) error { ifindex = deviceOf(own); return nil })
+	}
+	if setDevice(fd, ifindex) != nil {
+		return a
+	}
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
+	if unix.Connect(fd, toSockaddr(fd, to, v6)) != nil {
+		return a
+	}
+	local, err := unix.Getsockname(fd)
+	if err != nil {
+		return a
+	}
+	return fromSockaddr(fd, local).Addr().WithZone("")
 }

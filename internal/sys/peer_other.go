@@ -15,3 +15,5 @@ func (c *Conn) lostDevice() bool { return false }
 // removed is not asked elsewhere: there a send from an address that was removed
 // fails, and Reconnect chooses another.
 func (c *Conn) removed(netip.Addr) bool { return false }
+
+func (c *Conn) sourceFor(netip.AddrPort, int) netip.Addr { return netip.Addr{} }

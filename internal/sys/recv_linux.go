@@ -72,18 +72,10 @@ func (b *batch) prepare(n, space int) {
 	}
 }
 
-// Space for control messages beside cmsg.Space. Whoever may have set options of
-// their own begins with ownSpace; where MSG_CTRUNC says that it was not enough the
-// socket gets four times as much, up to maxSpace.
-const (
-	ownSpace = 1 << 10
-	maxSpace = 1 << 16
-)
-
 // moreSpace is called after a read that had no room for so many bytes of control
 // messages.
 func (p *packetPath) moreSpace(had int) {
-	p.space.CompareAndSwap(int32(had), int32(min(max(4*had, ownSpace), maxSpace)))
+	p.space.CompareAndSwap(int32(had), int32(moreSpace(had)))
 }
 
 func (b *batch) reset(i int) {
@@ -237,6 +229,21 @@ func (r *receiver) adapt(n int) {
 // dispatch hands n messages to the Sink.
 func (r *receiver) dispatch(n int) bool {
 	b := r.batch
+	r.unpack(n)
+	more := r.sink.Packets(b.packets[:n])
+	if r.draining {
+		for i := range n {
+			r.budget -= int(b.hdrs[i].n) + minSkb
+		}
+		more = more && r.budget > 0
+	}
+	b.renew(n)
+	return more
+}
+
+// unpack makes packets of n messages.
+func (r *receiver) unpack(n int) {
+	b := r.batch
 	for i := range n {
 		h := &b.hdrs[i]
 		m := cmsg.Received{To: r.conn.only}
@@ -254,15 +261,6 @@ func (r *receiver) dispatch(n int) bool {
 			r.conn.path.moreSpace(len(b.control[i]))
 		}
 	}
-	more := r.sink.Packets(b.packets[:n])
-	if r.draining {
-		for i := range n {
-			r.budget -= int(b.hdrs[i].n) + minSkb
-		}
-		more = more && r.budget > 0
-	}
-	b.renew(n)
-	return more
 }
 
 // incomplete says whether a packet that has lost control messages to a lack of space

@@ -10,6 +10,9 @@ import (
 
 // Send implements socket.Socket.
 func (c *Conn) Send(m socket.Message) error {
+	if c.alone.Load() {
+		m = c.withSource(m)
+	}
 	var err error
 	switch {
 	case m.From.IsValid() || m.IfIndex != 0 || m.TTL|m.TrafficClass|m.ECN != 0 || m.To.Addr().Zone() != "":
@@ -29,6 +32,9 @@ func (c *Conn) Send(m socket.Message) error {
 func (c *Conn) SendBatch(ms []socket.Message, wait bool) (int, error) {
 	if len(ms) == 0 {
 		return 0, nil
+	}
+	if c.alone.Load() {
+		ms = c.withSources(ms)
 	}
 	n, err := c.sendBatch(&ms[0], len(ms), wait)
 	if err != nil {
@@ -96,7 +102,7 @@ func (c *Conn) sendBatch(first *socket.Message, n int, wait bool) (sent int, err
 	return sent, nil
 }
 
-// position is the next datagram of a batch: a message, and where in its train.
+// position is the next datagram of a batch: a message, and the offset of its segment.
 type position struct{ message, offset int }
 
 // advance goes n datagrams on.

@@ -92,7 +92,7 @@ func TestABatchArrivesWholeAndInOrder(t *testing.T) {
 	}
 }
 
-func TestABatchLongerThanOneCallAndOneTrainIsSentWhole(t *testing.T) {
+func TestABatchLongerThanOneCallAndOneSegmentedSendIsSentWhole(t *testing.T) {
 	r, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
 	defer r.Close()
@@ -136,13 +136,13 @@ func segments(h *mmsghdr) int {
 	return 1
 }
 
-func TestTrainsThatCameAsOneAndLongDatagramsArriveWholeAndInOrder(t *testing.T) {
+func TestSegmentsThatCameAsOneAndLongDatagramsArriveWholeAndInOrder(t *testing.T) {
 	r, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
 	defer r.Close()
 	require.NoError(t, r.SetReadBuffer(4<<20))
 	to := r.LocalAddr().(*net.UDPAddr).AddrPort()
-	for name, limit := range map[string]int32{"with trains": firstSegments, "with short ones": 3, "without": 1} {
+	for name, limit := range map[string]int32{"with many segments": firstSegments, "with three": 3, "without": 1} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, "udp4", "127.0.0.1:0", socket.Options{})
 			s.path.limits.segments.Store(limit)
@@ -178,7 +178,7 @@ func TestWhatHasLeftBeforeTheDeadlineIsCounted(t *testing.T) {
 	calls := 0
 	s.path.sendmmsg = func(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
 		if calls++; calls == 1 {
-			return 2, 0 // of three trains
+			return 2, 0 // of three messages
 		}
 		// Not before: on a slow machine it would pass before the first call.
 		require.NoError(t, s.SetWriteDeadline(time.Unix(1, 0)))
@@ -189,7 +189,7 @@ func TestWhatHasLeftBeforeTheDeadlineIsCounted(t *testing.T) {
 	require.Equal(t, 5, n)
 }
 
-func TestARefusedTrainLeavesAsDatagrams(t *testing.T) {
+func TestARefusedSegmentedSendLeavesAsDatagrams(t *testing.T) {
 	for name, c := range map[string]struct {
 		errno        syscall.Errno
 		refuse       func(count int) bool
@@ -239,7 +239,7 @@ func TestARefusedTrainLeavesAsDatagrams(t *testing.T) {
 	}
 }
 
-func TestAnErrorThatIsNotTheTrainsCostsNoTrains(t *testing.T) {
+func TestAnErrorOfTheDatagramsCostsNoSegments(t *testing.T) {
 	needIPv6(t)
 	s := open(t, "udp6", "[::1]:0", socket.Options{})
 	ms := messages(s.Local(), 10, 10, 10)

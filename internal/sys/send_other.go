@@ -18,6 +18,10 @@ var oobs = sync.Pool{New: func() any { b := make([]byte, 0, 128); return &b }}
 func (c *Conn) Send(m socket.Message) error { return c.send(&m, true) }
 
 func (c *Conn) send(m *socket.Message, wait bool) error {
+	if c.alone.Load() {
+		sourced := c.withSource(*m)
+		m = &sourced
+	}
 	to := m.To
 	if to.Addr().IsMulticast() && m.IfIndex == 0 {
 		c.out.RLock()
@@ -60,7 +64,7 @@ func (c *Conn) control(b []byte, m *socket.Message, to netip.AddrPort) (all []by
 		b = cmsg.AppendSource(b, m.From)
 	}
 	if m.TrafficClass|m.ECN != 0 {
-		if b, ok = cmsg.AppendTrafficClass(b, c.classOf(m, v6), v6); !ok && m.TrafficClass != 0 {
+		if b, ok = cmsg.AppendTrafficClass(b, classOf(m, c.socketClass(v6)), v6); !ok && m.TrafficClass != 0 {
 			return b, false, fmt.Errorf("traffic class of one datagram: %w", errors.ErrUnsupported)
 		}
 	}

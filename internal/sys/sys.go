@@ -39,7 +39,9 @@ type Conn struct {
 	rc   syscall.RawConn
 	info socket.Info
 	path packetPath // what the packet path of this system keeps
+	pull pull       // of a socket that is read by its callers
 
+	ownOptions bool            // its owner may have set options before the first read
 	adopted    bool            // others may have descriptors of the same socket
 	sharing    sharing         // what to restore for them
 	redirected bool            // datagrams may come that were sent to another address and port
@@ -58,7 +60,7 @@ type Conn struct {
 	lost     atomic.Pointer[error] // why the socket can't be repaired
 	rebinds  atomic.Uint64         // repairs
 	out      outgoing              // the interface of what goes to groups
-	spill    spill                 // memberships that the socket has no room for
+	overflow overflow              // memberships that the socket has no room for
 	zones    zoneCache
 
 	counting sync.Mutex // guards what follows
@@ -147,15 +149,7 @@ func Adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
 			return nil, err
 		}
 	}
-	c, err := adopt(uc, o, true)
-	if err != nil {
-		return nil, err
-	}
-	if err := setOptions(c.rc, o); err != nil {
-		c.Close()
-		return nil, err
-	}
-	return c, nil
+	return adopt(uc, o, true)
 }
 
 // adopt makes a socket of uc, which it closes when it fails.
@@ -165,13 +159,16 @@ func adopt(uc *net.UDPConn, o socket.Options, adopted bool) (*Conn, error) {
 		uc.Close()
 		return nil, unwrapOp(err)
 	}
-	c := &Conn{uc: uc, rc: rc, adopted: adopted}
+	c := &Conn{uc: uc, rc: rc, adopted: adopted, pull: pull{on: o.Pulled}}
 	if adopted {
 		uc.SetDeadline(time.Time{}) // the former owner's
 	}
 	shared := adopted || o.Control != nil
 	if shared {
 		err = c.cameShared(o)
+	}
+	if err == nil && adopted { // a new one has them since before bind
+		err = setOptions(rc, o)
 	}
 	if err == nil {
 		err = c.prepare(o)
@@ -192,7 +189,7 @@ func (c *Conn) prepare(o socket.Options) error {
 	if err != nil {
 		return err
 	}
-	c.info.Family, c.redirected = family, o.Transparent
+	c.info.Family, c.redirected, c.ownOptions = family, o.Transparent, c.adopted || o.Control != nil
 	if c.peer.want = c.Peer(); c.peer.want.IsValid() { // it is adopted
 		c.peer.set, c.peer.zoned = true, c.peer.want.Addr().Zone() != ""
 	}
@@ -241,6 +238,10 @@ func (c *Conn) Peer() netip.AddrPort {
 // reader, and of the next one to come.
 func (c *Conn) Wake() {
 	c.path.wake()
+	if c.pull.on {
+		c.pull.wake(c)
+		return
+	}
 	c.uc.SetReadDeadline(past)
 }
 
@@ -258,7 +259,7 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 
 // Close implements socket.Socket.
 func (c *Conn) Close() error {
-	c.spill.close()
+	c.overflow.close()
 	c.closeReports()
 	c.handBack()
 	c.handBackMode()
@@ -274,7 +275,7 @@ func (c *Conn) Detach() (*net.UDPConn, error) {
 		return nil, err
 	}
 	c.isShared()
-	c.spill.close()
+	c.overflow.close()
 	c.closeReports()
 	c.handBack()
 	c.uc.Close()

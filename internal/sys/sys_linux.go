@@ -37,7 +37,7 @@ type packetPath struct {
 	sendmmsg  func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
 	recvmmsg  func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
 	single    atomic.Bool // one of these is rejected: one message a call
-	limits    limits      // of trains
+	limits    limits      // of segmented sends
 
 	space atomic.Int32 // for the control messages of a packet, bytes
 }
@@ -55,9 +55,6 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1)
 	}
 	p.space.Store(cmsg.Space)
-	if o.Control != nil {
-		p.space.Store(ownSpace)
-	}
 	p.limits.segments.Store(1)
 	if !o.NoOffload {
 		p.offload(fd, info)
@@ -73,7 +70,7 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 	return nil
 }
 
-// offload switches trains on, where the kernel has them.
+// offload switches UDP_GRO and UDP_SEGMENT on, where the kernel has them.
 func (p *packetPath) offload(fd int, info *socket.Info) {
 	info.GRO = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil // Linux 5.0
 	// Asking does not switch it on for every send, as setting it would.
@@ -102,7 +99,7 @@ func (c *Conn) peerChanged(peer netip.AddrPort) error {
 	c.path.peer4.Store(peer.Addr().Is4())
 	c.path.connected.Store(peer.IsValid())
 	c.path.limits.note(netip.Addr{}, 0, time.Time{}) // was the old peer's
-	on := peer.IsValid() || c.path.peerErrors
+	on := peer.IsValid() && !c.pull.on || c.path.peerErrors
 	c.path.unwanted.Store(!on)
 	if on == c.path.reports.Load() || !c.info.ErrorQueue {
 		return nil
@@ -151,7 +148,7 @@ func (c *Conn) Segments() int { return int(c.path.limits.segments.Load()) }
 // edge-triggered, and RawConn.Read would begin by forgetting an edge), and a
 // datagram costs one system call, not the second one that only says EAGAIN.
 func (c *Conn) Serve(sink socket.Sink) error {
-	if c.adopted {
+	if c.ownOptions {
 		c.path.moreSpace(cmsg.Space)
 	}
 	r := receiver{conn: c, sink: sink, slots: minBatch, busy: busyPoll{on: c.path.busyPoll, now: time.Now, luck: -noLuck}}

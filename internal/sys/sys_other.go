@@ -54,9 +54,17 @@ func (c *Conn) read(p, oob []byte) (n, oobn, flags int, from netip.AddrPort, err
 	return c.uc.ReadMsgUDPAddrPort(p, oob)
 }
 
-// maxSpace bounds the space for control messages, which grows when there was not
-// enough for those of a datagram.
-const maxSpace = 1 << 16
+// packet is what read has brought.
+func (c *Conn) packet(b *buffer.Buffer, n int, oob []byte, flags int, from netip.AddrPort) socket.Packet {
+	m := cmsg.Received{To: c.only}
+	cmsg.Parse(oob, &m)
+	return socket.Packet{
+		Data: b.B[:n], Buf: b, From: unmap(from),
+		To: netip.AddrPortFrom(c.zoned(m.To, m.IfIndex), m.Port), Own: m.Own,
+		IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
+		ControlTruncated: cmsg.Truncated(flags) && c.info.PacketInfo && !m.To.IsValid(),
+	}
+}
 
 // soon lets a read take what is there before the Sink is asked again.
 const soon = time.Millisecond
@@ -70,6 +78,9 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		draining bool
 		budget   = 1 // bytes that may have been queued when draining began
 	)
+	if c.ownOptions {
+		oob = make([]byte, moreSpace(len(oob)))
+	}
 	defer func() {
 		if b != nil {
 			b.Release(1)
@@ -129,15 +140,9 @@ func (c *Conn) Serve(sink socket.Sink) error {
 			}
 			continue
 		}
-		m := cmsg.Received{To: c.only}
-		cmsg.Parse(oob[:oobn], &m)
-		ps[0] = socket.Packet{
-			Data: b.B[:n], Buf: b, From: unmap(from),
-			To: netip.AddrPortFrom(c.zoned(m.To, m.IfIndex), m.Port), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
-		}
+		ps[0] = c.packet(b, n, oob[:oobn], flags, from)
 		if cmsg.Truncated(flags) {
-			ps[0].ControlTruncated = c.info.PacketInfo && !m.To.IsValid()
-			oob = make([]byte, min(4*len(oob), maxSpace))
+			oob = make([]byte, moreSpace(len(oob)))
 		}
 		more := sink.Packets(ps)
 		if !b.Recycle() {

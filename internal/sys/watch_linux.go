@@ -11,37 +11,38 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Namespace is a view of the interfaces that sockets of one network namespace
-// have (network_namespaces(7)).
+// Namespace lists and watches the interfaces of one network namespace
+// (network_namespaces(7)).
 //
-// Which namespace net.Interfaces tells about depends on the thread that a
-// goroutine happens to run on. A netlink socket stays, as UDP sockets do, in the
-// namespace of the thread that made it, whoever uses it later. So everything is
-// asked by sockets that were made where the UDP socket was.
+// net.Interfaces lists those of the namespace of the calling thread, which depends on where
+// the goroutine happens to run. A netlink socket, like a UDP socket, stays in the namespace of
+// the thread that opened it, whoever uses it. So a Namespace uses sockets that were opened
+// where the UDP socket was.
 type Namespace struct {
-	id uint64 // 0: unknown
-	fd int    // for questions; -1: not allowed
+	id   uint64  // 0: unknown
+	fd   int     // netlink socket for requests; -1: not allowed
+	proc *ifProc // instead of fd; nil: use package net
 
-	asking sync.Mutex // one question at a time
-	seq    uint32
+	asking sync.Mutex // one request at a time
+	seq    uint32     // guarded by asking
 
 	mu   sync.Mutex
-	last uint64 // generation given
+	last uint64 // generation given to an interface
 	seen map[int]sighting
 }
 
-// sighting is what is known of the interface of an index, from when it was first
-// seen until it goes.
+// sighting is what is known of the interface of an index, from when it was first seen until
+// it is removed.
 type sighting struct {
 	generation uint64
-	emptied    uint64 // times
+	emptied    uint64 // how often it has lost memberships
 	without    int    // see protocolsWithout
 }
 
-// protocolsWithout says how many of IPv6 and IPv4, in that order, a link does
-// without since its packets are too short. What was joined on the link for one of
-// them is then gone, and does not come back with a longer MTU (addrconf_notify in
-// net/ipv6/addrconf.c, inetdev_event in net/ipv4/devinet.c).
+// protocolsWithout returns how many of IPv6 and IPv4, in that order, a link cannot carry
+// because of its MTU. The kernel drops the memberships of these on the link, and does not
+// restore them when the MTU grows (addrconf_notify in net/ipv6/addrconf.c, inetdev_event in
+// net/ipv4/devinet.c).
 func protocolsWithout(mtu int) int {
 	switch {
 	case mtu >= socket.MinMTU(true):
@@ -52,17 +53,21 @@ func protocolsWithout(mtu int) int {
 	return 2
 }
 
-// Here opens the view that sockets have which the caller makes on this thread.
-// It is opened also where netlink is not allowed (Android from version 11 on,
-// some seccomp filters), and then is a view of the threads that use it.
+// Here opens the Namespace of this thread. It does so even where netlink is not allowed
+// (Android from version 11 on, some seccomp filters).
 func Here() (*Namespace, error) {
 	n := &Namespace{}
 	var err error
-	if n.fd, err = routeSocket(0, 0); err != nil {
+	n.fd, err = routeSocket(0, 0)
+	fd := n.fd
+	if err != nil {
 		n.fd = -1
-		return n, nil
+		if n.proc, err = openIfProc(); err != nil {
+			return n, nil
+		}
+		fd = n.proc.fd
 	}
-	if n.id, err = cookie(n.fd); err == nil {
+	if n.id, err = cookie(fd); err == nil {
 		return n, nil
 	}
 	var st unix.Stat_t
@@ -77,17 +82,20 @@ func cookie(fd int) (uint64, error) {
 	return unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 }
 
-// ID is the same for views of one namespace, and 0 where that is not known.
+// ID identifies the namespace. It is 0 if unknown.
 func (n *Namespace) ID() uint64 { return n.id }
 
-// Close ends the use of the view, after every other call has returned.
+// Close closes the Namespace. No other call may be in progress.
 func (n *Namespace) Close() {
 	if n.fd >= 0 {
 		unix.Close(n.fd)
 	}
+	if n.proc != nil {
+		n.proc.close()
+	}
 }
 
-// routeSocket opens a netlink socket that hears of groups.
+// routeSocket opens a netlink socket that receives the notifications of groups.
 func routeSocket(flags int, groups uint32) (int, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|flags, unix.NETLINK_ROUTE)
 	if err != nil {
@@ -100,15 +108,15 @@ func routeSocket(flags int, groups uint32) (int, error) {
 	return fd, nil
 }
 
-// newsBuffer holds the news of several hundred interfaces at once. When it
-// overflows nothing goes wrong, but everything is joined anew.
+// newsBuffer holds notifications about several hundred interfaces. If it overflows, every
+// group is joined again and nothing else is lost.
 const newsBuffer = 1 << 20
 
-// newsPause is how long nothing is heard after an error that may last.
+// newsPause is the pause after an error that may persist.
 const newsPause = 100 * time.Millisecond
 
-// Watch calls changed after the interfaces have changed, until stop. It has to
-// be called on a thread of the namespace.
+// Watch calls changed after the interfaces have changed, until stop. It must be called on a
+// thread of the namespace.
 func (n *Namespace) Watch(changed func()) (stop func(), err error) {
 	if n.fd < 0 {
 		return poll(n.Interfaces, pollInterval, changed), nil
@@ -128,10 +136,10 @@ func (n *Namespace) Watch(changed func()) (stop func(), err error) {
 			switch {
 			case errors.Is(err, os.ErrClosed):
 				return
-			case err != nil: // ENOBUFS: some did not fit
+			case err != nil: // ENOBUFS: the buffer was full
 				n.lostNews()
 				if !errors.Is(err, unix.ENOBUFS) {
-					// The poller says it once more, until the next news; see unpollable.
+					// The poller may repeat it until the next notification; see unpollable.
 					time.Sleep(newsPause)
 				}
 			default:
@@ -143,15 +151,15 @@ func (n *Namespace) Watch(changed func()) (stop func(), err error) {
 	return func() { f.Close(); <-done }, nil
 }
 
-// lostNews: any interface may be another one now.
+// lostNews forgets the interfaces: any of them may have been replaced.
 func (n *Namespace) lostNews() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.seen = nil
 }
 
-// hear notes the interfaces that have gone, and those that have lost what was
-// joined on them. All else is asked for.
+// hear records which interfaces were removed, and which have lost their memberships. All else
+// is listed when it is needed.
 func (n *Namespace) hear(b []byte) {
 	for len(b) > 0 {
 		m, rest, ok := cutMessage(b)
@@ -160,7 +168,7 @@ func (n *Namespace) hear(b []byte) {
 			return
 		}
 		b = rest
-		// A bridge also says RTM_DELLINK of a port that leaves it, as AF_BRIDGE.
+		// A bridge sends RTM_DELLINK with AF_BRIDGE for a port that leaves it.
 		if len(m.data) < unix.SizeofIfInfomsg || m.data[0] != unix.AF_UNSPEC {
 			continue
 		}
@@ -175,7 +183,7 @@ func (n *Namespace) hear(b []byte) {
 	}
 }
 
-// heardMTU notes that an interface can't carry a protocol any more.
+// heardMTU records how many protocols an interface cannot carry.
 func (n *Namespace) heardMTU(index, without int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -190,13 +198,16 @@ func (n *Namespace) heardMTU(index, without int) {
 	n.seen[index] = s
 }
 
-// Interfaces lists the interfaces there are now, by index.
+// Interfaces lists the interfaces by index.
 func (n *Namespace) Interfaces() ([]socket.Interface, error) {
-	if n.fd < 0 {
-		return netInterfaces()
-	}
 	n.asking.Lock()
 	defer n.asking.Unlock()
+	switch {
+	case n.proc != nil:
+		return n.proc.interfaces()
+	case n.fd < 0:
+		return netInterfaces()
+	}
 	ifs, err := n.interfaces()
 	if err == nil {
 		n.tellApart(ifs)
@@ -204,9 +215,9 @@ func (n *Namespace) Interfaces() ([]socket.Interface, error) {
 	return ifs, err
 }
 
-// tellApart gives each interface its generation, and forgets those that are not
-// there. One that is replaced while it is asked for, or whose news are still to be
-// read, is told apart when these have been.
+// tellApart gives each interface its generation, and forgets those that are missing. An
+// interface that is replaced during the request gets its new generation after its
+// notification has been read.
 func (n *Namespace) tellApart(ifs []socket.Interface) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

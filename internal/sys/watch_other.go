@@ -4,16 +4,16 @@ package sys
 
 import "github.com/udpkit/udp/internal/socket"
 
-// Namespace is a view of the interfaces that sockets have. There is one only.
+// Namespace lists and watches the interfaces. There is only one.
 type Namespace struct{}
 
-// Here is the view of sockets that the caller makes.
+// Here returns the Namespace of the sockets that the caller opens.
 func Here() (*Namespace, error) { return &Namespace{}, nil }
 
-// ID tells views apart.
+// ID identifies the namespace.
 func (*Namespace) ID() uint64 { return 1 }
 
-// Interfaces lists the interfaces there are now.
+// Interfaces lists the interfaces.
 func (*Namespace) Interfaces() ([]socket.Interface, error) { return netInterfaces() }
 
 // Watch calls changed after the interfaces have changed, until stop.
@@ -21,5 +21,5 @@ func (n *Namespace) Watch(changed func()) (stop func(), err error) {
 	return poll(n.Interfaces, pollInterval, changed), nil
 }
 
-// Close ends the use of the view.
+// Close closes the Namespace.
 func (*Namespace) Close() {}

@@ -8,13 +8,13 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// pollInterval is how often interfaces are compared where the system does not
-// tell of changes.
+// pollInterval is how often the interfaces are listed where the system does not report
+// changes.
 const pollInterval = 2 * time.Second
 
-// poll calls changed whenever list gives another answer than before; an error is
-// none. An interface that is replaced by another of its index between two looks,
-// with all that can be seen of it the same, goes unnoticed.
+// poll calls changed when the result of list has changed; it ignores errors. It does not
+// notice an interface that is replaced by one with the same index, name, flags, MTU and
+// addresses.
 func poll(list func() ([]socket.Interface, error), interval time.Duration, changed func()) (stop func()) {
 	quit, done := make(chan struct{}), make(chan struct{})
 	last, _ := snapshot(list)
@@ -37,11 +37,11 @@ func poll(list func() ([]socket.Interface, error), interval time.Duration, chang
 	return func() { close(quit); <-done }
 }
 
-// snapshot has everything about the interfaces that a membership depends on.
+// snapshot returns everything about the interfaces that a membership depends on.
 func snapshot(list func() ([]socket.Interface, error)) (s []string, err error) {
 	ifs, err := list()
 	for _, i := range ifs {
-		s = append(s, fmt.Sprint(i.Index, i.Name, i.Flags, i.MTU, i.Addrs))
+		s = append(s, fmt.Sprint(i.Index, i.Name, i.Flags, i.MTU, i.Addrs, i.Tentative))
 	}
 	return s, err
 }

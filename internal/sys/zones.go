@@ -8,32 +8,29 @@ import (
 	"time"
 )
 
-// zoneTTL is how long an interface's name is believed. Asking for it costs Linux
-// less than a datagram, but more than remembering.
+// zoneTTL is how long the name of an interface is cached. Asking the kernel takes less time
+// than a datagram, but more than the cache.
 const zoneTTL = time.Second
 
-// zoneCache remembers the names of the interfaces that link-local peers of a
-// socket were lately on. It may be used from any goroutine.
-type zoneCache struct {
-	// peer is the zone of the peer: it keeps the name that it was connected by, or
-	// the peer's datagrams would be a stranger's once its interface is renamed.
-	peer atomic.Pointer[zone]
-
-	// known is written with mu; it is made longer for more zones, up to maxZones.
-	known atomic.Pointer[[]atomic.Pointer[zone]]
-	mu    sync.Mutex
-}
-
-// maxZones bounds the time that a look takes. Each interface takes one, or two
-// when it is also named by its index.
+// maxZones bounds the time of a lookup. An interface takes one entry, and another one if it is
+// also named by its index.
 const maxZones = 64
 
-// zone is an interface, while it is believed to have that name. It is not
-// written to.
+// zoneCache caches the names of the interfaces that the link-local peers of a socket are on.
+type zoneCache struct {
+	// peer is the zone of the connected peer. It keeps the name that was connected to, so that
+	// the peer's datagrams still match after its interface was renamed.
+	peer atomic.Pointer[zone]
+
+	mu    sync.Mutex
+	known []zone // at most maxZones
+}
+
+// zone is an interface and one of its names.
 type zone struct {
 	index uint32
 	name  string
-	alias bool // its index as a number, or another that is not its first name
+	alias bool // name is the index as a number, or another alternative name
 	until time.Time
 }
 
@@ -46,40 +43,34 @@ func (c *Conn) Zone(zone string) (name string, ok bool) {
 	return c.nameOf(index), true
 }
 
-// nameOf returns the name of an interface, or its index where there is none.
+// nameOf returns the name of an interface, or its index if there is no such interface.
 func (c *Conn) nameOf(index uint32) string {
 	if peer := c.zones.peer.Load(); peer != nil && peer.index == index {
 		return peer.name
 	}
 	now := time.Now()
-	known := c.zones.all()
-	for i := range known {
-		if k := known[i].Load(); k != nil && k.index == index && !k.alias && now.Before(k.until) {
-			return k.name
-		}
+	if z, ok := c.zones.find(now, func(z *zone) bool { return z.index == index && !z.alias }); ok {
+		return z.name
 	}
 	name := c.askName(index)
-	c.zones.remember(&zone{index, name, false, now.Add(zoneTTL)})
+	c.zones.remember(zone{index, name, false, now.Add(zoneTTL)})
 	return name
 }
 
-// indexOf returns the index of an interface, whose name may be its index, or 0
-// where there is none.
+// indexOf returns the index of an interface by its name or its index as a number, or 0 if
+// there is no such interface.
 func (c *Conn) indexOf(name string) uint32 {
 	if name == "" {
 		return 0
 	}
 	now := time.Now()
-	known := c.zones.all()
-	for i := range known {
-		if k := known[i].Load(); k != nil && k.name == name && now.Before(k.until) {
-			return k.index
-		}
+	if z, ok := c.zones.find(now, func(z *zone) bool { return z.name == name }); ok {
+		return z.index
 	}
 	var index uint32
 	c.rc.Control(func(fd uintptr) { index = zoneIndex(fd, name) })
-	if index != 0 { // one that is missing may come any time
-		c.zones.remember(&zone{index, name, c.askName(index) != name, now.Add(zoneTTL)})
+	if index != 0 { // a missing one may be created at any time
+		c.zones.remember(zone{index, name, c.askName(index) != name, now.Add(zoneTTL)})
 	}
 	return index
 }
@@ -100,44 +91,40 @@ func (c *Conn) askName(index uint32) (name string) {
 	return name
 }
 
-func (z *zoneCache) all() []atomic.Pointer[zone] {
-	if known := z.known.Load(); known != nil {
-		return *known
-	}
-	return nil
-}
-
-// remember forgets what it contradicts, and the oldest when there are too many.
-func (z *zoneCache) remember(n *zone) {
+func (z *zoneCache) find(now time.Time, is func(*zone) bool) (zone, bool) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	known, at := z.all(), -1
-	for i := range known {
-		k := known[i].Load()
-		if k == nil || k.name == n.name || k.index == n.index && k.alias == n.alias {
-			known[i].Store(nil)
-			at = i
+	for i := range z.known {
+		if k := &z.known[i]; is(k) && now.Before(k.until) {
+			return *k, true
 		}
 	}
-	switch {
-	case at >= 0:
-	case len(known) == maxZones:
-		at = 0 // none is free
-		for i := range known {
-			if known[i].Load().until.Before(known[at].Load().until) {
-				at = i
+	return zone{}, false
+}
+
+// remember adds a zone in place of those that it contradicts, or of the oldest if there are
+// too many.
+func (z *zoneCache) remember(n zone) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	kept := z.known[:0]
+	for _, k := range z.known {
+		if k.name != n.name && (k.index != n.index || k.alias != n.alias) {
+			kept = append(kept, k)
+		}
+	}
+	if len(kept) == maxZones {
+		oldest := 0
+		for i := range kept {
+			if kept[i].until.Before(kept[oldest].until) {
+				oldest = i
 			}
 		}
-	default:
-		at = len(known)
-		more := make([]atomic.Pointer[zone], min(2*at+4, maxZones))
-		for i := range known {
-			more[i].Store(known[i].Load())
-		}
-		z.known.Store(&more)
-		known = more
+		kept[oldest] = n
+	} else {
+		kept = append(kept, n)
 	}
-	known[at].Store(n)
+	z.known = kept
 }
 
 // connectTo remembers the peer's zone, if it has one.

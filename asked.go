@@ -1,0 +1,75 @@
+package udp
+
+import (
+	"net/netip"
+	"sync"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// asked remembers which of this host's addresses each peer has sent to last. It keeps
+// between maxAsked and twice as many peers, those that were heard or answered last.
+type asked struct {
+	mu            sync.Mutex // guards what follows
+	recent, older map[netip.AddrPort]netip.Addr
+	peer          netip.AddrPort // of the last note
+	local         netip.Addr
+}
+
+const maxAsked = 1 << 15
+
+// note remembers what a packet was sent to. To a group or a broadcast nobody can reply
+// from.
+func (a *asked) note(p *socket.Packet) {
+	local := netip.Addr{}
+	if p.Own {
+		local = p.To.Addr()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p.From != a.peer || local != a.local {
+		a.put(p.From, local)
+	}
+}
+
+// put needs mu.
+func (a *asked) put(peer netip.AddrPort, local netip.Addr) {
+	a.peer, a.local = peer, local
+	if len(a.recent) >= maxAsked {
+		if _, ok := a.recent[peer]; !ok {
+			a.older, a.recent = a.recent, nil
+		}
+	}
+	if a.recent == nil {
+		a.recent = make(map[netip.AddrPort]netip.Addr)
+	}
+	a.recent[peer] = local
+}
+
+// of returns the address that peer has sent to last, or none.
+func (a *asked) of(peer netip.AddrPort) netip.Addr {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if peer == a.peer {
+		return a.local
+	}
+	if local, ok := a.recent[peer]; ok {
+		return local
+	}
+	local, ok := a.older[peer]
+	if ok {
+		a.put(peer, local)
+	}
+	return local
+}
+
+// forget is for an address that peer can't be sent to from any more.
+func (a *asked) forget(peer netip.AddrPort, local netip.Addr) (known bool) {
+	if a.of(peer) != local {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.put(peer, netip.Addr{})
+	return true
+}

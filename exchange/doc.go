@@ -1,0 +1,24 @@
+// Package exchange sends requests over UDP and waits for their responses, as clients of DNS,
+// SNMP, STUN, NTP and RADIUS do.
+//
+// A [Client] needs to know which bytes of a response belong to which request. For DNS that is the
+// ID, the first two bytes:
+//
+//	c, err := exchange.New(exchange.Config[uint16]{
+//		Key: func(b []byte) (uint16, bool) {
+//			if len(b) < 12 {
+//				return 0, false
+//			}
+//			return binary.BigEndian.Uint16(b), true
+//		},
+//	})
+//	response, err := c.Do(ctx, "192.0.2.53:53", query)
+//
+// [Client.Do] does the rest: it sends the request again when no response comes (RFC 8085,
+// section 3.1), accepts a response from the server that was asked and from nobody else, and fails
+// at once when an ICMP error says that nobody listens there. Each call succeeds or fails exactly
+// once, and what else arrives is counted in [Stats].
+//
+// One socket serves thousands of requests at once. Config.SocketPerRequest gives each one of its
+// own, with a random port, which makes responses harder to forge.
+package exchange

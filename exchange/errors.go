@@ -1,0 +1,36 @@
+package exchange
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// The errors of Do besides those of package udp. They come in a [*net.OpError].
+var (
+	// ErrNoKey means that Config.Key found no key in the request.
+	ErrNoKey = errors.New("exchange: request has no key")
+	// ErrDuplicate means that a request with the same key waits for a response of the same server.
+	ErrDuplicate = errors.New("exchange: key is outstanding")
+	// ErrTooMany means that Config.MaxOutstanding requests wait for responses.
+	ErrTooMany = errors.New("exchange: too many outstanding requests")
+)
+
+// A TimeoutError means that a server did not respond to any of the transmissions. It is
+// os.ErrDeadlineExceeded for [errors.Is], and a timeout in the sense of [net.Error].
+type TimeoutError struct {
+	Sent   int           // transmissions
+	Waited time.Duration // since the first
+}
+
+// Error implements error.
+func (e *TimeoutError) Error() string {
+	return fmt.Sprintf("no response to %d transmissions in %v", e.Sent, e.Waited.Round(time.Millisecond))
+}
+
+// Timeout returns true.
+func (e *TimeoutError) Timeout() bool { return true }
+
+// Is reports that e is os.ErrDeadlineExceeded.
+func (e *TimeoutError) Is(target error) bool { return target == os.ErrDeadlineExceeded }

@@ -1,0 +1,14 @@
+//go:build unix
+
+package sys
+
+import "os"
+
+// Call names the system call in an error of a read or a send, as package net would:
+// some programs look at it.
+func Call(name string, err error) error {
+	if e, ok := err.(*os.SyscallError); ok && e.Syscall != name {
+		return os.NewSyscallError(name, e.Err)
+	}
+	return err
+}

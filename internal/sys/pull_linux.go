@@ -1,0 +1,145 @@
+//go:build !udpbasic
+
+package sys
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp/internal/cmsg"
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// puller reads a socket for its callers: with one recvmmsg, into buffers that it has
+// only while there are datagrams in them.
+type puller struct {
+	receiver
+	step   func(fd uintptr) bool // p.read, made once
+	got    int                   // messages that the last call has brought
+	waited bool                  // it had to wait for them
+	errno  syscall.Errno         // or why it has failed
+	report *socket.ReportError   // the ICMP message that was met
+}
+
+// Puller implements socket.Pulled.
+func (c *Conn) Puller() socket.Puller {
+	if c.ownOptions {
+		c.path.moreSpace(cmsg.Space)
+	}
+	p := &puller{receiver: receiver{conn: c, slots: 1}}
+	p.step = p.read
+	return p
+}
+
+// Pull implements socket.Puller.
+func (p *puller) Pull() ([]socket.Packet, error) {
+	c := p.conn
+	for {
+		p.got, p.errno, p.report, p.waited = 0, 0, nil, false
+		err := c.rc.Read(p.step)
+		if err != nil {
+			switch class := Classify(err); {
+			case class == Closed:
+				return nil, unwrapOp(err)
+			case c.pull.answer(c, err):
+				if lost := c.lost.Load(); lost != nil {
+					return nil, *lost
+				}
+				if p.pop() {
+					return nil, p.report
+				}
+				return nil, nil
+			case class == Deadline:
+				return nil, unwrapOp(err)
+			}
+			// The poller refuses to wait: see Serve. Reading works all the same.
+			if cerr := c.rc.Control(func(fd uintptr) { p.read(fd) }); cerr != nil {
+				return nil, unwrapOp(cerr)
+			}
+		}
+		switch {
+		case p.report != nil:
+			return nil, p.report
+		case p.errno == unix.ECONNABORTED:
+			if err := c.destroyed(); err != nil {
+				return nil, err
+			}
+		case p.errno != 0:
+			return nil, sysErr("recvmmsg", p.errno)
+		case p.got > 0:
+			p.unpack(p.got)
+			return p.batch.packets[:p.got], nil
+		case err != nil:
+			time.Sleep(unpollable)
+		}
+	}
+}
+
+// Done implements socket.Puller.
+func (p *puller) Done() {
+	if p.batch != nil {
+		clear(p.batch.packets[:p.got])
+		p.giveBack()
+	}
+}
+
+// read is called by RawConn.Read until it returns true. What it does not wait for is
+// there already: the poller is asked before the first call.
+func (p *puller) read(fd uintptr) bool {
+	if p.conn.path.reports.Load() && p.pop() {
+		return true
+	}
+	for {
+		n, errno := p.receiver.read(fd)
+		switch {
+		case errno == unix.EINTR:
+			continue
+		case errno == unix.EAGAIN:
+			p.waited = true
+			p.giveBack()
+			return false
+		case errno != 0:
+			if p.giveBack(); p.conn.path.reports.Load() && p.reported(errno) {
+				if p.conn.path.queue.take(p.conn, int(fd)); p.pop() {
+					return true
+				}
+			}
+			p.errno = errno
+		default:
+			// What had to be waited for comes one by one; else more may lie behind it.
+			if p.waited {
+				p.slots = max(p.slots/2, 1)
+			} else {
+				p.adapt(n)
+			}
+			p.got = n
+		}
+		return true
+	}
+}
+
+// pop takes an ICMP message that is to be told.
+func (p *puller) pop() bool {
+	if !p.conn.path.reports.Load() {
+		return false
+	}
+	r, ok := p.conn.path.queue.pop()
+	if ok {
+		p.report = &socket.ReportError{Report: r}
+	}
+	return ok
+}
+
+// Uncoalesced implements socket.Pulled.
+func (c *Conn) Uncoalesced() error {
+	return onFD(c.rc, func(fd int) error {
+		err := unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 0)
+		if errors.Is(err, unix.ENOPROTOOPT) { // before Linux 5.0 there is nothing to switch off
+			err = nil
+		}
+		return sysErr("setsockopt", err)
+	})
+}

@@ -1,0 +1,281 @@
+//go:build !udpbasic
+
+package sys
+
+import (
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp/internal/cmsg"
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// How much one sendmmsg takes.
+const (
+	maxMessages = 64
+	maxPayload4 = 65535 - 20 - 8
+	maxPayload6 = 65535 - 40 - 8
+	controlSize = 128 // 112 are the most: IPv6 packet info, class, hop limit, segment size
+)
+
+// sender is what one sendmmsg needs: messages to the kernel, each a datagram or
+// a segmented send that UDP_SEGMENT cuts into datagrams again.
+type sender struct {
+	conn     *Conn
+	step     func(fd uintptr) bool // s.send, made once
+	hdrs     [maxMessages]mmsghdr
+	names    [maxMessages]unix.RawSockaddrInet6
+	control  [maxMessages][controlSize]byte
+	count    [maxMessages]int // datagrams of each
+	size     [maxMessages]int // of its first
+	pieces   [maxMessages]int // iovecs of each
+	iovs     []unix.Iovec
+	used     int // of iovs, at most, since it came from the pool
+	messages int // that are set up
+	sent     int // that the kernel took
+	errno    syscall.Errno
+	class    [2]int // of the socket, for IPv4 and IPv6; below 0: not known yet
+}
+
+var senderPool = sync.Pool{New: func() any {
+	s := new(sender)
+	s.step = s.send
+	s.iovs = make([]unix.Iovec, 0, maxMessages)
+	return s
+}}
+
+// pack sets up as many of ms, from next on, as fit.
+func (s *sender) pack(ms []socket.Message, next position) {
+	l := &s.conn.path.limits
+	segments := max(1, int(l.segments.Load()))
+	s.messages, s.sent, s.errno, s.iovs = 0, 0, 0, s.iovs[:0]
+	s.class = [2]int{-1, -1}
+	for next.message < len(ms) && s.messages < maxMessages {
+		m := &ms[next.message]
+		n, longest := 1, l.longest(m.To.Addr())
+		if m.Segment > 0 {
+			n = s.addPart(m, next.offset, segments, longest)
+		} else {
+			if segments > 1 {
+				n = run(ms[next.message:], segments, longest)
+			}
+			s.addAll(ms[next.message:][:n])
+		}
+		next.advance(ms, n)
+	}
+	s.used = max(s.used, len(s.iovs))
+	// Only now: appending may have moved them.
+	at := 0
+	for i := range s.messages {
+		h := &s.hdrs[i].hdr
+		h.Iov = &s.iovs[at]
+		h.SetIovlen(s.pieces[i])
+		at += s.pieces[i]
+	}
+}
+
+// limit is how many bytes a segmented send may have; while connected, to either family,
+// the lower of the two.
+func limit(m *socket.Message) int {
+	if m.To.Addr().Is4() {
+		return maxPayload4
+	}
+	return maxPayload6
+}
+
+// run returns how many of ms can leave as segments of one send: neighbours of one
+// header and one size, of which the last may be shorter.
+func run(ms []socket.Message, segments, longest int) int {
+	first := &ms[0]
+	size := len(first.Data)
+	if size == 0 || size > longest {
+		return 1
+	}
+	most := limit(first)
+	n, bytes := 1, size
+	for n < len(ms) && n < segments {
+		m := &ms[n]
+		if len(m.Data) > size || len(m.Data) == 0 || bytes+len(m.Data) > most || m.Segment > 0 || !m.SameHeader(first) {
+			break
+		}
+		n++
+		bytes += len(m.Data)
+		if len(m.Data) < size {
+			break
+		}
+	}
+	return n
+}
+
+// addAll sets up one send of messages that are a datagram each.
+func (s *sender) addAll(ms []socket.Message) {
+	start := len(s.iovs)
+	size := len(ms[0].Data)
+	for i := range ms {
+		s.append(ms[i].Data, start)
+	}
+	s.add(&ms[0], len(ms), size, start)
+}
+
+// addPart sets up as much of a message of several segments as may leave as one send,
+// and returns how many datagrams that is.
+func (s *sender) addPart(m *socket.Message, offset, segments, longest int) int {
+	n := 1
+	if m.Segment <= longest {
+		n = max(1, min(segments, limit(m)/m.Segment))
+	}
+	data := m.Data[offset:]
+	data = data[:min(len(data), n*m.Segment)]
+	n = (len(data) + m.Segment - 1) / m.Segment
+	start := len(s.iovs)
+	s.append(data, start)
+	s.add(m, n, m.Segment, start)
+	return n
+}
+
+// add sets up a message of n datagrams whose payload is in the iovecs from start
+// on.
+func (s *sender) add(m *socket.Message, n, size, start int) {
+	i := s.messages
+	h := &s.hdrs[i].hdr
+	*h = unix.Msghdr{}
+	if m.To.IsValid() {
+		h.Name = (*byte)(unsafe.Pointer(&s.names[i]))
+		h.Namelen = s.conn.putAddr(&s.names[i], m.To, s.conn.path.inet6)
+	}
+	b := s.control[i][:0]
+	if m.IfIndex != 0 {
+		b, _ = cmsg.AppendInterface(b, s.conn.sourceOf(m), m.IfIndex, !s.toIPv4(m))
+	} else if m.From.IsValid() {
+		b = cmsg.AppendSource(b, m.From)
+	}
+	if m.TrafficClass|m.ECN != 0 {
+		v6 := !s.toIPv4(m)
+		own := &s.class[toInt(v6)]
+		if *own < 0 {
+			*own = int(s.conn.socketClass(v6))
+		}
+		b, _ = cmsg.AppendTrafficClass(b, classOf(m, uint8(*own)), v6)
+	}
+	if m.TTL != 0 {
+		b, _ = cmsg.AppendTTL(b, m.TTL, !s.toIPv4(m))
+	}
+	if n > 1 {
+		b = cmsg.AppendSegment(b, uint16(size))
+	}
+	if len(b) > 0 {
+		h.Control = &b[0]
+		h.SetControllen(len(b))
+	}
+	s.count[i], s.size[i], s.pieces[i] = n, size, len(s.iovs)-start
+	s.messages++
+}
+
+// toIPv4 says whether a message goes to an IPv4 address.
+func (s *sender) toIPv4(m *socket.Message) bool {
+	if m.To.IsValid() {
+		return m.To.Addr().Is4()
+	}
+	return s.conn.path.peer4.Load()
+}
+
+// append adds a payload to the iovecs from start on. What lies behind the last
+// one in memory makes that one longer.
+func (s *sender) append(data []byte, start int) {
+	if n := len(s.iovs); n > start && len(data) > 0 {
+		if last := &s.iovs[n-1]; uintptr(unsafe.Pointer(last.Base))+uintptr(last.Len) == uintptr(unsafe.Pointer(&data[0])) {
+			last.SetLen(int(last.Len) + len(data))
+			return
+		}
+	}
+	if len(s.iovs) == cap(s.iovs) {
+		s.grow()
+	}
+	s.iovs = append(s.iovs, unix.Iovec{})
+	setIovec(&s.iovs[len(s.iovs)-1], data)
+}
+
+// grow makes room for more iovecs. Headers of earlier sends may point to the old
+// ones, which must not keep their payloads.
+func (s *sender) grow() {
+	old := s.iovs[:cap(s.iovs)]
+	s.iovs = append(make([]unix.Iovec, 0, 2*cap(old)), s.iovs...)
+	clear(old)
+}
+
+func setIovec(iov *unix.Iovec, data []byte) {
+	if len(data) > 0 {
+		iov.Base = &data[0]
+		iov.SetLen(len(data))
+	}
+}
+
+// call sends what is set up. Without wait it uses RawConn.Control: a sender that
+// waits in RawConn.Write holds the descriptor's write lock, which Write would wait
+// for.
+func (s *sender) call(wait bool) error {
+	if wait {
+		return s.conn.rc.Write(s.step)
+	}
+	return s.conn.rc.Control(func(fd uintptr) {
+		if !s.send(fd) {
+			s.errno = unix.EAGAIN
+		}
+	})
+}
+
+// send is called by RawConn.Write while the socket is writable. It returns false
+// when there is no room.
+func (s *sender) send(fd uintptr) bool {
+	for s.sent < s.messages {
+		end := s.some()
+		n, errno := s.conn.path.sendmmsg(fd, s.hdrs[s.sent:end])
+		switch errno {
+		case 0:
+			// What stopped it is gone with this call when it was an ICMP message's error,
+			// and so is the edge that would have woken the reader.
+			if s.sent += n; s.sent < end {
+				s.conn.errorTaken()
+			}
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return false
+		default:
+			if end > s.sent+1 && rejected(unix.SYS_SENDMMSG) {
+				s.conn.path.single.Store(true)
+				continue
+			}
+			s.errno = errno
+			return true
+		}
+	}
+	return true
+}
+
+// some are the messages that go with the next call: one where sendmmsg is rejected,
+// all, or, where that is only a few of them, as many as are sent without telling
+// the scheduler.
+func (s *sender) some() (end int) {
+	if s.conn.path.single.Load() {
+		return s.sent + 1
+	}
+	bytes := 0
+	for end = s.sent; end < s.messages; end++ {
+		if bytes += s.count[end] * s.size[end]; bytes > maxRawBytes && end > s.sent {
+			break
+		}
+	}
+	if end-s.sent > maxRaw {
+		return s.messages
+	}
+	return end
+}
+
+func (s *sender) giveBack() {
+	clear(s.iovs[:s.used])
+	s.conn, s.used = nil, 0
+	senderPool.Put(s)
+}

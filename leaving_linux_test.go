@@ -1,0 +1,234 @@
+package udp_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/netns"
+)
+
+// A socket that shuts down leaves its SO_REUSEPORT group at once, even while its
+// handler is busy: its flows go to the other members, and what is queued is
+// handled, with replies from the addresses that were asked.
+func TestShutdownLeavesItsGroup(t *testing.T) {
+	netns.Run(t, func() {
+		here, there := twoHosts(t)
+		for _, test := range []struct {
+			network, bind string
+			asked         []string
+		}{
+			{"udp4", "192.0.2.1:0", []string{"192.0.2.1"}},
+			{"udp4", ":0", []string{"192.0.2.1"}},
+			{"udp6", "[2001:db8::1]:0", []string{"2001:db8::1"}},
+			{"udp6", ":0", []string{"2001:db8::1"}},
+			{"udp", ":0", []string{"192.0.2.1", "2001:db8::1"}},
+		} {
+			t.Run(test.network+" "+test.bind, func(t *testing.T) {
+				const flows, rounds = 100, 5
+				gate, busy := make(chan struct{}), make(chan struct{}, 1)
+				handler := func(gate chan struct{}) udp.Handler {
+					return udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+						if gate != nil {
+							select {
+							case busy <- struct{}{}:
+							default:
+							}
+							<-gate
+						}
+						_ = c.SendTo(d.Data, d.From) // the system chooses the source
+						_ = d.Reply(d.Data)
+					})
+				}
+				var a, b *udp.Conn
+				here.Do(func() {
+					cfg := udp.Config{ReusePort: true, NoOffload: true, ReadBuffer: 1 << 20}
+					var err error
+					a, err = cfg.Listen(t.Context(), test.network, test.bind, handler(gate))
+					require.NoError(t, err)
+					b, err = cfg.Listen(t.Context(), test.network, a.LocalAddrPort().String(), handler(nil))
+					require.NoError(t, err)
+				})
+				closes(t, b)
+				port := int(a.LocalAddrPort().Port())
+				var clients []*net.UDPConn
+				there.Do(func() {
+					for i := range flows {
+						uc, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.ParseIP(test.asked[i%len(test.asked)]), Port: port})
+						require.NoError(t, err)
+						clients = append(clients, uc)
+						t.Cleanup(func() { uc.Close() })
+					}
+				})
+				ask := func() {
+					for _, uc := range clients {
+						_, err := uc.Write([]byte("ask"))
+						require.NoError(t, err)
+					}
+				}
+				ask()
+				next(t, busy)
+				rc, err := a.SyscallConn()
+				require.NoError(t, err)
+				stopped := make(chan error)
+				go func() { stopped <- a.Shutdown(context.Background()) }()
+				require.Eventually(t, func() (left bool) { // it has a peer then: itself
+					_ = rc.Control(func(fd uintptr) { _, err := unix.Getpeername(int(fd)); left = err == nil })
+					return left
+				}, patience, 1e6)
+				for range rounds {
+					ask()
+				}
+				require.Eventually(t, func() bool { return b.Stats().Handled >= flows*rounds }, patience, 1e6, "the gate is closed")
+				close(gate)
+				require.NoError(t, next(t, stopped))
+				require.Positive(t, a.Stats().Handled)
+				require.Eventually(t, func() bool { return a.Stats().Handled+b.Stats().Handled == flows*(1+rounds) }, patience, 1e6)
+				for _, uc := range clients {
+					for range 2 * (1 + rounds) {
+						read(t, uc) // a connected socket hears only the address that it has asked
+					}
+				}
+			})
+		}
+	})
+}
+
+// What is sent to a socket until it is closed is received, counted as dropped, or
+// refused by the kernel.
+func TestNothingIsUncountedAtClose(t *testing.T) {
+	netns.Run(t, func() {
+		for how, end := range endings {
+			t.Run(how, func(t *testing.T) {
+				for range 20 {
+					ns := netns.New(t)
+					var c *udp.Conn
+					var flood *net.UDPConn
+					var got atomic.Int64
+					ns.Do(func() {
+						var err error
+						c, err = udp.Config{NoOffload: true}.Listen(t.Context(), "udp4", "127.0.0.1:0",
+							udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { got.Add(1) }))
+						require.NoError(t, err)
+						flood, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+						require.NoError(t, err)
+					})
+					stop, sent := make(chan struct{}), make(chan uint64)
+					go func() {
+						n := uint64(0)
+						for {
+							select {
+							case <-stop:
+								sent <- n
+								return
+							default:
+							}
+							if _, err := flood.WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort()); err == nil {
+								n++
+							}
+						}
+					}()
+					require.Eventually(t, func() bool { return got.Load() > 100 }, patience, 1e6)
+					end(t, c)
+					close(stop)
+					n := next(t, sent)
+					s := c.Stats()
+					require.Equal(t, n, s.Received+uint64(s.KernelDrops)+unreachable(t, ns), "%v", s)
+					require.NoError(t, flood.Close())
+				}
+			})
+		}
+	})
+}
+
+// unreachable counts the datagrams of a namespace that no socket was there for.
+func unreachable(t *testing.T, ns *netns.NS) (n uint64) {
+	t.Helper()
+	var names []string
+	for line := range strings.Lines(ns.Command("cat", "/proc/thread-self/net/snmp")) {
+		fields := strings.Fields(line)
+		switch {
+		case fields[0] != "Udp:":
+		case names == nil:
+			names = fields
+		default:
+			for i, name := range names {
+				if name == "NoPorts" {
+					n, err := strconv.ParseUint(fields[i], 10, 64)
+					require.NoError(t, err)
+					return n
+				}
+			}
+		}
+	}
+	t.Fatal("no counter NoPorts")
+	return 0
+}
+
+// However much is asked for, the buffer is not smaller than one of the default size.
+func TestHugeBuffers(t *testing.T) {
+	if strconv.IntSize == 32 {
+		t.Skip("an int has 32 bits")
+	}
+	plain := listen(t, udp.Config{}, "udp4", udp.BaseHandler{}).Info()
+	for _, shift := range []int{30, 31, 32, 40} {
+		size := 1 << shift
+		for _, more := range []int{-1, 0, 1, 1000} {
+			i := listen(t, udp.Config{ReadBuffer: size + more, WriteBuffer: size + more}, "udp4", udp.BaseHandler{}).Info()
+			require.GreaterOrEqual(t, i.ReadBuffer, plain.ReadBuffer, "%d", size+more)
+			require.GreaterOrEqual(t, i.WriteBuffer, plain.WriteBuffer, "%d", size+more)
+		}
+	}
+}
+
+// Where lo is down, as in a new network namespace, Listen and Dial serve both
+// families all the same.
+func TestListenWithoutLoopback(t *testing.T) {
+	netns.Isolated(t, func() { // package net tries out once what there is
+		here := netns.Self(t)
+		here.IP("link set lo down")
+		there := netns.New(t)
+		netns.Veth(t, here, "eth0", there, "eth0")
+		for i, ns := range []*netns.NS{here, there} {
+			ns.Addr("eth0", fmt.Sprintf("192.0.2.%d/24", i+1))
+			ns.Addr("eth0", fmt.Sprintf("2001:db8::%d/64", i+1))
+		}
+		for _, address := range []string{":0", ":7007"} {
+			h := newRecorder()
+			c, err := udp.Listen(t.Context(), "udp", address, h)
+			require.NoError(t, err)
+			closes(t, c)
+			h.next(t, "Started")
+			require.Equal(t, netip.IPv6Unspecified(), c.LocalAddrPort().Addr())
+			var peer *udp.Conn
+			answers := newRecorder()
+			there.Do(func() { peer, err = udp.Listen(t.Context(), "udp", ":0", answers) })
+			require.NoError(t, err)
+			closes(t, peer)
+			answers.next(t, "Started")
+			for _, at := range []string{"192.0.2.", "2001:db8::"} {
+				require.NoError(t, peer.SendTo([]byte("ask"), netip.AddrPortFrom(netip.MustParseAddr(at+"1"), c.LocalAddrPort().Port())))
+				require.NoError(t, h.next(t, "Received").d.Reply([]byte("reply")))
+				require.Equal(t, "reply", answers.next(t, "Received").data)
+
+				d, err := udp.Dial(t.Context(), "udp", netip.AddrPortFrom(netip.MustParseAddr(at+"2"), peer.LocalAddrPort().Port()).String(), udp.BaseHandler{})
+				require.NoError(t, err)
+				closes(t, d)
+				require.NoError(t, d.Send([]byte("dialled")))
+				require.Equal(t, "dialled", answers.next(t, "Received").data)
+			}
+		}
+		m, err := udp.ListenMulticast(t.Context(), "udp", ":0", udp.BaseHandler{}, netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("ff02::1234"))
+		require.NoError(t, err)
+		require.NoError(t, m.Close())
+	})
+}

@@ -1,0 +1,314 @@
+package udp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
+)
+
+// PacketConn is a UDP socket for code that expects package net: a [net.PacketConn] and
+// a [net.Conn] with all the methods of [net.UDPConn], and with ReadBatch and
+// WriteBatch as golang.org/x/net/ipv4 and ipv6 have them. It has no goroutine: whoever
+// calls a method that reads reads the socket. One read takes what is there, up to 64
+// packets of up to 64 datagrams each, and the next calls are served from it.
+//
+// The differences to [net.UDPConn]:
+//   - A socket bound to every address sends a datagram to a peer from the address that
+//     this peer has asked last, unless a control message says otherwise.
+//   - Control messages need not be asked for: a read gives the destination, the
+//     interface and the traffic class of every datagram, as far as [Info] says.
+//   - A datagram that is too long for the path fails with a [SizeError], which is
+//     EMSGSIZE, too. A zone that no interface has is an error.
+//   - With [Config.PeerErrors] a read returns a [*Refusal] for each ICMP error, and
+//     sends never return an older datagram's. Without it both return them as in net.
+//   - [Config.MaxDatagram] holds, and a connected socket drops what others sent to it
+//     before it was connected.
+//
+// Any number of goroutines may call its methods. One that is forgotten without Close is
+// closed when the garbage collector finds it, as in package net; a simulated network
+// keeps it.
+type PacketConn struct {
+	conn          *Conn // sends and counts; it has no goroutine
+	sock          socket.Pulled
+	local, remote net.Addr // remote is nil unless connected
+	ipv4          bool     // addresses have 4 bytes
+	both          bool     // the socket has both families
+	classes       bool     // the traffic class is known
+	asked         *asked   // nil unless the socket is bound to every address
+
+	shared   atomic.Bool // others may have a descriptor of the socket
+	closing  atomic.Bool
+	created  time.Time
+	deadline atomic.Int64 // of reads, since created; 0: none
+
+	pulling turn // held while the socket is read, which waits
+	puller  socket.Puller
+
+	reading sync.Mutex      // guards what follows; comes after pulling
+	packets []socket.Packet // what the last read has brought; nil: nothing is left
+	at, off int             // where the next datagram is: its packet, its offset
+	headers headers
+	addrs   []addrMemory // not used yet
+}
+
+var (
+	_ net.PacketConn = (*PacketConn)(nil)
+	_ net.Conn       = (*PacketConn)(nil)
+	_ syscall.Conn   = (*PacketConn)(nil)
+)
+
+// pulledNetwork makes sockets that are read by their callers.
+type pulledNetwork struct{ socket.Network }
+
+func (n pulledNetwork) Open(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (socket.Socket, error) {
+	o.Pulled = true
+	return n.Network.Open(ctx, network, local, o)
+}
+
+// standard is cfg for a socket as package net makes it: it may send to broadcast
+// addresses.
+func (cfg Config) standard() Config {
+	cfg.Broadcast = true
+	cfg.Network = pulledNetwork{cfg.source()}
+	return cfg
+}
+
+// ListenPacket is [net.ListenConfig.ListenPacket] for the networks "udp", "udp4" and
+// "udp6". The address is as in [Config.Listen]. Sending to broadcast addresses is
+// allowed, as in package net.
+func (cfg Config) ListenPacket(ctx context.Context, network, address string) (*PacketConn, error) {
+	cfg = cfg.standard()
+	c, err := cfg.open(ctx, network, address, BaseHandler{})
+	if err != nil {
+		return nil, err
+	}
+	return newPacketConn(c)
+}
+
+// DialContext is [net.Dialer.DialContext] for the networks "udp", "udp4" and "udp6",
+// and fits where programs ask for a function that dials, such as [net.Resolver.Dial].
+// The net.Conn is a [*PacketConn] whose peer is the address. See also [Config.Dial].
+func (cfg Config) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	cfg = cfg.standard()
+	c, err := cfg.dialAny(ctx, network, address, BaseHandler{})
+	if err != nil {
+		return nil, err
+	}
+	pc, err := newPacketConn(c)
+	if err != nil {
+		return nil, err
+	}
+	return pc, nil
+}
+
+// AdoptPacket makes a PacketConn of uc, which it owns from now on, also when it fails.
+// See [Config.Adopt].
+func (cfg Config) AdoptPacket(uc *net.UDPConn) (*PacketConn, error) {
+	if uc == nil {
+		return nil, opError("adopt", "udp", nil, sys.EINVAL)
+	}
+	addr := uc.LocalAddr()
+	h := BaseHandler{}
+	cfg = cfg.standard()
+	if err := cfg.check(h); err != nil {
+		uc.Close()
+		return nil, opError("adopt", "udp", addr, err)
+	}
+	o := cfg.options()
+	o.Pulled = true
+	sock, err := sys.Adopt(uc, o)
+	if err != nil {
+		return nil, opError("adopt", "udp", addr, err)
+	}
+	c := newConn(sock, cfg, "udp", h)
+	if peer := sock.Peer(); peer.IsValid() {
+		if err := c.connect(peer); err != nil {
+			sock.Close()
+			return nil, opError("adopt", "udp", addr, err)
+		}
+	}
+	pc, err := newPacketConn(c)
+	if err == nil {
+		pc.shared.Store(true)
+	}
+	return pc, err
+}
+
+func newPacketConn(c *Conn) (*PacketConn, error) {
+	sock, ok := c.sock.(socket.Pulled)
+	if !ok {
+		c.sock.Close()
+		return nil, opError("listen", c.network, nil, errors.ErrUnsupported)
+	}
+	c.checkGroups = false // programs join by the descriptor
+	info := sock.Info()
+	pc := &PacketConn{
+		conn: c, sock: sock, puller: sock.Puller(), created: time.Now(),
+		ipv4: c.family == socket.IPv4, both: c.family == socket.Dual, classes: info.ECN,
+		local: c.LocalAddr(), remote: c.RemoteAddr(),
+	}
+	if pc.remote == nil && c.LocalAddrPort().Addr().IsUnspecified() && info.PacketInfo {
+		pc.asked = new(asked)
+	}
+	c.pulled = pc
+	return pc, nil
+}
+
+func (c *PacketConn) ok() bool { return c != nil && c.conn != nil }
+
+// opError wraps err as package net does.
+func (c *PacketConn) opError(op string, source, addr net.Addr, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &net.OpError{Op: op, Net: c.conn.network, Source: source, Addr: addr, Err: err}
+}
+
+// Close closes the socket. Reads and writes that wait end with [net.ErrClosed], which
+// is also what a second Close returns. What was read or waits in the kernel is counted
+// in [Drops.Closed]; what others may still read from a copy of the descriptor (see File
+// and AdoptPacket) stays in the kernel.
+func (c *PacketConn) Close() error {
+	if !c.ok() {
+		return syscall.EINVAL
+	}
+	if !c.closing.CompareAndSwap(false, true) {
+		return c.opError("close", c.local, c.remote, net.ErrClosed)
+	}
+	k := c.conn
+	k.stop()
+	k.out.stop()
+	if !c.shared.Load() {
+		n := uint64(k.sock.Discard())
+		k.stats.received.Add(n)
+		k.stats.dropped[dropClosed].Add(n)
+	}
+	k.stats.kernel.sample(k.sock, true)
+	err := k.sock.Close()
+	c.drop()
+	close(k.life.done)
+	k.stats.verify(k)
+	return c.opError("close", c.local, c.remote, err)
+}
+
+// drop gives up what was read and not handed out.
+func (c *PacketConn) drop() {
+	c.pulling.Lock() // nobody waits for long any more
+	defer c.pulling.Unlock()
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	for ; c.at < len(c.packets); c.at, c.off = c.at+1, 0 {
+		p := c.packets[c.at]
+		p.Data = p.Data[c.off:]
+		c.conn.stats.dropped[dropClosed].Add(uint64(datagrams(&p)))
+	}
+	c.taken(0)
+}
+
+// LocalAddr returns the address the socket is bound to, a [*net.UDPAddr].
+func (c *PacketConn) LocalAddr() net.Addr {
+	if !c.ok() {
+		return nil
+	}
+	return c.local
+}
+
+// RemoteAddr returns the peer, a [*net.UDPAddr], or nil if there is none.
+func (c *PacketConn) RemoteAddr() net.Addr {
+	if !c.ok() {
+		return nil
+	}
+	return c.remote
+}
+
+// SetDeadline sets the deadlines of reads and writes.
+func (c *PacketConn) SetDeadline(t time.Time) error {
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return c.SetWriteDeadline(t)
+}
+
+// SetReadDeadline sets the deadline of reads, also of those that wait. A zero t is
+// none. After a deadline that has passed reads fail even if datagrams wait, which stay.
+func (c *PacketConn) SetReadDeadline(t time.Time) error {
+	if !c.ok() {
+		return syscall.EINVAL
+	}
+	if c.closing.Load() {
+		return c.opError("set", nil, c.local, net.ErrClosed)
+	}
+	var after time.Duration
+	if !t.IsZero() {
+		if after = t.Sub(c.created); after == 0 {
+			after = 1
+		}
+	}
+	c.deadline.Store(int64(after))
+	return c.opError("set", nil, c.local, c.sock.SetReadDeadline(t))
+}
+
+// SetWriteDeadline sets the deadline of writes, also of those that wait. A zero t is
+// none.
+func (c *PacketConn) SetWriteDeadline(t time.Time) error {
+	if !c.ok() {
+		return syscall.EINVAL
+	}
+	err := c.conn.SetWriteDeadline(t)
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = op.Err
+	}
+	return c.opError("set", nil, c.local, err)
+}
+
+// SetReadBuffer sets the size of the kernel's receive buffer, in bytes.
+func (c *PacketConn) SetReadBuffer(bytes int) error {
+	if !c.ok() {
+		return syscall.EINVAL
+	}
+	return c.opError("set", nil, c.local, c.sock.SetReadBuffer(bytes))
+}
+
+// SetWriteBuffer sets the size of the kernel's send buffer, in bytes.
+func (c *PacketConn) SetWriteBuffer(bytes int) error {
+	if !c.ok() {
+		return syscall.EINVAL
+	}
+	return c.opError("set", nil, c.local, c.sock.SetWriteBuffer(bytes))
+}
+
+// File returns a copy of the descriptor, which the caller has to close. Messages are
+// single datagrams from then on (no UDP_GRO). On a simulated network it fails with
+// [errors.ErrUnsupported].
+func (c *PacketConn) File() (*os.File, error) {
+	if !c.ok() {
+		return nil, syscall.EINVAL
+	}
+	err := c.sock.Uncoalesced()
+	var f *os.File
+	if err == nil {
+		c.shared.Store(true)
+		f, err = c.sock.File()
+	}
+	return f, c.opError("file", c.local, c.remote, err)
+}
+
+// Stats returns the counters. Received are the datagrams that reads of the kernel have
+// brought, Handled those handed out, Reads the reads of the kernel, Refused the ICMP
+// errors that were returned.
+func (c *PacketConn) Stats() Stats { return c.conn.Stats() }
+
+// Info returns what the socket can do.
+func (c *PacketConn) Info() Info { return c.conn.Info() }
+
+// String names the socket for people.
+func (c *PacketConn) String() string { return c.conn.String() }

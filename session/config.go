@@ -1,0 +1,100 @@
+package session
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/udpkit/udp"
+)
+
+// The values that zero fields of a [Config] stand for.
+const (
+	DefaultIdleTimeout = time.Minute
+	DefaultMaxSessions = 16384
+	DefaultBacklog     = 128
+	DefaultReadBuffer  = 64 << 10
+)
+
+// A Config describes the sessions of a socket. The zero value is useful. A Config is copied by
+// the functions that take it.
+type Config struct {
+	// Socket is the configuration of the socket that [Config.Listen] opens. Listen also sets its
+	// PeerErrors where the system supports that. [Handler] does not use it, except for Logger,
+	// which gets panics of callbacks that the socket's goroutine did not call.
+	Socket udp.Config
+
+	// IdleTimeout ends a session after this long without a datagram from the peer; among many
+	// sessions, it may take a sixteenth longer. What is sent
+	// to the peer does not count, so that nobody keeps sending to a host that is gone. Zero means
+	// [DefaultIdleTimeout].
+	IdleTimeout time.Duration
+
+	// MaxSessions bounds the sessions of one socket. Zero means [DefaultMaxSessions]. A new peer
+	// that finds no room takes the place of the session that was idle for longest among those
+	// that are not confirmed; if all are confirmed, its datagram is dropped. A session is
+	// confirmed when the peer has sent something after something was sent to it: whoever forges
+	// source addresses creates unconfirmed sessions only, unless it guesses when to send twice.
+	MaxSessions int
+
+	// Backlog bounds the sessions of a [Listener] that wait for Accept. Zero means
+	// [DefaultBacklog]. While it is full, datagrams of new peers are dropped. [Handler] has no
+	// backlog.
+	Backlog int
+
+	// ReadBuffer bounds the bytes that wait to be read from one [Conn]: payloads, and two more
+	// for each datagram. Zero means [DefaultReadBuffer]. A datagram that does not fit is dropped,
+	// except that an empty buffer takes one of any size. The memory is allocated while datagrams
+	// wait, and not before.
+	ReadBuffer int
+
+	// Accept decides whether a datagram of an unknown peer begins a session. It runs before any
+	// state exists, on the socket's goroutine, so it must not wait. It may call d.Reply, for
+	// example with a token that the peer has to return before it is accepted. Nil accepts all.
+	Accept func(d udp.Datagram) bool
+}
+
+// A ConfigError reports a value that a function of this package cannot use. It is os.ErrInvalid
+// for [errors.Is].
+type ConfigError struct {
+	Field  string // a field of Config, or a parameter
+	Reason string // what is wrong with it
+}
+
+// Error implements error.
+func (e *ConfigError) Error() string { return fmt.Sprintf("session: %s %s", e.Field, e.Reason) }
+
+// Unwrap returns os.ErrInvalid.
+func (e *ConfigError) Unwrap() error { return os.ErrInvalid }
+
+// Validate reports the first field that has an unusable value, as a [*ConfigError].
+func (cfg Config) Validate() error {
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"IdleTimeout", int64(cfg.IdleTimeout)},
+		{"MaxSessions", int64(cfg.MaxSessions)},
+		{"Backlog", int64(cfg.Backlog)},
+		{"ReadBuffer", int64(cfg.ReadBuffer)},
+	} {
+		if f.value < 0 {
+			return &ConfigError{f.name, "is negative"}
+		}
+	}
+	return nil
+}
+
+func (cfg Config) withDefaults() Config {
+	orDefault(&cfg.IdleTimeout, DefaultIdleTimeout)
+	orDefault(&cfg.MaxSessions, DefaultMaxSessions)
+	orDefault(&cfg.Backlog, DefaultBacklog)
+	orDefault(&cfg.ReadBuffer, DefaultReadBuffer)
+	return cfg
+}
+
+func orDefault[T int | time.Duration](value *T, d T) {
+	if *value == 0 {
+		*value = d
+	}
+}

@@ -1,0 +1,47 @@
+// Package session gives each peer of a UDP socket a conversation of its own.
+//
+// There are two forms. [Listen] returns a [net.Listener]: Accept returns a [net.Conn] for each
+// address that sends to the socket, for programs with a goroutine per peer and for libraries that
+// expect package net.
+//
+//	ln, err := session.Listen(ctx, "udp", ":7007")
+//	...
+//	for {
+//		c, err := ln.Accept()
+//		if err != nil {
+//			return err
+//		}
+//		go serve(c)
+//	}
+//
+// [Handler] does the same with callbacks, and has no goroutine per peer. It is a [udp.Handler]
+// for any socket:
+//
+//	m := session.Handler(session.Config{}, func(p *session.Peer) udp.Handler {
+//		return &player{peer: p}
+//	})
+//	c, err := udp.Listen(ctx, "udp", ":7007", m)
+//
+// A session is known by the address and port of its peer. It sends from the address of this host
+// that the peer last sent to.
+//
+// # The end of a session
+//
+// UDP has no end of a conversation, so a session ends when its program closes it, when the peer
+// was silent for Config.IdleTimeout, when a new peer needs its place, or with the socket. One
+// timer per socket watches over all of them. The next datagram of the same address begins a new
+// session.
+//
+// Closing a Listener ends the sessions that nobody has accepted yet. Accepted ones go on, and the
+// socket closes with the last of them: see [Listener.Close].
+//
+// # Forged addresses
+//
+// Anybody can send datagrams from addresses that are not theirs, and each begins a session.
+// Config bounds how many there are, and a session that is confirmed, since its peer has sent
+// something after it was sent something, is never evicted. Config.Accept decides about a
+// datagram before anything is allocated for it; package limit has a filter that fits. Memory is
+// bounded by MaxSessions: a session takes about 0.6 KiB, and what waits to be read.
+//
+// ICMP errors fail one Read, and end nothing: they are not authenticated either.
+package session
