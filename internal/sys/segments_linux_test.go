@@ -25,7 +25,7 @@ func TestSegmentsAreLimited(t *testing.T) {
 		"all at once":                     {a, 500, 100, 64, 1 << 20, []int{5}},
 		"the last is shorter":             {a, 450, 100, 64, 1 << 20, []int{5}},
 		"not more than the kernel takes":  {a, 500, 100, 3, 1 << 20, []int{3, 2}},
-		"IPv4 carries 65,507 bytes":       {a, 65507, 32754, 64, 1 << 20, []int{2}},
+		"IPv4 carries 65,507 bytes":       {a, 65506, 32753, 64, 1 << 20, []int{2}},
 		"IPv4 does not carry more":        {a, 65508, 32754, 64, 1 << 20, []int{1, 1}},
 		"IPv6 carries 65,487 bytes":       {v6, 65487, 32743, 64, 1 << 20, []int{2, 1}},
 		"connected: the lower of the two": {netip.AddrPort{}, 65488, 32744, 64, 1 << 20, []int{1, 1}},
