@@ -1,0 +1,35 @@
+package udpdebug_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/udpdebug"
+)
+
+func Example() {
+	conn, err := udp.Listen(context.Background(), "udp", "127.0.0.1:0", udp.BaseHandler{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer conn.Close()
+
+	page := udpdebug.New(udpdebug.Config{})
+	page.AddSocket("syslog", conn)
+	server := http.Server{
+		Addr:    "localhost:6060", // a port that only the operators reach
+		Handler: http.StripPrefix("/debug/udp", page),
+	}
+	server.RegisterOnShutdown(page.Close)
+
+	// Instead of a browser and server.ListenAndServe:
+	w := httptest.NewRecorder()
+	server.Handler.ServeHTTP(w, httptest.NewRequest("GET", "/debug/udp/", nil))
+	fmt.Println(w.Code, strings.Contains(w.Body.String(), "<h2>socket syslog</h2>"))
+	// Output: 200 true
+}
