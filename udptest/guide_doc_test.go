@@ -13,12 +13,14 @@ import (
 )
 
 // TestTheGuideShowsWhatIsCompiled makes sure that each snippet of
-// docs/testing.md is in guide_test.go or in pcap's example, and that each function
-// there is shown.
+// docs/testing.md is in guide_test.go, in pcap's example or in guide_test.go of
+// internal/ecosystem, and that each function of the first is shown.
 func TestTheGuideShowsWhatIsCompiled(t *testing.T) {
 	source, err := os.ReadFile("guide_test.go")
 	require.NoError(t, err)
 	capture, err := os.ReadFile("pcap/example_test.go")
+	require.NoError(t, err)
+	ecosystem, err := os.ReadFile("../internal/ecosystem/guide_test.go")
 	require.NoError(t, err)
 	guide, err := os.ReadFile("../docs/testing.md")
 	require.NoError(t, err)
@@ -27,7 +29,7 @@ func TestTheGuideShowsWhatIsCompiled(t *testing.T) {
 	require.NoError(t, err)
 	shown := 0
 	for _, block := range regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(guide), -1) {
-		require.Contains(t, string(source)+string(capture), strings.TrimRight(block[1], "\n")+"\n")
+		require.Contains(t, string(source)+string(capture)+string(ecosystem), strings.TrimRight(block[1], "\n")+"\n")
 		shown++
 	}
 	require.NotZero(t, shown)
