@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"net/netip"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -56,6 +57,9 @@ func (s *sender) pack(ms []socket.Message, next position) {
 	for next.message < len(ms) && s.messages < maxMessages {
 		m := &ms[next.message]
 		n, longest := 1, l.longest(m.To.Addr())
+		if s.conn.sendsOnce(m) {
+			longest = 0
+		}
 		if m.Segment > 0 {
 			n = s.addPart(m, next.offset, segments, longest)
 		} else {
@@ -75,6 +79,26 @@ func (s *sender) pack(ms []socket.Message, next position) {
 		h.SetIovlen(s.pieces[i])
 		at += s.pieces[i]
 	}
+}
+
+// sendsOnce says whether the error of a segmented send would say nothing about its
+// datagrams. While the error queue is on, Linux returns ENOBUFS for a full queue of the
+// interface, also when members of the group on this host have received the datagram
+// before (ip_mc_output in net/ipv4/ip_output.c of 6.18). Who sends the segments that
+// follow the one that failed would send them twice.
+func (c *Conn) sendsOnce(m *socket.Message) bool {
+	if !c.path.reports.Load() {
+		return false
+	}
+	if !m.To.IsValid() {
+		return c.path.peerMany.Load()
+	}
+	return c.many(m.To.Addr())
+}
+
+// many says whether an address may mean more than one receiver.
+func (c *Conn) many(to netip.Addr) bool {
+	return to.IsMulticast() || c.path.broadcast && to.Is4()
 }
 
 // limit is how many bytes a segmented send may have; while connected, to either family,
