@@ -4,6 +4,7 @@ package sys
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"net/netip"
 	"os"
@@ -63,10 +64,11 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 		p.offload(fd, info)
 	}
 	// Tried now, so that Info can tell, and left off until there is a peer.
-	info.ErrorQueue = p.setReports(fd, true) == nil
+	err := p.setReports(fd, true)
+	info.ErrorQueue = err == nil
 	switch {
 	case o.PeerErrors && !info.ErrorQueue:
-		return errors.ErrUnsupported
+		return fmt.Errorf("PeerErrors: %w: %w", err, errors.ErrUnsupported)
 	case !o.PeerErrors && info.ErrorQueue:
 		return p.setReports(fd, false)
 	}
