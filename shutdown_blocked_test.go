@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func TestShutdownEndsWhileALoggerOrAFilterBlocks(t *testing.T) {
 						}
 						return true
 					}
-					m, err := cfg.ListenMulticast(t.Context(), "udp4", ":0", udp.BaseHandler{}, callGroups[0])
+					m, err := cfg.ListenMulticast(t.Context(), "udp4", ":0", udp.BaseHandler{}, netip.MustParseAddr("239.1.2.3"))
 					require.NoError(t, err)
 					close(started)
 					host.Interface("eth0").SetDown(true)
