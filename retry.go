@@ -36,6 +36,7 @@ const (
 func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result error, later bool) {
 	var stale, doubted int
 	var full time.Duration
+	taken := c.reportsTaken()
 	reported := c.sock.Reported()
 	for {
 		class := sys.Classify(err)
@@ -80,7 +81,7 @@ func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result erro
 				return c.own(m, class, err), false
 			case reported && stale < maxStale:
 				stale++ // each of those that wait may be met once
-			case doubted < maxDoubted:
+			case doubted < maxDoubted && !(doubted > 0 && c.confirmed(m, &taken)):
 				doubted++
 			default:
 				return c.own(m, class, err), false
@@ -129,6 +130,21 @@ func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result erro
 			return nil, false
 		}
 	}
+}
+
+// confirmed reports whether an error that was met twice is the datagram's own: no ICMP
+// error came between the two, and there is no way to the destination. The first is not
+// enough, since the kernel drops an entry of a full error queue, but not its error.
+func (c *Conn) confirmed(m socket.Message, taken *uint64) bool {
+	before := *taken
+	*taken = c.reportsTaken()
+	return before == *taken && c.sock.Info().ErrorQueue && c.sock.MTU(m.To) == 0
+}
+
+// reportsTaken counts the ICMP errors that have left the error queue. One that is not
+// in it yet still waits: see [socket.Socket.Reported].
+func (c *Conn) reportsTaken() uint64 {
+	return c.stats.refused.Load() + c.stats.refusalsLost.Load() + c.sock.LostReports()
 }
 
 // own gives a datagram's own error the form that callers know.

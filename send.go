@@ -33,7 +33,7 @@ func (c *Conn) SendTo(b []byte, to netip.AddrPort) error {
 func (c *Conn) sendNow(m *socket.Message) error {
 	to := m.To
 	c.out.flush()
-	if err := c.address(m); err != nil {
+	if err := c.addressOpen(m); err != nil {
 		c.countFailure(err)
 		return c.opError("send", to, err)
 	}
@@ -123,15 +123,19 @@ const (
 // check is address for a message that will be sent later.
 func (c *Conn) check(m *socket.Message) error {
 	to := m.To
-	err := c.address(m)
-	if err == nil && c.closed() {
-		err = net.ErrClosed
-	}
-	if err != nil {
+	if err := c.addressOpen(m); err != nil {
 		c.countFailure(err)
 		return c.opError("send", to, err)
 	}
 	return nil
+}
+
+// addressOpen is address, on a socket that is open: on a closed one nothing else counts.
+func (c *Conn) addressOpen(m *socket.Message) error {
+	if c.closed() {
+		return net.ErrClosed
+	}
+	return c.address(m)
 }
 
 // address brings a message into the form the socket wants, or says why it can't be

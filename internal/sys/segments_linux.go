@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"net/netip"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -54,15 +55,38 @@ func (s *sender) pack(ms []socket.Message, next position) {
 	s.class = [2]int{-1, -1}
 	for next.message < len(ms) && s.messages < maxMessages {
 		m := &ms[next.message]
-		n := 1
+		n, longest := 1, l.longest(m.To.Addr())
+		if s.conn.sendsOnce(m) {
+			longest = 0
+		}
 		if m.Segment > 0 {
-			n = s.addPart(m, next.offset, segments, l.longest(m.To.Addr()))
+			n = s.addPart(m, next.offset, segments, longest)
 		} else {
 			s.add(m, m.Data, 1, len(m.Data))
 		}
 		next.advance(ms, n)
 	}
 	s.used = max(s.used, s.messages)
+}
+
+// sendsOnce says whether the error of a segmented send would say nothing about its
+// datagrams. While the error queue is on, Linux returns ENOBUFS for a full queue of the
+// interface, also when members of the group on this host have received the datagram
+// before (ip_mc_output in net/ipv4/ip_output.c of 6.18). Who sends the segments that
+// follow the one that failed would send them twice.
+func (c *Conn) sendsOnce(m *socket.Message) bool {
+	if !c.path.reports.Load() {
+		return false
+	}
+	if !m.To.IsValid() {
+		return c.path.peerMany.Load()
+	}
+	return c.many(m.To.Addr())
+}
+
+// many says whether an address may mean more than one receiver.
+func (c *Conn) many(to netip.Addr) bool {
+	return to.IsMulticast() || c.path.broadcast && to.Is4()
 }
 
 // limit is how many bytes a segmented send may have; while connected, to either family,

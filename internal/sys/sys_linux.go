@@ -4,6 +4,7 @@ package sys
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"net/netip"
 	"os"
@@ -34,6 +35,8 @@ type packetPath struct {
 
 	peer4     atomic.Bool // the peer has an IPv4 address
 	connected atomic.Bool // there is a peer
+	peerMany  atomic.Bool // it may be more than one receiver
+	broadcast bool        // Options.Broadcast
 	sendmmsg  func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
 	recvmmsg  func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
 	single    atomic.Bool // one of these is rejected: one message a call
@@ -45,6 +48,7 @@ type packetPath struct {
 
 func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info) error {
 	p.inet6, p.family, p.peerErrors, p.busyPoll = v6, info.Family, o.PeerErrors, o.BusyPoll
+	p.broadcast = o.Broadcast
 	p.sendmmsg, p.recvmmsg = sendmmsg, recvmmsg
 	if rejected(unix.SYS_RECVMMSG) || rejected(unix.SYS_SENDMMSG) {
 		p.single.Store(true)
@@ -61,10 +65,10 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 		p.offload(fd, info)
 	}
 	if o.PeerErrors {
-		info.ErrorQueue = p.setReports(fd, true) == nil
-		if !info.ErrorQueue {
-			return errors.ErrUnsupported
+		if err := p.setReports(fd, true); err != nil {
+			return fmt.Errorf("PeerErrors: %w: %w", err, errors.ErrUnsupported)
 		}
+		info.ErrorQueue = true
 		return nil
 	}
 	// Left off until there is a peer.
@@ -104,6 +108,7 @@ func (p *packetPath) wake() { p.woken.Store(true) }
 func (c *Conn) peerChanged(peer netip.AddrPort) error {
 	c.path.peer4.Store(peer.Addr().Is4())
 	c.path.connected.Store(peer.IsValid())
+	c.path.peerMany.Store(c.many(peer.Addr()))
 	c.path.limits.note(netip.Addr{}, 0, time.Time{}) // was the old peer's
 	on := peer.IsValid() && !c.pull.on || c.path.peerErrors
 	c.path.unwanted.Store(!on)

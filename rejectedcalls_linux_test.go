@@ -1,0 +1,429 @@
+//go:build (amd64 || arm64) && !udpbasic
+
+package udp_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp"
+)
+
+// systemCalls are those that a socket makes, with the errnos that they return: those of
+// the manual pages, of sandboxes, and of kernels without the call.
+var systemCalls = []struct {
+	name   string
+	number uintptr
+	errnos []unix.Errno
+}{
+	{"socket", unix.SYS_SOCKET, []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS, unix.EACCES, unix.EAFNOSUPPORT, unix.EPROTONOSUPPORT}},
+	{"bind", unix.SYS_BIND, []unix.Errno{unix.EADDRINUSE, unix.EADDRNOTAVAIL, unix.EACCES, unix.EINVAL, unix.ENOMEM}},
+	{"connect", unix.SYS_CONNECT, []unix.Errno{unix.ENETUNREACH, unix.EADDRNOTAVAIL, unix.EACCES, unix.EAGAIN, unix.EINVAL, unix.EPERM, unix.ENOMEM}},
+	{"getsockname", unix.SYS_GETSOCKNAME, []unix.Errno{unix.ENOBUFS, unix.ENOSYS, unix.EPERM}},
+	{"getpeername", unix.SYS_GETPEERNAME, []unix.Errno{unix.ENOBUFS, unix.ENOSYS, unix.EPERM}},
+	{"setsockopt", unix.SYS_SETSOCKOPT, []unix.Errno{unix.ENOPROTOOPT, unix.EPERM, unix.ENOMEM, unix.EINVAL, unix.ENOSYS}},
+	{"getsockopt", unix.SYS_GETSOCKOPT, []unix.Errno{unix.ENOPROTOOPT, unix.EPERM, unix.ENOSYS}},
+	{"recvmsg", unix.SYS_RECVMSG, readErrnos},
+	{"recvmmsg", unix.SYS_RECVMMSG, readErrnos},
+	{"sendto", unix.SYS_SENDTO, sendErrnos},
+	{"sendmsg", unix.SYS_SENDMSG, sendErrnos},
+	{"sendmmsg", unix.SYS_SENDMMSG, sendErrnos},
+	{"epoll_ctl", unix.SYS_EPOLL_CTL, []unix.Errno{unix.ENOMEM, unix.ENOSPC}},
+}
+
+var (
+	readErrnos = []unix.Errno{unix.EAGAIN, unix.EINTR, unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENOMEM, unix.ENOBUFS,
+		unix.ENETDOWN, unix.EPERM, unix.ENOSYS, unix.EINVAL, unix.EIO, unix.EMSGSIZE}
+	sendErrnos = []unix.Errno{unix.EAGAIN, unix.EINTR, unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EACCES,
+		unix.EPERM, unix.ENOBUFS, unix.ENOMEM, unix.EMSGSIZE, unix.ENETDOWN, unix.EADDRNOTAVAIL, unix.EINVAL, unix.EIO, unix.ENOSYS}
+)
+
+// supervisor answers the system calls of another process (SECCOMP_RET_USER_NOTIF,
+// Linux 5.0; seccomp_unotify(2)): all may go on but those that are to fail.
+type supervisor struct {
+	mu     sync.Mutex
+	number uintptr
+	errno  unix.Errno
+	from   int // calls that are allowed before
+	times  int // calls that fail then; below 0: all
+	failed int // that have failed
+}
+
+func (s *supervisor) arm(number uintptr, errno unix.Errno, from, times int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.number, s.errno, s.from, s.times, s.failed = number, errno, from, times, 0
+}
+
+// disarm lets all calls go on and returns how many have failed.
+func (s *supervisor) disarm() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.number = ^uintptr(0)
+	return s.failed
+}
+
+func (s *supervisor) judge(number uintptr) (errno unix.Errno) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case number != s.number:
+		return 0
+	case s.from > 0:
+		s.from--
+		return 0
+	case s.times == 0:
+		return 0
+	}
+	s.times--
+	s.failed++
+	return s.errno
+}
+
+// run serves a listener until its process has ended.
+func (s *supervisor) run(listener int) {
+	defer unix.Close(listener)
+	for {
+		fds := []unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR || fds[0].Revents&unix.POLLHUP != 0 {
+			return
+		}
+		if fds[0].Revents&unix.POLLIN == 0 {
+			continue
+		}
+		var notice struct { // struct seccomp_notif
+			id         uint64
+			pid, flags uint32
+			number     int32
+			arch       uint32
+			ip         uint64
+			args       [6]uint64
+		}
+		if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(&notice))); e != 0 {
+			continue // the call was given up (ENOENT), or it was a signal
+		}
+		answer := struct { // struct seccomp_notif_resp
+			id           uint64
+			value        int64
+			error, flags int32
+		}{id: notice.id}
+		if errno := s.judge(uintptr(notice.number)); errno != 0 {
+			answer.error = -int32(errno)
+		} else {
+			answer.flags = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE
+		}
+		_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(listener), unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&answer)))
+	}
+}
+
+// supervised asks for a supervisor of this process's system calls.
+func supervised() (listener int, err error) {
+	filter := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}} // struct seccomp_data.nr
+	for i, call := range systemCalls {
+		filter = append(filter, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: uint8(len(systemCalls) - i), K: uint32(call.number)})
+	}
+	filter = append(filter, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_USER_NOTIF})
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return 0, err
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	// A signal must not end a call that the supervisor knows of (Linux 5.19).
+	flags := uintptr(unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH |
+		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
+	fd, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&program)))
+	if e != 0 {
+		return 0, e
+	}
+	return int(fd), nil
+}
+
+const callsSubject = "UDP_TEST_SYSTEM_CALLS"
+
+// subject is the process whose calls fail. It opens a socket, uses it, and checks that
+// it works again or has stopped, at its parent's command.
+func subject(t *testing.T, peer string) {
+	ctx := context.Background()
+	in := bufio.NewScanner(os.Stdin)
+	reply := func(format string, args ...any) {
+		fmt.Println("> " + strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; "))
+	}
+	warm, err := udp.Listen(ctx, "udp4", "127.0.0.1:0", udp.BaseHandler{}) // the poller's descriptors
+	require.NoError(t, err)
+	stop(t, warm)
+	listener, err := supervised()
+	if err != nil {
+		reply("skip %v", err)
+		return
+	}
+	var c *udp.Conn
+	var got atomic.Int64
+	open := func(kind string) (err error) {
+		h := udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { got.Add(1) })
+		switch kind {
+		case "Listen":
+			c, err = udp.Listen(ctx, "udp4", "127.0.0.1:0", h)
+		case "PeerErrors":
+			c, err = udp.Config{PeerErrors: true}.Listen(ctx, "udp4", "127.0.0.1:0", h)
+		case "Dial":
+			var d *udp.ConnectedConn
+			if d, err = udp.Dial(ctx, "udp4", peer, h); err == nil {
+				c = d.Conn
+			}
+		}
+		return err
+	}
+	to, err := net.ResolveUDPAddr("udp4", peer)
+	require.NoError(t, err)
+	exercise := func() {
+		_ = c.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
+		at := to.AddrPort()
+		_ = c.SendTo([]byte("one"), at)
+		var ms []udp.Message
+		for i := range 6 { // two lengths: segments, and messages of their own
+			ms = append(ms, udp.Message{Data: []byte("message"[:3+i/2]), To: at})
+		}
+		_, _ = c.SendBatch(ms)
+		_ = c.Enqueue(udp.Message{Data: []byte("later"), To: at})
+		_ = c.Flush()
+	}
+	before, early := 0, 0
+	fmt.Println("> listener", listener)
+	for in.Scan() {
+		command, argument, _ := strings.Cut(in.Text(), " ")
+		switch command {
+		case "open":
+			before = descriptors(t)
+			c = nil
+			switch err := open(argument); {
+			case err == nil:
+				reply("open")
+			default:
+				var op *net.OpError
+				reply("failed %v %v", errors.As(err, &op), err)
+			}
+		case "use":
+			early = int(got.Load())
+			exercise()
+			for end := time.Now().Add(3 * time.Millisecond); time.Now().Before(end) && int(got.Load()) < early+8; {
+				time.Sleep(100 * time.Microsecond)
+			}
+			reply("used")
+		case "check":
+			problem, result := "", "not opened"
+			if c != nil {
+				result = "works again"
+				works := false
+				for end := time.Now().Add(10 * time.Second); !works && time.Now().Before(end); {
+					if c.Err() != nil {
+						break
+					}
+					n := got.Load()
+					_ = c.SetWriteDeadline(time.Time{})
+					exercise()
+					for wait := time.Now().Add(100 * time.Millisecond); !works && time.Now().Before(wait); {
+						if works = got.Load() > n; !works {
+							time.Sleep(100 * time.Microsecond)
+						}
+					}
+				}
+				switch {
+				case c.Err() != nil:
+					result = "stopped: " + c.Err().Error()
+				case !works:
+					problem = "open, but does not work"
+				}
+				_ = c.Close()
+				<-c.Done()
+				if st, f := c.Stats(), c.Stats().SendFailed; st.Received != st.Handled+st.Dropped.Total() ||
+					st.SendErrors != f.TooLarge+f.Family+f.NoBuffers+f.Unreachable+f.Denied+f.Deadline+f.Closed+f.Other {
+					problem += " counters: " + st.String()
+				}
+			}
+			if after := descriptors(t); after != before {
+				problem += fmt.Sprintf(" %d descriptors instead of %d", after, before)
+			}
+			if problem != "" {
+				reply("WRONG %s", problem)
+			} else {
+				reply("%s", result)
+			}
+		}
+	}
+}
+
+// Whatever system call fails, with whatever errno, once or for good: a socket is not
+// opened, with a *net.OpError that says why, or it works again after the fault, or it
+// stops with the reason. Its counters agree and no descriptor is left.
+func TestEverySystemCallMayFail(t *testing.T) {
+	if peer := os.Getenv(callsSubject); peer != "" {
+		subject(t, peer)
+		return
+	}
+	echo, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	echoed := make(chan struct{})
+	go func() {
+		defer close(echoed)
+		b := make([]byte, 2000)
+		for {
+			n, from, err := echo.ReadFromUDPAddrPort(b)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				_, _ = echo.WriteToUDPAddrPort(b[:n], from)
+			}
+		}
+	}()
+	defer func() { echo.Close(); <-echoed }()
+
+	cmd := exec.Command(os.Args[0], "-test.run=^TestEverySystemCallMayFail$", "-test.timeout=5m")
+	cmd.Env = append(os.Environ(), callsSubject+"="+echo.LocalAddr().String())
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	defer cmd.Process.Kill() // if the test has failed
+	lines := bufio.NewScanner(stdout)
+	answer := func() string {
+		for lines.Scan() {
+			if text, ok := strings.CutPrefix(lines.Text(), "> "); ok {
+				return text
+			}
+			t.Log(lines.Text())
+		}
+		t.Fatal("the process has ended")
+		return ""
+	}
+	ask := func(command string) string {
+		_, err := fmt.Fprintln(stdin, command)
+		require.NoError(t, err)
+		return answer()
+	}
+	served := make(chan struct{})
+	first := answer()
+	if why, ok := strings.CutPrefix(first, "skip "); ok {
+		stdin.Close()
+		_ = cmd.Wait()
+		t.Skip("no supervision of system calls: ", why)
+	}
+	number, err := strconv.Atoi(strings.TrimPrefix(first, "listener "))
+	require.NoError(t, err)
+	pidfd, err := unix.PidfdOpen(cmd.Process.Pid, 0)
+	require.NoError(t, err)
+	defer unix.Close(pidfd)
+	listener, err := unix.PidfdGetfd(pidfd, number, 0)
+	if err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		t.Skip("the process's descriptor can't be had: ", err)
+	}
+	s := &supervisor{number: ^uintptr(0)}
+	go func() { defer close(served); s.run(listener) }()
+
+	wrong, tried := 0, 0
+	kinds := []string{"Listen", "PeerErrors", "Dial"}
+	if testing.Short() {
+		kinds = kinds[:1]
+	}
+	for _, kind := range kinds {
+		for _, call := range systemCalls {
+			for _, errno := range call.errnos {
+				table := map[string]int{} // outcomes
+				record := func(what, outcome string) {
+					tried++
+					if strings.HasPrefix(outcome, "WRONG") || strings.HasPrefix(outcome, "failed false") {
+						wrong++
+						t.Errorf("%s, %s %s: %v: %s", kind, what, call.name, errno, outcome)
+					}
+					if strings.HasPrefix(outcome, "failed true") {
+						outcome = "not opened, with the reason"
+					}
+					table[outcome]++
+				}
+				// Each of the calls of opening in turn, then all of them.
+				for from := 0; from < 60; from++ {
+					last := from == 59
+					times := 1
+					if last {
+						times = -1
+						s.arm(call.number, errno, 0, times)
+					} else {
+						s.arm(call.number, errno, from, times)
+					}
+					opened := ask("open " + kind)
+					hit := s.disarm()
+					end := ask("check")
+					switch {
+					case hit == 0 && !last:
+						from = 58 // there are no more of them
+						continue
+					case hit == 0:
+						continue
+					}
+					if strings.HasPrefix(opened, "failed") {
+						if !strings.Contains(opened, errno.Error()) && errno != unix.EAFNOSUPPORT {
+							opened = "WRONG reason: " + opened
+						}
+						if strings.HasPrefix(end, "WRONG") {
+							opened = end
+						}
+						record("opening,", opened)
+					} else {
+						record("opening,", "opened, "+end)
+					}
+				}
+				// While it is used: once, a few times, for good.
+				for _, times := range []int{1, 3, -1} {
+					if errno == unix.EINTR && times < 0 {
+						continue // package net repeats such a send for ever
+					}
+					if opened := ask("open " + kind); opened != "open" {
+						t.Fatalf("without a fault: %s", opened)
+					}
+					s.arm(call.number, errno, 0, times)
+					ask("use")
+					hit := s.disarm()
+					if end := ask("check"); hit > 0 || strings.HasPrefix(end, "WRONG") {
+						record("using,", end)
+					}
+				}
+				names := make([]string, 0, len(table))
+				for outcome, n := range table {
+					names = append(names, fmt.Sprintf("%d %s", n, outcome))
+				}
+				slices.Sort(names)
+				t.Logf("%-10s %-11s %-40s %s", kind, call.name, errno, strings.Join(names, "; "))
+			}
+		}
+	}
+	t.Logf("%d faults, %d wrong", tried, wrong)
+	stdin.Close()
+	for lines.Scan() {
+	}
+	require.NoError(t, cmd.Wait())
+	<-served
+	require.Greater(t, tried, 100)
+}

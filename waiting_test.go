@@ -1,0 +1,35 @@
+package udp_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+)
+
+// What waits in a full Queue takes as much memory as Queue's documentation says,
+// whatever a peer sends.
+func TestMemoryOfWaitingDatagrams(t *testing.T) {
+	const waiting = 1000
+	for size, most := range map[int]int{1: 7 << 20, 64: 7 << 20, 2048: 7 << 20, 2049: 21 << 20, 16384: 21 << 20} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			q := udp.NewQueue(waiting, udp.DropNewest)
+			c := listen(t, udp.Config{NoOffload: true}, "udp4", q)
+			s := dial(t, c.LocalAddrPort(), udp.BaseHandler{})
+			before := int(heap())
+			payload := make([]byte, size)
+			for c.Stats().QueuePeak < waiting {
+				require.NoError(t, s.Send(payload))
+			}
+			held := int(heap()) - before
+			require.Less(t, held, most+8<<20, "%d datagrams of %d bytes", waiting, size) // with what the reader and pools keep
+			t.Logf("%d bytes each", held/waiting)
+			require.NoError(t, c.Close())
+			for d := range q.Datagrams() {
+				d.Release()
+			}
+		})
+	}
+}
