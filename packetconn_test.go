@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/nettest"
 
@@ -504,7 +505,7 @@ func TestPacketConnConcurrently(t *testing.T) {
 						ready.Done()
 					}
 					if err != nil {
-						require.ErrorIs(t, err, net.ErrClosed)
+						assert.ErrorIs(t, err, net.ErrClosed)
 						return
 					}
 				}
@@ -512,7 +513,7 @@ func TestPacketConnConcurrently(t *testing.T) {
 			done.Go(func() {
 				for {
 					if _, err := c.WriteTo([]byte("x"), c.LocalAddr()); err != nil {
-						require.ErrorIs(t, err, net.ErrClosed)
+						assert.ErrorIs(t, err, net.ErrClosed)
 						return
 					}
 				}
