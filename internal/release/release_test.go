@@ -6,6 +6,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"encoding/json"
+	"go/format"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -109,7 +110,8 @@ func TestModuleHoldsTheLibraryAndNoNestedModule(t *testing.T) {
 // snippet matches the README's Go programs.
 var snippet = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
 
-// The README's programs build in a module outside the tree as they stand.
+// The README's programs build in a module outside the tree as they stand. Its
+// fragments are at least formatted Go.
 func TestReadmeSnippetsBuildInAFreshModule(t *testing.T) {
 	dir, file := proxy(t)
 	readme := contents(t, file)["README.md"]
@@ -125,6 +127,12 @@ func TestReadmeSnippetsBuildInAFreshModule(t *testing.T) {
 		"GONOSUMDB=" + path, "GOFLAGS=-modcacherw", "GOWORK=off",
 	}
 	for _, s := range snippets {
+		if !strings.HasPrefix(s[1], "package ") {
+			formatted, err := format.Source([]byte(s[1]))
+			require.NoError(t, err, s[1])
+			require.Equal(t, s[1], string(formatted), "gofmt")
+			continue
+		}
 		program, err := os.MkdirTemp(fresh, "program")
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(program, "main.go"), []byte(s[1]), 0o644))
