@@ -21,14 +21,14 @@ func TestTwistedFindsOurServer(t *testing.T) {
 	client.Rest()
 	require.NoError(t, client.Err())
 	server.Line(`asked for "UniqueID"$`)
-	require.Empty(t, server.Stop()) // it did not answer the other one
+	require.Empty(t, server.Stop()) // it did not reply to the other one
 }
 
 func TestOurClientFindsTwisted(t *testing.T) {
 	server := program.Twisted(t, "testdata/server.py", group)
 	port := server.Line(`^serving (\d+)`)[1]
 	client := start(t, "find", "-interface", loopback(t).Name, "-group", group+":"+port, "-wait", "1m", "-count", "1")
-	client.Line(`^\S+:` + port + ` answered "data"$`)
+	client.Line(`^\S+:` + port + ` replied "data"$`)
 	client.Rest()
 	require.NoError(t, client.Err())
 	server.Line("^server received UniqueID")

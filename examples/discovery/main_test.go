@@ -46,7 +46,7 @@ func TestDiscoveryOnOneInterface(t *testing.T) {
 	at := server.Line(`^serving (\S+)`)[1]
 
 	client := start(t, "find", "-interface", lo, "-group", at, "-wait", "1m", "-count", "1")
-	client.Line(`^\S+ answered "here"`)
+	client.Line(`^\S+ replied "here"`)
 	require.Empty(t, client.Rest())
 	require.NoError(t, client.Err())
 	server.Line(`^\S+ asked for "UniqueID"`)
@@ -88,11 +88,11 @@ func TestServersShareAPort(t *testing.T) {
 	require.NoError(t, client.Err())
 	require.Len(t, lines, 2)
 	text := fmt.Sprint(lines)
-	require.Contains(t, text, `answered "one"`)
-	require.Contains(t, text, `answered "two"`)
+	require.Contains(t, text, `replied "one"`)
+	require.Contains(t, text, `replied "two"`)
 }
 
-func TestServerAnswersNobodyWithAnotherID(t *testing.T) {
+func TestServerDropsOtherIDs(t *testing.T) {
 	lo := loopback(t)
 	server := start(t, "serve", "-interface", lo.Name, "-group", "239.255.80.5:0", "-id", "mine")
 	at := netip.MustParseAddrPort(server.Line(`^serving (\S+)`)[1])
@@ -102,46 +102,41 @@ func TestServerAnswersNobodyWithAnotherID(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	require.NoError(t, c.SetMulticastInterface(lo))
-	// One sender's datagrams stay in order, so one answer says that only the last
-	// was answered.
+	// One sender's datagrams stay in order, so one reply says that only the last
+	// got one.
 	for _, id := range []string{"yours", "", "mine and more", "mine"} {
 		require.NoError(t, c.SendTo([]byte(id), at))
 	}
-	require.Equal(t, "data", string((<-q.Datagrams()).Data))
+	d, err := q.Receive(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "data", string(d.Data))
 	server.Line(`asked for "mine"$`)
 	require.Empty(t, server.Stop())
 	require.NoError(t, server.Err())
 	require.Empty(t, q.Datagrams())
 }
 
-func TestFindWithNoAnswer(t *testing.T) {
+func TestFindWithNoReply(t *testing.T) {
 	err := run(t.Context(), []string{"find", "-interface", loopback(t).Name, "-wait", "1ns", "-group", "239.255.80.6:9"}, io.Discard)
-	require.ErrorContains(t, err, "0 answers")
+	require.ErrorContains(t, err, "0 replies")
 }
 
-func TestInterruptedFindTellsHowLongItTook(t *testing.T) {
+func TestInterruptedFindReportsHowLongItTook(t *testing.T) {
 	lo := loopback(t).Name
 	server := start(t, "serve", "-interface", lo, "-group", "239.255.80.5:0")
 	at := server.Line(`^serving (\S+)`)[1]
 	client := start(t, "find", "-interface", lo, "-group", at, "-wait", "1h", "-count", "2")
-	client.Line(`^\S+ answered`)
+	client.Line(`^\S+ replied`)
 	client.Stop()
-	require.ErrorContains(t, client.Err(), "1 answers in ")
+	require.ErrorContains(t, client.Err(), "1 replies in ")
 	require.NotContains(t, client.Err().Error(), "1h")
 }
 
 func TestDiscoveryWithWrongArguments(t *testing.T) {
 	for _, args := range [][]string{
-		nil, {"seek"}, {"serve", "x"}, {"serve", "-group", "x"}, {"serve", "-interface", "no such"},
+		nil, {"seek"}, {"serve", "-group", "x"}, {"serve", "-interface", "no such"},
 		{"serve", "-group", "127.0.0.1:0"}, {"find", "-group", "239.1.1.1:0"},
 	} {
 		require.Error(t, run(t.Context(), args, io.Discard), "%v", args)
 	}
-}
-
-func TestDiscoveryHelps(t *testing.T) {
-	help := func(args []string, stdout io.Writer) error { return run(t.Context(), args, stdout) }
-	program.Helps(t, help)
-	program.Helps(t, help, "serve")
-	program.Helps(t, help, "find")
 }

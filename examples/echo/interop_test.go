@@ -76,7 +76,7 @@ func TestTwistedClientIsAnswered(t *testing.T) {
 		"received 'hello' from " + addr, "received '' from " + addr, "received 'grüße' from " + addr,
 	}, client.Rest())
 	require.NoError(t, client.Err())
-	require.Equal(t, []string{"received 3, answered 3"}, p.Stop())
+	require.Equal(t, []string{"received 3, replied to 3"}, p.Stop())
 }
 
 func TestTwistedServerAnswers(t *testing.T) {
@@ -89,7 +89,8 @@ func TestTwistedServerAnswers(t *testing.T) {
 	// No longer than Twisted's maxPacketSize, 8192, above which it cuts.
 	for _, text := range []string{"hello", "", strings.Repeat("x", 8192)} {
 		require.NoError(t, c.Send([]byte(text)))
-		d := <-q.Datagrams()
+		d, err := q.Receive(t.Context())
+		require.NoError(t, err)
 		require.Equal(t, text, string(d.Data))
 		require.Equal(t, addr, d.From.String())
 	}

@@ -1,5 +1,5 @@
-// Echo sends back every datagram it gets (RFC 862), from the address that was
-// asked, until it is told to stop by SIGINT or SIGTERM.
+// Echo sends back every datagram that it receives (RFC 862), from the address that was asked,
+// until SIGINT or SIGTERM.
 //
 //	echo [-listen host:port]
 //
@@ -18,48 +18,35 @@ import (
 	"time"
 
 	"github.com/udpkit/udp"
-	"github.com/udpkit/udp/examples/internal/command"
 )
-
-const about = `Echo sends back every datagram it gets.
-
-usage: echo [flags]`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err := run(ctx, os.Args[1:], os.Stdout, udp.Config{}); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "echo:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, args []string, stdout io.Writer) error {
+func run(ctx context.Context, args []string, stdout io.Writer, cfg udp.Config) error {
 	flags := flag.NewFlagSet("echo", flag.ContinueOnError)
 	listen := flags.String("listen", ":7007", "`address` to listen on; port 7 needs privileges")
-	if err := command.Parse(flags, about, args, stdout); err != nil {
+	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	}
-	c, err := udp.Listen(ctx, "udp", *listen, udp.HandlerFunc(echo))
+	c, err := cfg.Listen(ctx, "udp", *listen, udp.HandlerFunc(echo))
 	if err != nil {
 		return err
 	}
 	fmt.Fprintln(stdout, "listening on", c.LocalAddrPort())
-	<-ctx.Done()
-
-	// What has arrived is still answered.
-	last, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	err = c.Shutdown(last)
+	err = c.Run(ctx, 5*time.Second) // what arrived before the signal still gets its reply
 	s := c.Stats()
-	fmt.Fprintf(stdout, "received %d, answered %d\n", s.Received, s.Sent)
+	fmt.Fprintf(stdout, "received %d, replied to %d\n", s.Received, s.Sent)
 	return err
 }
 
 func echo(_ *udp.Conn, d udp.Datagram) {
-	// A failed answer is counted in Stats.SendErrors; the asker may ask again.
+	// A reply that fails is counted in Stats.SendErrors. The client may ask again.
 	_ = d.Reply(d.Data)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net"
@@ -20,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func start(t *testing.T, listen string) (p *program.Program, addr string) {
 	t.Helper()
 	p = program.Run(t, func(ctx context.Context, stdout io.Writer) error {
-		return run(ctx, []string{"-listen", listen}, stdout)
+		return run(ctx, []string{"-listen", listen}, stdout, udp.Config{})
 	})
 	return p, p.Line(`^listening on (\S+)$`)[1]
 }
@@ -33,14 +32,15 @@ func TestEcho(t *testing.T) {
 	defer c.Close()
 	for _, text := range []string{"one", "", "three"} {
 		require.NoError(t, c.Send([]byte(text)))
-		d := <-q.Datagrams()
+		d, err := q.Receive(t.Context())
+		require.NoError(t, err)
 		require.Equal(t, text, string(d.Data))
 	}
-	require.Equal(t, []string{"received 3, answered 3"}, p.Stop())
+	require.Equal(t, []string{"received 3, replied to 3"}, p.Stop())
 	require.NoError(t, p.Err())
 }
 
-func TestEchoAnswersWhatHasArrivedBeforeItStops(t *testing.T) {
+func TestEchoRepliesToWhatArrivedBeforeItStops(t *testing.T) {
 	p, addr := start(t, "127.0.0.1:0")
 	const n = 50 // they fit into the smallest receive buffer
 	q := udp.NewQueue(n, udp.Block)
@@ -50,23 +50,20 @@ func TestEchoAnswersWhatHasArrivedBeforeItStops(t *testing.T) {
 	for range n {
 		require.NoError(t, c.Send([]byte("x")))
 	}
-	require.Equal(t, []string{"received 50, answered 50"}, p.Stop())
+	require.Equal(t, []string{"received 50, replied to 50"}, p.Stop())
 	for range n {
-		<-q.Datagrams()
+		_, err := q.Receive(t.Context())
+		require.NoError(t, err)
 	}
 }
 
 func TestEchoOnAPortInUse(t *testing.T) {
 	_, addr := start(t, "127.0.0.1:0")
-	err := run(t.Context(), []string{"-listen", addr}, io.Discard)
+	err := run(t.Context(), []string{"-listen", addr}, io.Discard, udp.Config{})
 	_, ok := err.(*net.OpError)
 	require.True(t, ok, "%T: %v", err, err)
 }
 
 func TestEchoWithWrongArguments(t *testing.T) {
-	require.Error(t, run(t.Context(), []string{"-listen", "nowhere"}, &bytes.Buffer{}))
-}
-
-func TestEchoHelps(t *testing.T) {
-	program.Helps(t, func(args []string, stdout io.Writer) error { return run(t.Context(), args, stdout) })
+	require.Error(t, run(t.Context(), []string{"-listen", "nowhere"}, io.Discard, udp.Config{}))
 }

@@ -110,7 +110,7 @@ func addresses(index int) (all []netip.Addr) {
 
 func (r *responder) Received(c *udp.Conn, d udp.Datagram) {
 	// What is sent to this host alone may come from anywhere.
-	if d.To().Addr().IsValid() && d.To().Addr() != r.group {
+	if d.To().IsValid() && d.To().Addr().WithZone("") != r.group {
 		return
 	}
 	var query dnsmessage.Message

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -72,7 +74,10 @@ func browse(ctx context.Context, s settings, stdout io.Writer) error {
 		case <-again.C:
 			again.next()
 			ask = append(questions(kind, dnsmessage.TypePTR), b.missing(true)...)
-		case d := <-heard.Datagrams():
+		case d, open := <-heard.Datagrams():
+			if !open { // no socket is left
+				return cmp.Or(heard.Err(), net.ErrClosed)
+			}
 			var m dnsmessage.Message
 			// Others than responders are not believed (RFC 6762, section 6).
 			if m.Unpack(d.Data) == nil && m.Response && d.From.Port() == s.port {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -62,7 +64,10 @@ func query(ctx context.Context, s settings, stdout io.Writer) error {
 			if err := all.send(b, s.ifs); err != nil {
 				return err
 			}
-		case d := <-answers.Datagrams():
+		case d, open := <-answers.Datagrams():
+			if !open { // no socket is left
+				return cmp.Or(answers.Err(), net.ErrClosed)
+			}
 			var m dnsmessage.Message
 			if err := m.Unpack(d.Data); err == nil && m.Response && m.ID == ask.ID {
 				for _, r := range m.Answers {

@@ -140,8 +140,26 @@ func TestAnnounceOnAnInterfaceThatComesLater(t *testing.T) {
 		defer c.Close()
 		here.Addr("second", "198.51.100.1/24")
 		var m dnsmessage.Message
-		require.NoError(t, m.Unpack((<-heard.Datagrams()).Data))
+		d, err := heard.Receive(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, m.Unpack(d.Data))
 		require.Contains(t, lines(m.Answers), "ours.local. A 198.51.100.1")
 		require.NotContains(t, lines(m.Answers), "ours.local. A 192.0.2.1", "the other interface's")
+	})
+}
+
+// The destination of a link-local group has a zone.
+func TestQueryOverIPv6Only(t *testing.T) {
+	netns.Isolated(t, func() {
+		here, there := netns.Self(t), netns.New(t)
+		netns.Veth(t, here, "eth", there, "eth")
+		here.Addr("eth", "fe80::1/64")
+		there.Addr("eth", "fe80::2/64")
+		web := announceOurs(t)
+		web.Line("^announced again")
+		client := start(t, "query", "-interface", "eth", "-type", "AAAA", "-count", "1", "-wait", "1m", "ours.local")
+		client.Line(`^ours\.local\. AAAA fe80::1, says \[fe80::1%eth\]:5353$`)
+		client.Rest()
+		require.NoError(t, client.Err())
 	})
 }

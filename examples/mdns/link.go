@@ -33,6 +33,9 @@ type links []*link
 func open(ctx context.Context, cfg udp.Config, s settings, member bool, handler func(group netip.Addr) udp.Handler) (links, error) {
 	var all links
 	var errs []error
+	// Receivers may check the TTL, so that nothing arrives from another network (RFC 6762,
+	// section 11): 255 for replies to one host, too.
+	cfg.TTL = 255
 	for _, network := range []string{"udp4", "udp6"} {
 		l := &link{group: groups[network], port: s.port}
 		local := uint16(0)
@@ -45,7 +48,6 @@ func open(ctx context.Context, cfg udp.Config, s settings, member bool, handler 
 			continue
 		}
 		l.MulticastConn = m
-		// Receivers may check it, so that nothing comes from afar (section 11).
 		err = m.SetMulticastTTL(255)
 		if err == nil && member {
 			err = m.Join(l.group, s.ifs...)

@@ -1,5 +1,5 @@
-// Mdns announces and finds services in the local network by multicast DNS
-// (RFC 6762) and DNS-based service discovery (RFC 6763).
+// Mdns is a program, more than an example to copy: it announces and finds services in the local
+// network by multicast DNS (RFC 6762) and DNS-based service discovery (RFC 6763).
 //
 //	mdns announce [-name text] [-host name] type port [key=value ...]
 //	mdns browse   [-count n] [-wait duration] type
@@ -32,8 +32,6 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
-
-	"github.com/udpkit/udp/examples/internal/command"
 )
 
 const about = `Mdns announces and finds services in the local network by multicast DNS.
@@ -65,7 +63,7 @@ type settings struct {
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
-	chosen, args, err := command.Choose(about, args, stdout)
+	chosen, args, err := choose(about, args, stdout)
 	if err != nil {
 		return err
 	}
@@ -96,7 +94,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	default:
 		return fmt.Errorf("unknown command %q: needs announce, browse or query", chosen)
 	}
-	if err := command.Parse(flags, usage, args, stdout); err != nil {
+	if err := parse(flags, usage, args, stdout); err != nil {
 		return err
 	}
 	if s.rest = flags.Args(); len(s.rest) < least || len(s.rest) > most {
@@ -106,7 +104,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return fmt.Errorf("no port: %d", *port)
 	}
 	s.port = uint16(*port)
-	if s.ifs, err = command.Interfaces(*name); err != nil {
+	if s.ifs, err = interfaces(*name); err != nil {
 		return err
 	}
 	return do(ctx, s, stdout)

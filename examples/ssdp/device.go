@@ -179,7 +179,7 @@ func (r *root) notify(m *udp.MulticastConn, joined udp.Membership, what string) 
 // not all devices answer at once.
 func (r *root) hear(d udp.Datagram) {
 	// What is sent to this host alone may come from anywhere.
-	if d.To().Addr().IsValid() && d.To().Addr() != r.group.Addr() {
+	if d.To().IsValid() && d.To().Addr().WithZone("") != r.group.Addr().WithZone("") {
 		return
 	}
 	target, wait, ok := parseSearch(d.Data)

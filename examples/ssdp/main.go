@@ -1,5 +1,6 @@
-// Ssdp announces and finds devices in the local network by the Simple Service
-// Discovery Protocol of UPnP (UPnP Device Architecture 1.1, section 1).
+// Ssdp is a program, more than an example to copy: it announces and finds devices in the local
+// network by the Simple Service Discovery Protocol of UPnP (UPnP Device Architecture 1.1,
+// section 1).
 //
 //	ssdp device [-uuid text] [-location url] [-max-age duration] [-delay duration] type [service ...]
 //	ssdp search [-count n] [-wait duration] target
@@ -27,8 +28,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/udpkit/udp/examples/internal/command"
 )
 
 const about = `Ssdp announces and finds devices in the local network by SSDP, as UPnP does.
@@ -60,7 +59,7 @@ type settings struct {
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
-	chosen, args, err := command.Choose(about, args, stdout)
+	chosen, args, err := choose(about, args, stdout)
 	if err != nil {
 		return err
 	}
@@ -86,7 +85,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	default:
 		return fmt.Errorf("unknown command %q: needs device or search", chosen)
 	}
-	if err := command.Parse(flags, usage, args, stdout); err != nil {
+	if err := parse(flags, usage, args, stdout); err != nil {
 		return err
 	}
 	if s.rest = flags.Args(); len(s.rest) < 1 || len(s.rest) > most {
@@ -101,7 +100,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if s.group, err = netip.ParseAddrPort(*group); err != nil {
 		return err
 	}
-	if s.ifs, err = command.Interfaces(*name); err != nil {
+	if s.ifs, err = interfaces(*name); err != nil {
 		return err
 	}
 	return do(ctx, s, stdout)

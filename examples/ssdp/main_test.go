@@ -89,7 +89,9 @@ func TestDeviceSaysThatItComesAndGoes(t *testing.T) {
 	require.NoError(t, c.Join(group.Addr(), lo))
 
 	next := func() http.Header {
-		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader((<-heard.Datagrams()).Data)))
+		d, err := heard.Receive(t.Context())
+		require.NoError(t, err)
+		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(d.Data)))
 		require.NoError(t, err)
 		require.Equal(t, "NOTIFY", r.Method)
 		require.Equal(t, group.String(), r.Host)
@@ -152,7 +154,9 @@ func TestDeviceDoesNotAnswer(t *testing.T) {
 	require.NoError(t, c.SendTo(search(man, "1", "ssdp:all"), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), group.Port())))
 	_, err = c.SendGroup(search(man, "1", "uuid:1-2"), group.Addr(), group.Port(), lo)
 	require.NoError(t, err)
-	h, ok := parseAnswer((<-q.Datagrams()).Data)
+	d, err := q.Receive(t.Context())
+	require.NoError(t, err)
+	h, ok := parseAnswer(d.Data)
 	require.True(t, ok)
 	require.Equal(t, "uuid:1-2", h.Get("USN"))
 	device.Line(` searches uuid:1-2$`)

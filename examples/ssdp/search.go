@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"time"
 
@@ -40,7 +42,10 @@ func search(ctx context.Context, s settings, stdout io.Writer) error {
 				return err
 			}
 			again.Reset(time.Second)
-		case d := <-answers.Datagrams():
+		case d, open := <-answers.Datagrams():
+			if !open { // the socket has stopped
+				return cmp.Or(answers.Err(), net.ErrClosed)
+			}
 			if h, ok := parseAnswer(d.Data); ok {
 				line := clean(fmt.Sprintf("%s at %s, a %s", h.Get("USN"), h.Get("LOCATION"), h.Get("ST")))
 				if !seen[line] && len(seen) < 10_000 {

@@ -1,6 +1,6 @@
-// Syslog collects log messages (RFC 3164 and RFC 5424, over UDP as in RFC 5426)
-// and writes each as one line of text. On SIGTERM or SIGINT it takes what has
-// arrived until then, and ends.
+// Syslog collects log messages of RFC 3164 and RFC 5424 over UDP (RFC 5426) and writes each as
+// one line: when it arrived, from whom, its facility and severity, and the rest as it was sent.
+// On SIGTERM or SIGINT it writes what has arrived until then, and ends.
 //
 //	syslog [-listen host:port] [-queue n] [-buffer bytes]
 //
@@ -9,6 +9,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -16,16 +17,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/udpkit/udp"
-	"github.com/udpkit/udp/examples/internal/command"
 )
-
-const about = `Syslog collects log messages and writes each as one line of text.
-
-usage: syslog [flags]`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -37,25 +34,17 @@ func main() {
 	}
 }
 
-// patience bounds how long the end may take.
-const patience = 30 * time.Second
-
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("syslog", flag.ContinueOnError)
 	listen := flags.String("listen", ":5514", "`address` to listen on; the standard port, 514, needs privileges")
-	capacity := flags.Int("queue", 4096, "messages that wait for being written")
-	buffer := flags.Int("buffer", 8<<20, "kernel buffer to ask for, `bytes`; it is what a burst fits into")
-	if err := command.Parse(flags, about, args, stdout); err != nil {
+	capacity := flags.Int("queue", 4096, "how many messages may wait to be written")
+	buffer := flags.Int("buffer", 8<<20, "kernel buffer to ask for, `bytes`; a burst must fit into it")
+	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	}
-
-	// When the queue is full the kernel's buffer takes what comes, and counts what
-	// it can't take.
+	// While the queue is full the kernel's buffer takes what arrives, and counts what it cannot take.
 	queue := udp.NewQueue(*capacity, udp.Block)
-	cfg := udp.Config{ReadBuffer: *buffer}
+	cfg := udp.Config{ReadBuffer: *buffer, Timestamps: true}
 	c, err := cfg.Listen(ctx, "udp", *listen, queue)
 	if err != nil {
 		return err
@@ -64,24 +53,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fmt.Fprintf(stderr, "listening on %v with a buffer of %s\n", c.LocalAddrPort(), granted(c.Info().ReadBuffer, *buffer))
 
 	written := make(chan error, 1)
-	go func() { written <- write(stdout, queue) }()
-	select {
-	case err = <-written: // it can't write any more
-		return errors.Join(err, c.Close())
-	case <-ctx.Done():
-	}
-
-	// What has arrived goes into the queue, which then ends, and so does write.
-	last, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	err = errors.Join(c.Shutdown(last), <-written)
+	go func() {
+		err := write(stdout, queue)
+		c.Close() // if it cannot write any more: there is no use in receiving
+		written <- err
+	}()
+	// After Run everything that arrived is in the queue, which then ends, and so does write.
+	err = errors.Join(c.Run(ctx, 30*time.Second), <-written)
 	s := c.Stats()
 	fmt.Fprintf(stderr, "%d messages received, %d written, %d dropped, %d lost by the kernel (-1 is unknown)\n",
 		s.Received, s.Handled, s.Dropped.Total(), s.KernelDrops)
 	return err
 }
 
-// granted tells the size of a buffer, and when it is less than was asked for.
+// granted describes the size of a buffer, and warns when it is less than was asked for.
 func granted(bytes, asked int) string {
 	if bytes < asked {
 		return fmt.Sprintf("%d bytes (asked for %d; on Linux see net.core.rmem_max)", bytes, asked)
@@ -89,18 +74,18 @@ func granted(bytes, asked int) string {
 	return fmt.Sprintf("%d bytes", bytes)
 }
 
-// write writes what comes out of the queue until its socket has stopped. It
-// flushes when there is nothing more to write for now.
+// write writes what comes out of the queue until the queue ends or the output fails. It flushes
+// when nothing waits.
 func write(out io.Writer, queue *udp.Queue) error {
 	w := bufio.NewWriterSize(out, 64<<10)
 	datagrams := queue.Datagrams()
 	for d := range datagrams {
-		m := parse(d.Data, time.Now())
-		if m.Host == "" {
-			m.Host = d.From.Addr().String()
+		arrived := d.Time() // of the kernel, where it says so
+		if arrived.IsZero() {
+			arrived = time.Now()
 		}
-		fmt.Fprintln(w, m)
-		d.Release() // nothing of m lies in it
+		fmt.Fprintf(w, "%s %v %s\n", arrived.UTC().Format(time.RFC3339Nano), d.From.Addr(), line(d.Data))
+		d.Release() // line copied what it needed
 		if len(datagrams) == 0 {
 			if err := w.Flush(); err != nil {
 				return err
@@ -108,4 +93,39 @@ func write(out io.Writer, queue *udp.Queue) error {
 		}
 	}
 	return w.Flush()
+}
+
+var facilities = [...]string{
+	"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+	"ntp", "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+}
+
+var severities = [...]string{"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"}
+
+// line is a message with its priority in words. A message without a valid priority is from
+// user.notice (RFC 3164, section 4.3.3).
+func line(b []byte) string {
+	pri, text, ok := priority(b)
+	if !ok {
+		pri, text = 1*8+5, b
+	}
+	return facilities[pri/8] + "." + severities[pri%8] + " " + clean(text)
+}
+
+// priority reads <PRI>, one to three digits up to 191.
+func priority(b []byte) (pri int, text []byte, ok bool) {
+	digits, text, ok := bytes.Cut(b, []byte(">"))
+	if !ok || len(digits) < 2 || len(digits) > 4 || digits[0] != '<' {
+		return 0, nil, false
+	}
+	n, err := strconv.ParseUint(string(digits[1:]), 10, 8)
+	return int(n), text, err == nil && int(n) < len(facilities)*len(severities)
+}
+
+// clean escapes what is not printable, so that a message is one line and cannot send commands to
+// a terminal. It drops a line end at the end.
+func clean(b []byte) string {
+	quoted := strconv.Quote(string(bytes.TrimRight(b, "\r\n\x00")))
+	text := []byte(quoted[1 : len(quoted)-1])
+	return string(bytes.ReplaceAll(text, []byte(`\"`), []byte(`"`)))
 }

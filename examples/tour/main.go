@@ -1,11 +1,10 @@
-// Tour shows what package udp does, step by step, on the loopback interface
-// only. It takes no arguments and no privileges, and ends by itself.
+// Tour shows what package udp does, step by step, on the loopback interface only. It takes no
+// arguments, needs no privileges, and ends by itself.
 package main
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -16,17 +15,12 @@ import (
 	"time"
 
 	"github.com/udpkit/udp"
-	"github.com/udpkit/udp/examples/internal/command"
 )
-
-const about = `Tour shows what package udp does, step by step, on the loopback interface only.
-
-usage: tour`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "tour:", err)
 		os.Exit(1)
 	}
@@ -44,11 +38,7 @@ type namedSocket struct {
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
-	flags := flag.NewFlagSet("tour", flag.ContinueOnError)
-	if err := command.Parse(flags, about, args, stdout); err != nil {
-		return err
-	}
-	if flags.NArg() > 0 {
+	if len(args) > 0 {
 		return errors.New("takes no arguments")
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -68,7 +58,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 
 // echo: a server that sends back what it gets, and a client.
 func (t *tour) echo(ctx context.Context) error {
-	t.title("1. An echo server answers a client")
+	t.title("1. An echo server replies to a client")
 	server, err := udp.Listen(ctx, "udp4", "127.0.0.1:0", echoer)
 	if err != nil {
 		return err
@@ -76,8 +66,8 @@ func (t *tour) echo(ctx context.Context) error {
 	t.add("echo server", server)
 	t.say("the server listens on %v", server.LocalAddrPort())
 
-	answers := udp.NewQueue(16, udp.Block)
-	client, err := udp.Dial(ctx, "udp4", server.LocalAddrPort().String(), answers)
+	replies := udp.NewQueue(16, udp.Block)
+	client, err := udp.Dial(ctx, "udp4", server.LocalAddrPort().String(), replies)
 	if err != nil {
 		return err
 	}
@@ -86,7 +76,7 @@ func (t *tour) echo(ctx context.Context) error {
 		if err := client.Send([]byte(text)); err != nil {
 			return err
 		}
-		d, err := receive(ctx, answers.Datagrams())
+		d, err := replies.Receive(ctx)
 		if err != nil {
 			return err
 		}
@@ -101,12 +91,12 @@ var echoer = udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 	_ = d.Reply(d.Data)
 })
 
-// refused: a connected client hears that nobody listens, goes on, and is
-// answered as soon as somebody does.
+// refused: a connected client receives an ICMP error since nobody listens, goes on, and gets a
+// reply as soon as somebody does.
 func (t *tour) refused(ctx context.Context) error {
-	t.title("2. A connected client hears that nobody listens, then that somebody does")
-	// A socket with a peer is deaf to everybody else: to the client, nobody
-	// listens on its port. This way no other program can take it meanwhile.
+	t.title("2. A connected client learns that nobody listens, and then gets a reply")
+	// A connected socket receives from its peer only: to the client, nobody listens on its port.
+	// No other program can take the port meanwhile.
 	server, err := udp.Listen(ctx, "udp4", "127.0.0.1:0", echoer)
 	if err != nil {
 		return err
@@ -117,8 +107,8 @@ func (t *tour) refused(ctx context.Context) error {
 		return err
 	}
 
-	answers := udp.NewQueue(16, udp.Block)
-	client, err := udp.Dial(ctx, "udp4", server.LocalAddrPort().String(), answers)
+	replies := udp.NewQueue(16, udp.Block)
+	client, err := udp.Dial(ctx, "udp4", server.LocalAddrPort().String(), replies)
 	if err != nil {
 		return err
 	}
@@ -126,12 +116,9 @@ func (t *tour) refused(ctx context.Context) error {
 	if err := client.Send([]byte("anybody?")); err != nil {
 		return err
 	}
-	refusal, err := receive(ctx, answers.Refusals())
-	if err != nil {
-		return err
-	}
-	t.say("the client heard: %v", refusal)
-	t.say("is that udp.ErrRefused? %v", errors.Is(refusal, udp.ErrRefused))
+	_, err = replies.Receive(ctx)
+	t.say("the client received: %v", err)
+	t.say("is that udp.ErrRefused? %v", errors.Is(err, udp.ErrRefused))
 
 	if _, err := busy.Disconnect(); err != nil {
 		return err
@@ -140,7 +127,7 @@ func (t *tour) refused(ctx context.Context) error {
 	if err := client.Send([]byte("anybody now?")); err != nil {
 		return err
 	}
-	d, err := receive(ctx, answers.Datagrams())
+	d, err := replies.Receive(ctx)
 	if err != nil {
 		return err
 	}
@@ -174,8 +161,8 @@ func (t *tour) multicast(ctx context.Context) error {
 		}
 	}
 
-	answers := udp.NewQueue(16, udp.Block)
-	client, err := udp.ListenMulticast(ctx, "udp4", "127.0.0.1:0", answers)
+	replies := udp.NewQueue(16, udp.Block)
+	client, err := udp.ListenMulticast(ctx, "udp4", "127.0.0.1:0", replies)
 	if err != nil {
 		return err
 	}
@@ -187,7 +174,7 @@ func (t *tour) multicast(ctx context.Context) error {
 	if err := client.SendTo([]byte("who is there?"), to); err != nil {
 		return err
 	}
-	d, err := receive(ctx, answers.Datagrams())
+	d, err := replies.Receive(ctx)
 	if err != nil {
 		return err
 	}
@@ -225,7 +212,7 @@ func (t *tour) counters(ctx context.Context) error {
 		if err := s.Shutdown(ctx); err != nil {
 			return err
 		}
-		c := s.Stats() // it still can be asked
+		c := s.Stats()
 		kernel := "unknown"
 		if c.KernelDrops >= 0 {
 			kernel = fmt.Sprint(c.KernelDrops)
@@ -234,19 +221,6 @@ func (t *tour) counters(ctx context.Context) error {
 			c.Received, c.Handled, c.Dropped.Total(), kernel, c.Sent, c.SendErrors, c.Refused)
 	}
 	return w.Flush()
-}
-
-// receive takes the next of what a Queue has, but waits no longer than ctx.
-func receive[T any](ctx context.Context, from <-chan T) (next T, err error) {
-	select {
-	case next, ok := <-from:
-		if !ok {
-			return next, net.ErrClosed
-		}
-		return next, nil
-	case <-ctx.Done():
-		return next, fmt.Errorf("nothing came: %w", context.Cause(ctx))
-	}
 }
 
 func loopbackInterface() (*net.Interface, error) {

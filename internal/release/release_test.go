@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -107,18 +108,10 @@ func TestModuleHoldsTheLibraryAndNoNestedModule(t *testing.T) {
 	}
 }
 
-// snippet matches the README's Go programs.
-var snippet = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
-
-// The README's programs build in a module outside the tree as they stand. Its
-// fragments are at least formatted Go.
-func TestReadmeSnippetsBuildInAFreshModule(t *testing.T) {
+// A module outside the tree can require this one, and builds with it: here the example of an
+// echo server.
+func TestAFreshModuleGetsThisOne(t *testing.T) {
 	dir, file := proxy(t)
-	readme := contents(t, file)["README.md"]
-	snippets := snippet.FindAllStringSubmatch(readme, -1)
-	require.GreaterOrEqual(t, len(snippets), 2, "a server and a client")
-	require.Equal(t, strings.Count(readme, "```go"), len(snippets))
-
 	fresh := t.TempDir()
 	downloads := filepath.Join(run(t, ".", nil, "go", "env", "GOMODCACHE"), "cache", "download")
 	env := []string{
@@ -126,22 +119,79 @@ func TestReadmeSnippetsBuildInAFreshModule(t *testing.T) {
 		"GOMODCACHE=" + filepath.Join(fresh, "cache"), // nothing of this version stays behind
 		"GONOSUMDB=" + path, "GOFLAGS=-modcacherw", "GOWORK=off",
 	}
+	program := filepath.Join(fresh, "program")
+	require.NoError(t, os.Mkdir(program, 0o755))
+	source := contents(t, file)["examples/echo/main.go"]
+	require.NoError(t, os.WriteFile(filepath.Join(program, "main.go"), []byte(source), 0o644))
+	run(t, program, env, "go", "mod", "init", "example.com/fresh")
+	run(t, program, env, "go", "get", path)
+	require.Equal(t, version, run(t, program, env, "go", "list", "-m", "-f", "{{.Version}}", path))
+	run(t, program, env, "go", "vet", ".")
+	run(t, program, env, "go", "build", "-o", "program"+suffix(), ".")
+}
+
+// snippet matches Go in the README.
+var snippet = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
+
+// The README has fragments, no programs: they are at least formatted Go.
+func TestReadmeSnippetsAreFormatted(t *testing.T) {
+	_, file := proxy(t)
+	readme := contents(t, file)["README.md"]
+	snippets := snippet.FindAllStringSubmatch(readme, -1)
+	require.GreaterOrEqual(t, len(snippets), 2, "a server and a client")
+	require.Equal(t, strings.Count(readme, "```go"), len(snippets))
 	for _, s := range snippets {
-		if !strings.HasPrefix(s[1], "package ") {
-			formatted, err := format.Source([]byte(s[1]))
-			require.NoError(t, err, s[1])
-			require.Equal(t, s[1], string(formatted), "gofmt")
-			continue
-		}
-		program, err := os.MkdirTemp(fresh, "program")
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(program, "main.go"), []byte(s[1]), 0o644))
-		run(t, program, env, "go", "mod", "init", "example.com/fresh")
-		run(t, program, env, "go", "get", path)
-		require.Equal(t, version, run(t, program, env, "go", "list", "-m", "-f", "{{.Version}}", path))
-		run(t, program, env, "go", "vet", ".")
-		run(t, program, env, "go", "build", "-o", "program"+suffix(), ".")
-		require.Equal(t, strings.TrimSpace(s[1]), run(t, program, env, "gofmt", "main.go"), "gofmt")
+		formatted, err := format.Source([]byte(s[1]))
+		require.NoError(t, err, s[1])
+		require.Equal(t, s[1], string(formatted), "gofmt")
+	}
+}
+
+// long lists the examples that may have more than 150 lines, with the reason.
+var long = map[string]string{
+	"mdns": "a program: two RFCs",
+	"ssdp": "a program: a chapter of UPnP",
+	"tour": "what the README runs first; it shows every part",
+}
+
+// Each example compiles when its files are copied into another module: it imports nothing
+// internal. The files are those of the working tree.
+func TestExamplesBuildWhenCopied(t *testing.T) {
+	examples, err := filepath.Glob(filepath.Join(root(t), "examples", "*", "main.go"))
+	require.NoError(t, err)
+	require.Greater(t, len(examples), 10)
+	sums, err := os.ReadFile(filepath.Join(root(t), "go.sum"))
+	require.NoError(t, err)
+	goVersion := run(t, root(t), nil, "go", "list", "-m", "-f", "{{.GoVersion}}")
+	for _, main := range examples {
+		from := filepath.Dir(main)
+		name := filepath.Base(from)
+		t.Run(name, func(t *testing.T) {
+			fresh := t.TempDir()
+			lines := 0
+			files, err := filepath.Glob(filepath.Join(from, "*.go"))
+			require.NoError(t, err)
+			for _, file := range files {
+				if strings.HasSuffix(file, "_test.go") {
+					continue
+				}
+				source, err := os.ReadFile(file)
+				require.NoError(t, err)
+				require.NotContains(t, string(source), path+"/internal/")
+				require.NotContains(t, string(source), path+"/examples/")
+				lines += bytes.Count(source, []byte("\n"))
+				require.NoError(t, os.WriteFile(filepath.Join(fresh, filepath.Base(file)), source, 0o644))
+			}
+			if long[name] == "" {
+				require.LessOrEqual(t, lines, 150, "lines of an example")
+			}
+			mod := "module example.com/fresh\n\ngo " + goVersion + "\n\nrequire " + path + " v0.0.0\n\nreplace " +
+				path + " => " + strconv.Quote(filepath.ToSlash(root(t))) + "\n"
+			require.NoError(t, os.WriteFile(filepath.Join(fresh, "go.mod"), []byte(mod), 0o644))
+			require.NoError(t, os.WriteFile(filepath.Join(fresh, "go.sum"), sums, 0o644))
+			env := []string{"GOFLAGS=-mod=mod", "GOWORK=off"}
+			run(t, fresh, env, "go", "build", "-o", "program"+suffix(), ".")
+		})
 	}
 }
 

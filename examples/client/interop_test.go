@@ -11,10 +11,9 @@ import (
 	"github.com/udpkit/udp/examples/internal/program"
 )
 
-func TestTwistedPeerStopsAndComesBack(t *testing.T) {
+func TestTwistedPeerStartsAfterTheClient(t *testing.T) {
 	program.NeedTwisted(t)
-	// Connected to somebody else, this socket hears nothing; while nobody else is
-	// on its port, nobody listens there, and no other program can take it.
+	// A connected socket refuses everybody but its peer, and no other program can take its port.
 	holder, err := udp.Config{ReuseAddr: true}.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
 	require.NoError(t, err)
 	defer holder.Close()
@@ -22,19 +21,15 @@ func TestTwistedPeerStopsAndComesBack(t *testing.T) {
 	require.NoError(t, err)
 	port := strconv.Itoa(int(holder.LocalAddrPort().Port()))
 
-	p := start(t, "-every", "5ms", "127.0.0.1:"+port)
-	for range 3 {
-		p.Line(`^nobody listens: .*refused`)
-		p.Line(`^nobody listens: .*refused`)
-
-		peer := program.Twisted(t, "testdata/server.py", port)
-		peer.Line("^listening")
-		peer.Line("^received hello")
-		p.Line(`^received "hello" from 127\.0\.0\.1:` + port)
-		peer.Stop()
-	}
+	p := start(t, "-wait", "5ms", "-tries", "100000", "127.0.0.1:"+port, "hello")
 	p.Line(`^nobody listens: .*refused`)
-	p.Stop()
+	p.Line(`^nobody listens: .*refused`)
+	peer := program.Twisted(t, "testdata/server.py", port)
+	peer.Line("^listening")
+	peer.Line("^received hello")
+	p.Line(`^received "hello" from 127\.0\.0\.1:` + port)
+	peer.Stop()
+	p.Rest()
 	require.NoError(t, p.Err())
 	require.Zero(t, holder.Stats().Received)
 }
