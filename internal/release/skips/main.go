@@ -146,7 +146,7 @@ func check(r io.Reader, w io.Writer, rules []*rule) (ok bool, err error) {
 			delete(output, of)
 		case "pass":
 			if e.Test == "" {
-				results = append(results, strings.TrimPrefix(text.String(), "PASS\n"))
+				results = append(results, lastLine(text.String())) // before it are PASS and the like
 			} else {
 				passed++
 			}
@@ -181,6 +181,10 @@ func check(r io.Reader, w io.Writer, rules []*rule) (ok bool, err error) {
 		ok = false
 	}
 	return ok, nil
+}
+
+func lastLine(text string) string {
+	return text[strings.LastIndexByte(strings.TrimSuffix(text, "\n"), '\n')+1:]
 }
 
 // allow reports whether a rule lets a test skip for the reason in its output.
