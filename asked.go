@@ -7,8 +7,8 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// asked remembers which of this host's addresses each peer has sent to last. It keeps
-// between maxAsked and twice as many peers, those that were heard or answered last.
+// asked records the local address that each peer sent to last. It holds at most twice
+// maxAsked peers, those that sent or were sent to most recently.
 type asked struct {
 	mu            sync.Mutex // guards what follows
 	recent, older map[netip.AddrPort]netip.Addr
@@ -18,8 +18,8 @@ type asked struct {
 
 const maxAsked = 1 << 15
 
-// note remembers what a packet was sent to. To a group or a broadcast nobody can reply
-// from.
+// note records the destination of a packet. Groups and broadcast addresses can't be a
+// source, so for them it records none.
 func (a *asked) note(p *socket.Packet) {
 	local := netip.Addr{}
 	if p.Own {

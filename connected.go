@@ -146,6 +146,12 @@ func (c *Conn) connect(peer netip.AddrPort) error {
 	}
 	c.peer.next.Store(&peer)
 	defer c.peer.next.Store(nil)
+	before := c.LocalAddrPort().Addr()
+	defer func() {
+		if c.peer.current.Load() != nil {
+			c.followSource(before, peer.Addr())
+		}
+	}()
 	return c.out.hold(func() error {
 		if err := c.sock.Connect(peer); err != nil {
 			return err
@@ -257,6 +263,9 @@ func (c *ConnectedConn) Disconnect() (*Conn, error) {
 			c.learnLocal()
 			return nil
 		})
+		if err == nil {
+			c.unfollowSource()
+		}
 	}
 	if err != nil {
 		return nil, c.opError("disconnect", netip.AddrPort{}, err)

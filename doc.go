@@ -39,6 +39,10 @@
 // disappear. [MulticastConn.Memberships] returns their state, [Config.OnMembership] is
 // called when it changes, and [MulticastConn.SendGroup] sends on several interfaces.
 //
+// A [PacketConn] is for code that expects package net: it has the methods of
+// [net.UDPConn] and no goroutine, and whoever calls one of its Read methods reads the
+// socket. [Config.ListenPacket] and [Config.DialContext] make one.
+//
 // [Resolve] and [ResolveAsync] turn names into addresses. Sending methods take
 // addresses only, so no send ever waits for a name server.
 //

@@ -1,5 +1,11 @@
 package udp
 
+import (
+	"net/netip"
+
+	"github.com/udpkit/udp/internal/socket"
+)
+
 // Counters are those of a socket, without one.
 type Counters = counters
 
@@ -8,3 +14,20 @@ func CountRead(k *Counters, n, bytes int) {
 	k.read(n, bytes)
 	k.handled.Add(int64(n))
 }
+
+// Asked is what a PacketConn remembers of its peers.
+type Asked = asked
+
+// MaxAsked bounds it.
+const MaxAsked = maxAsked
+
+// NoteAsked notes that peer has sent to local.
+func NoteAsked(a *Asked, peer netip.AddrPort, local netip.Addr) {
+	a.note(&socket.Packet{From: peer, To: netip.AddrPortFrom(local, 0), Own: true})
+}
+
+// AskedOf returns the address that peer has sent to last.
+func AskedOf(a *Asked, peer netip.AddrPort) netip.Addr { return a.of(peer) }
+
+// AskedPeers returns how many peers are remembered.
+func AskedPeers(a *Asked) int { return len(a.recent) + len(a.older) }

@@ -228,3 +228,36 @@ func TestASourceAddressThatWasReplaced(t *testing.T) {
 		}
 	})
 }
+
+// An IPv6 socket sends on from an address that was removed, and no call fails; so the
+// address is watched, also after a Reconnect, and until the socket is disconnected.
+func TestAnIPv6SourceAddressThatWasRemoved(t *testing.T) {
+	netns.Run(t, func() {
+		here, there := twoHosts(t)
+		here.Addr("eth0", "2001:db8::11/64")
+		server := echoIn(t, there)
+		h := newRecorder()
+		var c *udp.ConnectedConn
+		var err error
+		here.Do(func() {
+			c, err = udp.Dial(t.Context(), "udp6", fmt.Sprintf("[2001:db8::2]:%d", server.LocalAddrPort().Port()), h)
+		})
+		require.NoError(t, err)
+		closes(t, c)
+		h.next(t, "Started")
+		for n := range 3 {
+			if n == 1 {
+				require.NoError(t, c.Reconnect(c.RemoteAddrPort()))
+			}
+			old := c.LocalAddrPort()
+			here.Addr("eth0", fmt.Sprintf("2001:db8::%d/64", 20+n))
+			here.IP(fmt.Sprintf("addr del %v/64 dev eth0", old.Addr()))
+			require.Eventually(t, func() bool { return c.Stats().Rebinds > uint64(n) }, patience, 1e6)
+			require.NoError(t, c.Send([]byte("ask")))
+			require.Equal(t, "ask", h.next(t, "Received").data)
+			now := c.LocalAddrPort()
+			require.NotEqual(t, old.Addr(), now.Addr())
+			require.Equal(t, old.Port(), now.Port())
+		}
+	})
+}

@@ -22,7 +22,7 @@ type packet struct {
 // would be an allocation each.
 type packets struct{ free []packet }
 
-const packetsAtOnce = 128
+const packetsAtOnce = 256
 
 var packetPool = sync.Pool{New: func() any { return new(packets) }}
 

@@ -16,7 +16,7 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// ReadBatch reads up to len(ms) datagrams, as [ipv4.PacketConn.ReadBatch] does, and
+// ReadBatch reads up to len(ms) datagrams, as [ipv4.PacketConn.ReadBatch] does. It
 // waits for the first only. It sets Addr, N, NN and Flags. The flags must be 0.
 func (c *PacketConn) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	if !c.ok() {
@@ -60,9 +60,9 @@ func (c *PacketConn) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	return n, nil
 }
 
-// Receive waits for a datagram and returns how many it has put into ds: as many as the
-// read has brought, up to len(ds). Nothing is copied. The datagrams belong to the
-// caller, who calls [Datagram.Release] for each, and they can be replied to.
+// Receive waits for a datagram, stores up to len(ds) datagrams of one read in ds and
+// returns their number. It copies no payload. The caller owns the datagrams and calls
+// [Datagram.Release] for each. [Datagram.Reply] sends at once.
 func (c *PacketConn) Receive(ds []Datagram) (int, error) {
 	if !c.ok() {
 		return 0, syscall.EINVAL

@@ -15,39 +15,42 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// PacketConn is a UDP socket for code that expects package net: a [net.PacketConn] and
-// a [net.Conn] with all the methods of [net.UDPConn], and with ReadBatch and
-// WriteBatch as golang.org/x/net/ipv4 and ipv6 have them. It has no goroutine: whoever
-// calls a method that reads reads the socket. One read takes what is there, up to 64
-// packets of up to 64 datagrams each, and the next calls are served from it.
+// PacketConn is a UDP socket for code that expects package net. It implements
+// [net.PacketConn] and [net.Conn], has all methods of [net.UDPConn], and has ReadBatch
+// and WriteBatch as golang.org/x/net/ipv4 and ipv6 define them. It has no goroutine: the
+// caller of a Read method reads the socket. One system call reads up to 64 packets, each
+// of which may be a coalesced packet of many datagrams, and later calls return the rest.
 //
-// The differences to [net.UDPConn]:
-//   - A socket bound to every address sends a datagram to a peer from the address that
-//     this peer has asked last, unless a control message says otherwise.
-//   - Control messages need not be asked for: a read gives the destination, the
-//     interface and the traffic class of every datagram, as far as [Info] says.
-//   - A datagram that is too long for the path fails with a [SizeError], which is
-//     EMSGSIZE, too. A zone that no interface has is an error.
-//   - With [Config.PeerErrors] a read returns a [*Refusal] for each ICMP error, and
-//     sends never return an older datagram's. Without it both return them as in net.
-//   - [Config.MaxDatagram] holds, and a connected socket drops what others sent to it
+// It differs from [net.UDPConn] as follows:
+//   - If the socket is bound to every address, a datagram to a peer leaves from the
+//     address that the peer sent to last, unless a control message names another.
+//   - Reads return control messages without a socket option: destination, interface,
+//     traffic class and TTL, as far as [Info] reports them.
+//   - A datagram that is too long for its path fails with a [SizeError], which wraps
+//     EMSGSIZE. The zone of an interface that does not exist is an error.
+//   - With [Config.PeerErrors] a read returns a [*Refusal] for each ICMP error, and no
+//     write fails because of one. Without it reads and writes of a connected socket
+//     return ICMP errors as in package net.
+//   - A buffer that is too short for a datagram is no error on Windows either.
+//   - [Config.MaxDatagram] applies, and a connected socket discards what other peers sent
 //     before it was connected.
 //
-// Any number of goroutines may call its methods. One that is forgotten without Close is
-// closed when the garbage collector finds it, as in package net; a simulated network
-// keeps it.
+// Its methods may be called from any goroutine. The garbage collector closes a
+// PacketConn that is no longer used, as in package net, but not on a simulated network.
 type PacketConn struct {
 	conn          *Conn // sends and counts; it has no goroutine
 	sock          socket.Pulled
-	local, remote net.Addr // remote is nil unless connected
+	local, remote net.Addr // made once; remote is nil unless connected
 	ipv4          bool     // addresses have 4 bytes
 	both          bool     // the socket has both families
 	classes       bool     // the traffic class is known
 	asked         *asked   // nil unless the socket is bound to every address
 
 	shared   atomic.Bool // others may have a descriptor of the socket
+	single   atomic.Bool // the kernel coalesces nothing: UDP_GRO is off
 	closing  atomic.Bool
 	created  time.Time
+	setting  sync.Mutex   // held while deadline and the socket's are set
 	deadline atomic.Int64 // of reads, since created; 0: none
 
 	pulling turn // held while the socket is read, which waits
@@ -173,10 +176,9 @@ func (c *PacketConn) opError(op string, source, addr net.Addr, err error) error 
 	return &net.OpError{Op: op, Net: c.conn.network, Source: source, Addr: addr, Err: err}
 }
 
-// Close closes the socket. Reads and writes that wait end with [net.ErrClosed], which
-// is also what a second Close returns. What was read or waits in the kernel is counted
-// in [Drops.Closed]; what others may still read from a copy of the descriptor (see File
-// and AdoptPacket) stays in the kernel.
+// Close closes the socket. Blocked reads and writes return [net.ErrClosed], and so does
+// a second Close. Datagrams that nobody has read are counted in [Drops.Closed]. If the
+// descriptor has copies (see File and AdoptPacket), those queued in the kernel stay there.
 func (c *PacketConn) Close() error {
 	if !c.ok() {
 		return syscall.EINVAL
@@ -200,9 +202,9 @@ func (c *PacketConn) Close() error {
 	return c.opError("close", c.local, c.remote, err)
 }
 
-// drop gives up what was read and not handed out.
+// drop discards what was read from the kernel and not returned.
 func (c *PacketConn) drop() {
-	c.pulling.Lock() // nobody waits for long any more
+	c.pulling.Lock() // the socket is closed, so no reader blocks for long
 	defer c.pulling.Unlock()
 	c.reading.Lock()
 	defer c.reading.Unlock()
@@ -238,8 +240,8 @@ func (c *PacketConn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
-// SetReadDeadline sets the deadline of reads, also of those that wait. A zero t is
-// none. After a deadline that has passed reads fail even if datagrams wait, which stay.
+// SetReadDeadline sets the deadline of future and blocked reads. A zero t means none.
+// After the deadline reads fail even if datagrams are pending, which are kept.
 func (c *PacketConn) SetReadDeadline(t time.Time) error {
 	if !c.ok() {
 		return syscall.EINVAL
@@ -253,12 +255,13 @@ func (c *PacketConn) SetReadDeadline(t time.Time) error {
 			after = 1
 		}
 	}
+	c.setting.Lock()
+	defer c.setting.Unlock()
 	c.deadline.Store(int64(after))
 	return c.opError("set", nil, c.local, c.sock.SetReadDeadline(t))
 }
 
-// SetWriteDeadline sets the deadline of writes, also of those that wait. A zero t is
-// none.
+// SetWriteDeadline sets the deadline of future and blocked writes. A zero t means none.
 func (c *PacketConn) SetWriteDeadline(t time.Time) error {
 	if !c.ok() {
 		return syscall.EINVAL
@@ -286,14 +289,14 @@ func (c *PacketConn) SetWriteBuffer(bytes int) error {
 	return c.opError("set", nil, c.local, c.sock.SetWriteBuffer(bytes))
 }
 
-// File returns a copy of the descriptor, which the caller has to close. Messages are
-// single datagrams from then on (no UDP_GRO). On a simulated network it fails with
+// File returns a copy of the descriptor, which the caller must close. It turns UDP_GRO
+// off, so that the copy reads single datagrams. On a simulated network it fails with
 // [errors.ErrUnsupported].
 func (c *PacketConn) File() (*os.File, error) {
 	if !c.ok() {
 		return nil, syscall.EINVAL
 	}
-	err := c.sock.Uncoalesced()
+	err := c.uncoalesce()
 	var f *os.File
 	if err == nil {
 		c.shared.Store(true)
@@ -302,13 +305,17 @@ func (c *PacketConn) File() (*os.File, error) {
 	return f, c.opError("file", c.local, c.remote, err)
 }
 
-// Stats returns the counters. Received are the datagrams that reads of the kernel have
-// brought, Handled those handed out, Reads the reads of the kernel, Refused the ICMP
-// errors that were returned.
+// Stats returns the counters. Received counts datagrams read from the kernel, Handled
+// those returned to callers, Refused the ICMP errors returned, and Cut the datagrams
+// that were longer than the caller's buffer.
 func (c *PacketConn) Stats() Stats { return c.conn.Stats() }
 
 // Info returns what the socket can do.
-func (c *PacketConn) Info() Info { return c.conn.Info() }
+func (c *PacketConn) Info() Info {
+	i := c.conn.Info()
+	i.GRO = i.GRO && !c.single.Load()
+	return i
+}
 
 // String names the socket for people.
 func (c *PacketConn) String() string { return c.conn.String() }

@@ -125,6 +125,7 @@ func TestPacketConnRaw(t *testing.T) {
 		got += n
 	}
 	require.Zero(t, s.Stats().Received)
+	require.False(t, s.Info().GRO)
 }
 
 // What a buffer has no room for is lost, as in package net, and counted.
@@ -173,14 +174,14 @@ func TestPacketConnMayBroadcast(t *testing.T) {
 	})
 }
 
-// A socket that its owner has connected drops what strangers sent before.
-func TestPacketConnDropsStrangers(t *testing.T) {
+// A connected socket discards what other peers sent before it was connected.
+func TestPacketConnDiscardsOtherPeers(t *testing.T) {
 	uc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
 	peer := listenPacket(t, udp.Config{}, "udp4", "127.0.0.1:0")
-	stranger := listenPacket(t, udp.Config{}, "udp4", "127.0.0.1:0")
+	other := listenPacket(t, udp.Config{}, "udp4", "127.0.0.1:0")
 	for range 3 {
-		_, err = stranger.WriteTo([]byte("stranger"), uc.LocalAddr())
+		_, err = other.WriteTo([]byte("other"), uc.LocalAddr())
 		require.NoError(t, err)
 	}
 	_, err = peer.WriteTo([]byte("peer"), uc.LocalAddr())

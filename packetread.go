@@ -23,8 +23,8 @@ func (c *PacketConn) Read(b []byte) (int, error) {
 }
 
 // ReadFrom waits for a datagram, copies it into b and returns its length and its
-// sender, a [*net.UDPAddr]. What b has no room for is lost, and counted in
-// [Stats.Cut].
+// sender, a [*net.UDPAddr]. If b is too short the rest of the datagram is discarded,
+// which [Stats.Cut] counts.
 func (c *PacketConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	n, addr, err := c.ReadFromUDP(b)
 	if addr == nil {
@@ -139,7 +139,7 @@ func (c *PacketConn) try() (d delivery, ok bool, err error) {
 	return d, ok, nil
 }
 
-// following returns the next datagram of what was read. It needs reading.
+// following returns the next datagram of what was read. The caller holds reading.
 func (c *PacketConn) following() (delivery, bool) {
 	k := c.conn
 	for c.at < len(c.packets) {
@@ -164,7 +164,7 @@ func (c *PacketConn) following() (delivery, bool) {
 	return delivery{}, false
 }
 
-// pull reads the socket. It needs pulling, and that nothing is left.
+// pull reads the socket. The caller holds pulling, and that nothing is left.
 func (c *PacketConn) pull() error {
 	k := c.conn
 	ps, err := c.puller.Pull()
@@ -191,8 +191,8 @@ func (c *PacketConn) pull() error {
 	return nil
 }
 
-// taken counts n datagrams that are handed out, and gives back what nobody needs any
-// more. It needs reading.
+// taken counts n datagrams that are returned, and releases the buffers when none is
+// left. The caller holds reading.
 func (c *PacketConn) taken(n int) {
 	if n > 0 {
 		c.conn.stats.handled.Add(int64(n))
@@ -232,8 +232,8 @@ type addrMemory struct {
 // together. Whoever keeps one of them keeps all.
 const addrsAtOnce = 8
 
-// senderOf returns the sender of d as a net.Addr, which the caller may change. It needs
-// reading.
+// senderOf returns the sender of d as a net.Addr, which the caller may change. The caller
+// holds reading.
 func (c *PacketConn) senderOf(d *delivery) *net.UDPAddr {
 	if len(c.addrs) == 0 {
 		n := 1

@@ -213,7 +213,7 @@ func (c *PacketConn) sendSegments(m *socket.Message) error {
 	return nil
 }
 
-// again goes on with the send of a datagram that has failed with err.
+// again repeats the send of a datagram that failed with err, if that may help.
 func (c *PacketConn) again(m socket.Message, err error) error {
 	k := c.conn
 	class := sys.Classify(err)

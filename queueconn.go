@@ -10,15 +10,15 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// PacketConn returns a net.PacketConn that reads the datagrams of q and sends by c, for
-// code that expects one while a Handler of c keeps a part of what arrives at its port:
-// the Handler passes the rest on to q (RFC 7983 has the usual rules for STUN, DTLS and
-// QUIC). Who can have the whole port uses [Config.ListenPacket], which is faster.
+// PacketConn returns a net.PacketConn that reads from q and sends on c. It lets several
+// protocols share a port, for example by the rules of RFC 7983 for STUN, DTLS and QUIC:
+// the Handler of c handles one of them and passes the datagrams of another to q. To give
+// a library a port of its own, use [Config.ListenPacket], which is faster.
 //
-// WriteTo sends from the address that the peer has asked last. Close ends the
-// net.PacketConn only: the socket and q go on, and what is in q stays there. When q
-// ends, reads return [net.ErrClosed], or the error that stopped the socket. ICMP errors
-// stay in [Queue.Refusals].
+// If c is bound to every address, WriteTo sends from the address that the peer sent to
+// last. Close closes the net.PacketConn only, neither c nor q. After q has ended reads
+// return [net.ErrClosed], or the error that stopped the socket. ICMP errors are in
+// [Queue.Refusals].
 func (q *Queue) PacketConn(c *Conn) net.PacketConn {
 	p := &queueConn{queue: q, conn: c, closed: make(chan struct{})}
 	p.deadline.changed = make(chan struct{})
@@ -192,8 +192,8 @@ func (p *queueConn) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// SetWriteDeadline implements net.PacketConn: a write that waits for room goes on until
-// the deadline of the socket, which others use, too.
+// SetWriteDeadline implements net.PacketConn. A write that waits for room is bounded by
+// the write deadline of c only.
 func (p *queueConn) SetWriteDeadline(t time.Time) error {
 	if p.isClosed() {
 		return p.opError("set", nil, net.ErrClosed)

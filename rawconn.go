@@ -3,17 +3,14 @@ package udp
 import (
 	"errors"
 	"net"
-	"sync"
 	"syscall"
-
-	"github.com/udpkit/udp/internal/socket"
 )
 
-// SyscallConn returns the raw connection. Its first Read switches off that the kernel
-// joins datagrams (UDP_GRO), for those who read the descriptor themselves, as
-// golang.org/x/net/ipv4 does; what they read is in no counter, and what was read before
-// is handed out by the methods of PacketConn. On a simulated network Control does
-// nothing and returns nil, and Read and Write fail with [errors.ErrUnsupported].
+// SyscallConn returns the raw connection. Its first Read turns UDP_GRO off, so that
+// programs that read the descriptor themselves, as golang.org/x/net/ipv4 does, get
+// single datagrams. Those are not counted. Datagrams that were read before are still
+// returned by the methods of PacketConn. On a simulated network Control does nothing and
+// returns nil, and Read and Write fail with [errors.ErrUnsupported].
 func (c *PacketConn) SyscallConn() (syscall.RawConn, error) {
 	if !c.ok() {
 		return nil, syscall.EINVAL
@@ -22,23 +19,32 @@ func (c *PacketConn) SyscallConn() (syscall.RawConn, error) {
 	if errors.Is(err, errors.ErrUnsupported) {
 		return noRawConn{c}, nil
 	}
-	return &rawConn{RawConn: rc, sock: c.sock}, err
+	return &rawConn{RawConn: rc, conn: c}, err
 }
 
 // rawConn is that of a kernel's socket.
 type rawConn struct {
 	syscall.RawConn
-	sock socket.Pulled
-	once sync.Once
-	err  error
+	conn *PacketConn
 }
 
 func (r *rawConn) Read(f func(fd uintptr) bool) error {
-	r.once.Do(func() { r.err = r.sock.Uncoalesced() })
-	if r.err != nil {
-		return r.err
+	if err := r.conn.uncoalesce(); err != nil {
+		return r.conn.opError("raw-read", r.conn.local, r.conn.remote, err)
 	}
 	return r.RawConn.Read(f)
+}
+
+// uncoalesce turns UDP_GRO off.
+func (c *PacketConn) uncoalesce() error {
+	if c.single.Load() {
+		return nil
+	}
+	err := c.sock.Uncoalesced()
+	if err == nil {
+		c.single.Store(true)
+	}
+	return err
 }
 
 // noRawConn is that of a socket without a descriptor.

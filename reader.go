@@ -61,6 +61,9 @@ func (r *reader) finish() {
 	if c.groups != nil {
 		c.groups.Stop()
 	}
+	c.peer.changing.Lock()
+	c.unfollowSource()
+	c.peer.changing.Unlock()
 	if err := c.sock.Close(); r.err == nil && err != nil && !errors.Is(err, net.ErrClosed) {
 		r.err = err
 	}

@@ -89,6 +89,7 @@ type peer struct {
 	next     atomic.Pointer[netip.AddrPort] // while it changes
 	local    atomic.Pointer[netip.AddrPort] // the socket's own address
 	rebinds  atomic.Uint64                  // of the socket when local was asked for
+	source   *sourceFollower                // guarded by changing; nil: none is needed
 }
 
 // isNext reports whether the socket is being connected to the sender: the kernel

@@ -36,6 +36,24 @@ func TestDoReturnsTheResponse(t *testing.T) {
 	})
 }
 
+func TestRequestsLeaveFromTheLocalAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(t, udptest.Config{Seed: 1})
+		server, client := n.Host("server", "10.0.0.1"), n.Host("client", "10.0.0.3", "10.0.0.4")
+		var from []string
+		serve(t, server, func(c *udp.Conn, d udp.Datagram) {
+			from = append(from, d.From.Addr().String())
+			echo(c, d)
+		})
+		for _, each := range []bool{false, true} {
+			cfg := exchange.Config[uint32]{SocketPerRequest: each, Socket: client.Config()}
+			cfg.Socket.LocalAddr = addrPort("10.0.0.4:0")
+			do(t, newClient(t, cfg), serverA, 1, "x")
+		}
+		require.Equal(t, []string{"10.0.0.4", "10.0.0.4"}, from)
+	})
+}
+
 func TestRetransmissionsFollowTheSchedule(t *testing.T) {
 	both(t, func(t *testing.T, l lan, cfg exchange.Config[uint32]) {
 		var s silent

@@ -59,8 +59,8 @@ type Config[K comparable] struct {
 	// Network is "udp", "udp4" or "udp6"; "" means "udp".
 	Network string
 
-	// Socket is the configuration of the sockets. The client also sets PeerErrors on a shared
-	// one, where the system supports that.
+	// Socket is the configuration of the sockets. Their LocalAddr is that of a shared one too,
+	// for which the client also sets PeerErrors, where the system supports that.
 	Socket udp.Config
 }
 

@@ -38,8 +38,8 @@ func (r *request[K]) from(d *udp.Datagram) bool {
 		r.peer.Port() == d.From.Port() && a.Zone() == strconv.Itoa(d.IfIndex())
 }
 
-// remembered is how many requests are known after their end, so that a late response can be told
-// from an unknown one.
+// remembered is how many requests are known after their end, so that a late response
+// is not counted as an unknown one.
 const remembered = 4096
 
 // pending has the requests that wait, and some of those that have ended.

@@ -45,10 +45,14 @@ func (c *Client[K]) socketFor(ctx context.Context, r *request[K]) (*socket[K], e
 	s := newSocket[K](c, nil)
 	cfg := c.cfg.Socket
 	cfg.PeerErrors = true
-	conn, err := cfg.Listen(ctx, c.cfg.Network, ":0", s)
+	address := ":0"
+	if cfg.LocalAddr.IsValid() {
+		address = cfg.LocalAddr.String()
+	}
+	conn, err := cfg.Listen(ctx, c.cfg.Network, address, s)
 	if errors.Is(err, errors.ErrUnsupported) && !c.cfg.Socket.PeerErrors {
 		cfg.PeerErrors = false
-		conn, err = cfg.Listen(ctx, c.cfg.Network, ":0", s)
+		conn, err = cfg.Listen(ctx, c.cfg.Network, address, s)
 	}
 	if err != nil {
 		return nil, err

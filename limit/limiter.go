@@ -23,7 +23,9 @@ type Limiter struct {
 	cfg   Config
 	next  udp.Handler
 	stats counters
-	base  time.Time
+
+	readDone interface{ ReadDone(*udp.Conn) } // next, or nil
+	base     time.Time
 	// refilled is how long an empty bucket takes to fill.
 	refilled time.Duration
 
@@ -69,6 +71,7 @@ func New(cfg Config, next udp.Handler) (*Limiter, error) {
 		credits:  newTable[peer, float64](cfg.MaxSources),
 		valid:    newTable[peer, time.Duration](cfg.MaxSources),
 	}
+	l.readDone, _ = next.(interface{ ReadDone(*udp.Conn) })
 	if seconds := float64(cfg.Burst) / float64(cfg.Rate); seconds < 1e9 {
 		l.refilled = time.Duration(seconds * float64(time.Second))
 	} else {
@@ -101,6 +104,13 @@ func (l *Limiter) Received(c *udp.Conn, d udp.Datagram) {
 
 // Refused implements [udp.Handler].
 func (l *Limiter) Refused(c *udp.Conn, r *udp.Refusal) { l.next.Refused(c, r) }
+
+// ReadDone passes the end of a read on, if the handler has a method for that.
+func (l *Limiter) ReadDone(c *udp.Conn) {
+	if l.readDone != nil {
+		l.readDone.ReadDone(c)
+	}
+}
 
 // Stopped implements [udp.Handler].
 func (l *Limiter) Stopped(c *udp.Conn, err error) { l.next.Stopped(c, err) }
@@ -145,7 +155,7 @@ func (l *Limiter) take(s source, now time.Time, since time.Duration) (ok, shared
 	b := l.sources.use(s)
 	if b == nil {
 		if l.sources.full() {
-			if l.sources.oldest().used+l.refilled > since {
+			if since-l.sources.oldest().used < l.refilled {
 				return l.overflow.AllowN(now, 1), true
 			}
 			l.stats.replaced.Add(1) // its bucket is full again, as a new one is

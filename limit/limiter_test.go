@@ -35,12 +35,14 @@ type counter struct {
 	refused int
 	stopped error
 	started bool
+	reads   int
 }
 
 func newCounter() *counter { return &counter{got: map[netip.Addr]int{}} }
 
 func (c *counter) Started(*udp.Conn)                    { c.started = true }
 func (c *counter) Received(_ *udp.Conn, d udp.Datagram) { c.got[d.From.Addr()]++ }
+func (c *counter) ReadDone(*udp.Conn)                   { c.reads++ }
 func (c *counter) Refused(*udp.Conn, *udp.Refusal)      { c.refused++ }
 func (c *counter) Stopped(_ *udp.Conn, err error)       { c.stopped = err }
 func (c *counter) take(t *testing.T, address string) (n int) {
@@ -139,6 +141,8 @@ func TestCallbacksPassThrough(t *testing.T) {
 	require.True(t, c.started)
 	require.Equal(t, 1, c.take(t, "192.0.2.1"))
 	require.Equal(t, 1, c.refused)
+	require.NotZero(t, c.reads)
+	newLimiter(t, limit.Config{Rate: 1, Burst: 1}, udp.BaseHandler{}).ReadDone(conn) // has no such method
 	require.ErrorIs(t, c.stopped, broken)
 }
 
@@ -298,4 +302,13 @@ func TestStatsHaveNames(t *testing.T) {
 	for range l.Stats().All() {
 		break
 	}
+}
+
+func TestABucketThatFillsUpSlowlyIsKept(t *testing.T) {
+	l := newLimiter(t, limit.Config{Rate: 1e-9, Burst: 2, MaxSources: 1, OverflowBurst: 1}, udp.BaseHandler{})
+	require.True(t, l.Allow(from("192.0.2.1:1", 10)))
+	require.True(t, l.Allow(from("198.51.100.1:1", 10))) // the shared bucket
+	require.False(t, l.Allow(from("198.51.100.1:1", 10)))
+	require.True(t, l.Allow(from("192.0.2.1:1", 10)))
+	require.Zero(t, l.Stats().Replaced)
 }

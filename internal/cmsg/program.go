@@ -5,7 +5,7 @@ import "net/netip"
 // These are the control messages that programs read and write themselves, as with
 // (*net.UDPConn).ReadMsgUDP and WriteMsgUDP.
 
-// A Header is what a program is told about a datagram.
+// A Header is what control messages say about a received datagram.
 type Header struct {
 	To           netip.Addr // invalid: unknown
 	Own          bool       // To is one of this host's addresses

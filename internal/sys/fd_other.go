@@ -22,11 +22,11 @@ const (
 	writeBuffer
 )
 
-func beforeBind(_ syscall.RawConn, o socket.Options) error {
+func beforeBind(_ syscall.RawConn, _ string, o socket.Options) (filter bool, err error) {
 	if o.ReuseAddr || o.ReusePort {
-		return errors.ErrUnsupported
+		return false, errors.ErrUnsupported
 	}
-	return nil
+	return false, nil
 }
 
 func setBroadcast(syscall.RawConn, bool) error                     { return nil }

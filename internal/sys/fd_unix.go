@@ -110,7 +110,7 @@ func duplicate(uc *net.UDPConn) (*net.UDPConn, error) {
 
 func familyOf(rc syscall.RawConn) (f socket.Family, err error) {
 	err = onFD(rc, func(fd int) error {
-		sa, err := unix.Getsockname(fd)
+		sa, err := socketName(fd)
 		if err != nil {
 			return sysErr("getsockname", err)
 		}
@@ -136,16 +136,9 @@ func familyOf(rc syscall.RawConn) (f socket.Family, err error) {
 	return f, err
 }
 
-// inet6 says whether the socket is one of AF_INET6, whatever it can reach.
-func inet6(fd int) bool {
-	sa, err := unix.Getsockname(fd)
-	_, ok := sa.(*unix.SockaddrInet6)
-	return err == nil && ok
-}
-
 func getsockname(rc syscall.RawConn) (a netip.AddrPort, err error) {
 	err = onFD(rc, func(fd int) error {
-		sa, err := unix.Getsockname(fd)
+		sa, err := socketName(fd)
 		a = fromSockaddr(fd, sa)
 		return sysErr("getsockname", err)
 	})
@@ -154,7 +147,7 @@ func getsockname(rc syscall.RawConn) (a netip.AddrPort, err error) {
 
 func getpeername(rc syscall.RawConn) (a netip.AddrPort, err error) {
 	err = onFD(rc, func(fd int) error {
-		sa, err := unix.Getpeername(fd)
+		sa, err := peerName(fd)
 		if err != nil {
 			return sysErr("getpeername", err)
 		}

@@ -36,11 +36,11 @@ func setInt(rc syscall.RawConn, level, option, value int) error {
 	})
 }
 
-func beforeBind(rc syscall.RawConn, o socket.Options) error {
+func beforeBind(rc syscall.RawConn, _ string, o socket.Options) (filter bool, err error) {
 	if o.ReuseAddr || o.ReusePort {
-		return setInt(rc, windows.SOL_SOCKET, windows.SO_REUSEADDR, 1)
+		return false, setInt(rc, windows.SOL_SOCKET, windows.SO_REUSEADDR, 1)
 	}
-	return nil
+	return false, nil
 }
 
 func setBroadcast(rc syscall.RawConn, on bool) error {

@@ -41,7 +41,7 @@ func (c *Conn) leaveGroup(fd int) bool {
 	if err != nil || reuse == 0 {
 		return false
 	}
-	if _, err := unix.Getpeername(fd); err == nil {
+	if _, err := peerName(fd); err == nil {
 		return false // the group has no datagrams for it
 	}
 	if !c.leaveArray(fd) {
@@ -59,7 +59,7 @@ func (c *Conn) leaveGroup(fd int) bool {
 // Unlike a filter that drops everything it leaves nothing to count: the sender
 // learns that the port is unreachable, as it does once the socket is closed.
 func (c *Conn) connectToSelf(fd int) bool {
-	local, err := unix.Getsockname(fd)
+	local, err := socketName(fd)
 	if err != nil {
 		return false
 	}

@@ -51,7 +51,7 @@ func TestOnePeersMTUIsNotEverybodys(t *testing.T) {
 				sizes[i] = 1200
 			}
 			ms := messages(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, host}), port), sizes...)
-			n, err := s.SendBatch(ms, true)
+			n, err := sendAll(s, ms)
 			require.NoError(t, err)
 			require.Equal(t, len(ms), n)
 			arrive(t, r, ms)
@@ -112,7 +112,7 @@ func TestAnICMPErrorCostsNoSegments(t *testing.T) {
 					return sendmmsg(fd, hs)
 				}
 				ms := messages(to, 100, 100, 100, 100)
-				n, err := s.SendBatch(ms, true)
+				n, err := sendAll(s, ms)
 				require.NoError(t, err)
 				require.Equal(t, len(ms), n)
 				arrive(t, r, ms)
@@ -146,7 +146,7 @@ func TestADeviceWithoutSegmentsIsNotEverybodys(t *testing.T) {
 	send := func(to netip.Addr) (segments int) {
 		most, calls = 0, 0
 		ms := messages(netip.AddrPortFrom(to, port), 100, 100, 100)
-		n, err := s.SendBatch(ms, true)
+		n, err := sendAll(s, ms)
 		require.NoError(t, err)
 		require.Equal(t, len(ms), n)
 		arrive(t, r, ms)

@@ -12,7 +12,7 @@ import (
 func (c *Conn) MTU(to netip.AddrPort) (mtu int) {
 	if !to.IsValid() {
 		_ = onFD(c.rc, func(fd int) error {
-			peer, err := unix.Getpeername(fd)
+			peer, err := peerName(fd)
 			if err == nil {
 				mtu = pathMTU(fd, fromSockaddr(fd, peer).Addr().Unmap().Is6())
 			}

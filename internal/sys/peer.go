@@ -47,7 +47,7 @@ func (c *Conn) Disconnect() error {
 // again; when even that fails, since its interface or the socket's own address is
 // gone, the next send does it.
 func (c *Conn) change(to netip.AddrPort) error {
-	if !c.peer.broken && !(c.peer.set && c.peer.zoned) { // else it may not be its owner's choice
+	if (c.ownOptions || c.exposed.Load()) && !c.peer.broken && !(c.peer.set && c.peer.zoned) { // else it may not be its owner's choice
 		c.noteDevice()
 	}
 	if err := c.associate(to); err != nil {

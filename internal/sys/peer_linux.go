@@ -10,6 +10,10 @@ import (
 // connectsOver: a connect(2) that fails leaves the peer that a socket has.
 const connectsOver = true
 
+// SendsFromRemovedAddress: an IPv6 socket with a peer sends on from its source
+// address when the host does not have that any more.
+const SendsFromRemovedAddress = true
+
 // dissolve is connect(2) to AF_UNSPEC. With the peer Linux also forgets the
 // interface that the socket was bound to (SO_BINDTODEVICE).
 func (c *Conn) dissolve() error {
@@ -81,7 +85,7 @@ func (c *Conn) sourceFor(to netip.AddrPort, ifindex int) (a netip.Addr) {
 	if unix.Connect(fd, toSockaddr(fd, to, v6)) != nil {
 		return a
 	}
-	local, err := unix.Getsockname(fd)
+	local, err := socketName(fd)
 	if err != nil {
 		return a
 	}

@@ -7,6 +7,9 @@ import "net/netip"
 // connectsOver: elsewhere a connect that fails dissolves the old association.
 const connectsOver = false
 
+// SendsFromRemovedAddress: elsewhere Reconcile has nothing to find.
+const SendsFromRemovedAddress = false
+
 // noteDevice has nothing to note: no other system forgets it.
 func (c *Conn) noteDevice() {}
 

@@ -15,20 +15,23 @@ import (
 //
 // It returns EADDRINUSE when somebody else was faster. After any error the socket
 // may have no port.
-func keepPort(uc *net.UDPConn) (kept bool, err error) {
+func keepPort(uc *net.UDPConn, mayHaveDevice bool) (kept bool, err error) {
 	rc, err := uc.SyscallConn()
 	if err != nil {
 		return false, unwrapOp(err)
 	}
 	err = onFD(rc, func(fd int) error {
-		local, err := unix.Getsockname(fd)
+		local, err := socketName(fd)
 		if err != nil {
 			return sysErr("getsockname", err)
 		}
 		if portOf(local) == 0 { // IP_BIND_ADDRESS_NO_PORT
 			return nil
 		}
-		device := deviceOf(fd)
+		device := 0
+		if mayHaveDevice {
+			device = deviceOf(fd)
+		}
 		if err := dissolve(fd); err != nil {
 			return err
 		}

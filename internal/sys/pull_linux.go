@@ -121,7 +121,7 @@ func (p *puller) read(fd uintptr) bool {
 	}
 }
 
-// pop takes an ICMP message that is to be told.
+// pop takes a pending ICMP error.
 func (p *puller) pop() bool {
 	if !p.conn.path.reports.Load() {
 		return false
@@ -135,6 +135,7 @@ func (p *puller) pop() bool {
 
 // Uncoalesced implements socket.Pulled.
 func (c *Conn) Uncoalesced() error {
+	c.path.gro.state.Store(groMissing)
 	return onFD(c.rc, func(fd int) error {
 		err := unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 0)
 		if errors.Is(err, unix.ENOPROTOOPT) { // before Linux 5.0 there is nothing to switch off

@@ -244,6 +244,7 @@ func (r *receiver) dispatch(n int) bool {
 // unpack makes packets of n messages.
 func (r *receiver) unpack(n int) {
 	b := r.batch
+	r.conn.path.look(r.conn.rc, b, n)
 	for i := range n {
 		h := &b.hdrs[i]
 		m := cmsg.Received{To: r.conn.only}

@@ -172,7 +172,7 @@ func (c *Conn) handBack() {
 		if c.refuses.Load() {
 			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
 		}
-		if c.alone.Load() && s.possible.Load() {
+		if c.alone.Load() && s.possible.Load() && c.group.Load() == nil { // a member must not come back
 			_ = dissolve(fd)
 		}
 		if s.after == nil {

@@ -209,10 +209,10 @@ func (c *Conn) leaveArray(fd int) bool {
 	after := c.group.Load().willLeave()
 	left := c.connectToSelf(fd)
 	if left {
-		// A connected socket gets nothing, but below Linux 6.13 one that was bound to an
-		// address stays in the array, and a program can choose it there. Binding to the
-		// interface again, or to none, takes it out (sock_bindtoindex_locked, Linux 5.0):
-		// that puts it in another place of the hash table.
+		// connect takes a socket out that is bound to every address (udp_lib_rehash), and
+		// since Linux 6.13 any (udp_lib_hash4). Otherwise it stays in the array, where a
+		// program can choose it. Binding to the same interface again, or to none, takes it
+		// out as well (sock_bindtoindex_locked, which calls udp_lib_rehash; Linux 5.0).
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, deviceOf(fd))
 	}
 	after(left)
@@ -235,7 +235,7 @@ const membarrierGlobal = 1 // MEMBARRIER_CMD_GLOBAL of linux/membarrier.h
 // may choose one that other sockets of the user have (udp_lib_get_port).
 func (k Kernel) FreePort(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (port uint16, release func(), err error) {
 	o.ReusePort, o.ReuseAddr = false, false
-	uc, err := bindSocket(ctx, network, local, o)
+	uc, err := bindSocket(ctx, network, local, o, new(bool))
 	if err != nil {
 		return 0, nil, err
 	}

@@ -26,15 +26,15 @@ const (
 type sender struct {
 	conn     *Conn
 	step     func(fd uintptr) bool // s.send, made once
+	now      func(fd uintptr)      // s.sendNow, likewise
 	hdrs     [maxMessages]mmsghdr
 	names    [maxMessages]unix.RawSockaddrInet6
 	control  [maxMessages][controlSize]byte
 	count    [maxMessages]int // datagrams of each
 	size     [maxMessages]int // of its first
-	pieces   [maxMessages]int // iovecs of each
-	iovs     []unix.Iovec
-	used     int // of iovs, at most, since it came from the pool
+	iovs     [maxMessages]unix.Iovec
 	messages int // that are set up
+	used     int // the most that were set up since it came from the pool
 	sent     int // that the kernel took
 	errno    syscall.Errno
 	class    [2]int // of the socket, for IPv4 and IPv6; below 0: not known yet
@@ -42,8 +42,7 @@ type sender struct {
 
 var senderPool = sync.Pool{New: func() any {
 	s := new(sender)
-	s.step = s.send
-	s.iovs = make([]unix.Iovec, 0, maxMessages)
+	s.step, s.now = s.send, s.sendNow
 	return s
 }}
 
@@ -51,30 +50,19 @@ var senderPool = sync.Pool{New: func() any {
 func (s *sender) pack(ms []socket.Message, next position) {
 	l := &s.conn.path.limits
 	segments := max(1, int(l.segments.Load()))
-	s.messages, s.sent, s.errno, s.iovs = 0, 0, 0, s.iovs[:0]
+	s.messages, s.sent, s.errno = 0, 0, 0
 	s.class = [2]int{-1, -1}
 	for next.message < len(ms) && s.messages < maxMessages {
 		m := &ms[next.message]
-		n, longest := 1, l.longest(m.To.Addr())
+		n := 1
 		if m.Segment > 0 {
-			n = s.addPart(m, next.offset, segments, longest)
+			n = s.addPart(m, next.offset, segments, l.longest(m.To.Addr()))
 		} else {
-			if segments > 1 {
-				n = run(ms[next.message:], segments, longest)
-			}
-			s.addAll(ms[next.message:][:n])
+			s.add(m, m.Data, 1, len(m.Data))
 		}
 		next.advance(ms, n)
 	}
-	s.used = max(s.used, len(s.iovs))
-	// Only now: appending may have moved them.
-	at := 0
-	for i := range s.messages {
-		h := &s.hdrs[i].hdr
-		h.Iov = &s.iovs[at]
-		h.SetIovlen(s.pieces[i])
-		at += s.pieces[i]
-	}
+	s.used = max(s.used, s.messages)
 }
 
 // limit is how many bytes a segmented send may have; while connected, to either family,
@@ -84,40 +72,6 @@ func limit(m *socket.Message) int {
 		return maxPayload4
 	}
 	return maxPayload6
-}
-
-// run returns how many of ms can leave as segments of one send: neighbours of one
-// header and one size, of which the last may be shorter.
-func run(ms []socket.Message, segments, longest int) int {
-	first := &ms[0]
-	size := len(first.Data)
-	if size == 0 || size > longest {
-		return 1
-	}
-	most := limit(first)
-	n, bytes := 1, size
-	for n < len(ms) && n < segments {
-		m := &ms[n]
-		if len(m.Data) > size || len(m.Data) == 0 || bytes+len(m.Data) > most || m.Segment > 0 || !m.SameHeader(first) {
-			break
-		}
-		n++
-		bytes += len(m.Data)
-		if len(m.Data) < size {
-			break
-		}
-	}
-	return n
-}
-
-// addAll sets up one send of messages that are a datagram each.
-func (s *sender) addAll(ms []socket.Message) {
-	start := len(s.iovs)
-	size := len(ms[0].Data)
-	for i := range ms {
-		s.append(ms[i].Data, start)
-	}
-	s.add(&ms[0], len(ms), size, start)
 }
 
 // addPart sets up as much of a message of several segments as may leave as one send,
@@ -130,18 +84,22 @@ func (s *sender) addPart(m *socket.Message, offset, segments, longest int) int {
 	data := m.Data[offset:]
 	data = data[:min(len(data), n*m.Segment)]
 	n = (len(data) + m.Segment - 1) / m.Segment
-	start := len(s.iovs)
-	s.append(data, start)
-	s.add(m, n, m.Segment, start)
+	s.add(m, data, n, m.Segment)
 	return n
 }
 
-// add sets up a message of n datagrams whose payload is in the iovecs from start
-// on.
-func (s *sender) add(m *socket.Message, n, size, start int) {
+// add sets up a message of n datagrams of size bytes, whose payloads are data.
+func (s *sender) add(m *socket.Message, data []byte, n, size int) {
 	i := s.messages
 	h := &s.hdrs[i].hdr
 	*h = unix.Msghdr{}
+	s.iovs[i] = unix.Iovec{}
+	if len(data) > 0 {
+		s.iovs[i].Base = &data[0]
+		s.iovs[i].SetLen(len(data))
+	}
+	h.Iov = &s.iovs[i]
+	h.SetIovlen(1)
 	if m.To.IsValid() {
 		h.Name = (*byte)(unsafe.Pointer(&s.names[i]))
 		h.Namelen = s.conn.putAddr(&s.names[i], m.To, s.conn.path.inet6)
@@ -170,7 +128,7 @@ func (s *sender) add(m *socket.Message, n, size, start int) {
 		h.Control = &b[0]
 		h.SetControllen(len(b))
 	}
-	s.count[i], s.size[i], s.pieces[i] = n, size, len(s.iovs)-start
+	s.count[i], s.size[i] = n, size
 	s.messages++
 }
 
@@ -182,37 +140,6 @@ func (s *sender) toIPv4(m *socket.Message) bool {
 	return s.conn.path.peer4.Load()
 }
 
-// append adds a payload to the iovecs from start on. What lies behind the last
-// one in memory makes that one longer.
-func (s *sender) append(data []byte, start int) {
-	if n := len(s.iovs); n > start && len(data) > 0 {
-		if last := &s.iovs[n-1]; uintptr(unsafe.Pointer(last.Base))+uintptr(last.Len) == uintptr(unsafe.Pointer(&data[0])) {
-			last.SetLen(int(last.Len) + len(data))
-			return
-		}
-	}
-	if len(s.iovs) == cap(s.iovs) {
-		s.grow()
-	}
-	s.iovs = append(s.iovs, unix.Iovec{})
-	setIovec(&s.iovs[len(s.iovs)-1], data)
-}
-
-// grow makes room for more iovecs. Headers of earlier sends may point to the old
-// ones, which must not keep their payloads.
-func (s *sender) grow() {
-	old := s.iovs[:cap(s.iovs)]
-	s.iovs = append(make([]unix.Iovec, 0, 2*cap(old)), s.iovs...)
-	clear(old)
-}
-
-func setIovec(iov *unix.Iovec, data []byte) {
-	if len(data) > 0 {
-		iov.Base = &data[0]
-		iov.SetLen(len(data))
-	}
-}
-
 // call sends what is set up. Without wait it uses RawConn.Control: a sender that
 // waits in RawConn.Write holds the descriptor's write lock, which Write would wait
 // for.
@@ -220,11 +147,14 @@ func (s *sender) call(wait bool) error {
 	if wait {
 		return s.conn.rc.Write(s.step)
 	}
-	return s.conn.rc.Control(func(fd uintptr) {
-		if !s.send(fd) {
-			s.errno = unix.EAGAIN
-		}
-	})
+	return s.conn.rc.Control(s.now)
+}
+
+// sendNow is send for RawConn.Control.
+func (s *sender) sendNow(fd uintptr) {
+	if !s.send(fd) {
+		s.errno = unix.EAGAIN
+	}
 }
 
 // send is called by RawConn.Write while the socket is writable. It returns false

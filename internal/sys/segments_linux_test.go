@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"runtime"
 	"testing"
+	"time"
 	"weak"
 
 	"github.com/stretchr/testify/require"
@@ -13,50 +14,35 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-func TestSegmentsAreNeighboursOfOneKind(t *testing.T) {
-	a, b := netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.1:2")
-	v6 := netip.MustParseAddrPort("[::1]:1")
-	long := func(n int) (ns []int) {
-		for range n {
-			ns = append(ns, 1000)
-		}
-		return ns
-	}
-	other := func(change func(m *socket.Message)) []socket.Message {
-		ms := messages(a, 5, 5, 5)
-		change(&ms[2])
-		return ms
-	}
+// A message of segments is split where the kernel takes no more at once.
+func TestSegmentsAreLimited(t *testing.T) {
+	a, v6 := netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("[::1]:1")
 	for name, c := range map[string]struct {
-		ms                []socket.Message
-		segments, longest int
-		want              int
+		to                         netip.AddrPort
+		bytes, segment, most, long int
+		want                       []int // datagrams of each message
 	}{
-		"one alone":                             {messages(a, 5), 64, 1 << 20, 1},
-		"equal ones":                            {messages(a, 5, 5, 5), 64, 1 << 20, 3},
-		"the last may be shorter":               {messages(a, 5, 5, 3), 64, 1 << 20, 3},
-		"a shorter one ends it":                 {messages(a, 5, 3, 5), 64, 1 << 20, 2},
-		"a longer one does not fit":             {messages(a, 5, 5, 6), 64, 1 << 20, 2},
-		"an empty one is none":                  {messages(a, 5, 5, 0), 64, 1 << 20, 2},
-		"an empty one starts none":              {messages(a, 0, 0), 64, 1 << 20, 1},
-		"not more than the kernel takes":        {messages(a, 5, 5, 5, 5), 3, 1 << 20, 3},
-		"not longer than IPv4 carries":          {messages(a, long(70)...), 64, 1 << 20, 64},
-		"IPv4 has room for 65,507 bytes":        {messages(a, 32753, 32754), 64, 1 << 20, 1},
-		"IPv4 has room for exactly that":        {messages(a, 32754, 32753), 64, 1 << 20, 2},
-		"IPv6 has room for 65,487 bytes":        {messages(v6, 32744, 32744), 64, 1 << 20, 1},
-		"IPv6 has room for exactly that":        {messages(v6, 32744, 32743), 64, 1 << 20, 2},
-		"connected: the lower of the two":       {messages(netip.AddrPort{}, 32744, 32744), 64, 1 << 20, 1},
-		"datagrams a device has refused":        {messages(a, 1000, 1000), 64, 999, 1},
-		"another destination ends it":           {other(func(m *socket.Message) { m.To = b }), 64, 1 << 20, 2},
-		"another source ends it":                {other(func(m *socket.Message) { m.From = a.Addr() }), 64, 1 << 20, 2},
-		"another ECN ends it":                   {other(func(m *socket.Message) { m.ECN = 2 }), 64, 1 << 20, 2},
-		"another interface ends it":             {other(func(m *socket.Message) { m.IfIndex = 1 }), 64, 1 << 20, 2},
-		"another TTL ends it":                   {other(func(m *socket.Message) { m.TTL = 1 }), 64, 1 << 20, 2},
-		"another class ends it":                 {other(func(m *socket.Message) { m.TrafficClass = 1 }), 64, 1 << 20, 2},
-		"a limit of one segment is none at all": {messages(a, 5, 5), 1, 1 << 20, 1},
+		"all at once":                     {a, 500, 100, 64, 1 << 20, []int{5}},
+		"the last is shorter":             {a, 450, 100, 64, 1 << 20, []int{5}},
+		"not more than the kernel takes":  {a, 500, 100, 3, 1 << 20, []int{3, 2}},
+		"IPv4 carries 65,507 bytes":       {a, 65506, 32753, 64, 1 << 20, []int{2}},
+		"IPv4 does not carry more":        {a, 65508, 32754, 64, 1 << 20, []int{1, 1}},
+		"IPv6 carries 65,487 bytes":       {v6, 65487, 32743, 64, 1 << 20, []int{2, 1}},
+		"connected: the lower of the two": {netip.AddrPort{}, 65488, 32744, 64, 1 << 20, []int{1, 1}},
+		"datagrams a device has refused":  {a, 300, 100, 64, 99, []int{1, 1, 1}},
+		"segments are not in use":         {a, 200, 100, 1, 1 << 20, []int{1, 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, c.want, run(c.ms, c.segments, c.longest))
+			s := senderPool.Get().(*sender)
+			defer s.giveBack()
+			s.conn = &Conn{}
+			s.conn.path.inet6 = true
+			s.conn.path.limits.segments.Store(int32(c.most))
+			if c.long < 1<<20 {
+				s.conn.path.limits.note(c.to.Addr(), c.long, time.Now().Add(time.Minute))
+			}
+			s.pack([]socket.Message{{Data: make([]byte, c.bytes), To: c.to, Segment: c.segment}}, position{})
+			require.Equal(t, c.want, s.count[:s.messages])
 		})
 	}
 }
@@ -83,7 +69,7 @@ func TestASenderForgetsPayloads(t *testing.T) {
 	s.conn.path.limits.segments.Store(firstSegments)
 	pack(messages(to, ascending...))
 	require.Equal(t, maxMessages, s.messages)
-	pack(messages(to, equal...)) // takes more room than there was
+	pack(messages(to, equal[:1]...))
 	require.Equal(t, 1, s.messages)
 	s.giveBack()
 	runtime.GC()
@@ -91,25 +77,4 @@ func TestASenderForgetsPayloads(t *testing.T) {
 		require.Nil(t, p.Value(), "payload %d", i)
 	}
 	runtime.KeepAlive(s)
-}
-
-func TestNeighboursInMemoryAreOnePiece(t *testing.T) {
-	all := payload(0, 300)
-	for name, test := range map[string]struct{ order, pieces []int }{
-		"one behind the other": {[]int{0, 100, 200}, []int{1}},
-		"two of them":          {[]int{100, 200, 0}, []int{2}},
-		"the other way round":  {[]int{200, 100, 0}, []int{3}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := senderPool.Get().(*sender)
-			defer s.giveBack()
-			s.conn = open(t, "udp4", "127.0.0.1:0", socket.Options{})
-			var ms []socket.Message
-			for _, at := range test.order {
-				ms = append(ms, socket.Message{Data: all[at : at+100], To: s.conn.Local()})
-			}
-			s.pack(ms, position{})
-			require.Equal(t, test.pieces, s.pieces[:s.messages])
-		})
-	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/udpkit/udp/internal/gso"
 	"github.com/udpkit/udp/internal/netns"
 	"github.com/udpkit/udp/internal/socket"
 )
@@ -38,6 +39,16 @@ func messages(to netip.AddrPort, sizes ...int) []socket.Message {
 		ms[i] = socket.Message{Data: payload(i, n), To: to}
 	}
 	return ms
+}
+
+// sendAll sends messages as the layer above does, neighbours as segments of one.
+func sendAll(c *Conn, ms []socket.Message) (int, error) {
+	b := gso.Get(c.Segments() > 1)
+	defer b.Put()
+	for i := range ms {
+		b.Lend(&ms[i])
+	}
+	return c.SendBatch(b.Messages, true)
 }
 
 func payload(i, n int) []byte {
@@ -83,7 +94,7 @@ func TestABatchArrivesWholeAndInOrder(t *testing.T) {
 					to = netip.AddrPort{}
 				}
 				ms := messages(to, 10, 10, 10, 4, 0, 0, 10, 300, 300, 20, 1, 0)
-				n, err := s.SendBatch(ms, true)
+				n, err := sendAll(s, ms)
 				require.NoError(t, err)
 				require.Equal(t, len(ms), n)
 				arrive(t, r, ms)
@@ -165,7 +176,7 @@ func TestSegmentsThatCameAsOneAndLongDatagramsArriveWholeAndInOrder(t *testing.T
 				single(10), joined(7, 7, 7, 7, 7, 7, 7, 2), single(0), joined(9), single(9),
 				joined(30000, 30000, 30000), single(5000), single(5000), single(4000), single(4000), single(100), single(100),
 			}
-			n, err := s.SendBatch(ms, true)
+			n, err := sendAll(s, ms)
 			require.NoError(t, err)
 			require.Equal(t, len(want), n)
 			arrive(t, r, want)
@@ -184,7 +195,7 @@ func TestWhatHasLeftBeforeTheDeadlineIsCounted(t *testing.T) {
 		require.NoError(t, s.SetWriteDeadline(time.Unix(1, 0)))
 		return 0, unix.EAGAIN
 	}
-	n, err := s.SendBatch(messages(s.Local(), 10, 10, 20, 20, 20, 30), true)
+	n, err := sendAll(s, messages(s.Local(), 10, 10, 20, 20, 20, 30))
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	require.Equal(t, 5, n)
 }
@@ -227,7 +238,7 @@ func TestARefusedSegmentedSendLeavesAsDatagrams(t *testing.T) {
 			}
 			for range 2 {
 				ms := messages(to, sizes...)
-				n, err := s.SendBatch(ms, true)
+				n, err := sendAll(s, ms)
 				require.NoError(t, err)
 				require.Equal(t, len(ms), n)
 				arrive(t, r, ms)
@@ -246,7 +257,7 @@ func TestAnErrorOfTheDatagramsCostsNoSegments(t *testing.T) {
 	for i := range ms {
 		ms[i].From = netip.MustParseAddr("2001:db8::77") // not ours: EINVAL
 	}
-	n, err := s.SendBatch(ms, true)
+	n, err := sendAll(s, ms)
 	require.Zero(t, n)
 	require.ErrorIs(t, err, unix.EINVAL)
 	require.EqualValues(t, firstSegments, s.path.limits.segments.Load())
@@ -271,7 +282,7 @@ func TestDatagramsOverTheMTULeaveAsFragments(t *testing.T) {
 		})
 		defer r.Close()
 		ms := messages(r.LocalAddr().(*net.UDPAddr).AddrPort(), 1000, 1000, 4000, 4000, 4000, 900, 900)
-		n, err := s.SendBatch(ms, true)
+		n, err := sendAll(s, ms)
 		require.NoError(t, err)
 		require.Equal(t, len(ms), n)
 		arrive(t, r, ms)

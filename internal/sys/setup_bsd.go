@@ -23,17 +23,17 @@ func growBuffer(rc syscall.RawConn, o bufferOption, n int) {
 	}
 }
 
-func beforeBind(rc syscall.RawConn, o socket.Options) error {
+func beforeBind(rc syscall.RawConn, _ string, o socket.Options) (filter bool, err error) {
 	if o.ReuseAddr {
 		if err := setInt(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-			return err
+			return false, err
 		}
 	}
 	// Several multicast receivers on one port need SO_REUSEPORT here.
 	if o.ReusePort || o.ReuseAddr {
-		return setInt(rc, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		return false, setInt(rc, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 	}
-	return nil
+	return false, nil
 }
 
 func (c *Conn) setup(o socket.Options) error {

@@ -25,20 +25,31 @@ func growBuffer(rc syscall.RawConn, o bufferOption, n int) {
 	}
 }
 
-func beforeBind(rc syscall.RawConn, o socket.Options) error {
-	// Before bind, so that not even the first datagram is of a stranger's group;
-	// setup sees whether it works.
-	_ = setInt(rc, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)
-	_ = setInt(rc, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 0)
-	if o.ReuseAddr {
-		if err := setInt(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-			return err
+// beforeBind sets what has to be set before the first datagram arrives.
+func beforeBind(rc syscall.RawConn, network string, o socket.Options) (filter bool, err error) {
+	err = onFD(rc, func(fd int) error {
+		filter = onlyOwnGroups(fd, network != "udp4")
+		if o.ReuseAddr {
+			if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+				return sysErr("setsockopt", err)
+			}
 		}
+		if o.ReusePort {
+			return sysErr("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+		}
+		return nil
+	})
+	return filter, err
+}
+
+// onlyOwnGroups makes a socket get the groups that it has joined itself, not those
+// of everybody on the host (ip(7); Linux 2.6.31, 4.20 for IPv6).
+func onlyOwnGroups(fd int, v6 bool) bool {
+	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)
+	if v6 && err == nil {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 0)
 	}
-	if o.ReusePort {
-		return setInt(rc, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-	}
-	return nil
+	return err == nil
 }
 
 // setup turns on what tells about datagrams. A kernel or a sandbox that lacks
@@ -59,12 +70,8 @@ func (c *Conn) setup(o socket.Options) error {
 		if o.Timestamps {
 			c.info.Timestamps = on(unix.SOL_SOCKET, int(timestampOption))
 		}
-		// With these at 0 a socket gets the groups that it has joined itself, not
-		// those of everybody on the host (ip(7); Linux 2.6.31, 4.20 for IPv6).
-		c.info.MulticastFilter = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0) == nil
-		if v6 {
-			err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 0)
-			c.info.MulticastFilter = c.info.MulticastFilter && err == nil
+		if !c.info.MulticastFilter {
+			c.info.MulticastFilter = onlyOwnGroups(fd, v6)
 		}
 		return c.path.setup(fd, v6, o, &c.info)
 	})

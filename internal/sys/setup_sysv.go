@@ -20,11 +20,11 @@ func growBuffer(rc syscall.RawConn, o bufferOption, n int) {
 	}
 }
 
-func beforeBind(rc syscall.RawConn, o socket.Options) error {
+func beforeBind(rc syscall.RawConn, _ string, o socket.Options) (filter bool, err error) {
 	if o.ReuseAddr || o.ReusePort {
-		return setInt(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		return false, setInt(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	}
-	return nil
+	return false, nil
 }
 
 func (c *Conn) setup(socket.Options) error { return nil }

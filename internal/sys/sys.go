@@ -73,13 +73,14 @@ var _ socket.Socket = (*Conn)(nil)
 // Open implements socket.Network.
 func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (socket.Socket, error) {
 	for tries := 0; ; tries++ {
-		uc, err := bindSocket(ctx, network, local, o)
+		var filter bool
+		uc, err := bindSocket(ctx, network, local, o, &filter)
 		if err != nil {
 			return nil, err
 		}
 		kept := local.Port() != 0
 		if !kept && tries < maxPorts {
-			if kept, err = keepPort(uc); err != nil {
+			if kept, err = keepPort(uc, o.Device != "" || o.Control != nil); err != nil {
 				uc.Close()
 				if !errors.Is(err, EADDRINUSE) {
 					tries = maxPorts // it may be forbidden to ask for a port
@@ -87,7 +88,7 @@ func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o 
 				continue
 			}
 		}
-		c, err := adopt(uc, o, false)
+		c, err := adopt(uc, o, false, filter)
 		if err != nil {
 			return nil, err
 		}
@@ -99,10 +100,12 @@ func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o 
 // maxPorts is how many ports may be taken by others while a socket is bound to one.
 const maxPorts = 16
 
-// bindSocket makes a socket with the options that come before bind.
-func bindSocket(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (*net.UDPConn, error) {
+// bindSocket makes a socket with the options that come before bind. It sets filter if
+// the socket gets only the groups that it joins itself.
+func bindSocket(ctx context.Context, network string, local netip.AddrPort, o socket.Options, filter *bool) (*net.UDPConn, error) {
 	control := func(network, address string, rc syscall.RawConn) error {
-		if err := beforeBind(rc, o); err != nil {
+		var err error
+		if *filter, err = beforeBind(rc, network, o); err != nil {
 			return err
 		}
 		if err := setOptions(rc, o); err != nil {
@@ -149,17 +152,19 @@ func Adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
 			return nil, err
 		}
 	}
-	return adopt(uc, o, true)
+	return adopt(uc, o, true, false)
 }
 
-// adopt makes a socket of uc, which it closes when it fails.
-func adopt(uc *net.UDPConn, o socket.Options, adopted bool) (*Conn, error) {
+// adopt makes a socket of uc, which it closes when it fails. With filter the socket
+// gets only the groups that it joins itself.
+func adopt(uc *net.UDPConn, o socket.Options, adopted, filter bool) (*Conn, error) {
 	rc, err := uc.SyscallConn()
 	if err != nil {
 		uc.Close()
 		return nil, unwrapOp(err)
 	}
 	c := &Conn{uc: uc, rc: rc, adopted: adopted, pull: pull{on: o.Pulled}}
+	c.info.MulticastFilter = filter && o.Control == nil
 	if adopted {
 		uc.SetDeadline(time.Time{}) // the former owner's
 	}
@@ -174,6 +179,7 @@ func adopt(uc *net.UDPConn, o socket.Options, adopted bool) (*Conn, error) {
 		err = c.prepare(o)
 	}
 	if shared {
+		c.path.coalesce(rc)
 		c.isShared()
 	}
 	if err != nil {
@@ -190,10 +196,12 @@ func (c *Conn) prepare(o socket.Options) error {
 		return err
 	}
 	c.info.Family, c.redirected, c.ownOptions = family, o.Transparent, c.adopted || o.Control != nil
-	if c.peer.want = c.Peer(); c.peer.want.IsValid() { // it is adopted
-		c.peer.set, c.peer.zoned = true, c.peer.want.Addr().Zone() != ""
+	if c.adopted {
+		if c.peer.want = c.Peer(); c.peer.want.IsValid() {
+			c.peer.set, c.peer.zoned = true, c.peer.want.Addr().Zone() != ""
+		}
 	}
-	if !c.peer.zoned {
+	if !c.peer.zoned && (c.ownOptions || o.Device != "") {
 		c.noteDevice()
 	}
 	c.bound = c.Local()
@@ -253,6 +261,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { return unwrapOp(c.uc.SetWri
 // SyscallConn implements socket.Socket.
 func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 	c.exposed.Store(true)
+	c.path.coalesce(c.rc)
 	c.isShared() // its user may make another descriptor
 	return c.rc, nil
 }

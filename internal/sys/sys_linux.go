@@ -38,6 +38,7 @@ type packetPath struct {
 	recvmmsg  func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
 	single    atomic.Bool // one of these is rejected: one message a call
 	limits    limits      // of segmented sends
+	gro       gro
 
 	space atomic.Int32 // for the control messages of a packet, bytes
 }
@@ -59,20 +60,25 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 	if !o.NoOffload {
 		p.offload(fd, info)
 	}
-	// Tried now, so that Info can tell, and left off until there is a peer.
-	info.ErrorQueue = p.setReports(fd, true) == nil
-	switch {
-	case o.PeerErrors && !info.ErrorQueue:
-		return errors.ErrUnsupported
-	case !o.PeerErrors && info.ErrorQueue:
-		return p.setReports(fd, false)
+	if o.PeerErrors {
+		info.ErrorQueue = p.setReports(fd, true) == nil
+		if !info.ErrorQueue {
+			return errors.ErrUnsupported
+		}
+		return nil
 	}
+	// Left off until there is a peer.
+	_, err := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR)
+	info.ErrorQueue = err == nil
 	return nil
 }
 
 // offload switches UDP_GRO and UDP_SEGMENT on, where the kernel has them.
 func (p *packetPath) offload(fd int, info *socket.Info) {
-	info.GRO = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil // Linux 5.0
+	if _, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO); err == nil { // Linux 5.0
+		info.GRO = true
+		p.gro.state.Store(groWanted)
+	}
 	// Asking does not switch it on for every send, as setting it would.
 	if _, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT); err == nil { // Linux 4.18
 		p.limits.segments.Store(firstSegments)

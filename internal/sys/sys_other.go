@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/udpkit/udp/internal/buffer"
@@ -21,6 +22,9 @@ import (
 type packetPath struct{}
 
 func (packetPath) wake() {}
+
+// coalesce has nothing to switch on here.
+func (packetPath) coalesce(syscall.RawConn) {}
 
 func (packetPath) setup(int, bool, socket.Options, *socket.Info) error { return nil }
 

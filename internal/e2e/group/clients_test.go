@@ -41,21 +41,24 @@ type clients struct {
 	members []atomic.Int32 // by flow: the one that replied last, -1: none yet
 	reading sync.WaitGroup
 
-	sent     int // requests; used by one goroutine at a time
-	replies  atomic.Int64
-	moves    atomic.Int64  // replies by another member than the one before
-	progress chan struct{} // gets one when there was a reply
+	sent  int          // requests; used by one goroutine at a time
+	moves atomic.Int64 // replies by another member than the one before
+
+	mu       sync.Mutex // guards replies
+	replies  int
+	progress sync.Cond // there was a reply, or time is up
 }
 
 func newClients(t *testing.T, n int, to netip.AddrPort) *clients {
-	c := &clients{t: t, to: to, members: make([]atomic.Int32, n), progress: make(chan struct{}, 1)}
+	c := &clients{t: t, to: to, members: make([]atomic.Int32, n)}
+	c.progress.L = &c.mu
 	t.Cleanup(c.close)
 	for i := range n {
 		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.Addr(), 0)))
 		require.NoError(t, err)
 		c.conns = append(c.conns, conn)
 		c.members[i].Store(-1)
-		c.reading.Go(func() { c.read(i) })
+		c.reading.Go(func() { c.read(conn, i) })
 	}
 	return c
 }
@@ -67,10 +70,10 @@ func (c *clients) close() {
 	c.reading.Wait()
 }
 
-func (c *clients) read(flow int) {
+func (c *clients) read(conn *net.UDPConn, flow int) {
 	b := make([]byte, 64)
 	for {
-		n, _, err := c.conns[flow].ReadFromUDPAddrPort(b)
+		n, _, err := conn.ReadFromUDPAddrPort(b)
 		switch {
 		case err != nil:
 			return
@@ -82,11 +85,10 @@ func (c *clients) read(flow int) {
 		if old := c.members[flow].Swap(by); old >= 0 && old != by {
 			c.moves.Add(1)
 		}
-		c.replies.Add(1)
-		select {
-		case c.progress <- struct{}{}:
-		default:
-		}
+		c.mu.Lock()
+		c.replies++
+		c.mu.Unlock()
+		c.progress.Broadcast()
 	}
 }
 
@@ -105,19 +107,31 @@ func (c *clients) send(flow int) {
 
 // await waits for so many replies.
 func (c *clients) await(n int) {
-	var late <-chan time.Time
-	for c.replies.Load() < int64(n) {
-		if late == nil {
-			timer := time.NewTimer(within)
-			defer timer.Stop()
-			late = timer.C
-		}
-		select {
-		case <-c.progress:
-		case <-late:
-			require.FailNow(c.t, "requests are lost", "%d replies of %d", c.replies.Load(), n)
-		}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.replies >= n {
+		return
 	}
+	late := false
+	defer time.AfterFunc(within, func() {
+		c.mu.Lock()
+		late = true
+		c.mu.Unlock()
+		c.progress.Broadcast()
+	}).Stop()
+	for c.replies < n && !late {
+		c.progress.Wait()
+	}
+	if c.replies < n {
+		require.FailNow(c.t, "requests are lost", "%d replies of %d", c.replies, n)
+	}
+}
+
+// replied returns how many replies there were.
+func (c *clients) replied() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.replies
 }
 
 // round sends one request of each flow, waits for all replies, and returns the member
@@ -163,4 +177,4 @@ func (c *clients) steadily(perSecond int) (stop func()) {
 }
 
 // more waits for so many more replies.
-func (c *clients) more(n int) { c.await(int(c.replies.Load()) + n) }
+func (c *clients) more(n int) { c.await(c.replied() + n) }

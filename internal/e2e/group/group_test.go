@@ -97,7 +97,7 @@ func TestDefaultIsOnePerProcessor(t *testing.T) {
 // SO_REUSEPORT do.
 func TestPortOfItsOwn(t *testing.T) {
 	used := map[uint16]bool{}
-	for range 300 {
+	for range 1000 {
 		g := listen(t, udp.Config{}, 1, "udp4", "127.0.0.1:0")
 		port := g.LocalAddrPort().Port()
 		require.False(t, used[port], "port %d is another group's", port)

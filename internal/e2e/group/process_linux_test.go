@@ -86,15 +86,15 @@ func TestRollingRestartOfProcesses(t *testing.T) {
 		var steering string
 		how(func() { steering = listen(t, udp.Config{}, 1, "udp4", "127.0.0.1:0").Steering().String() })
 		p := start(t, steering, "127.0.0.1:0")
-		c := newClients(t, 1000, netip.MustParseAddrPort(p.address))
+		c := newClients(t, flows, netip.MustParseAddrPort(p.address))
 		by := c.round()
-		stop := c.steadily(20000)
-		for range 20 {
+		stop := c.steadily(perSecond)
+		for range restarts {
 			next := start(t, steering, p.address)
-			c.more(500)
+			c.more(flows / 2)
 			p.end(t)
 			p = next
-			c.more(500)
+			c.more(flows / 2)
 		}
 		stop()
 		assert.Equal(t, by, c.round())

@@ -2,10 +2,12 @@ package group_test
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"runtime"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -64,7 +66,7 @@ func TestFlowsStayWhenMembersLeave(t *testing.T) {
 					c := newClients(t, 200, target(at.network, g.LocalAddrPort()))
 					by := c.round()
 					for left, leaver := range order {
-						stop := c.steadily(10000)
+						stop := c.steadily(perSecond)
 						shutdown(t, g.Conns()[leaver])
 						stop()
 						now := c.round()
@@ -108,11 +110,7 @@ func TestTheSharesOfLeaversAreSpread(t *testing.T) {
 // A group takes over from another: member i gets the flows of member i, whichever
 // address, and no request is lost.
 func TestRollingRestart(t *testing.T) {
-	const (
-		n        = 2
-		flows    = 1000
-		restarts = 20
-	)
+	const n = 2
 	for _, at := range addresses {
 		t.Run(at.network+" "+at.address, func(t *testing.T) {
 			steerings(t, func(t *testing.T, how func(func())) {
@@ -120,17 +118,17 @@ func TestRollingRestart(t *testing.T) {
 				how(func() { g = listen(t, udp.Config{}, n, at.network, at.address) })
 				c := newClients(t, flows, target(at.network, g.LocalAddrPort()))
 				by := c.round()
-				stop := c.steadily(20000)
+				stop := c.steadily(perSecond)
 				for range restarts {
 					old := g
 					how(func() { g = listen(t, udp.Config{}, n, at.network, old.LocalAddrPort().String()) })
 					require.Equal(t, old.Steering(), g.Steering())
-					c.more(500)
+					c.more(flows / 2)
 					shutdown(t, old)
 					s := old.Stats().Total
 					require.Equal(t, s.Received, s.Handled, "none is dropped: %v", s)
 					require.Zero(t, s.KernelDrops)
-					c.more(500)
+					c.more(flows / 2)
 				}
 				stop()
 				assert.Equal(t, by, c.round(), "each flow is where it was")
@@ -146,12 +144,12 @@ func TestRestartWithAnotherNumber(t *testing.T) {
 		var g *udp.Group
 		how(func() { g = listen(t, udp.Config{}, 3, "udp4", "127.0.0.1:0") })
 		c := newClients(t, 300, g.LocalAddrPort())
-		stop := c.steadily(10000)
+		stop := c.steadily(perSecond)
 		for _, n := range []int{1, 4, 2, 5, 3} {
 			old := g
 			how(func() { g = listen(t, udp.Config{}, n, "udp4", old.LocalAddrPort().String()) })
 			shutdown(t, old)
-			c.more(500)
+			c.more(flows / 2)
 		}
 		stop()
 		c.round()
@@ -161,24 +159,37 @@ func TestRestartWithAnotherNumber(t *testing.T) {
 	})
 }
 
-// After members have left, a group that takes over uses all of its own.
-func TestRestartAfterMembersHaveLeft(t *testing.T) {
-	steerings(t, func(t *testing.T, how func(func())) {
-		var g *udp.Group
-		how(func() { g = listen(t, udp.Config{}, 4, "udp4", "127.0.0.1:0") })
-		c := newClients(t, 400, g.LocalAddrPort())
-		shutdown(t, g.Conns()[1])
-		shutdown(t, g.Conns()[0])
-		stop := c.steadily(10000)
-		old := g
-		how(func() { g = listen(t, udp.Config{}, 4, "udp4", old.LocalAddrPort().String()) })
-		shutdown(t, old)
-		stop()
-		by := c.round()
-		for i := range 4 {
-			assert.Contains(t, by, i)
-		}
-	})
+// A group uses all of its members after one that some members had left before, or left
+// while both had the port.
+func TestRestartWhereMembersHaveLeft(t *testing.T) {
+	for _, both := range []bool{false, true} {
+		t.Run(fmt.Sprint(both), func(t *testing.T) {
+			steerings(t, func(t *testing.T, how func(func())) {
+				var g *udp.Group
+				how(func() { g = listen(t, udp.Config{}, 4, "udp4", "127.0.0.1:0") })
+				c := newClients(t, 400, g.LocalAddrPort())
+				stop := c.steadily(perSecond)
+				old := g
+				join := func() {
+					how(func() { g = listen(t, udp.Config{}, 4, "udp4", old.LocalAddrPort().String()) })
+				}
+				if both {
+					join()
+				}
+				shutdown(t, old.Conns()[1])
+				shutdown(t, old.Conns()[0])
+				if !both {
+					join()
+				}
+				shutdown(t, old)
+				stop()
+				by := c.round()
+				for i := range 4 {
+					assert.Contains(t, by, i)
+				}
+			})
+		})
+	}
 }
 
 // With ReusePort other sockets share the port, and leaving loses nothing either.
@@ -187,11 +198,11 @@ func TestReusePortSharesWithOthers(t *testing.T) {
 	g := listen(t, cfg, 2, "udp4", "127.0.0.1:0")
 	assert.Equal(t, udp.SteeringHash, g.Steering())
 	c := newClients(t, 200, g.LocalAddrPort())
-	stop := c.steadily(10000)
+	stop := c.steadily(perSecond)
 	for range 10 {
 		old := g
 		g = listen(t, cfg, 2, "udp4", old.LocalAddrPort().String())
-		c.more(300)
+		c.more(flows / 2)
 		assert.NotZero(t, g.Stats().Total.Received, "both get a share")
 		shutdown(t, old)
 		s := old.Stats().Total
@@ -254,5 +265,34 @@ func TestExtensionHeaders(t *testing.T) {
 		}
 		assert.Equal(t, c.round(), c.round())
 		assert.Zero(t, c.moves.Load())
+	})
+}
+
+// A member that has left stays out of the group's way, although its descriptor may have
+// been duplicated: the other members get what comes, until the last of them has left.
+func TestDuplicatesOfALeaverGetNothing(t *testing.T) {
+	steerings(t, func(t *testing.T, how func(func())) {
+		var g *udp.Group
+		how(func() { g = listen(t, udp.Config{}, 2, "udp4", "127.0.0.1:0") })
+		rc, err := g.Conns()[0].SyscallConn()
+		require.NoError(t, err)
+		duplicate := -1
+		require.NoError(t, rc.Control(func(fd uintptr) { duplicate, err = unix.Dup(int(fd)) }))
+		require.NoError(t, err)
+		defer unix.Close(duplicate)
+		c := newClients(t, 50, g.LocalAddrPort())
+		shutdown(t, g.Conns()[0])
+		for _, by := range c.round() {
+			require.Equal(t, 1, by)
+		}
+		shutdown(t, g.Conns()[1])
+		conn, err := net.Dial("udp4", g.LocalAddr().String())
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = conn.Write([]byte("x"))
+		require.NoError(t, err)
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(within)))
+		_, err = conn.Read(make([]byte, 1))
+		require.ErrorIs(t, err, unix.ECONNREFUSED)
 	})
 }

@@ -1,0 +1,50 @@
+//go:build !udpbasic
+
+package sys
+
+import (
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// gro is whether the kernel coalesces datagrams (UDP_GRO). It is switched on when a
+// read has brought several datagrams of one sender in a row, which others might have
+// come with in one packet. Sockets without such traffic are spared the price: the
+// first socket with UDP_GRO and the last one patch the kernel's code (a static key,
+// about 100 microseconds), and each datagram costs a little more.
+type gro struct{ state atomic.Int32 }
+
+const (
+	groMissing int32 = iota // or not wanted
+	groWanted
+	groOn
+)
+
+// minRun is how many datagrams a read has to bring before they are looked at.
+const minRun = 4
+
+// coalesce switches UDP_GRO on now, if it is wanted.
+func (p *packetPath) coalesce(rc syscall.RawConn) {
+	if p.gro.state.CompareAndSwap(groWanted, groOn) {
+		_ = onFD(rc, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) })
+	}
+}
+
+// look switches UDP_GRO on if most of the n datagrams in b have the sender and the
+// length of the one before.
+func (p *packetPath) look(rc syscall.RawConn, b *batch, n int) {
+	if n < minRun || p.gro.state.Load() != groWanted {
+		return
+	}
+	alike := 0
+	for i := 1; i < n; i++ {
+		if b.hdrs[i].n == b.hdrs[i-1].n && b.names[i] == b.names[i-1] {
+			alike++
+		}
+	}
+	if alike >= n/2 {
+		p.coalesce(rc)
+	}
+}

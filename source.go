@@ -1,0 +1,49 @@
+package udp
+
+import (
+	"net/netip"
+
+	"github.com/udpkit/udp/internal/ifmon"
+	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
+)
+
+// sourceFollower makes a connected socket choose its source address again once the
+// host has lost the one in use. Without it an IPv6 socket of Linux sends on from an
+// address that was removed, and no call fails.
+type sourceFollower struct {
+	sock    socket.Socket
+	monitor *ifmon.Monitor
+}
+
+var _ ifmon.Follower = (*sourceFollower)(nil)
+
+// LeaveStale implements ifmon.Follower.
+func (f *sourceFollower) LeaveStale([]socket.Interface, bool) bool { return false }
+
+// Reconcile implements ifmon.Follower. When it fails, since there is no address yet,
+// the Monitor calls it again later.
+func (f *sourceFollower) Reconcile([]socket.Interface) bool { return f.sock.Reconcile() == nil }
+
+// followSource starts a follower where the source address is the system's choice and
+// can be lost unnoticed. It needs peer.changing, or a socket nobody else knows yet;
+// before is the address that the socket had before it was connected.
+func (c *Conn) followSource(before, peer netip.Addr) {
+	if !sys.SendsFromRemovedAddress || c.cfg.Network != nil || c.peer.source != nil ||
+		!before.IsUnspecified() || !peer.Is6() || peer.IsLoopback() || peer.IsLinkLocalUnicast() {
+		return
+	}
+	f := &sourceFollower{sock: c.sock}
+	var err error
+	if f.monitor, err = ifmon.Join(c.cfg.source(), f); err == nil { // netlink may be forbidden
+		c.peer.source = f
+	}
+}
+
+// unfollowSource ends it; it needs peer.changing.
+func (c *Conn) unfollowSource() {
+	if f := c.peer.source; f != nil {
+		c.peer.source = nil
+		f.monitor.Leave(f)
+	}
+}
