@@ -80,7 +80,7 @@ type Group struct {
 // On Linux the sockets have SO_REUSEPORT, and a BPF program steers flows: see [Steering]
 // and [Group.Steering]. On other systems and on a simulated network there is a single
 // socket, with f(0). Whether several sockets are faster depends on the Handlers and the
-// network device: see docs/groups.md.
+// network device: see docs/choosing.md.
 //
 // Another process of the same user can take over from a Group without losing a
 // datagram: it calls ListenGroup for the same port and the same n, and then the older

@@ -77,22 +77,21 @@ func ask(ctx context.Context, cfg udp.Config, server, question string) (string, 
 		return "", err
 	}
 	defer c.Close()
-	again := time.NewTicker(time.Second)
-	defer again.Stop()
-	for {
+	for ctx.Err() == nil {
 		if err := c.Send([]byte(question)); err != nil {
 			return "", err
 		}
-		select {
-		case d := <-q.Datagrams():
+		second, cancel := context.WithTimeout(ctx, time.Second)
+		d, err := q.Receive(second)
+		cancel()
+		if err == nil {
 			return string(d.Data), nil
-		case r := <-q.Refusals():
-			return "", r
-		case <-again.C:
-		case <-ctx.Done():
-			return "", ctx.Err()
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			return "", err // ctx's error, a *udp.Refusal, or what stopped the socket
 		}
 	}
+	return "", ctx.Err()
 }
 
 func TestAskOverANetwork(t *testing.T) {
@@ -199,7 +198,9 @@ func TestGroupsAndInterfaces(t *testing.T) {
 		require.NoError(t, err)
 		defer c.Close()
 		require.NoError(t, c.SendTo([]byte("everybody"), netip.AddrPortFrom(group, 5000)))
-		require.Equal(t, group, (<-q.Datagrams()).To().Addr())
+		d, err := q.Receive(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, group, d.To().Addr())
 
 		require.NoError(t, m.Memberships()[0].On[1].Err, "wlan0")
 		wifi.Remove()

@@ -1,0 +1,91 @@
+package docs_test
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/udptest"
+)
+
+// The snippets of README.md.
+
+func handle(request []byte) []byte { return bytes.ToUpper(request) }
+
+func naive(conn *net.UDPConn, buf []byte) error {
+	for {
+		n, addr, err := conn.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			return err
+		}
+		conn.WriteToUDPAddrPort(handle(buf[:n]), addr)
+	}
+}
+
+func server(ctx context.Context, address string) error {
+	q := udp.NewQueue(1024, udp.DropOldest)
+	c, err := udp.Listen(ctx, "udp", address, q)
+	if err != nil {
+		return err
+	}
+	go func() {
+		for d := range q.Datagrams() { // until the socket has stopped
+			d.Reply(handle(d.Data)) // from the address that was asked, batched with other replies
+			d.Release()
+		}
+	}()
+	return c.Run(ctx, 5*time.Second) // until ctx ends, then handles what has arrived
+}
+
+func client(ctx context.Context, cfg udp.Config, address string) error {
+	q := udp.NewQueue(16, udp.DropOldest)
+	c, err := cfg.Dial(ctx, "udp", address, q)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.Send([]byte("hello")); err != nil {
+		return err
+	}
+	d, err := q.Receive(ctx)
+	if err != nil {
+		return err // ctx's error, or at once a *udp.Refusal if nobody listens there
+	}
+	defer d.Release()
+	return check(d.Data)
+}
+
+func check([]byte) error { return nil }
+
+func TestClientInVirtualTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(t, udptest.Config{Seed: 1})
+		here := n.Host("here", "10.0.0.1")
+		n.Host("there", "10.0.0.2") // where nobody listens
+		here.Out().Set(udptest.Faults{Latency: time.Hour})
+		require.ErrorIs(t, client(t.Context(), here.Config(), "there:7007"), udp.ErrRefused)
+	})
+}
+
+func TestServerAndClient(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	probe, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	address := probe.LocalAddr().String()
+	require.NoError(t, probe.Close())
+	done := make(chan error, 1)
+	go func() { done <- server(ctx, address) }()
+	require.Eventually(t, func() bool {
+		return client(t.Context(), udp.Config{}, address) == nil
+	}, time.Minute, time.Millisecond)
+	cancel()
+	require.NoError(t, <-done)
+}
+
+var _ = naive
