@@ -2,6 +2,8 @@ package udp_test
 
 import (
 	"context"
+	"runtime"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -15,7 +17,11 @@ import (
 func TestCloseCountsALongQueue(t *testing.T) {
 	const train, n = 64, 300_000 / 64 * 64
 	gate, in := make(chan struct{}), make(chan struct{}, train)
+	var hold atomic.Bool
 	c := listen(t, udp.Config{ReadBuffer: 32 << 20}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
+		if !hold.Load() {
+			return
+		}
 		select {
 		case in <- struct{}{}:
 		default:
@@ -30,17 +36,28 @@ func TestCloseCountsALongQueue(t *testing.T) {
 	for i := range ms {
 		ms[i].Data = []byte("x")
 	}
-	for range n / train {
+	send := func() {
 		sent, err := sender.SendBatch(ms)
 		require.NoError(t, err)
 		require.Equal(t, train, sent)
+	}
+	const first = 32 // sends, after which the socket asks for coalesced packets
+	for i := range uint64(first) {
+		send()
+		for c.Stats().Handled < (i+1)*train {
+			runtime.Gosched()
+		}
+	}
+	hold.Store(true)
+	for range n / train {
+		send()
 	}
 	next(t, in)
 	require.Zero(t, c.Stats().KernelDrops)
 	require.NoError(t, c.Close())
 	close(gate)
 	next(t, c.Done())
-	require.EqualValues(t, n, c.Stats().Received)
+	require.EqualValues(t, n+first*train, c.Stats().Received)
 	require.EqualValues(t, n-1, c.Stats().Dropped.Closed)
 }
 

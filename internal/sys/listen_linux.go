@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,13 @@ func listen(ctx context.Context, network string, local netip.AddrPort, control c
 	}
 	if !local.Addr().IsValid() {
 		return listenPacket(ctx, network, ":"+port, control)
+	}
+	// Package net remembers the indexes of zones for a minute, whatever network
+	// namespace the thread is in by then.
+	if zone := local.Addr().Zone(); zone != "" {
+		if ifi, err := net.InterfaceByName(zone); err == nil {
+			local = netip.AddrPortFrom(local.Addr().WithZone(strconv.Itoa(ifi.Index)), local.Port())
+		}
 	}
 	return listenPacket(ctx, network, local.String(), control)
 }
