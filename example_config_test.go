@@ -28,7 +28,10 @@ func ExampleConfig() {
 			log.Fatal(err)
 		}
 	}
-	d := <-queue.Datagrams()
+	d, err := queue.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Println(len(d.Data), c.Stats().Dropped.Truncated)
 	d.Release()
 	// Output: 1200 1

@@ -27,7 +27,10 @@ func ExampleDial() {
 	if err := client.Send([]byte("hello")); err != nil {
 		log.Fatal(err)
 	}
-	d := <-answers.Datagrams()
+	d, err := answers.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Printf("%s %v\n", d.Data, d.From == client.RemoteAddrPort())
 	d.Release()
 	// Output: hello true
@@ -44,7 +47,11 @@ func ExampleRefusal() {
 	if err := c.Send([]byte("anybody?")); err != nil {
 		log.Fatal(err)
 	}
-	refusal := <-queue.Refusals()
+	_, err = queue.Receive(context.Background())
+	var refusal *udp.Refusal
+	if !errors.As(err, &refusal) {
+		log.Fatal(err)
+	}
 	fmt.Println(refusal.Peer)
 	fmt.Println(errors.Is(refusal, udp.ErrRefused), errors.Is(refusal, syscall.ECONNREFUSED))
 	fmt.Println(c.Send([]byte("still here")))
@@ -77,7 +84,10 @@ func ExampleConn_Connect() {
 	if err := connected.Send([]byte("hello")); err != nil {
 		log.Fatal(err)
 	}
-	d := <-queue.Datagrams()
+	d, err := queue.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Printf("%s %v\n", d.Data, c.LocalAddrPort().Port() == port)
 	d.Release()
 	// Output: hello true
@@ -108,7 +118,10 @@ func ExampleConn_Connected() {
 		log.Fatal(err)
 	}
 	defer c.Close()
-	d := <-greeted.Datagrams()
+	d, err := greeted.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Printf("%s\n", d.Data)
 	d.Release()
 	// Output: good morning
@@ -142,7 +155,14 @@ func ExampleConnectedConn_Reconnect() {
 	if err := c.Send([]byte("to the second")); err != nil {
 		log.Fatal(err)
 	}
-	one, two := <-queues[0].Datagrams(), <-queues[1].Datagrams()
+	one, err := queues[0].Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	two, err := queues[1].Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Printf("%s\n%s\n", one.Data, two.Data)
 	fmt.Println("from one port:", one.From.Port() == two.From.Port())
 	// Output:
@@ -174,7 +194,10 @@ func ExampleConnectedConn_Disconnect() {
 	if err := c.SendTo([]byte("hello"), server.LocalAddrPort()); err != nil {
 		log.Fatal(err)
 	}
-	d := <-queue.Datagrams()
+	d, err := queue.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Printf("%s, same port: %v\n", d.Data, c.LocalAddrPort().Port() == port)
 	d.Release()
 	// Output:

@@ -77,7 +77,11 @@ func ExampleConfig_peerErrors() {
 	if err := c.SendTo([]byte("anybody?"), netip.MustParseAddrPort("192.0.2.2:7")); err != nil {
 		log.Fatal(err)
 	}
-	r := <-q.Refusals()
+	_, err = q.Receive(context.Background())
+	var r *udp.Refusal
+	if !errors.As(err, &r) {
+		log.Fatal(err)
+	}
 	fmt.Printf("%v did not get %q: %v\n", r.Peer, r.Payload, errors.Is(r, syscall.ECONNREFUSED))
 	// Output: 192.0.2.2:7 did not get "anybody?": true
 }

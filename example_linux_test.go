@@ -21,7 +21,10 @@ func ExampleConfig_Listen() {
 	if err := c.SendTo(nil, c.LocalAddrPort()); err != nil {
 		log.Fatal(err)
 	}
-	d := <-queue.Datagrams()
+	d, err := queue.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Println(d.Time().IsZero())
 	// Output: false
 }

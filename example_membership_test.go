@@ -95,7 +95,10 @@ func ExampleMulticastConn_BlockSource() {
 			log.Fatal(err)
 		}
 	}
-	d := <-heard.Datagrams()
+	d, err := heard.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Printf("%s\n", d.Data)
 	d.Release()
 	err = m.UnblockSource(group, netip.MustParseAddr("192.0.2.2"))

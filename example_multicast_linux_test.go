@@ -46,7 +46,10 @@ func ExampleListenMulticast() {
 	if err := client.SendTo([]byte("where are you?"), to); err != nil {
 		log.Fatal(err)
 	}
-	d := <-answers.Datagrams()
+	d, err := answers.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Printf("%s\n", d.Data)
 	// Output: here
 }
@@ -109,7 +112,10 @@ func ExampleMulticastConn_JoinSource() {
 			log.Fatal(err)
 		}
 	}
-	d := <-wanted.Datagrams()
+	d, err := wanted.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Printf("%s\n", d.Data)
 	// Output: I am 127.0.0.2
 }
@@ -138,7 +144,10 @@ func ExampleMulticastConn_SendGroup() {
 	for _, s := range sent {
 		fmt.Println(s.Name, s.Err)
 	}
-	d := <-queue.Datagrams()
+	d, err := queue.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Printf("%s, sent to %v\n", d.Data, d.To().Addr())
 	// Output:
 	// lo <nil>

@@ -79,7 +79,10 @@ func ExampleQueue_Datagrams() {
 		log.Fatal(err)
 	}
 	select {
-	case d := <-queue.Datagrams():
+	case d, open := <-queue.Datagrams():
+		if !open { // the socket has stopped
+			log.Fatal(queue.Err())
+		}
 		fmt.Printf("%s\n", d.Data)
 		d.Release()
 	case <-time.After(time.Minute):
@@ -109,7 +112,10 @@ func ExampleDatagram_Conn() {
 	if err := sockets[0].SendTo([]byte("hello"), sockets[1].LocalAddrPort()); err != nil {
 		log.Fatal(err)
 	}
-	d := <-queue.Datagrams()
+	d, err := queue.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Println(d.Conn() == sockets[1])
 	d.Release()
 	// Output: true
@@ -135,12 +141,18 @@ func ExampleDatagram_Reply() {
 	if err := client.Send([]byte("how are you?")); err != nil {
 		log.Fatal(err)
 	}
-	question := <-questions.Datagrams()
+	question, err := questions.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	if err := question.Reply([]byte("fine")); err != nil {
 		log.Fatal(err)
 	}
 	question.Release()
-	answer := <-answers.Datagrams()
+	answer, err := answers.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Printf("%s\n", answer.Data)
 	answer.Release()
 	// Output: fine

@@ -41,7 +41,10 @@ func ExampleListen() {
 	if err := client.Send([]byte("hello")); err != nil {
 		log.Fatal(err)
 	}
-	d := <-answers.Datagrams()
+	d, err := answers.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Printf("%s\n", d.Data)
 	// Output: hello
 }
@@ -116,7 +119,10 @@ func ExampleConn_SendTo() {
 	if err := sender.SendTo([]byte("hello"), server.LocalAddrPort()); err != nil {
 		log.Fatal(err)
 	}
-	d := <-received.Datagrams()
+	d, err := received.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Printf("%s %v\n", d.Data, d.From == sender.LocalAddrPort())
 
 	// Addresses are checked before the system is asked.
@@ -149,7 +155,10 @@ func ExampleConn_SendBatch() {
 	})
 	fmt.Println(n, err)
 	for range n {
-		d := <-received.Datagrams()
+		d, err := received.Receive(context.Background())
+		if err != nil {
+			log.Fatal(err)
+		}
 		fmt.Printf("%q\n", d.Data)
 		d.Release()
 	}
@@ -188,7 +197,10 @@ func ExampleConn_Flush() {
 	if err := client.Send([]byte("do it")); err != nil {
 		log.Fatal(err)
 	}
-	d := <-answers.Datagrams()
+	d, err := answers.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
 	close(answered)
 	fmt.Printf("%s\n", d.Data)
 	// Output: working on it
@@ -287,6 +299,10 @@ func ExampleConfig_Adopt() {
 	if err := c.SendTo([]byte("hello"), c.LocalAddrPort()); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("%s\n", (<-queue.Datagrams()).Data)
+	d, err := queue.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", d.Data)
 	// Output: hello
 }

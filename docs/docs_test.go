@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,6 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // guides are the documents whose snippets are in this directory's tests.
 var guides = []string{
 	"../README.md", "from-net.md", "choosing.md", "observability.md", "tuning.md", "security.md", "recipes.md",
+	"sessions.md", "exchange.md", "limit.md",
 }
 
 var snippet = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
@@ -53,10 +55,16 @@ func TestGuidesShowWhatCompiles(t *testing.T) {
 func TestNoDocumentTakesAClosedChannelForADatagram(t *testing.T) {
 	files, err := filepath.Glob("*.md")
 	require.NoError(t, err)
-	for _, file := range append(files, "../README.md", "../doc.go") {
+	examples, err := filepath.Glob("../example*_test.go")
+	require.NoError(t, err)
+	programs, err := filepath.Glob("../examples/*/main.go")
+	require.NoError(t, err)
+	require.NotEmpty(t, examples)
+	require.NotEmpty(t, programs)
+	for _, file := range slices.Concat(files, examples, programs, []string{"../README.md", "../doc.go"}) {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
-		careless := regexp.MustCompile(`(?m)^.*(case \w+ :?= |\()<-\w+\.(Datagrams|Refusals)\(\).*$`)
+		careless := regexp.MustCompile(`(?m)^.*(^\s*(case )?\w+ :?= |\()<-\w+\.(Datagrams|Refusals)\(\).*$`)
 		require.Empty(t, careless.FindAllString(string(text), -1), "%s: use Receive, All, range, or the second result", file)
 	}
 }

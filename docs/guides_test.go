@@ -2,6 +2,7 @@ package docs_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"expvar"
 	"fmt"
@@ -241,7 +242,90 @@ func takeOver(ctx context.Context, handler func(i int) udp.Handler) error {
 	return g.Run(ctx, 30*time.Second)
 }
 
+// sessions.md
+
+func idle(ctx context.Context, serve func(net.Conn)) error {
+	ln, err := session.Config{IdleTimeout: 30 * time.Second}.Listen(ctx, "udp", ":7007")
+	if err != nil {
+		return err
+	}
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return err
+		}
+		go serve(c) // c.Read fails with session.ErrIdle after 30 s of silence
+	}
+}
+
+func players(ctx context.Context) error {
+	m := session.Handler(session.Config{}, func(p *session.Peer) udp.Handler { return &player{peer: p} })
+	c, err := udp.Config{PeerErrors: true}.Listen(ctx, "udp", ":7007", m)
+	if err != nil {
+		return err
+	}
+	return c.Run(ctx, time.Second)
+}
+
+type player struct {
+	udp.BaseHandler
+	peer *session.Peer
+}
+
+func (p *player) Received(_ *udp.Conn, d udp.Datagram) { p.peer.Send(d.Data) }
+
+// exchange.md
+
+func resolver(ctx context.Context, query []byte) error {
+	c, err := exchange.New(exchange.Config[uint16]{Key: func(b []byte) (uint16, bool) {
+		if len(b) < 12 {
+			return 0, false
+		}
+		return binary.BigEndian.Uint16(b), true // the ID of a DNS message
+	}})
+	if err != nil {
+		return err
+	}
+	response, err := c.Do(ctx, "192.0.2.53:53", query)
+	if err != nil {
+		return err
+	}
+	return check(response.Data)
+}
+
+func failover(ctx context.Context, c *exchange.Client[uint16], servers []string, query []byte) (udp.Datagram, error) {
+	var response udp.Datagram
+	err := errors.New("no server")
+	for _, server := range servers {
+		if response, err = c.Do(ctx, server, query); err == nil {
+			break
+		}
+	}
+	return response, err
+}
+
+// limit.md
+
+func protect(ctx context.Context, handler udp.Handler) error {
+	l, err := limit.New(limit.Config{Rate: 100, Burst: 200}, handler)
+	if err != nil {
+		return err
+	}
+	c, err := udp.Listen(ctx, "udp", ":53", l)
+	if err != nil {
+		return err
+	}
+	return c.Run(ctx, time.Second)
+}
+
+func replyWithin(l *limit.Limiter, d udp.Datagram, response, truncated []byte) {
+	if err := l.Reply(d, response); errors.Is(err, limit.ErrAmplification) {
+		l.Reply(d, truncated) // "ask by TCP"
+	}
+}
+
 var _ = []any{
+	idle, players, resolver, failover, protect, replyWithin,
 	loop, netClient, queueClient, unchanged, consume, workers, publish, export, watch, buffers, limited, forward,
 	sessions, retries, tickLoop, adopt, takeOver,
 }
