@@ -224,12 +224,13 @@ func (e *ending) ReadDone(c *udp.Conn) {
 // locking is a Handler whose callbacks need a mutex.
 type locking struct {
 	udp.BaseHandler
-	mu sync.Mutex
+	mu    sync.Mutex
+	calls int
 }
 
-func (l *locking) Received(*udp.Conn, udp.Datagram) { l.mu.Lock(); l.mu.Unlock() }
-func (l *locking) ReadDone(*udp.Conn)               { l.mu.Lock(); l.mu.Unlock() }
-func (l *locking) Stopped(*udp.Conn, error)         { l.mu.Lock(); l.mu.Unlock() }
+func (l *locking) Received(*udp.Conn, udp.Datagram) { l.mu.Lock(); l.calls++; l.mu.Unlock() }
+func (l *locking) ReadDone(*udp.Conn)               { l.mu.Lock(); l.calls++; l.mu.Unlock() }
+func (l *locking) Stopped(*udp.Conn, error)         { l.mu.Lock(); l.calls++; l.mu.Unlock() }
 
 // A socket can be ended under a mutex that its callbacks need.
 func TestEndUnderAMutexThatACallbackNeeds(t *testing.T) {

@@ -96,7 +96,8 @@ func TestADatagramThatWaitsHoldsNoWholeBuffer(t *testing.T) {
 					check := func(d udp.Datagram) {
 						for _, b := range d.Data {
 							if b != byte(len(d.Data)) {
-								t.Fatal("a datagram was not moved whole")
+								t.Error("a datagram was not moved whole")
+								break
 							}
 						}
 						checked++

@@ -272,10 +272,14 @@ func (s *soak) flap(ns *netns.NS) {
 		case <-time.After(700*time.Millisecond + rand.N(time.Second)):
 		case <-s.stop:
 		}
-		ns.IP("link set r0 down")
-		s.rest(50 * time.Millisecond)
-		ns.IP("link set r0 up")
-		ns.AwaitRunning("r0")
+		for _, state := range []string{"down", "up"} {
+			// Not IP, which ends its goroutine on failure.
+			if out, err := ns.Try("ip", "link", "set", "r0", state); err != nil {
+				s.t.Errorf("r0 %s: %v: %s", state, err, out)
+				return
+			}
+			s.rest(50 * time.Millisecond)
+		}
 		s.flaps.Add(1)
 	}
 }

@@ -169,6 +169,16 @@ func next[T any](t testing.TB, ch <-chan T) (v T) {
 	return v
 }
 
+// requireSupported skips the test if err says that the system can't do what it needs, and
+// fails it for every other error.
+func requireSupported(t testing.TB, err error) {
+	t.Helper()
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+}
+
 // listen makes a socket on loopback that the test closes.
 func listen(t testing.TB, cfg udp.Config, network string, h udp.Handler) *udp.Conn {
 	t.Helper()

@@ -3,6 +3,7 @@ package udp_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -342,7 +343,7 @@ func TestNewWorkersChecksItsConfig(t *testing.T) {
 		}},
 		"negative N":         {Handler: h, N: -1},
 		"negative capacity":  {Handler: h, Capacity: -1},
-		"a huge capacity":    {Handler: h, Capacity: 1 << 40},
+		"a huge capacity":    {Handler: h, Capacity: math.MaxInt},
 		"an unknown policy":  {Handler: h, Overflow: 3},
 		"a negative policy":  {Handler: h, Overflow: -1},
 		"all that is nearby": {N: -1, Capacity: -1, Overflow: -1},

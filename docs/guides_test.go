@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/udpkit/udp"
@@ -225,9 +224,7 @@ func tickLoop(ctx context.Context, c *udp.Conn, w *world) error {
 	}
 }
 
-type world struct {
-	mu sync.Mutex
-}
+type world struct{}
 
 func (w *world) step() []udp.Message { return nil }
 

@@ -11,12 +11,12 @@ import (
 // A Header is everything in a [udp.Datagram] except for the payload. A zero field is unknown to
 // the datagram, as on a system that does not report it.
 type Header struct {
-	From, To     netip.AddrPort
-	IfIndex      int       // index of the interface it arrived on
-	TTL          int       // or hop limit, 0 to 255
-	TrafficClass uint8     // DSCP and ECN
-	ECN          udp.ECN   // in addition to the low two bits of TrafficClass
-	Time         time.Time // of arrival
+	From, To     netip.AddrPort // source and destination
+	IfIndex      int            // index of the interface it arrived on
+	TTL          int            // or hop limit, 0 to 255
+	TrafficClass uint8          // DSCP and ECN
+	ECN          udp.ECN        // in addition to the low two bits of TrafficClass
+	Time         time.Time      // of arrival
 }
 
 // Datagram returns a datagram as a socket receives it, to test a [udp.Handler] or any other

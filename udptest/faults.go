@@ -61,7 +61,9 @@ type Burst struct {
 }
 
 // Exact loses exactly Lost of every Of datagrams. The seed determines which.
-type Exact struct{ Lost, Of int }
+type Exact struct {
+	Lost, Of int // as in "3 of 100"
+}
 
 // A Script reports whether a datagram is lost. The number is 1 for the first datagram that
 // enters the link after [Pipe.Set]. A Script is called with locks held, so it must not use

@@ -11,11 +11,11 @@ import (
 // A Packet is a datagram or an ICMP message in flight, as a [Script] or a [Filter] sees it.
 // Data must not be kept or changed.
 type Packet struct {
-	From, To     netip.AddrPort
-	Data         []byte
-	TTL          int   // or hop limit
-	TrafficClass uint8 // DSCP and ECN
-	ICMP         bool  // an ICMP message of From about a datagram that To has sent; Data is the quoted payload
+	From, To     netip.AddrPort // source and destination
+	Data         []byte         // of UDP, or quoted by ICMP
+	TTL          int            // or hop limit
+	TrafficClass uint8          // DSCP and ECN
+	ICMP         bool           // an ICMP message of From about a datagram that To has sent; Data is the quoted payload
 }
 
 // packet is a datagram in flight, or an ICMP message about one.

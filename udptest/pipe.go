@@ -34,16 +34,16 @@ type Pipe struct {
 //
 //	Entered + Duplicated == Passed + Lost + Overflowed + TooBig + Blocked
 type PipeStats struct {
-	Entered      uint64
+	Entered      uint64 // whatever became of them
 	EnteredBytes uint64 // of IP packets, headers included
-	Passed       uint64
+	Passed       uint64 // to the other end, copies included
 	Lost         uint64 // by Loss, Burst, Exact and Script
 	Overflowed   uint64 // lost since the Queue was full
 	TooBig       uint64 // lost since they were longer than the MTU
 	Blocked      uint64 // lost by Down or a partition
 	Duplicated   uint64 // copies made
 	Delayed      uint64 // by Reorder
-	Corrupted    uint64
+	Corrupted    uint64 // with a flipped bit
 }
 
 // Set replaces the faults, for datagrams that enter from now on. It resets the states of

@@ -75,6 +75,10 @@ func rerun(t *testing.T, f func(), how string) {
 		t.Skip("network namespaces need ip(8):", err)
 	}
 	args := []string{how, os.Args[0], "-test.run=" + pattern(t.Name()), "-test.v", "-test.count=1"}
+	if end, ok := t.Deadline(); ok {
+		// Its stacks say what hung, and it does not outlive this process.
+		args = append(args, "-test.timeout="+max(time.Second, time.Until(end)-5*time.Second).String())
+	}
 	if testing.Short() {
 		args = append(args, "-test.short")
 	}
@@ -87,16 +91,44 @@ func rerun(t *testing.T, f func(), how string) {
 	// Otherwise a binary with the race detector sleeps for a second when it exits.
 	cmd.Env = append(os.Environ(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	out, err := cmd.CombinedOutput()
-	switch {
+	switch skipped := skips(string(out), t.Name()); {
 	case err != nil:
 		t.Fatalf("in a namespace: %v\n%s", err, out)
-	case bytes.Contains(out, []byte("--- SKIP: "+t.Name()+" ")):
+	case skipped[t.Name()] != "":
 		t.Skipf("in a namespace:\n%s", out)
 	case !bytes.Contains(out, []byte("--- PASS: "+t.Name()+" ")):
 		t.Fatalf("the test did not run in its namespace:\n%s", out)
+	default:
+		t.Logf("in a namespace:\n%s", out)
+		for name, why := range skipped {
+			// Repeated here, so that a skip in another process is not mistaken for a pass.
+			t.Run(strings.TrimPrefix(name, t.Name()+"/"), func(t *testing.T) { t.Skipf("in a namespace:\n%s", why) })
+		}
 	}
-	t.Logf("in a namespace:\n%s", out)
 }
+
+// skips returns what a test and its subtests printed before they were skipped, by
+// their names, from the output of a run with -test.v.
+func skips(out, test string) map[string]string {
+	skipped, printed, running := make(map[string]string), make(map[string]string), ""
+	for line := range strings.Lines(out) {
+		if m := skipLine.FindStringSubmatch(line); m != nil {
+			if m[1] == test || strings.HasPrefix(m[1], test+"/") {
+				skipped[m[1]] = printed[m[1]] + line
+			}
+		} else if m := runLine.FindStringSubmatch(line); m != nil {
+			running = m[1]
+		} else {
+			printed[running] += line
+		}
+	}
+	return skipped
+}
+
+var (
+	skipLine = regexp.MustCompile(`^ *--- SKIP: (\S+) `)
+	runLine  = regexp.MustCompile(`^=== [A-Z]+ +(\S+)\n$`)
+)
 
 // pattern matches the test of that name and nothing else.
 func pattern(name string) string {

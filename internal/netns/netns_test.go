@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,4 +143,34 @@ func TestSelfIsOneNamespace(t *testing.T) {
 		netns.Veth(t, netns.Self(t), "left1", there, "right1")
 		require.Len(t, netns.Self(t).Interface("left1").Name, 5)
 	})
+}
+
+// Subtests that are skipped in the other process are skipped in this one too.
+func TestIsolatedRepeatsSkips(t *testing.T) {
+	if os.Getenv("SKIP_SUBTESTS") != "" {
+		netns.Isolated(t, func() {
+			t.Run("passes", func(*testing.T) {})
+			t.Run("one", func(t *testing.T) {
+				t.Run("skips it", func(t *testing.T) { t.Skip("since it is one") })
+				t.Run("passes", func(*testing.T) {})
+			})
+			t.Run("another", func(t *testing.T) { t.Skip("since it is another") })
+		})
+		return
+	}
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestIsolatedRepeatsSkips$", "-test.v")
+	cmd.Env = append(os.Environ(), "SKIP_SUBTESTS=1")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	if strings.Contains(string(out), "--- SKIP: TestIsolatedRepeatsSkips ") {
+		t.Skipf("%s", out)
+	}
+	for test, reason := range map[string]string{"one/skips_it": "since it is one", "another": "since it is another"} {
+		// As subtests of the parent, not only in the log of what the child printed.
+		require.Regexp(t, `(?s)=== RUN   TestIsolatedRepeatsSkips/`+test+`\n[^=]*in a namespace:\n[^=]*`+reason, string(out))
+		require.Regexp(t, `(?m)^ +--- SKIP: TestIsolatedRepeatsSkips/`+test+` `, string(out))
+	}
+	require.NotRegexp(t, `(?m)--- SKIP: \S+/passes`, string(out))
 }

@@ -6,6 +6,8 @@ import (
 	"archive/zip"
 	"bytes"
 	"encoding/json"
+	"go/format"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,24 +44,13 @@ func run(t *testing.T, dir string, env []string, name string, args ...string) st
 	return strings.TrimSpace(out.String())
 }
 
-// proxy makes a directory that GOPROXY can name, with one version of the module:
-// the last commit. It returns the zip file, too.
-func proxy(t *testing.T) (dir, version, file string) {
-	t.Helper()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip(err)
-	}
-	if _, err := os.Stat(filepath.Join(root(t), ".git")); err != nil {
-		t.Skip("this is not the repository: ", err)
-	}
-	repository := filepath.Join(t.TempDir(), "clone") // .git may be a file (git-worktree(1))
-	run(t, ".", nil, "git", "clone", "-q", "--shared", root(t), repository)
-	commit := run(t, repository, nil, "git", "log", "-1", "--format=%H %cI")
-	hash, date, _ := strings.Cut(commit, " ")
-	committed, err := time.Parse(time.RFC3339, date)
-	require.NoError(t, err)
-	version = module.PseudoVersion("v0", "", committed.UTC(), hash[:12])
+// version is the one that proxy says it has.
+const version = "v0.0.1-test"
 
+// proxy makes a directory that GOPROXY can name, with one version of the module:
+// the files as they are here. It returns the zip file, too.
+func proxy(t *testing.T) (dir, file string) {
+	t.Helper()
 	dir = filepath.Join(t.TempDir(), "proxy")
 	versions := filepath.Join(dir, filepath.FromSlash(path), "@v")
 	require.NoError(t, os.MkdirAll(versions, 0o755))
@@ -67,24 +58,24 @@ func proxy(t *testing.T) (dir, version, file string) {
 	f, err := os.Create(file)
 	require.NoError(t, err)
 	defer f.Close()
-	require.NoError(t, modzip.CreateFromVCS(f, module.Version{Path: path, Version: version}, repository, hash, ""))
+	require.NoError(t, modzip.CreateFromDir(f, module.Version{Path: path, Version: version}, root(t)))
 
-	info, err := json.Marshal(map[string]any{"Version": version, "Time": committed.UTC()})
+	info, err := json.Marshal(map[string]any{"Version": version, "Time": time.Now().UTC()})
 	require.NoError(t, err)
-	for name, content := range map[string]string{
-		"@latest":                 string(info),
-		"@v/list":                 "",
-		"@v/" + version + ".info": string(info),
-		"@v/" + version + ".mod":  run(t, repository, nil, "git", "show", hash+":go.mod") + "\n",
+	mod, err := os.ReadFile(filepath.Join(root(t), "go.mod"))
+	require.NoError(t, err)
+	for name, content := range map[string][]byte{
+		"list":            []byte(version + "\n"),
+		version + ".info": info,
+		version + ".mod":  mod,
 	} {
-		name = filepath.Join(dir, filepath.FromSlash(path), filepath.FromSlash(name))
-		require.NoError(t, os.WriteFile(name, []byte(content), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(versions, name), content, 0o644))
 	}
-	return dir, version, file
+	return dir, file
 }
 
 // contents returns the files of the module by their names.
-func contents(t *testing.T, version, file string) map[string]string {
+func contents(t *testing.T, file string) map[string]string {
 	t.Helper()
 	r, err := zip.OpenReader(file)
 	require.NoError(t, err)
@@ -105,8 +96,8 @@ func contents(t *testing.T, version, file string) map[string]string {
 }
 
 func TestModuleHoldsTheLibraryAndNoNestedModule(t *testing.T) {
-	_, version, file := proxy(t)
-	files := contents(t, version, file)
+	_, file := proxy(t)
+	files := contents(t, file)
 	for _, name := range []string{"go.mod", "LICENSE", "README.md", "CHANGELOG.md", "doc.go", "udp.go", "examples/tour/main.go"} {
 		require.Contains(t, files, name)
 	}
@@ -120,7 +111,7 @@ func TestModuleHoldsTheLibraryAndNoNestedModule(t *testing.T) {
 // A module outside the tree can require this one, and builds with it: here the example of an
 // echo server.
 func TestAFreshModuleGetsThisOne(t *testing.T) {
-	dir, version, file := proxy(t)
+	dir, file := proxy(t)
 	fresh := t.TempDir()
 	downloads := filepath.Join(run(t, ".", nil, "go", "env", "GOMODCACHE"), "cache", "download")
 	env := []string{
@@ -130,13 +121,30 @@ func TestAFreshModuleGetsThisOne(t *testing.T) {
 	}
 	program := filepath.Join(fresh, "program")
 	require.NoError(t, os.Mkdir(program, 0o755))
-	source := contents(t, version, file)["examples/echo/main.go"]
+	source := contents(t, file)["examples/echo/main.go"]
 	require.NoError(t, os.WriteFile(filepath.Join(program, "main.go"), []byte(source), 0o644))
 	run(t, program, env, "go", "mod", "init", "example.com/fresh")
 	run(t, program, env, "go", "get", path)
 	require.Equal(t, version, run(t, program, env, "go", "list", "-m", "-f", "{{.Version}}", path))
 	run(t, program, env, "go", "vet", ".")
 	run(t, program, env, "go", "build", "-o", "program"+suffix(), ".")
+}
+
+// snippet matches Go in the README.
+var snippet = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
+
+// The README has fragments, no programs: they are at least formatted Go.
+func TestReadmeSnippetsAreFormatted(t *testing.T) {
+	_, file := proxy(t)
+	readme := contents(t, file)["README.md"]
+	snippets := snippet.FindAllStringSubmatch(readme, -1)
+	require.GreaterOrEqual(t, len(snippets), 2, "a server and a client")
+	require.Equal(t, strings.Count(readme, "```go"), len(snippets))
+	for _, s := range snippets {
+		formatted, err := format.Source([]byte(s[1]))
+		require.NoError(t, err, s[1])
+		require.Equal(t, s[1], string(formatted), "gofmt")
+	}
 }
 
 // long lists the examples that may have more than 150 lines, with the reason.
@@ -200,16 +208,22 @@ func suffix() string {
 var link = regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
 
 func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
-	documents := strings.Fields(run(t, root(t), nil, "git", "ls-files", "*.md"))
-	require.Contains(t, documents, "README.md")
+	var documents []string
+	require.NoError(t, filepath.WalkDir(root(t), func(name string, d fs.DirEntry, err error) error {
+		if err == nil && filepath.Ext(name) == ".md" {
+			documents = append(documents, name)
+		}
+		return err
+	}))
+	require.Contains(t, documents, filepath.Join(root(t), "README.md"))
 	for _, document := range documents {
-		text, err := os.ReadFile(filepath.Join(root(t), document))
+		text, err := os.ReadFile(document)
 		require.NoError(t, err)
 		for _, target := range link.FindAllStringSubmatch(string(text), -1) {
 			if strings.Contains(target[1], "://") {
 				continue
 			}
-			_, err := os.Stat(filepath.Join(root(t), filepath.Dir(document), target[1]))
+			_, err := os.Stat(filepath.Join(filepath.Dir(document), target[1]))
 			require.NoError(t, err, "%s: %s", document, target[0])
 		}
 	}

@@ -72,7 +72,7 @@ func flapsUnderTraffic(t *testing.T, network string, group netip.Addr) {
 	late := slices.IndexFunc(silences, func(s time.Duration) bool { return s > time.Second })
 	require.True(t, late < 0 || late >= n-max(1, n/20), "%v", silences)
 	// The last carrier may not have been handled yet.
-	require.Eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == 1 }, patience, time.Millisecond)
+	eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == 1 })
 	stop()
 	finish(t, receiver.MulticastConn)
 	require.Empty(t, kernelHas(t, here, group))

@@ -238,7 +238,7 @@ func replacedInABurst(t *testing.T, network string, group, source netip.Addr) {
 	// The carrier came last, and then everything is joined once more.
 	for i, m := range receivers {
 		hears(t, m, sender, group, "eth")
-		require.Eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == len(receivers)-i }, patience, time.Millisecond)
+		eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == len(receivers)-i })
 		finish(t, m.MulticastConn)
 	}
 	require.Empty(t, kernelHas(t, here, group))

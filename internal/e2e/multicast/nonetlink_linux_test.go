@@ -59,6 +59,9 @@ func TestWithoutNetlink(t *testing.T) {
 // refuseNetlink makes socket(AF_NETLINK) fail with EPERM in this process. It cannot be undone.
 func refuseNetlink(t *testing.T) {
 	t.Helper()
+	if runtime.GOARCH == "386" { // there, package unix makes sockets with it
+		t.Skip("seccomp does not see the arguments of socketcall(2)")
+	}
 	const domain = 16 // offset of the first argument in struct seccomp_data, low half
 	low := uint32(domain)
 	if isBigEndian() {

@@ -101,6 +101,17 @@ func hears(t testing.TB, m *member, from *member, group netip.Addr, ifname strin
 	}
 }
 
+// eventually waits until f returns true. Unlike testify's it calls f on the test's goroutine,
+// so that f may end the test.
+func eventually(t testing.TB, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !f(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			require.FailNow(t, "still not true")
+		}
+	}
+}
+
 // kernelHas returns how often the kernel has joined a group, for each interface.
 func kernelHas(t testing.TB, ns *netns.NS, group netip.Addr) map[string]int {
 	t.Helper()

@@ -149,9 +149,7 @@ func TestReportsOnTheWire(t *testing.T) {
 				// A cable that is plugged in again may lead to another switch, so the membership
 				// is reported again. Linux alone would wait for a query.
 				there.IP("link set eth down")
-				require.Eventually(t, func() bool {
-					return here.Interface("eth").Flags&net.FlagRunning == 0
-				}, patience, time.Millisecond)
+				eventually(t, func() bool { return here.Interface("eth").Flags&net.FlagRunning == 0 })
 				netns.Veth(t, here, "other", here, "end")
 				here.Addr("other", "198.51.100.1/24")
 				here.Addr("other", "2001:db8:1::1/64")
@@ -189,9 +187,9 @@ func TestASwitchThatSnoops(t *testing.T) {
 				await := func(is bool, port string, group netip.Addr) {
 					t.Helper()
 					entry := fmt.Sprintf("port %s grp %v ", port, group)
-					require.Eventually(t, func() bool {
+					eventually(t, func() bool {
 						return strings.Contains(sw.Command("bridge", "mdb", "show", "dev", "sw"), entry) == is
-					}, patience, 5*time.Millisecond)
+					})
 				}
 				await(true, "port1", f.one)
 				await(true, "port2", f.other)
