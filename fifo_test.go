@@ -276,9 +276,9 @@ func TestTheCountersOfAChainAgree(t *testing.T) {
 			require.Equal(t, taken, ws.Received)
 			require.Equal(t, handled.Load(), ws.Handled)
 			require.Equal(t, ws.Received, ws.Handled+ws.Dropped+ws.Panicked+ws.Closed)
-			require.Positive(t, ws.Panicked)
 			require.Zero(t, own.Stats().Received, "they came by another socket")
 			if overflow == udp.Block {
+				require.Positive(t, ws.Panicked)
 				require.Zero(t, qs.Dropped)
 			}
 			require.Equal(t, before, buffer.Live(), "no buffer is left")

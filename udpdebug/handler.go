@@ -69,9 +69,13 @@ type action struct {
 
 // Socket is a [*udp.Conn], [*udp.ConnectedConn], [*udp.MulticastConn] or [*udp.PacketConn].
 type Socket interface {
+	// Stats returns the counters.
 	Stats() udp.Stats
+	// Info returns what the system granted.
 	Info() udp.Info
+	// LocalAddr returns the socket's own address.
 	LocalAddr() net.Addr
+	// RemoteAddr returns the peer, nil if there is none.
 	RemoteAddr() net.Addr
 }
 
