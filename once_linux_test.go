@@ -2,6 +2,7 @@ package udp_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync/atomic"
@@ -60,6 +61,7 @@ func TestAGroupDatagramIsSentOnce(t *testing.T) {
 	} {
 		for _, to := range []string{"239.1.2.3", "ff05::123", "192.0.2.255"} {
 			t.Run(s.name+" to "+to, func(t *testing.T) {
+				needsPeerErrors(t, s.cfg.PeerErrors)
 				netns.Run(t, func() {
 					ns := netns.New(t)
 					netns.Veth(t, ns, "full", ns, "far")
@@ -118,6 +120,7 @@ func TestADestinationWithoutARouteIsConfirmedOnce(t *testing.T) {
 	for _, hears := range []bool{false, true} {
 		for _, network := range []string{"udp4", "udp6", "udp"} {
 			t.Run(fmt.Sprintf("%s, PeerErrors %v", network, hears), func(t *testing.T) {
+				needsPeerErrors(t, hears)
 				netns.Run(t, func() {
 					here, there := netns.New(t), netns.New(t)
 					netns.Veth(t, here, "eth0", there, "eth0")
@@ -157,4 +160,18 @@ func TestADestinationWithoutARouteIsConfirmedOnce(t *testing.T) {
 			})
 		}
 	}
+}
+
+// needsPeerErrors skips a test that wants them where no socket has an error queue.
+func needsPeerErrors(t *testing.T, wanted bool) {
+	t.Helper()
+	if !wanted {
+		return
+	}
+	c, err := udp.Config{PeerErrors: true}.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	stop(t, c)
 }
