@@ -4,6 +4,7 @@ package udp_test
 
 import (
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -139,6 +140,50 @@ func allocateNothing(t *testing.T, network, address string, target netip.Addr) {
 				t.Error(err)
 			}
 		}))
+		g := newGauge()
+		c, _ := open(t, g)
+		noAllocs(t, g.full, each(func() error { return c.SendTo(payload, to) }))
+	})
+	t.Run("Enqueue to a Handler", func(t *testing.T) {
+		g := newGauge()
+		_, to := open(t, g)
+		c, _ := open(t, udp.BaseHandler{})
+		noAllocs(t, g.full, func() error {
+			for range burst {
+				if err := c.Enqueue(udp.Message{Data: payload, To: to}); err != nil {
+					return err
+				}
+			}
+			return c.Flush()
+		})
+	})
+	t.Run("Reply from a Queue, with Receive and Release", func(t *testing.T) {
+		q := udp.NewQueue(burst, udp.Block)
+		_, to := open(t, q)
+		ctx := t.Context()
+		var consumer sync.WaitGroup
+		consumer.Go(func() {
+			for {
+				d, err := q.Receive(ctx)
+				if err != nil {
+					return
+				}
+				if err := d.Reply(d.Data); err != nil {
+					t.Error(err)
+				}
+				d.Release()
+			}
+		})
+		g := newGauge()
+		c, _ := open(t, g)
+		noAllocs(t, g.full, each(func() error { return c.SendTo(payload, to) }))
+	})
+	t.Run("Reply from Workers", func(t *testing.T) {
+		_, to := open(t, newWorkers(t, udp.WorkersConfig{N: 2, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			if err := d.Reply(d.Data); err != nil {
+				t.Error(err)
+			}
+		})}))
 		g := newGauge()
 		c, _ := open(t, g)
 		noAllocs(t, g.full, each(func() error { return c.SendTo(payload, to) }))

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 Programs still use what the library deprecates.
+
 package ecosystem
 
 import (

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -277,4 +278,42 @@ func TestWants(t *testing.T) {
 	}
 	require.NoError(t, m.Leave(group6, none, nil))
 	require.False(t, m.Wants(group6, source, 1))
+}
+
+// halfDual is a socket of both families that has no IPv4 options.
+type halfDual struct {
+	*fake
+	errno error
+	ttl   int
+}
+
+func (h *halfDual) Info() socket.Info { return socket.Info{Family: socket.Dual} }
+
+func (h *halfDual) SetMulticast(_ socket.MulticastOption, v6 bool, value int) error {
+	if !v6 {
+		return h.errno
+	}
+	h.ttl = value
+	return nil
+}
+
+func (h *halfDual) Multicast(_ socket.MulticastOption, v6 bool) (int, error) {
+	if !v6 {
+		return 0, h.errno
+	}
+	return h.ttl, nil
+}
+
+// macOS and the BSDs have no IPv4 options on a socket of AF_INET6: those of IPv6 count.
+func TestOptionsOfASocketWithoutIPv4Options(t *testing.T) {
+	for _, errno := range []error{sys.EINVAL, sys.ENOPROTOOPT, errors.ErrUnsupported} {
+		h := &halfDual{fake: newFake(1), errno: errno}
+		m := &Manager{cfg: Config{Socket: h}}
+		require.NoError(t, m.SetOption(socket.MulticastTTL, 7))
+		require.Equal(t, 7, h.ttl)
+	}
+	h := &halfDual{fake: newFake(1), errno: os.ErrPermission}
+	m := &Manager{cfg: Config{Socket: h}}
+	require.ErrorIs(t, m.SetOption(socket.MulticastTTL, 7), os.ErrPermission)
+	require.Zero(t, h.ttl, "neither is set")
 }

@@ -1,6 +1,7 @@
 package mcast
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -106,19 +107,29 @@ func (m *Manager) SetOption(o socket.MulticastOption, value int) (err error) {
 		return fmt.Errorf("TTL %d: %w", value, sys.EINVAL)
 	}
 	sock, family := m.cfg.Socket, m.cfg.Socket.Info().Family
-	before := 0
-	if family == socket.Dual {
-		before, err = sock.Multicast(o, false)
+	if family != socket.Dual {
+		return sock.SetMulticast(o, family == socket.IPv6, value)
 	}
-	if err == nil && family&socket.IPv4 != 0 {
+	before, err := sock.Multicast(o, false)
+	if err == nil {
 		err = sock.SetMulticast(o, false, value)
 	}
-	if err == nil && family&socket.IPv6 != 0 {
-		if err = sock.SetMulticast(o, true, value); err != nil && family == socket.Dual {
+	if err != nil && !noIPv4Option(err) {
+		return err
+	}
+	if err6 := sock.SetMulticast(o, true, value); err6 != nil {
+		if err == nil {
 			_ = sock.SetMulticast(o, false, before)
 		}
+		return err6
 	}
-	return err
+	return nil
+}
+
+// noIPv4Option reports whether an IPv6 socket of both families has no IPv4 options, as
+// on macOS and the BSDs: it sends to IPv6 groups only.
+func noIPv4Option(err error) bool {
+	return errors.Is(err, sys.EINVAL) || errors.Is(err, sys.ENOPROTOOPT) || errors.Is(err, errors.ErrUnsupported)
 }
 
 // Option returns an option, of the IPv4 half if the socket has both families.

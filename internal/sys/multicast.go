@@ -2,6 +2,7 @@ package sys
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -166,9 +167,10 @@ func (c *Conn) Multicast(o socket.MulticastOption, v6 bool) (n int, err error) {
 	return n, multicastErr(err)
 }
 
-// multicastErr unwraps x/net's net.OpError, and makes its "not implemented" an
-// errors.ErrUnsupported. x/net has no sentinel for that, but every errno is in an
-// os.SyscallError, so nothing else is left.
+// multicastErr unwraps x/net's net.OpError. Errors of x/net itself are in no
+// os.SyscallError and have no sentinels: "no such interface" means that the interface
+// has no IPv4 address where the system names interfaces by one, and the others that
+// the system cannot do it.
 func multicastErr(err error) error {
 	err = unwrapOp(err)
 	if err == nil {
@@ -179,6 +181,9 @@ func multicastErr(err error) error {
 	}
 	if errors.Is(err, net.ErrClosed) {
 		return err
+	}
+	if err.Error() == "no such interface" {
+		return fmt.Errorf("%w: %w", err, EADDRNOTAVAIL)
 	}
 	return errors.Join(errors.ErrUnsupported, err)
 }

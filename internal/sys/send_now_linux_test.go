@@ -56,7 +56,7 @@ func TestABatchThatDoesNotWaitSaysThatThereIsNoRoom(t *testing.T) {
 			waited := make(chan error)
 			go func() {
 				for {
-					if _, err := sendAll(c, ms); err != nil {
+					if _, err := c.SendBatch(ms, true); err != nil {
 						waited <- err
 						return
 					}

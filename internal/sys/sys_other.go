@@ -85,11 +85,14 @@ func (c *Conn) Serve(sink socket.Sink) error {
 	if c.ownOptions {
 		oob = make([]byte, moreSpace(len(oob)))
 	}
-	defer func() {
+	release := func() {
 		if b != nil {
 			b.Release(1)
+			b = nil
 		}
-	}()
+	}
+	defer release()
+	ready := readable(release)
 	for budget > 0 {
 		if draining {
 			switch waits, known := queued(c.rc); {
@@ -99,10 +102,17 @@ func (c *Conn) Serve(sink socket.Sink) error {
 				return nil
 			}
 		}
-		if b == nil {
-			b = buffer.Get()
+		var (
+			n, oobn, flags int
+			from           netip.AddrPort
+		)
+		err := c.awaitDatagram(ready)
+		if err == nil {
+			if b == nil {
+				b = buffer.Get()
+			}
+			n, oobn, flags, from, err = c.read(b.B, oob)
 		}
-		n, oobn, flags, from, err := c.read(b.B, oob)
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				if _, known := queued(c.rc); draining && !known {

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 Programs still use what the library deprecates.
+
 // Package session_test runs servers of other libraries, unchanged, on the net.Listener of package
 // session.
 package session_test
