@@ -35,7 +35,7 @@ func sendAll(t testing.TB, c *udp.ConnectedConn, n int) {
 	t.Helper()
 	ms := make([]udp.Message, 100)
 	for i := range ms {
-		ms[i].Data = make([]byte, 1+i/10) // some of one length side by side, for trains
+		ms[i].Data = make([]byte, 1+i/10) // some of one length side by side, for segments
 	}
 	for n > 0 {
 		sent, err := c.SendBatch(ms[:min(n, len(ms))])
@@ -49,21 +49,21 @@ func sendAll(t testing.TB, c *udp.ConnectedConn, n int) {
 func TestEveryDatagramOfAFloodIsAccountedFor(t *testing.T) {
 	for _, overflow := range []udp.Overflow{udp.Block, udp.DropNewest, udp.DropOldest} {
 		for _, workers := range []bool{false, true} {
-			for _, trains := range []bool{false, true} {
+			for _, segments := range []bool{false, true} {
 				name := overflow.String()
 				if workers {
 					name += ", Workers"
 				}
-				if trains {
-					name += ", trains"
+				if segments {
+					name += ", segments"
 				}
-				t.Run(name, func(t *testing.T) { accountForAFlood(t, overflow, workers, trains) })
+				t.Run(name, func(t *testing.T) { accountForAFlood(t, overflow, workers, segments) })
 			}
 		}
 	}
 }
 
-func accountForAFlood(t *testing.T, overflow udp.Overflow, workers, trains bool) {
+func accountForAFlood(t *testing.T, overflow udp.Overflow, workers, segments bool) {
 	n := flood(t)
 	var handled atomic.Uint64
 	slow := func() {
@@ -85,12 +85,12 @@ func accountForAFlood(t *testing.T, overflow udp.Overflow, workers, trains bool)
 			}
 		})
 	}
-	c := listen(t, udp.Config{NoOffload: !trains, ReadBuffer: 4 << 20}, "udp4", h)
+	c := listen(t, udp.Config{NoOffload: !segments, ReadBuffer: 4 << 20}, "udp4", h)
 	sender := dial(t, c.LocalAddrPort(), udp.BaseHandler{})
-	longest := uint64(1) // of a train
-	if trains {
+	longest := uint64(1) // of a segment
+	if segments {
 		if !c.Info().GRO {
-			t.Skip("no trains here")
+			t.Skip("no segments here")
 		}
 		longest = uint64(max(1, sender.Info().Segments))
 	}
@@ -107,7 +107,7 @@ func accountForAFlood(t *testing.T, overflow udp.Overflow, workers, trains bool)
 		require.Zero(t, s.Dropped.Queue)
 	}
 	if s.KernelDrops >= 0 {
-		// The kernel counts a lost train as one.
+		// The kernel counts a lost coalesced packet as one.
 		lost, drops := uint64(n)-s.Received, uint64(s.KernelDrops)
 		require.GreaterOrEqual(t, lost, drops)
 		require.LessOrEqual(t, lost, drops*longest)
@@ -134,7 +134,7 @@ func TestWhatAFirewallDropsIsAllThatIsMissing(t *testing.T) {
 		require.NoError(t, err)
 		closes(t, sender)
 		for range n {
-			require.NoError(t, sender.Send([]byte("x"))) // no trains: nft would count one as one packet
+			require.NoError(t, sender.Send([]byte("x"))) // no segments: nft would count one as one packet
 		}
 		require.NoError(t, c.Shutdown(t.Context()))
 		wait()

@@ -15,8 +15,8 @@ import (
 
 // However much waits when a socket is closed, it is counted.
 func TestCloseCountsALongQueue(t *testing.T) {
-	const train, n = 64, 300_000 / 64 * 64
-	gate, in := make(chan struct{}), make(chan struct{}, train)
+	const segment, n = 64, 300_000 / 64 * 64
+	gate, in := make(chan struct{}), make(chan struct{}, segment)
 	var hold atomic.Bool
 	c := listen(t, udp.Config{ReadBuffer: 32 << 20}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
 		if !hold.Load() {
@@ -29,27 +29,27 @@ func TestCloseCountsALongQueue(t *testing.T) {
 		<-gate
 	}))
 	sender := dial(t, c.LocalAddrPort(), udp.BaseHandler{})
-	if !c.Info().GRO || sender.Info().Segments < train || c.Info().ReadBuffer < 32<<20 {
-		t.Skip("no trains here, or no room for them")
+	if !c.Info().GRO || sender.Info().Segments < segment || c.Info().ReadBuffer < 32<<20 {
+		t.Skip("no segments here, or no room for them")
 	}
-	ms := make([]udp.Message, train)
+	ms := make([]udp.Message, segment)
 	for i := range ms {
 		ms[i].Data = []byte("x")
 	}
 	send := func() {
 		sent, err := sender.SendBatch(ms)
 		require.NoError(t, err)
-		require.Equal(t, train, sent)
+		require.Equal(t, segment, sent)
 	}
 	const first = 32 // sends, after which the socket asks for coalesced packets
 	for i := range uint64(first) {
 		send()
-		for c.Stats().Handled < (i+1)*train {
+		for c.Stats().Handled < (i+1)*segment {
 			runtime.Gosched()
 		}
 	}
 	hold.Store(true)
-	for range n / train {
+	for range n / segment {
 		send()
 	}
 	next(t, in)
@@ -57,7 +57,7 @@ func TestCloseCountsALongQueue(t *testing.T) {
 	require.NoError(t, c.Close())
 	close(gate)
 	next(t, c.Done())
-	require.EqualValues(t, n+first*train, c.Stats().Received)
+	require.EqualValues(t, n+first*segment, c.Stats().Received)
 	require.EqualValues(t, n-1, c.Stats().Dropped.Closed)
 }
 

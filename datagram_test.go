@@ -343,7 +343,7 @@ func TestReleaseWithoutRetainPanics(t *testing.T) {
 			d.Release()
 		}
 	}))
-	s.inputs <- trains("krkt-", "r", "k")
+	s.inputs <- coalesced("krkt-", "r", "k")
 	require.NoError(t, c.Shutdown(t.Context()))
 	require.Equal(t, udp.Drops{Panicked: 3}, c.Stats().Dropped)
 	require.EqualValues(t, 4, c.Stats().Handled)
@@ -360,7 +360,7 @@ func TestReleaseWithoutRetainPanics(t *testing.T) {
 	// Of a Queue: one Release is the consumer's.
 	again, q := newScripted(), udp.NewQueue(10, udp.Block)
 	c = again.listen(t, udp.Config{}, q)
-	again.inputs <- trains("ab")
+	again.inputs <- coalesced("ab")
 	require.NoError(t, c.Shutdown(t.Context()))
 	a, b := <-q.Datagrams(), <-q.Datagrams()
 	a.Release()
@@ -387,7 +387,7 @@ func TestDrop(t *testing.T) {
 		}
 		s := newScripted()
 		c := s.listen(t, udp.Config{}, handler)
-		s.inputs <- trains("adda", "d")
+		s.inputs <- coalesced("adda", "d")
 		require.NoError(t, c.Shutdown(t.Context()))
 		balanced(t, c.Stats())
 		require.Equal(t, udp.Drops{Handler: 3}, c.Stats().Dropped)

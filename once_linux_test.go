@@ -92,7 +92,7 @@ func TestAGroupDatagramIsSentOnce(t *testing.T) {
 					closes(t, sender)
 					at := netip.AddrPortFrom(address, member.LocalAddrPort().Port())
 					if s.name == "SendGroup, PeerErrors" && !address.IsMulticast() {
-						t.Skip("no group")
+						return // SendGroup is for groups
 					}
 					index := full.Index
 					if s.connected {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/udpkit/udp/internal/gso"
 	"github.com/udpkit/udp/internal/socket"
-	"github.com/udpkit/udp/internal/sys"
 )
 
 // outbox holds the datagrams that Reply and Enqueue have copied until they are sent
@@ -242,13 +241,6 @@ func (o *outbox) readDone() {
 	}
 }
 
-func (o *outbox) leaveToWriter() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.startWriter()
-	o.kick()
-}
-
 // sendAll sends what was blocked and what waits. It needs sending.
 func (o *outbox) sendAll(how patience) (failed []sendFailure) {
 	if o.blocked != nil {
@@ -307,58 +299,6 @@ func (o *outbox) report(failed []sendFailure) {
 		if c.cfg.OnSendError != nil {
 			c.guard("OnSendError", func() { c.cfg.OnSendError(c, f.peer(c), f.err) })
 		}
-	}
-}
-
-// startWriter makes sure that there is a writer. It needs mu.
-func (o *outbox) startWriter() {
-	if o.done != nil {
-		return
-	}
-	if o.wake == nil {
-		o.wake = make(chan struct{}, 1)
-	}
-	o.done = make(chan struct{})
-	go o.write(o.done)
-}
-
-// kick makes the writer send now. It needs mu.
-func (o *outbox) kick() {
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
-}
-
-// write is the writer. It exists while there is traffic that others may not send
-// in time, and ends after a while without.
-func (o *outbox) write(done chan struct{}) {
-	t := time.NewTimer(flushEvery)
-	defer t.Stop()
-	for idle := 0; ; {
-		select {
-		case <-t.C:
-		case <-o.wake:
-		case <-o.conn.life.closing:
-			idle = idleFlushes
-		}
-		if o.pending.Load() {
-			idle = 0
-			o.flush()
-		} else {
-			idle++
-		}
-		if idle >= idleFlushes || o.conn.closed() {
-			o.mu.Lock()
-			if over := o.batch == nil || o.conn.closed(); over {
-				o.done = nil
-				close(done)
-				o.mu.Unlock()
-				return
-			}
-			o.mu.Unlock()
-		}
-		t.Reset(flushEvery)
 	}
 }
 
@@ -430,67 +370,4 @@ func (c *Conn) Flush() error {
 		return errNoSocket("send")
 	}
 	return c.out.flush()
-}
-
-// sendFailure is a datagram that could not be sent.
-type sendFailure struct {
-	index int // in its batch
-	to    netip.AddrPort
-	err   error
-}
-
-// peer is where the datagram should have gone.
-func (f *sendFailure) peer(c *Conn) netip.AddrPort {
-	if !f.to.IsValid() {
-		if p := c.peer.current.Load(); p != nil {
-			return *p
-		}
-	}
-	return f.to
-}
-
-// transmit sends messages in order and goes on after those that fail. It ends early
-// with a cause and what is left when the socket is closed or the deadline has
-// passed, or when it would have to wait and must not.
-func (c *Conn) transmit(ms []socket.Message, how patience) (left []socket.Message, failed []sendFailure, cause error) {
-	index := 0
-	for len(ms) > 0 {
-		n, err := c.sock.SendBatch(ms, how != tryOnce)
-		rest, bytes := gso.Skip(ms, n)
-		ms = rest
-		index += n
-		c.stats.sentDatagrams(n, bytes)
-		if err == nil {
-			continue
-		}
-		one := gso.First(ms)
-		err, later := c.sendAgain(one, err, how)
-		if later {
-			return ms, failed, err
-		}
-		if err != nil {
-			if class := sys.Classify(err); class == sys.Deadline || class == sys.Closed {
-				return ms, failed, err
-			}
-			c.countFailure(err)
-			failed = append(failed, sendFailure{index, one.To, err})
-		}
-		ms, _ = gso.Skip(ms, 1)
-		index++
-	}
-	return nil, failed, nil
-}
-
-// failAll counts what is left of a batch of n after an error that concerns all.
-func (c *Conn) failAll(left []socket.Message, n int, err error) (failed []sendFailure) {
-	for len(left) > 0 {
-		one := gso.First(left)
-		c.countFailure(err)
-		failed = append(failed, sendFailure{0, one.To, err})
-		left, _ = gso.Skip(left, 1)
-	}
-	for i := range failed {
-		failed[i].index = n - len(failed) + i
-	}
-	return failed
 }

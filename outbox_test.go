@@ -120,7 +120,7 @@ func TestImmediateSendsFlushTheOutbox(t *testing.T) {
 				step(func() error { return c.SetWriteDeadline(time.Time{}) })
 			}
 		}))
-		s.inputs <- trains("abcdez")
+		s.inputs <- coalesced("abcdez")
 		require.NoError(t, c.Shutdown(context.Background()))
 		require.Equal(t, make([][]string, 5), kept)
 		require.Equal(t, [][]string{{"a", "now"}, {"b", "now", "now"}, {"c"}, {"d", "more", "now"}, {"e"}}, sent)
@@ -301,7 +301,7 @@ func TestOnSendErrorMaySend(t *testing.T) {
 				assert.NoError(t, d.Reply([]byte("bad")))
 			}
 		}))
-		s.inputs <- trains("aaz")
+		s.inputs <- coalesced("aaz")
 		require.NoError(t, c.Shutdown(context.Background()))
 		require.Equal(t, 2, calls)
 		require.Equal(t, []string{"instead", "instead", "instead", "instead"}, s.takeSent())
@@ -335,7 +335,7 @@ func TestEnqueueAndFlushReturnErrors(t *testing.T) {
 				assert.NoError(t, d.Reply(d.Data))
 			}
 		}))
-		s.inputs <- trains("x12yfz")
+		s.inputs <- coalesced("x12yfz")
 		synctest.Wait()
 		requireOpError(t, flushed, "send")
 		require.ErrorIs(t, flushed, first)
@@ -390,8 +390,8 @@ func TestTheReaderLeavesToTheWriterWhatFindsNoRoom(t *testing.T) {
 				assert.NoError(t, d.Reply(d.Data))
 			}
 		}))
-		s.inputs <- trains("abcz")
-		s.inputs <- trains("defz")
+		s.inputs <- coalesced("abcz")
+		s.inputs <- coalesced("defz")
 		synctest.Wait()
 		require.Equal(t, map[string]time.Duration{"a": 0, "b": 0, "c": 0, "d": 0, "e": 0, "f": 0, "z": 0}, took)
 		require.Empty(t, s.takeSent())
@@ -430,7 +430,7 @@ func TestAFullOutboxMakesTheCallerWait(t *testing.T) {
 				for i := range n {
 					data = append(data, byte('a'+i%26))
 				}
-				s.inputs <- trains(string(data))
+				s.inputs <- coalesced(string(data))
 				require.NoError(t, c.Shutdown(context.Background()))
 				require.GreaterOrEqual(t, waited, 99*time.Millisecond)
 				require.Equal(t, string(data), strings.Join(s.takeSent(), ""))
@@ -468,7 +468,7 @@ func TestEachPendingReplyIsSentOrCounted(t *testing.T) {
 							<-release
 						}
 					}))
-					s.inputs <- trains("abcdez")
+					s.inputs <- coalesced("abcdez")
 					synctest.Wait()
 					switch how {
 					case "Close":
@@ -589,7 +589,7 @@ func TestAReplyDoesNotWaitForOtherHandlers(t *testing.T) {
 					assert.NoError(t, d.Reply(d.Data))
 					time.Sleep(each)
 				})
-				s.inputs <- trains(data)
+				s.inputs <- coalesced(data)
 				time.Sleep((n + 1) * each)
 				require.NoError(t, c.Shutdown(context.Background()))
 				wait()
@@ -633,7 +633,7 @@ func TestAConsumersRepliesLeaveWhenNothingWaits(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, q := newScripted(), udp.NewQueue(10, udp.Block)
 				c := s.listen(t, udp.Config{}, q)
-				s.inputs <- trains("abcz")
+				s.inputs <- coalesced("abcz")
 				synctest.Wait()
 				require.Equal(t, 4, q.Stats().Waiting)
 				go test.consume(q, func(d udp.Datagram) {
@@ -663,7 +663,7 @@ func TestTheWriterEndsWithoutWork(t *testing.T) {
 		c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { assert.NoError(t, d.Reply(d.Data)) }))
 		require.Zero(t, writers())
 		for range 2 {
-			s.inputs <- trains("ab")
+			s.inputs <- coalesced("ab")
 			synctest.Wait()
 			require.Equal(t, 1, writers())
 			time.Sleep(time.Second)

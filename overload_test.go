@@ -78,7 +78,7 @@ func TestAQueueOfTwoSocketsChargesTheRightOne(t *testing.T) {
 }
 
 // Datagrams that wait hold little more than their own length, though each was
-// read into 64 KiB, also those that are left of long trains.
+// read into 64 KiB, also those that are left of long coalesced packets.
 func TestADatagramThatWaitsHoldsNoWholeBuffer(t *testing.T) {
 	for _, overflow := range []udp.Overflow{udp.Block, udp.DropNewest, udp.DropOldest} {
 		for _, workers := range []bool{false, true} {

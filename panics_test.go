@@ -139,8 +139,8 @@ func TestReadDoneAndOnSendErrorPanic(t *testing.T) {
 			OnSendError: func(*udp.Conn, netip.AddrPort, error) { panic("again") },
 		}
 		c := s.listen(t, cfg, h)
-		s.inputs <- trains("ab")
-		s.inputs <- trains("cd")
+		s.inputs <- coalesced("ab")
+		s.inputs <- coalesced("cd")
 		require.NoError(t, c.Shutdown(t.Context()))
 		st := c.Stats()
 		balanced(t, st)
@@ -161,7 +161,7 @@ func TestReadDoneFollowsEachRead(t *testing.T) {
 	h.readDone = func(c *udp.Conn) { got = append(got, "done") }
 	c := s.listen(t, udp.Config{}, h)
 	s.arrive("a", "b")
-	s.inputs <- trains("cd", "e")
+	s.inputs <- coalesced("cd", "e")
 	s.arrive("f")
 	require.NoError(t, c.Shutdown(t.Context()))
 	require.Equal(t, []string{"a", "b", "done", "c", "d", "e", "done", "f", "done"}, got)
@@ -187,7 +187,7 @@ func TestPanicsWithoutALogger(t *testing.T) {
 				c.Enqueue(udp.Message{Data: d.Data, To: there}) // a late error
 				panic("again")
 			}))
-			s.inputs <- trains("abcdefgh")
+			s.inputs <- coalesced("abcdefgh")
 			s.fail(sysError(syscall.ENOBUFS))
 			require.NoError(t, c.Shutdown(t.Context()))
 			require.EqualValues(t, 8, c.Stats().Panics)

@@ -148,7 +148,7 @@ func TestQueueReceive(t *testing.T) {
 		c := s.listen(t, udp.Config{}, q)
 		ctx, cancel := context.WithCancel(context.Background())
 
-		s.inputs <- trains("abc")
+		s.inputs <- coalesced("abc")
 		synctest.Wait()
 		require.Equal(t, udp.QueueStats{Received: 3, Waiting: 3, Peak: 3}, q.Stats())
 		for _, want := range []string{"a", "b"} {
@@ -214,7 +214,7 @@ func TestQueueAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, q := newScripted(), udp.NewQueue(10, udp.Block)
 		c := s.listen(t, udp.Config{}, q)
-		s.inputs <- trains("abcd")
+		s.inputs <- coalesced("abcd")
 		synctest.Wait()
 		take := func(ctx context.Context, n int) (got []string) {
 			for d := range q.All(ctx) {

@@ -13,8 +13,8 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// trains are packets of datagrams of one byte each.
-func trains(data ...string) []socket.Packet {
+// segments are packets of datagrams of one byte each.
+func coalesced(data ...string) []socket.Packet {
 	ps := packets(data...)
 	for i := range ps {
 		ps[i].Segment = 1
@@ -22,17 +22,17 @@ func trains(data ...string) []socket.Packet {
 	return ps
 }
 
-// A Handler may put what it likes of a train into a Queue, also twice, and panic:
+// A Handler may put what it likes of a segment into a Queue, also twice, and panic:
 // what is in the Queue is never overwritten, and no buffer stays in use.
 func TestPartsOfTrainsInAQueueKeepTheirBuffersAndNoOthers(t *testing.T) {
 	for name, test := range map[string]struct {
-		reads [][]string // trains: q is put into the Queue, Q twice, p panics, P is put and panics
+		reads [][]string // segments: q is put into the Queue, Q twice, p panics, P is put and panics
 		want  int
 	}{
 		"all":                        {[][]string{{"qqq", "qq"}}, 5},
 		"some":                       {[][]string{{"-q-q-", "-", "q"}}, 3},
 		"twice":                      {[][]string{{"QqQ", "-Q"}}, 7},
-		"a panic in a train":         {[][]string{{"qpq", "q"}}, 3},
+		"a panic in a segment":         {[][]string{{"qpq", "q"}}, 3},
 		"a panic at the end of one":  {[][]string{{"q-p", "q-q"}}, 3},
 		"a panic at the end of all":  {[][]string{{"q-p"}, {"q-q"}, {"q"}}, 4},
 		"a panic after it was put":   {[][]string{{"qPq-P", "q-P"}, {"P"}}, 7},
@@ -56,7 +56,7 @@ func TestPartsOfTrainsInAQueueKeepTheirBuffersAndNoOthers(t *testing.T) {
 				}
 			}))
 			for _, data := range test.reads {
-				s.inputs <- trains(data...)
+				s.inputs <- coalesced(data...)
 			}
 			require.NoError(t, c.Shutdown(t.Context()))
 			require.Len(t, q.Datagrams(), test.want)
@@ -89,11 +89,11 @@ func TestGoexitInTheMiddleOfATrainCountsTheRest(t *testing.T) {
 	require.NoError(t, err)
 	other := udp.NewQueue(10, udp.Block)
 	o := listen(t, udp.Config{}, "udp4", other)
-	train := make([]udp.Message, 10)
-	for i := range train {
-		train[i] = udp.Message{Data: []byte("a datagram"), To: c.LocalAddrPort()}
+	segment := make([]udp.Message, 10)
+	for i := range segment {
+		segment[i] = udp.Message{Data: []byte("a datagram"), To: c.LocalAddrPort()}
 	}
-	_, err = o.SendBatch(train)
+	_, err = o.SendBatch(segment)
 	require.NoError(t, err)
 	next(t, ended)
 	for range 2 {

@@ -171,7 +171,7 @@ func TestRefusalsThatAreNotToldAreCounted(t *testing.T) {
 	}
 }
 
-// What leaves in trains is refused a train at a time on loopback. The kernel's own
+// What leaves in segments is refused a segment at a time on loopback. The kernel's own
 // counter says how often.
 func TestEveryRefusalOfABatchIsTold(t *testing.T) {
 	const n = 10_000

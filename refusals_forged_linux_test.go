@@ -74,7 +74,7 @@ func hearingPair(t *testing.T, connected bool, h udp.Handler) (ns *netns.NS, c, 
 
 // Linux knows more kinds of ICMP messages than firewalls send (icmp_err_convert
 // in net/ipv4/icmp.c). Each is told once, none is charged to a datagram of a
-// living peer, and none switches trains off.
+// living peer, and none switches segments off.
 func TestEveryForgedICMPMessageIsTold(t *testing.T) {
 	for _, test := range []struct {
 		kind, code byte
@@ -93,10 +93,10 @@ func TestEveryForgedICMPMessageIsTold(t *testing.T) {
 					h := newRecorder()
 					ns, c, peer := hearingPair(t, kind.connected, h)
 					h.next(t, "Started")
-					trains := c.Info().Segments
+					segments := c.Info().Segments
 					ms := make([]udp.Message, 10)
 					for i := range ms {
-						ms[i] = udp.Message{Data: []byte("one of a train"), To: peer.LocalAddrPort()}
+						ms[i] = udp.Message{Data: []byte("one of a segment"), To: peer.LocalAddrPort()}
 					}
 					for i := range n {
 						forge(t, ns, test.kind, test.code, c.LocalAddrPort(), peer.LocalAddrPort())
@@ -115,7 +115,7 @@ func TestEveryForgedICMPMessageIsTold(t *testing.T) {
 						require.Equal(t, peer.LocalAddrPort(), r.Peer)
 						require.Equal(t, "data", string(r.Payload))
 					}
-					require.Equal(t, trains, c.Info().Segments)
+					require.Equal(t, segments, c.Info().Segments)
 					stop(t, c)
 					s := c.Stats()
 					require.EqualValues(t, n, s.Refused)

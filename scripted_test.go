@@ -33,7 +33,7 @@ type scripted struct {
 	sent     []string                     // what was taken
 	reported bool                         // an ICMP message always waits
 	mtu      int                          // of every path
-	segments int                          // that a train may have
+	segments int                          // that a segment may have
 	peer     netip.AddrPort
 	drops    atomic.Int64
 	reads    atomic.Int64 // how many reads there were

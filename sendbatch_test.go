@@ -106,7 +106,7 @@ func TestABatchIsCopiedOnlyToMakeATrainOfShortDatagrams(t *testing.T) {
 	for name, test := range map[string]struct {
 		data   [][]byte
 		copied []bool // of the messages that leave
-		trains []int  // their datagrams' length, 0 if one alone
+		segments []int  // their datagrams' length, 0 if one alone
 	}{
 		"one":                      {[][]byte{all[:10]}, []bool{false}, []int{0}},
 		"side by side":             {[][]byte{all[:10], all[10:20], all[20:25]}, []bool{false}, []int{10}},
@@ -121,12 +121,12 @@ func TestABatchIsCopiedOnlyToMakeATrainOfShortDatagrams(t *testing.T) {
 			s := newScripted()
 			s.segments = 64
 			var copied []bool
-			var trains []int
+			var segments []int
 			var bytesSent, bytesGiven int
 			s.send = func(m socket.Message) error {
 				bytesSent += len(m.Data)
 				copied = append(copied, &m.Data[0] != &all[0] && &m.Data[0] != &apart[0])
-				trains = append(trains, m.Segment)
+				segments = append(segments, m.Segment)
 				return nil
 			}
 			c := s.listen(t, udp.Config{}, udp.BaseHandler{})
@@ -141,7 +141,7 @@ func TestABatchIsCopiedOnlyToMakeATrainOfShortDatagrams(t *testing.T) {
 			require.Equal(t, len(ms), n)
 			require.Equal(t, bytesGiven, bytesSent)
 			require.Equal(t, test.copied, copied)
-			require.Equal(t, test.trains, trains)
+			require.Equal(t, test.segments, segments)
 		})
 	}
 }

@@ -189,7 +189,7 @@ func (s *soak) sendTo(c *udp.Conn, peer netip.AddrPort) {
 }
 
 // pairs compares what was sent with what came and what was dropped, to the
-// datagram: without trains, on loopback, where nothing else is lost.
+// datagram: without segments, on loopback, where nothing else is lost.
 func (s *soak) pairs(ns *netns.NS) {
 	for round := 0; !s.stopped(); round++ {
 		q := udp.NewQueue(50, udp.Overflow(round%3))

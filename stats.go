@@ -30,7 +30,7 @@ type Stats struct {
 
 	// KernelDrops are the datagrams that the socket's receive buffer had no room
 	// for, and on Linux also those whose checksum was wrong or that a socket
-	// filter refused: they are in no other counter. A train of datagrams that Linux
+	// filter refused: they are in no other counter. A coalesced packet that Linux
 	// had joined counts as one: see [Config.NoOffload]. -1 where the system can't
 	// say (everywhere but Linux and the simulated network).
 	KernelDrops int64

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/udpkit/udp/internal/mcast"
 	"github.com/udpkit/udp/internal/socket"
@@ -65,22 +64,6 @@ func (t *consumer) waiting() bool {
 	}
 	return false
 }
-
-// life is where a socket is on its way from Listen to Done.
-type life struct {
-	phase   atomic.Int32 // running … stopping
-	closing chan struct{}
-	begin   sync.Once     // closes closing
-	done    chan struct{} // closed last
-	err     error         // what stopped it; written before done is closed
-}
-
-// The phases of a Conn's life, in order.
-const (
-	running  int32 = iota
-	draining       // Shutdown: take what is queued, then stop
-	stopping       // Close: handle nothing more
-)
 
 // peer is what the socket is associated with.
 type peer struct {
@@ -294,124 +277,6 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 		return nil, errNoSocket("raw")
 	}
 	return c.sock.SyscallConn()
-}
-
-// Close starts closing the socket and returns nil, always. From then on sends fail
-// with [net.ErrClosed] and nothing more is received; a callback that is running
-// finishes, Stopped is called, and then Done is closed. Close may be called from
-// anywhere, also from callbacks and with locks that callbacks need, and again.
-//
-// Datagrams that were read and not handled, and those that wait in the kernel, are
-// counted in [Drops.Closed] (those in the kernel not on Windows and Plan 9). What
-// Reply and Enqueue have copied is sent, as far as there is room.
-func (c *Conn) Close() error {
-	if !c.ok() {
-		return errNoSocket("close")
-	}
-	if c.pulled != nil {
-		_ = c.pulled.Close()
-		return nil
-	}
-	c.stop()
-	return nil
-}
-
-// stop makes the goroutine end as soon as it can.
-func (c *Conn) stop() {
-	c.life.phase.Store(stopping)
-	c.life.begin.Do(func() { close(c.life.closing) })
-	c.endSends()
-	c.sock.Wake()
-}
-
-// Shutdown stops accepting datagrams, handles every one that the kernel has queued,
-// closes the socket and waits for Done. What arrives meanwhile is refused where the
-// system can do that (Linux: counted in Stats.KernelDrops). Until the last datagram
-// is handled the socket still sends.
-//
-// If ctx is done first, Shutdown closes the socket as Close does and returns an
-// error that wraps ctx's. Stats says how many datagrams were handled. Inside a
-// callback, which it would wait for, start it with go.
-//
-// With a [Queue] a datagram is handled when it lies in the channel, with [Workers]
-// when the Handler behind them has returned.
-func (c *Conn) Shutdown(ctx context.Context) error {
-	if !c.ok() {
-		return errNoSocket("shutdown")
-	}
-	if c.pulled != nil {
-		return c.Close() // there is no Handler
-	}
-	if c.life.phase.CompareAndSwap(running, draining) {
-		c.sock.StopIntake() // the reader may be in a callback
-	}
-	c.events.signal()
-	c.sock.Wake()
-	select {
-	case <-c.life.done:
-		return nil
-	case <-ctx.Done():
-	}
-	select {
-	case <-c.life.done: // whatever happened to ctx
-		return nil
-	default:
-	}
-	c.stop()
-	return c.opError("shutdown", netip.AddrPort{}, ctx.Err())
-}
-
-// Run waits until the socket stops or ctx is done, and then shuts it down as
-// [Conn.Shutdown] does, within grace. It returns nil after Close and after a complete
-// shutdown, otherwise the error that stopped the socket or ended the shutdown. It
-// makes a socket a member of an errgroup.
-func (c *Conn) Run(ctx context.Context, grace time.Duration) error {
-	if !c.ok() {
-		return errNoSocket("run")
-	}
-	select {
-	case <-c.life.done:
-		return c.life.err
-	case <-ctx.Done():
-	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
-	if err := c.Shutdown(last); err != nil {
-		return err
-	}
-	return c.life.err
-}
-
-// Closing returns a channel that is closed when Close begins, also by Shutdown after
-// the last datagram. Handlers that block wait for it too.
-func (c *Conn) Closing() <-chan struct{} {
-	if !c.ok() {
-		return closedChan
-	}
-	return c.life.closing
-}
-
-// Done returns a channel that is closed when the socket is closed and the last
-// callback has returned.
-func (c *Conn) Done() <-chan struct{} {
-	if !c.ok() {
-		return closedChan
-	}
-	return c.life.done
-}
-
-// Err returns what stopped the socket: nil before Done is closed, and after Close or
-// Shutdown.
-func (c *Conn) Err() error {
-	if !c.ok() {
-		return errNoSocket("close")
-	}
-	select {
-	case <-c.life.done:
-		return c.life.err
-	default:
-		return nil
-	}
 }
 
 func (c *Conn) closed() bool { return c.life.phase.Load() == stopping }

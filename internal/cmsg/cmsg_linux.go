@@ -46,6 +46,10 @@ func parseSystem(level, typ int, data []byte, r *Received) {
 		// SCM_TIMESTAMPNS on 64-bit systems; 32-bit ones are asked for the _NEW
 		// form, which is 64 bits wide there too (Linux 5.1).
 		r.Time = time.Unix(int64(ne.Uint64(data)), int64(ne.Uint64(data[8:])))
+	case level == unix.SOL_SOCKET && typ == unix.SO_TIMESTAMPNS && len(data) >= 8:
+		// 32-bit systems, if the program has asked for SO_TIMESTAMPING beside it: that
+		// switches back to the old form.
+		r.Time = time.Unix(int64(int32(ne.Uint32(data))), int64(ne.Uint32(data[4:])))
 	case level == unix.SOL_SOCKET && typ == unix.SO_TIMESTAMPNS_NEW && len(data) >= 16:
 		r.Time = time.Unix(int64(ne.Uint64(data)), int64(ne.Uint64(data[8:])))
 	}

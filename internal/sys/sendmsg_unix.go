@@ -4,33 +4,71 @@ package sys
 
 import (
 	"net/netip"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
+// sendCall is one sendmsg. They are pooled, since RawConn takes functions.
+type sendCall struct {
+	data, oob []byte
+	to        netip.AddrPort
+	sa4       unix.SockaddrInet4
+	sa6       unix.SockaddrInet6
+	err       error
+	write     func(fd uintptr) bool // s.send, made once
+	now       func(fd uintptr)
+}
+
+var sendCalls = sync.Pool{New: func() any {
+	s := new(sendCall)
+	s.write = s.send
+	s.now = func(fd uintptr) { s.send(fd) }
+	return s
+}}
+
+// send returns false if there is no room.
+func (s *sendCall) send(fd uintptr) bool {
+	sa := s.sockaddr(int(fd))
+	for {
+		_, s.err = unix.SendmsgN(int(fd), s.data, s.oob, sa, unix.MSG_DONTWAIT)
+		if s.err != unix.EINTR {
+			return s.err != unix.EAGAIN
+		}
+	}
+}
+
+func (s *sendCall) sockaddr(fd int) unix.Sockaddr {
+	switch {
+	case !s.to.IsValid():
+		return nil
+	case inet6(fd):
+		s.sa6 = unix.SockaddrInet6{Addr: s.to.Addr().As16(), Port: int(s.to.Port())}
+		if zone := s.to.Addr().Zone(); zone != "" {
+			s.sa6.ZoneId = zoneIndex(uintptr(fd), zone)
+		}
+		return &s.sa6
+	}
+	s.sa4 = unix.SockaddrInet4{Addr: s.to.Addr().As4(), Port: int(s.to.Port())}
+	return &s.sa4
+}
+
 // sendmsg is write for what net has no call for: control messages on a connected
 // socket, and a send that returns EAGAIN instead of waiting for room. That one uses
 // RawConn.Control, because RawConn.Write queues behind a sender that waits.
-func (c *Conn) sendmsg(data, oob []byte, to netip.AddrPort, wait bool) (err error) {
-	send := func(fd uintptr) bool {
-		var sa unix.Sockaddr
-		if to.IsValid() {
-			sa = toSockaddr(int(fd), to, inet6(int(fd)))
-		}
-		_, err = unix.SendmsgN(int(fd), data, oob, sa, unix.MSG_DONTWAIT)
-		for err == unix.EINTR {
-			_, err = unix.SendmsgN(int(fd), data, oob, sa, unix.MSG_DONTWAIT)
-		}
-		return err != unix.EAGAIN
-	}
-	var cerr error
+func (c *Conn) sendmsg(data, oob []byte, to netip.AddrPort, wait bool) error {
+	s := sendCalls.Get().(*sendCall)
+	s.data, s.oob, s.to, s.err = data, oob, to, nil
+	var err error
 	if wait {
-		cerr = c.rc.Write(send)
+		err = c.rc.Write(s.write)
 	} else {
-		cerr = c.rc.Control(func(fd uintptr) { send(fd) })
+		err = c.rc.Control(s.now)
 	}
-	if cerr != nil {
-		return cerr
+	if err == nil {
+		err = sysErr("sendmsg", s.err)
 	}
-	return sysErr("sendmsg", err)
+	s.data, s.oob = nil, nil
+	sendCalls.Put(s)
+	return err
 }
