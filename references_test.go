@@ -32,7 +32,7 @@ func TestPartsOfTrainsInAQueueKeepTheirBuffersAndNoOthers(t *testing.T) {
 		"all":                        {[][]string{{"qqq", "qq"}}, 5},
 		"some":                       {[][]string{{"-q-q-", "-", "q"}}, 3},
 		"twice":                      {[][]string{{"QqQ", "-Q"}}, 7},
-		"a panic in a segment":         {[][]string{{"qpq", "q"}}, 3},
+		"a panic in a segment":       {[][]string{{"qpq", "q"}}, 3},
 		"a panic at the end of one":  {[][]string{{"q-p", "q-q"}}, 3},
 		"a panic at the end of all":  {[][]string{{"q-p"}, {"q-q"}, {"q"}}, 4},
 		"a panic after it was put":   {[][]string{{"qPq-P", "q-P"}, {"P"}}, 7},

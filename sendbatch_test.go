@@ -104,8 +104,8 @@ func TestABatchIsCopiedOnlyToMakeATrainOfShortDatagrams(t *testing.T) {
 		many = append(many, all[at:at+1000])
 	}
 	for name, test := range map[string]struct {
-		data   [][]byte
-		copied []bool // of the messages that leave
+		data     [][]byte
+		copied   []bool // of the messages that leave
 		segments []int  // their datagrams' length, 0 if one alone
 	}{
 		"one":                      {[][]byte{all[:10]}, []bool{false}, []int{0}},
