@@ -1,11 +1,16 @@
 package udp
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/udpkit/udp/internal/sys"
 )
 
 // life is where a socket is on its way from Listen to Done.
@@ -15,13 +20,17 @@ type life struct {
 	begin   sync.Once     // closes closing
 	done    chan struct{} // closed last
 	err     error         // what stopped it; written before done is closed
+
+	detached *net.UDPConn // for Detach, likewise
+	refused  error        // why it could not be detached
 }
 
 // The phases of a Conn's life, in order.
 const (
-	running  int32 = iota
-	draining       // Shutdown: take what is queued, then stop
-	stopping       // Close: handle nothing more
+	running   int32 = iota
+	draining        // Shutdown: take what is queued, then stop
+	detaching       // Detach: handle what has been read, then stop
+	stopping        // Close: handle nothing more
 )
 
 // Close starts closing the socket and returns nil, always. From then on sends fail
@@ -87,6 +96,36 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 	}
 	c.stop()
 	return c.opError("shutdown", netip.AddrPort{}, ctx.Err())
+}
+
+// Detach stops the Conn and returns its socket, with its port, its peer, its
+// memberships and everything that waits in its receive buffer: nothing is lost when
+// another owner goes on to read it, as after a restart. What had been read is handled
+// first, and the options that the Conn has changed are restored. Detach waits for Done.
+// Inside a callback, which it would wait for, start it with go.
+//
+// Datagrams that the kernel has coalesced before (Linux) come as one to an owner that
+// does not use UDP_GRO: set Config.NoOffload, or give the socket to [Config.Adopt].
+//
+// The error wraps [net.ErrClosed] if the socket is closed, and [errors.ErrUnsupported]
+// on a simulated network and on systems that cannot duplicate a descriptor (Windows,
+// Plan 9); there the socket goes on as if Detach had not been called.
+func (c *Conn) Detach() (*net.UDPConn, error) {
+	switch {
+	case !c.ok():
+		return nil, errNoSocket("detach")
+	case c.pulled != nil, c.cfg.Network != nil, !sys.CanDetach:
+		return nil, c.opError("detach", netip.AddrPort{}, errors.ErrUnsupported)
+	case !c.life.phase.CompareAndSwap(running, detaching):
+		return nil, c.opError("detach", netip.AddrPort{}, net.ErrClosed)
+	}
+	c.events.signal()
+	c.sock.Wake()
+	<-c.life.done
+	if c.life.detached == nil {
+		return nil, c.opError("detach", netip.AddrPort{}, cmp.Or(c.life.refused, net.ErrClosed))
+	}
+	return c.life.detached, nil
 }
 
 // Run waits until the socket stops or ctx is done, and then shuts it down as

@@ -135,8 +135,8 @@ func membershipOf(s mcast.Membership) Membership {
 	return m
 }
 
-// Multicast returns the socket as a [MulticastConn] if ListenMulticast has made it. It is for
-// Handlers, which get a [*Conn].
+// Multicast returns the socket as a [MulticastConn] if ListenMulticast or Adopt has made it. It
+// is for Handlers, which get a [*Conn].
 func (c *Conn) Multicast() (*MulticastConn, bool) {
 	if !c.ok() || c.groups == nil {
 		return nil, false

@@ -36,7 +36,7 @@ func (r *reader) run() {
 	if r.err = r.fatal; err != nil {
 		r.err = err
 	}
-	if r.conn.closed() || r.conn.life.phase.Load() == draining {
+	if r.conn.life.phase.Load() != running {
 		r.err = nil
 	}
 }
@@ -48,24 +48,34 @@ func (r *reader) finish() {
 	c := r.conn
 	defer close(c.life.done)
 	c.out.readDone() // Goexit in Received may have left something
-	if c.life.phase.Load() == draining && r.err == nil {
+	phase := c.life.phase.Load()
+	if phase >= draining && phase < stopping && r.err == nil {
 		c.work.wait(c.life.closing) // Close, and the end of Shutdown's context, cut it short
 	}
+	detach := r.err == nil && c.life.phase.Load() == detaching
 	c.stop()
 	c.out.stop()
 	c.stats.refusalsLost.Add(uint64(c.events.dropMet()))
-	n := uint64(c.sock.Discard())
-	c.stats.received.Add(n)
-	c.stats.dropped[dropClosed].Add(n)
-	c.stats.kernel.sample(c.sock, true)
+	if detach {
+		c.stats.kernel.sample(c.sock, true)
+		c.life.detached, c.life.refused = c.sock.Detach()
+	}
+	if c.life.detached == nil {
+		n := uint64(c.sock.Discard())
+		c.stats.received.Add(n)
+		c.stats.dropped[dropClosed].Add(n)
+		c.stats.kernel.sample(c.sock, true)
+	}
 	if c.groups != nil {
 		c.groups.Stop()
 	}
 	c.peer.changing.Lock()
 	c.unfollowSource()
 	c.peer.changing.Unlock()
-	if err := c.sock.Close(); r.err == nil && err != nil && !errors.Is(err, net.ErrClosed) {
-		r.err = err
+	if c.life.detached == nil {
+		if err := c.sock.Close(); r.err == nil && err != nil && !errors.Is(err, net.ErrClosed) {
+			r.err = err
+		}
 	}
 	c.work.wait(nil)
 	c.life.err = r.readError(r.err)
@@ -104,7 +114,7 @@ func (r *reader) Packets(ps []socket.Packet) bool {
 	c.out.readDone()
 	packetPool.Put(r.fresh)
 	r.packets, r.fresh = nil, nil
-	return !c.closed()
+	return c.life.phase.Load() < detaching
 }
 
 // kernelDropsEvery is how many reads go by between two looks at a counter of the
@@ -204,7 +214,7 @@ func (r *reader) Woken() socket.Action {
 		f()
 	}
 	switch c.life.phase.Load() {
-	case stopping:
+	case detaching, stopping:
 		return socket.Stop
 	case draining:
 		return socket.Drain

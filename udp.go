@@ -112,6 +112,9 @@ func (cfg Config) Listen(ctx context.Context, network, address string, h Handler
 // else may read, write or close it. When uc is connected, so is the Conn.
 // Config.ReuseAddr, ReusePort, Control and Network do not apply.
 //
+// Groups that uc has joined stay joined, and [Conn.Multicast] joins others. The groups
+// of the former owner are not among the Memberships: the system does not list them.
+//
 // Closing it restores, on Linux, every option that the Conn has changed, so that
 // whoever has another descriptor of the socket finds it as it was, and takes no
 // filter away. Descriptors in blocking mode become non-blocking meanwhile.
@@ -130,6 +133,10 @@ func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 	}
 	c := newConn(sock, cfg, "udp", h)
 	c.checkGroups = false // its owner may have joined some
+	// A lack of netlink costs the MulticastConn only.
+	if groups, err := mcast.New(cfg.source(), c.multicastConfig(netip.Addr{})); err == nil {
+		c.groups = groups
+	}
 	if peer := sock.Peer(); peer.IsValid() {
 		c.peer.current.Store(&peer)
 	}

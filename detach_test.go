@@ -1,0 +1,124 @@
+package udp_test
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/ipv4"
+
+	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/udptest"
+)
+
+// Of what was sent before, while and after a socket is detached, each datagram is
+// handled by the old owner or read by the new one.
+func TestDetachLosesNothing(t *testing.T) {
+	gate := make(chan struct{})
+	h := newRecorder()
+	h.received = func(*udp.Conn, udp.Datagram) { <-gate }
+	c := listen(t, udp.Config{NoOffload: true}, "udp4", h)
+	h.next(t, "Started")
+	to := c.LocalAddrPort()
+	sender := raw(t, "udp4")
+	const n = 50
+	for i := range n {
+		_, err := sender.WriteToUDPAddrPort([]byte{byte(i)}, to)
+		require.NoError(t, err)
+	}
+	h.next(t, "Received")
+	type result struct {
+		uc  *net.UDPConn
+		err error
+	}
+	detached := make(chan result, 1)
+	go func() {
+		uc, err := c.Detach()
+		detached <- result{uc, err}
+	}()
+	close(gate)
+	r := next(t, detached)
+	if errors.Is(r.err, errors.ErrUnsupported) {
+		t.Skip(r.err)
+	}
+	require.NoError(t, r.err)
+	defer r.uc.Close()
+	require.Equal(t, to.Port(), addrPort(r.uc).Port())
+	require.ErrorIs(t, c.SendTo(nil, to), net.ErrClosed)
+	for i := range n {
+		_, err := sender.WriteToUDPAddrPort([]byte{byte(n + i)}, to)
+		require.NoError(t, err)
+	}
+	handled := int(c.Stats().Handled)
+	balanced(t, c.Stats())
+	require.Zero(t, c.Stats().Dropped.Total())
+	require.NoError(t, r.uc.SetReadDeadline(time.Now().Add(patience)))
+	b := make([]byte, 10)
+	for i := handled; i < 2*n; i++ {
+		_, _, err := r.uc.ReadFromUDPAddrPort(b)
+		require.NoError(t, err)
+		require.Equal(t, byte(i), b[0])
+	}
+}
+
+func TestDetachAndAdopt(t *testing.T) {
+	first := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+	uc, err := first.Detach()
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	h := newRecorder()
+	second, err := udp.Config{}.Adopt(uc, h)
+	require.NoError(t, err)
+	closes(t, second)
+	h.next(t, "Started")
+	require.Equal(t, first.LocalAddrPort(), second.LocalAddrPort())
+	_, err = raw(t, "udp4").WriteToUDPAddrPort([]byte("x"), second.LocalAddrPort())
+	require.NoError(t, err)
+	require.Equal(t, "x", h.next(t, "Received").data)
+}
+
+func TestDetachFails(t *testing.T) {
+	c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+	stop(t, c)
+	_, err := c.Detach()
+	require.ErrorIs(t, err, net.ErrClosed)
+
+	simulated, err := udptest.NewNet(t, udptest.Config{}).Host("a", "10.0.0.1").Config().
+		Listen(t.Context(), "udp4", ":7", udp.BaseHandler{})
+	require.NoError(t, err)
+	_, err = simulated.Detach()
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	require.NoError(t, simulated.SendTo(nil, netip.MustParseAddrPort("10.0.0.1:9")), "it goes on")
+	stop(t, simulated)
+}
+
+// An adopted socket keeps the groups that it has joined, and can join others.
+func TestAdoptOfAJoinedSocket(t *testing.T) {
+	lo, err := net.InterfaceByName("lo")
+	if err != nil || lo.Flags&net.FlagMulticast == 0 && lo.Flags&net.FlagLoopback == 0 {
+		t.Skip("no loopback interface called lo")
+	}
+	uc, err := net.ListenUDP("udp4", &net.UDPAddr{})
+	require.NoError(t, err)
+	joined, other := netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("239.1.2.4")
+	require.NoError(t, ipv4.NewPacketConn(uc).JoinGroup(lo, &net.UDPAddr{IP: joined.AsSlice()}))
+	h := newRecorder()
+	c, err := udp.Config{}.Adopt(uc, h)
+	require.NoError(t, err)
+	closes(t, c)
+	h.next(t, "Started")
+	m, ok := c.Multicast()
+	require.True(t, ok)
+	require.NoError(t, m.Join(other, lo))
+	require.Len(t, m.Memberships(), 1)
+	require.NoError(t, m.SetMulticastInterface(lo))
+	for _, group := range []netip.Addr{joined, other} {
+		require.NoError(t, c.SendTo([]byte(group.String()), netip.AddrPortFrom(group, c.LocalAddrPort().Port())))
+		require.Equal(t, group.String(), h.next(t, "Received").data)
+	}
+}
