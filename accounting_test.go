@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/netns"
 	"github.com/udpkit/udp/internal/socket"
 )
@@ -276,10 +277,12 @@ func BenchmarkCounting(b *testing.B) {
 					close(done)
 				}
 			}))
-			data := make([]byte, 32*min(perRead, 64))
+			buf := buffer.Get()
+			defer buf.Release(1)
+			data := buf.B[:32*min(perRead, 64)]
 			p := make([]socket.Packet, max(1, perRead/64))
 			for i := range p {
-				p[i] = socket.Packet{Data: data, Segment: 32, From: netip.AddrPortFrom(there.Addr(), 1)}
+				p[i] = socket.Packet{Data: data, Buf: buf, Segment: 32, From: netip.AddrPortFrom(there.Addr(), 1)}
 			}
 			s.forever = p
 			b.ReportAllocs()
