@@ -216,7 +216,7 @@ func (c *ConnectedConn) RemoteAddrPort() netip.AddrPort {
 // Reconnect replaces the peer; the socket keeps its port, its Handler and its
 // memberships, and sends from the address that fits the new peer. When it fails
 // the old peer stays; if even that can't be reached then, the next send tries again.
-// Datagrams of the old peer that wait in the kernel are dropped as strangers'.
+// Datagrams of the old peer that wait in the kernel are dropped: their source is unexpected.
 //
 // Errors: ENOTCONN without a peer, [ErrFamily], [net.ErrClosed], and the system's
 // own, such as ENETUNREACH.
@@ -237,7 +237,7 @@ func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {
 //
 // Linux (6.18 still) forgets the peer's port only, on sockets of IPv6 and of both
 // families: over IPv6 they go on to hear the last peer's address and no other,
-// until they are connected again. Listen anew where that matters. (__udp_disconnect
+// until they are connected again. Listen again where that matters. (__udp_disconnect
 // in net/ipv4/udp.c leaves sk_v6_daddr as it is, and nothing else clears it.)
 //
 // Errors: ENOTCONN without a peer, [net.ErrClosed], and the system's own, with

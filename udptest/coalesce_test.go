@@ -95,18 +95,18 @@ func TestOnlyWhatUDPGROJoinsIsCoalesced(t *testing.T) {
 		as   []arrival
 		want int
 	}{
-		"one":                        {of(a, 5), 1},
-		"equal sizes":                {of(a, 5, 5, 5), 3},
-		"a shorter one is the last":  {of(a, 5, 5, 4, 4), 3},
-		"a longer one begins anew":   {of(a, 5, 6), 1},
-		"empty ones are alone":       {of(a, 0, 0), 1},
-		"an empty one is never last": {of(a, 5, 0), 1},
-		"other senders":              {append(of(a, 5), of(b, 5)...), 1},
-		"64 at most":                 {of(a, many...), maxSegments},
-		"64 KiB at most":             {of(a, 30000, 30000, 30000), 2},
-		"by decision":                {first, 1},
-		"another traffic class":      {class, 1},
-		"another TTL":                {hops, 1},
+		"one":                         {of(a, 5), 1},
+		"equal sizes":                 {of(a, 5, 5, 5), 3},
+		"a shorter one is the last":   {of(a, 5, 5, 4, 4), 3},
+		"a longer one starts another": {of(a, 5, 6), 1},
+		"empty ones are alone":        {of(a, 0, 0), 1},
+		"an empty one is never last":  {of(a, 5, 0), 1},
+		"other senders":               {append(of(a, 5), of(b, 5)...), 1},
+		"64 at most":                  {of(a, many...), maxSegments},
+		"64 KiB at most":              {of(a, 30000, 30000, 30000), 2},
+		"by decision":                 {first, 1},
+		"another traffic class":       {class, 1},
+		"another TTL":                 {hops, 1},
 	} {
 		require.Equal(t, tt.want, joinable(tt.as), name)
 	}

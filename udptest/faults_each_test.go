@@ -207,7 +207,7 @@ func TestACrashForgetsWhatTheHostHasLearned(t *testing.T) {
 			b.Restart()
 		}
 
-		// That it was looking for somebody, too: it looks anew, for three seconds.
+		// That it was looking for somebody, too: it looks again, for three seconds.
 		send := func() time.Duration {
 			q := udp.NewQueue(1, udp.Block)
 			began := time.Now()

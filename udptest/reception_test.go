@@ -35,16 +35,16 @@ func TestAFilterIsAskedAboutEverybodysDatagramsToo(t *testing.T) {
 		_, a, b, m, send := all(t)
 		require.NoError(t, m.Join(group))
 		var asked []string
-		verdict := udptest.Accept
+		action := udptest.Accept
 		b.SetFilter(func(p udptest.Packet) udptest.Action {
 			asked = append(asked, p.To.String())
-			return verdict
+			return action
 		})
 		tos := []string{"239.1.2.3:7", "10.0.0.255:7", "10.0.0.2:7"}
-		for _, verdict = range []udptest.Action{udptest.Accept, udptest.Drop, udptest.Prohibit} {
+		for _, action = range []udptest.Action{udptest.Accept, udptest.Drop, udptest.Prohibit} {
 			asked = nil
 			for _, to := range tos {
-				if got := send(to); verdict == udptest.Accept {
+				if got := send(to); action == udptest.Accept {
 					require.Equal(t, []string{to}, got)
 				} else {
 					require.Empty(t, got)

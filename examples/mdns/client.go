@@ -98,7 +98,7 @@ func questions(name dnsmessage.Name, kinds ...dnsmessage.Type) (all []dnsmessage
 	return all
 }
 
-// clean makes what a stranger has sent fit for a terminal.
+// clean makes what another host has sent fit for a terminal.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

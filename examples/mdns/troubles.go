@@ -8,7 +8,7 @@ import (
 )
 
 // Troubles are what announcements meet on interfaces, which is the same at each of
-// them: loopback may have no way to a group of IPv6. It is told when it begins.
+// them: loopback may have no way to a group of IPv6. That is logged when it begins.
 type troubles struct {
 	out io.Writer
 

@@ -66,7 +66,7 @@ func cutVersion(urn string) (kind string, version int, ok bool) {
 	return urn[:i], version, err == nil && version > 0
 }
 
-// clean makes what a stranger has sent fit for a terminal.
+// clean makes what another host has sent fit for a terminal.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

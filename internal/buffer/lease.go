@@ -13,7 +13,7 @@ const MaxLease = 64
 
 // A Lease counts who uses which datagram of a buffer. It serves one use of the
 // buffer only and is never used again, so a Release that comes twice, or after the
-// buffer has been filled anew, finds that its datagram is not retained. It holds
+// buffer has been filled again, finds that its datagram is not retained. It holds
 // the buffer weakly: a consumer that forgets to release a datagram leaves its
 // buffer to the garbage collector.
 //

@@ -22,7 +22,7 @@ import (
 var update = flag.Bool("update", false, "write the exported names of today to testdata/api")
 
 // A change of what is exported shows in a file that is reviewed with it. After an
-// intended one, write the files anew, in the root of the repository:
+// intended one, write the files again, in the root of the repository:
 //
 //	go test -C internal/release -run TestExportedAPI -args -update
 func TestExportedAPI(t *testing.T) {

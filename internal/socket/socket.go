@@ -260,7 +260,7 @@ type Info struct {
 	PacketInfo              bool // Packet.To is known, Message.From is obeyed
 	ECN                     bool // Packet.ECN is known, Message.ECN is obeyed
 	ErrorQueue              bool // Reports come with all their fields
-	MulticastFilter         bool // the system itself keeps strangers' groups away
+	MulticastFilter         bool // the system itself keeps groups away that were not joined
 	Timestamps              bool
 	GRO                     bool
 	Segments                int  // datagrams in one segmented send at most; below 2: not in use

@@ -95,7 +95,7 @@ func (p *Program) watch(r io.ReadCloser, wait func() error) {
 			p.mu.Unlock()
 			select {
 			case p.more <- struct{}{}:
-			default: // it is told already
+			default: // it is logged already
 			}
 		}
 		r.Close()
