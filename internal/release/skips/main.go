@@ -5,6 +5,11 @@
 //
 // It prints what go test prints without -v: the output of tests that failed, and a
 // line for each package. It also fails when a test does.
+//
+// The list may also say that tests of a package do not apply in a configuration, so that
+// they are not run at all. With -exclude it prints them, as the argument of go test -skip:
+//
+//	skips -list .ci/skips -in windows -exclude internal/sys
 package main
 
 import (
@@ -22,6 +27,7 @@ import (
 func main() {
 	list := flag.String("list", ".ci/skips", "the file that lists what may skip")
 	in := flag.String("in", "root", "the configuration that the tests ran in")
+	exclude := flag.String("exclude", "", "print which tests of the package in this `directory` do not apply")
 	flag.Parse()
 	f, err := os.Open(*list)
 	if err != nil {
@@ -31,6 +37,10 @@ func main() {
 	allowed, err := parse(f, *in)
 	if err != nil {
 		fatal(err)
+	}
+	if *exclude != "" {
+		fmt.Print(skipFlag(allowed, *exclude))
+		return
 	}
 	ok, err := check(os.Stdin, os.Stdout, allowed)
 	if err != nil {
@@ -46,17 +56,19 @@ func fatal(err error) {
 	os.Exit(2)
 }
 
-// rule allows tests to skip for a reason.
+// rule allows tests to skip for a reason, or says why they do not apply.
 type rule struct {
 	test   *regexp.Regexp // of the package's directory, a colon and the test's name
 	reason *regexp.Regexp // somewhere in the output of the skipped test
+	not    string         // the source of test, if the tests do not apply
 	used   int
 	line   string
 }
 
 // parse returns the rules for one configuration. A line has the configurations,
 // separated by commas; a regular expression for the whole name of the test; and a
-// regular expression for the reason, which may contain spaces.
+// regular expression for the reason, which may contain spaces. An exclamation mark before
+// the name says that the test does not apply; the reason is then for readers.
 func parse(r io.Reader, configuration string) (rules []*rule, err error) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
@@ -71,6 +83,9 @@ func parse(r io.Reader, configuration string) (rules []*rule, err error) {
 			return nil, fmt.Errorf("%q has no reason", line)
 		}
 		rule := &rule{line: line}
+		if name, found := strings.CutPrefix(test, "!"); found {
+			test, rule.not, reason = name, name, "$."
+		}
 		if rule.test, err = regexp.Compile("^(?:" + test + ")$"); err != nil {
 			return nil, err
 		}
@@ -166,7 +181,10 @@ func check(r io.Reader, w io.Writer, rules []*rule) (ok bool, err error) {
 	}
 	fmt.Fprintf(w, "%d tests passed, %d were allowed to skip\n", passed, skipped)
 	for _, rule := range rules {
-		if rule.used == 0 {
+		switch {
+		case rule.not != "":
+			fmt.Fprintf(w, "does not apply: %s\n", rule.line)
+		case rule.used == 0:
 			fmt.Fprintf(w, "nothing skipped by the rule: %s\n", rule.line)
 		}
 	}
@@ -196,4 +214,22 @@ func allow(rules []*rule, name, output string) bool {
 		}
 	}
 	return false
+}
+
+// skipFlag returns what go test -skip takes for the package in a directory. Each part of
+// a name between slashes is an expression of its own there.
+func skipFlag(rules []*rule, dir string) string {
+	var names []string
+	for _, rule := range rules {
+		in, name, _ := strings.Cut(rule.not, ":")
+		if name == "" || !regexp.MustCompile("^(?:"+in+")$").MatchString("./"+strings.TrimPrefix(dir, ".")) {
+			continue
+		}
+		parts := strings.Split(name, "/")
+		for i, part := range parts {
+			parts[i] = "^(?:" + part + ")$"
+		}
+		names = append(names, strings.Join(parts, "/"))
+	}
+	return strings.Join(names, "|")
 }

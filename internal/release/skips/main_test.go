@@ -1,6 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -11,6 +15,8 @@ const list = `
 # A comment.
 root,user  ./internal/sys:TestOne/.*  no IPv6
 user       ./:TestTwo                 not permitted
+wine       !./:Test(A|B)/udp[46]      Wine has none
+wine,user  !./internal/sys:TestC      Wine has none
 `
 
 func TestOnlyListedTestsMaySkip(t *testing.T) {
@@ -67,4 +73,52 @@ func TestOnlyListedTestsMaySkip(t *testing.T) {
 func TestRulesNeedAReason(t *testing.T) {
 	_, err := parse(strings.NewReader("root ./:TestOne"), "root")
 	require.ErrorContains(t, err, "no reason")
+}
+
+func TestWhatDoesNotApplyIsNotRun(t *testing.T) {
+	for _, test := range []struct{ configuration, dir, want string }{
+		{"wine", ".", "^(?:Test(A|B))$/^(?:udp[46])$"},
+		{"wine", "internal/sys", "^(?:TestC)$"},
+		{"wine", "session", ""},
+		{"user", "internal/sys", "^(?:TestC)$"},
+		{"user", ".", ""},
+	} {
+		rules, err := parse(strings.NewReader(list), test.configuration)
+		require.NoError(t, err)
+		require.Equal(t, test.want, skipFlag(rules, test.dir), test)
+	}
+	rules, err := parse(strings.NewReader(list), "wine")
+	require.NoError(t, err)
+	require.False(t, allow(rules, "./:TestA/udp4", "Wine has none"), "it ran, so it must not skip")
+}
+
+// A test that was renamed or removed must leave the list of those that do not apply.
+func TestWhatDoesNotApplyExists(t *testing.T) {
+	top := filepath.Join("..", "..", "..")
+	list, err := os.ReadFile(filepath.Join(top, ".ci", "skips"))
+	require.NoError(t, err)
+	for line := range strings.Lines(string(list)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[1][0] != '!' || fields[0] == "#" {
+			continue
+		}
+		dir, name, ok := strings.Cut(fields[1][1:], ":")
+		require.True(t, ok, line)
+		name, _, _ = strings.Cut(name, "/")
+		in, function := regexp.MustCompile("^(?:"+dir+")$"), regexp.MustCompile("(?m)^func (?:"+name+`)\(`)
+		found := false
+		require.NoError(t, filepath.WalkDir(top, func(path string, d os.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, "_test.go") || found {
+				return err
+			}
+			rel, err := filepath.Rel(top, filepath.Dir(path))
+			if err != nil || !in.MatchString("./"+strings.TrimPrefix(filepath.ToSlash(rel), ".")) {
+				return err
+			}
+			source, err := os.ReadFile(path)
+			found = function.Match(bytes.ReplaceAll(source, []byte("\r"), nil))
+			return err
+		}))
+		require.True(t, found, "no such test: %s", line)
+	}
 }
