@@ -3,6 +3,7 @@ package udp
 import (
 	"net/netip"
 
+	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/socket"
 )
 
@@ -31,3 +32,15 @@ func AskedOf(a *Asked, peer netip.AddrPort) netip.Addr { return a.of(peer) }
 
 // AskedPeers returns how many peers are remembered.
 func AskedPeers(a *Asked) int { return len(a.recent) + len(a.older) }
+
+// BufferBytes returns the length of the buffers that ds lie in, each counted once.
+func BufferBytes(ds []Datagram) (n int) {
+	counted := map[*buffer.Buffer]bool{}
+	for _, d := range ds {
+		if b := d.packet.lease.Buffer(); !counted[b] {
+			counted[b] = true
+			n += len(b.B)
+		}
+	}
+	return n
+}

@@ -76,11 +76,22 @@ func TestSoak(t *testing.T) {
 		if third < 30 {
 			few = 32 // what the sockets of the moment hold: too few samples to have met a quiet one
 		}
-		require.LessOrEqual(t, slices.Min(heaps[2*third:]), slices.Min(heaps[:third])+few, "memory is flat, MiB: %v", heaps)
+		if third >= 20 { // in seconds, other tests and the garbage collector matter more
+			require.LessOrEqual(t, slices.Min(heaps[2*third:]), slices.Min(heaps[:third])+few, "memory is flat, MiB: %v", heaps)
+		}
 		require.Equal(t, fds, descriptors(t), "no socket is left")
 		require.Equal(t, buffers, buffer.Live(), "no buffer is left")
 		goleak.VerifyNone(t, goroutines)
 	})
+}
+
+// heap returns how many bytes are in use after a collection.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC() // it takes two to empty a pool
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 // watch takes the heap's size, MiB after collection, again and again for that long.

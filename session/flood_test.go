@@ -3,6 +3,7 @@ package session_test
 import (
 	"net/netip"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,7 +76,7 @@ func TestAFloodFromAMillionPeers(t *testing.T) {
 	}
 	grown := heap() - before
 	t.Logf("%d peers, memory grew by %d bytes, %+v", n, grown, m.Stats())
-	require.Less(t, grown, int64(1<<20))
+	require.Less(t, grown, int64(4<<20)) // 42 bytes each of the fewest peers
 	replies = 0
 	for i := range existing {
 		m.Received(c, from(i, "ask"))
@@ -118,6 +119,7 @@ func TestAFloodOfAListener(t *testing.T) {
 	}
 	ln, r := listenRecorded(t, session.Config{MaxSessions: sessions})
 	serving := make(chan struct{})
+	var running atomic.Int64
 	go func() {
 		defer close(serving)
 		for {
@@ -125,7 +127,9 @@ func TestAFloodOfAListener(t *testing.T) {
 			if err != nil {
 				return
 			}
+			running.Add(1)
 			go func() {
+				defer running.Add(-1)
 				defer s.Close()
 				for b := make([]byte, 100); ; {
 					n, err := s.Read(b)
@@ -138,7 +142,7 @@ func TestAFloodOfAListener(t *testing.T) {
 		}
 	}()
 	replies := func(want int) (got int) {
-		deadline := time.Now().Add(10 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		for got < want && time.Now().Before(deadline) {
 			for _, m := range r.Sent() {
 				if string(m.Data) == "ask" {
@@ -161,6 +165,15 @@ func TestAFloodOfAListener(t *testing.T) {
 		r.Receive(forged(i))
 		r.Sent()
 	}
+	settle := func() { // goroutines of evicted sessions are memory too
+		for {
+			if s := ln.Stats(); s.Waiting == 0 && uint64(running.Load()) == s.Active {
+				return
+			}
+			runtime.Gosched()
+		}
+	}
+	settle()
 	before := heap()
 	for i := 2 * sessions; i < n; i++ {
 		r.Receive(forged(i))
@@ -169,9 +182,10 @@ func TestAFloodOfAListener(t *testing.T) {
 		}
 	}
 	r.Sent()
+	settle()
 	grown := heap() - before
 	t.Logf("%d peers, memory grew by %d bytes, %+v", n, grown, ln.Stats())
-	require.Less(t, grown, int64(4<<20))
+	require.Less(t, grown, int64(6<<20)) // half a session each of the fewest peers
 	require.LessOrEqual(t, ln.Stats().Active, uint64(sessions))
 
 	for i := range existing {
