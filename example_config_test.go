@@ -2,7 +2,9 @@ package udp_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"expvar"
 	"fmt"
 	"log"
 	"log/slog"
@@ -81,4 +83,21 @@ func ExampleConfig_Resolve() {
 	}
 	fmt.Println(addrs)
 	// Output: [127.0.0.1:53]
+}
+
+// One line shows the counters among the variables of package expvar, in JSON.
+func ExampleStats_expvar() {
+	c, err := udp.Listen(context.Background(), "udp", "localhost:0", udp.BaseHandler{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	expvar.Publish("dns_udp", expvar.Func(func() any { return c.Stats() }))
+
+	var shown struct{ Received, Handled uint64 }
+	if err := json.Unmarshal([]byte(expvar.Get("dns_udp").String()), &shown); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(shown.Received, shown.Handled)
+	// Output: 0 0
 }

@@ -107,6 +107,24 @@ func (s Stats) All() iter.Seq2[string, float64] {
 	}
 }
 
+// All is like [Stats.All].
+func (s QueueStats) All() iter.Seq2[string, float64] {
+	return func(yield func(string, float64) bool) {
+		_ = yield("received", float64(s.Received)) && yield("dropped", float64(s.Dropped)) &&
+			yield("peak", float64(s.Peak)) && yield("waiting", float64(s.Waiting))
+	}
+}
+
+// All is like [Stats.All].
+func (s WorkersStats) All() iter.Seq2[string, float64] {
+	return func(yield func(string, float64) bool) {
+		_ = yield("received", float64(s.Received)) && yield("handled", float64(s.Handled)) &&
+			yield("dropped", float64(s.Dropped)) && yield("panicked", float64(s.Panicked)) &&
+			yield("closed", float64(s.Closed)) && yield("peak", float64(s.Peak)) &&
+			yield("waiting", float64(s.Waiting))
+	}
+}
+
 // String lists the counters that are not zero, for people.
 func (s Stats) String() string {
 	var b strings.Builder

@@ -15,6 +15,7 @@ import (
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/exchange"
 	"github.com/udpkit/udp/limit"
+	"github.com/udpkit/udp/metrics"
 	"github.com/udpkit/udp/session"
 )
 
@@ -101,6 +102,14 @@ func workers(ctx context.Context) (*udp.Conn, error) {
 
 func publish(c *udp.Conn) {
 	expvar.Publish("dns_udp", expvar.Func(func() any { return c.Stats() }))
+}
+
+func sources(c *udp.Conn, queue *udp.Queue, sessions *session.Mux) *metrics.Set {
+	var set metrics.Set
+	set.AddSocket("dns", c)
+	set.AddQueue("dns", queue)
+	set.AddSessions("games", sessions)
+	return &set
 }
 
 func export(w io.Writer, c *udp.Conn) {

@@ -2,7 +2,6 @@ package udpprom
 
 import (
 	"context"
-	"iter"
 	"net/netip"
 	"strings"
 	"testing"
@@ -16,36 +15,12 @@ import (
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/exchange"
 	"github.com/udpkit/udp/limit"
+	"github.com/udpkit/udp/metrics"
 	"github.com/udpkit/udp/session"
 	"github.com/udpkit/udp/udptest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// Every counter of the packages is in a metric, but for sums of others. A new one must not be
-// forgotten.
-func TestEveryCounterIsExported(t *testing.T) {
-	sums := map[string]bool{"send_errors": true}
-	for _, c := range []struct {
-		kind *kind
-		all  iter.Seq2[string, float64]
-		sums map[string]bool
-	}{
-		{sockets, udp.Stats{}.All(), sums},
-		{sessions, session.Stats{}.All(), nil},
-		{exchanges, exchange.Stats{}.All(), nil},
-		{limiters, limit.Stats{}.All(), nil},
-	} {
-		names := 0
-		for name := range c.all {
-			if !c.sums[name] {
-				require.Contains(t, c.kind.metrics, name)
-				names++
-			}
-		}
-		require.Len(t, c.kind.metrics, names, "and no metric is without a counter")
-	}
-}
 
 // fixed is something with counters.
 type fixed[S any] struct{ stats S }
@@ -68,7 +43,7 @@ func TestMetricsAreClean(t *testing.T) {
 	limiter, err := limit.New(limit.Config{Rate: 1, Burst: 1}, udp.BaseHandler{})
 	require.NoError(t, err)
 
-	m := New()
+	var m metrics.Set
 	remove := m.AddSocket("echo", c)
 	m.AddQueue("echo", q)
 	m.AddGroup("many", g)
@@ -77,7 +52,8 @@ func TestMetricsAreClean(t *testing.T) {
 	m.AddExchange("dns", fixed[exchange.Stats]{exchange.Stats{Late: 5}})
 	m.AddLimiter("front", limiter)
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(m)
+	collector := New(&m)
+	registry.MustRegister(collector)
 
 	problems, err := testutil.GatherAndLint(registry)
 	require.NoError(t, err)
@@ -99,28 +75,28 @@ udp_socket_info{address="[::]:8",gro="true",group="many",gso="false",socket="man
 # HELP udp_queue_waiting_datagrams Datagrams that wait for a consumer.
 # TYPE udp_queue_waiting_datagrams gauge
 udp_queue_waiting_datagrams{queue="echo"} 2
-# HELP udp_queue_dropped_datagrams_total Datagrams for which there was no room.
+# HELP udp_queue_dropped_datagrams_total Datagrams for which there was no room, or that came after the end.
 # TYPE udp_queue_dropped_datagrams_total counter
 udp_queue_dropped_datagrams_total{queue="echo"} 3
 # HELP udp_exchange_unexpected_datagrams_total Datagrams that are no response to a request that waits.
 # TYPE udp_exchange_unexpected_datagrams_total counter
-udp_exchange_unexpected_datagrams_total{client="dns",reason="late"} 5
-udp_exchange_unexpected_datagrams_total{client="dns",reason="malformed"} 0
-udp_exchange_unexpected_datagrams_total{client="dns",reason="spoofed"} 0
-udp_exchange_unexpected_datagrams_total{client="dns",reason="unknown"} 0
+udp_exchange_unexpected_datagrams_total{exchange="dns",reason="late"} 5
+udp_exchange_unexpected_datagrams_total{exchange="dns",reason="malformed"} 0
+udp_exchange_unexpected_datagrams_total{exchange="dns",reason="spoofed"} 0
+udp_exchange_unexpected_datagrams_total{exchange="dns",reason="unknown"} 0
 # HELP udp_session_active_sessions Sessions that have begun and not ended.
 # TYPE udp_session_active_sessions gauge
-udp_session_active_sessions{sessions="games"} 3
+udp_session_active_sessions{session="games"} 3
 `), "udp_socket_received_bytes_total", "udp_socket_info", "udp_queue_waiting_datagrams", "udp_queue_dropped_datagrams_total",
 		"udp_exchange_unexpected_datagrams_total", "udp_session_active_sessions"))
 
-	count := testutil.CollectAndCount(m, "udp_socket_received_bytes_total")
+	count := testutil.CollectAndCount(collector, "udp_socket_received_bytes_total")
 	require.Equal(t, 2, count)
 	again := m.AddSocket("echo", c)
 	remove() // the name is not its own any more
-	require.Equal(t, 2, testutil.CollectAndCount(m, "udp_socket_received_bytes_total"))
+	require.Equal(t, 2, testutil.CollectAndCount(collector, "udp_socket_received_bytes_total"))
 	again()
-	require.Equal(t, 1, testutil.CollectAndCount(m, "udp_socket_received_bytes_total"))
+	require.Equal(t, 1, testutil.CollectAndCount(collector, "udp_socket_received_bytes_total"))
 	for range 2 {
 		(<-q.Datagrams()).Release()
 	}
@@ -130,8 +106,9 @@ udp_session_active_sessions{sessions="games"} 3
 func TestClosedSocket(t *testing.T) {
 	c, err := udp.Listen(t.Context(), "udp", "127.0.0.1:0", udp.BaseHandler{})
 	require.NoError(t, err)
-	m := New()
-	m.AddSocket("s", c)
+	var set metrics.Set
+	set.AddSocket("s", c)
+	m := New(&set)
 	before := testutil.CollectAndCount(m)
 	require.NoError(t, c.Close())
 	<-c.Done()

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/metrics"
 	"github.com/udpkit/udp/udpprom"
 )
 
@@ -19,11 +20,11 @@ func Example() {
 	}
 	defer conn.Close()
 
-	metrics := udpprom.New()
-	metrics.AddSocket("syslog", conn)
-	metrics.AddQueue("syslog", queue)
-	registry := prometheus.NewRegistry() // or prometheus.DefaultRegisterer
-	registry.MustRegister(metrics)       // promhttp serves it
+	var set metrics.Set
+	set.AddSocket("syslog", conn)
+	set.AddQueue("syslog", queue)
+	registry := prometheus.NewRegistry()     // or prometheus.DefaultRegisterer
+	registry.MustRegister(udpprom.New(&set)) // promhttp serves it
 
 	families, err := registry.Gather()
 	if err != nil {

@@ -28,6 +28,7 @@ var layers = [][]string{
 	{"internal/mcast"},
 	{"."},
 	{"session", "exchange", "limit", "udpdebug"},
+	{"metrics"},
 	{"udptest", "internal/conformance", "internal/sockettest"},
 	{"udptest/gossip", "internal/e2e/...", "examples/..."},
 }
