@@ -40,7 +40,7 @@ func TestAWriteDeadlineReachesASendThatIsRepeated(t *testing.T) {
 		s := newScripted()
 		c := s.listen(t, udp.Config{}, udp.BaseHandler{})
 		s.send = always(sysError(syscall.EAGAIN))
-		sent := make(chan error)
+		sent := make(chan error, 1)
 		go func() { sent <- c.SendTo([]byte("a"), there) }()
 		time.Sleep(200 * time.Millisecond) // in a pause of 64
 		require.NoError(t, c.SetWriteDeadline(time.Now().Add(time.Millisecond)))

@@ -93,7 +93,7 @@ func (d *diary) Multicast(o socket.MulticastOption, v6 bool) (int, error) {
 }
 
 // inReceived runs f in Received, while another datagram of the read waits, and
-// returns what the network was told meanwhile.
+// returns the calls to the network.
 func (d *diary) inReceived(t *testing.T, f func(m *udp.MulticastConn)) []string {
 	t.Helper()
 	h := &recorderOf{received: func(c *udp.Conn, got udp.Datagram) {
@@ -104,6 +104,7 @@ func (d *diary) inReceived(t *testing.T, f func(m *udp.MulticastConn)) []string 
 	}}
 	m, err := udp.Config{Network: d}.ListenMulticast(t.Context(), "udp", ":0", h)
 	require.NoError(t, err)
+	t.Cleanup(func() { stop(t, m) })
 	d.arrive("first", "and more")
 	synctest.Wait()
 	stop(t, m)

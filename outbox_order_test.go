@@ -99,10 +99,12 @@ func TestWhatOneGoroutineSendsLeavesInOrder(t *testing.T) {
 				var err error
 				m, err = udp.Config{Network: here.Network()}.ListenMulticast(t.Context(), "udp4", ":5000", h)
 				require.NoError(t, err)
+				t.Cleanup(func() { stop(t, m) })
 				close(ready)
 				q := udp.NewQueue(10*requests, udp.Block)
 				peer, err := udp.Config{Network: there.Network(), ReadBuffer: 8 << 20}.ListenMulticast(t.Context(), "udp4", ":5000", q, group.Addr())
 				require.NoError(t, err)
+				t.Cleanup(func() { stop(t, peer) })
 				for i := range requests {
 					require.NoError(t, peer.SendTo(fmt.Append(nil, i), netip.MustParseAddrPort("10.0.0.2:5000")))
 				}

@@ -25,24 +25,26 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// held is a server whose handler waits at the first datagram until go is
-// closed, so that all that was sent meanwhile comes with the next read.
-func held(t *testing.T, cfg udp.Config, received func(c *udp.Conn, d udp.Datagram)) (server *udp.Conn, entered, release chan struct{}) {
+// held is a server whose handler waits at the first datagram until open is
+// called, so that all that was sent meanwhile comes with the next read.
+func held(t *testing.T, cfg udp.Config, received func(c *udp.Conn, d udp.Datagram)) (server *udp.Conn, entered chan struct{}, open func()) {
 	t.Helper()
-	entered, release = make(chan struct{}), make(chan struct{})
+	entered = make(chan struct{})
+	gate, open := newGate()
 	first := true
 	server, err := cfg.Listen(context.Background(), "udp4", "127.0.0.1:0", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 		if first {
 			first = false
 			close(entered)
-			<-release
+			<-gate
 			return
 		}
 		received(c, d)
 	}))
 	require.NoError(t, err)
 	closes(t, server)
-	return server, entered, release
+	t.Cleanup(open) // before it is closed
+	return server, entered, open
 }
 
 func plainClient(t *testing.T, server *udp.Conn) *net.UDPConn {
@@ -56,7 +58,7 @@ func plainClient(t *testing.T, server *udp.Conn) *net.UDPConn {
 func TestRepliesOfOneReadLeaveInOrderAndWhole(t *testing.T) {
 	const n = 200
 	scratch := make([]byte, 4)
-	server, entered, release := held(t, udp.Config{}, func(c *udp.Conn, d udp.Datagram) {
+	server, entered, open := held(t, udp.Config{}, func(c *udp.Conn, d udp.Datagram) {
 		// The same memory for every reply: what was handed over must have been copied.
 		copy(scratch, d.Data)
 		if err := d.Reply(scratch); err != nil {
@@ -74,7 +76,7 @@ func TestRepliesOfOneReadLeaveInOrderAndWhole(t *testing.T) {
 	for i := range uint32(n) {
 		send(i)
 	}
-	close(release)
+	open()
 	got := make([]byte, 10)
 	for i := range uint32(n) {
 		k, err := client.Read(got)
@@ -156,7 +158,7 @@ func TestTheLastReplyOfAReadDoesNotWaitForItsHandler(t *testing.T) {
 
 func TestRepliesDoNotWaitForAFullQueue(t *testing.T) {
 	q := udp.NewQueue(1, udp.Block)
-	server, entered, release := held(t, udp.Config{}, func(c *udp.Conn, d udp.Datagram) {
+	server, entered, open := held(t, udp.Config{}, func(c *udp.Conn, d udp.Datagram) {
 		if err := d.Reply(d.Data); err != nil {
 			t.Error(err)
 		}
@@ -170,7 +172,7 @@ func TestRepliesDoNotWaitForAFullQueue(t *testing.T) {
 			<-entered
 		}
 	}
-	close(release)
+	open()
 	require.NoError(t, client.SetReadDeadline(time.Now().Add(patience)))
 	b := make([]byte, 20)
 	for _, want := range []string{"one", "two", "three", "four"} {
@@ -186,7 +188,7 @@ func TestRepliesDoNotWaitForAFullQueue(t *testing.T) {
 }
 
 func TestAReplyLeavesBeforeCloseInACallback(t *testing.T) {
-	server, entered, release := held(t, udp.Config{}, func(c *udp.Conn, d udp.Datagram) {
+	server, entered, open := held(t, udp.Config{}, func(c *udp.Conn, d udp.Datagram) {
 		if err := d.Reply(d.Data); err != nil {
 			t.Error(err)
 		}
@@ -200,7 +202,7 @@ func TestAReplyLeavesBeforeCloseInACallback(t *testing.T) {
 			<-entered
 		}
 	}
-	close(release)
+	open()
 	b := make([]byte, 20)
 	n, err := client.Read(b)
 	require.NoError(t, err)
@@ -233,7 +235,7 @@ func TestLateErrorsAreReported(t *testing.T) {
 	}
 	var direct []string
 	bad := netipAddrPort("255.255.255.255", 9) // not allowed on this socket: EACCES when it leaves
-	server, entered, release := held(t, cfg, func(c *udp.Conn, d udp.Datagram) {
+	server, entered, open := held(t, cfg, func(c *udp.Conn, d udp.Datagram) {
 		var err error
 		if string(d.Data) == "bad" {
 			err = c.Enqueue(udp.Message{Data: d.Data, To: bad})
@@ -261,7 +263,7 @@ func TestLateErrorsAreReported(t *testing.T) {
 			next(t, entered)
 		}
 	}
-	close(release)
+	open()
 	b := make([]byte, 20)
 	for range want {
 		n, err := client.Read(b)
@@ -453,7 +455,8 @@ func TestEachPendingReplyIsSentOrCounted(t *testing.T) {
 						late++
 						assert.ErrorIs(t, err, net.ErrClosed)
 					}}
-					release := make(chan struct{})
+					release, open := newGate()
+					defer open()
 					c := s.listen(t, cfg, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 						if d.Data[0] != 'e' {
 							assert.NoError(t, d.Reply(d.Data))
@@ -476,7 +479,7 @@ func TestEachPendingReplyIsSentOrCounted(t *testing.T) {
 					case "Shutdown cut short":
 						require.ErrorIs(t, c.Shutdown(done()), context.Canceled)
 					}
-					close(release)
+					open()
 					next(t, c.Done())
 					st := c.Stats()
 					balanced(t, st)
@@ -551,11 +554,11 @@ func TestCloseAgainstTheOutbox(t *testing.T) {
 func TestAReplyDoesNotWaitForOtherHandlers(t *testing.T) {
 	const n, each = 65, 5 * time.Millisecond
 	data := strings.Repeat("x", n)
-	for name, start := range map[string]func(s *scripted, handle func(udp.Datagram)) (c *udp.Conn, wait func()){
-		"Handler": func(s *scripted, handle func(udp.Datagram)) (*udp.Conn, func()) {
+	for name, start := range map[string]func(t *testing.T, s *scripted, handle func(udp.Datagram)) (c *udp.Conn, wait func()){
+		"Handler": func(t *testing.T, s *scripted, handle func(udp.Datagram)) (*udp.Conn, func()) {
 			return s.listen(t, udp.Config{}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { handle(d) })), func() {}
 		},
-		"Queue": func(s *scripted, handle func(udp.Datagram)) (*udp.Conn, func()) {
+		"Queue": func(t *testing.T, s *scripted, handle func(udp.Datagram)) (*udp.Conn, func()) {
 			q := udp.NewQueue(n, udp.Block)
 			var consumer sync.WaitGroup
 			consumer.Go(func() {
@@ -566,7 +569,7 @@ func TestAReplyDoesNotWaitForOtherHandlers(t *testing.T) {
 			})
 			return s.listen(t, udp.Config{}, q), consumer.Wait
 		},
-		"Workers": func(s *scripted, handle func(udp.Datagram)) (*udp.Conn, func()) {
+		"Workers": func(t *testing.T, s *scripted, handle func(udp.Datagram)) (*udp.Conn, func()) {
 			return s.listen(t, udp.Config{}, newWorkers(t, udp.WorkersConfig{N: 1,
 				Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { handle(d) })})), func() {}
 		},
@@ -582,7 +585,7 @@ func TestAReplyDoesNotWaitForOtherHandlers(t *testing.T) {
 					sent = append(sent, time.Now())
 					return nil
 				}
-				c, wait := start(s, func(d udp.Datagram) {
+				c, wait := start(t, s, func(d udp.Datagram) {
 					mu.Lock()
 					replied = append(replied, time.Now())
 					mu.Unlock()

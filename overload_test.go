@@ -3,7 +3,6 @@ package udp_test
 import (
 	"context"
 	"strconv"
-	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -89,8 +88,7 @@ func TestADatagramThatWaitsHoldsNoWholeBuffer(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					const capacity, flood = 1000, 2500
 					size := []int{0, 1, 100, 1400, 9000, 16 << 10}
-					gate := make(chan struct{})
-					open := sync.OnceFunc(func() { close(gate) })
+					gate, open := newGate()
 					defer open()
 					var waited []udp.Datagram
 					handled := 0

@@ -63,7 +63,7 @@ func TestPacketConnDeadlinesInVirtualTime(t *testing.T) {
 		c := listenPacket(t, udp.Config{Network: n.Host("a", "10.0.0.1/24").Network()}, "udp", ":0")
 		begin := time.Now()
 		require.NoError(t, c.SetReadDeadline(begin.Add(time.Hour)))
-		errs := make(chan error)
+		errs := make(chan error, 3)
 		for range 3 { // all but one wait for their turn
 			go func() {
 				_, _, err := c.ReadFrom(nil)

@@ -87,6 +87,7 @@ func TestOnMembershipPanics(t *testing.T) {
 		}
 		m, err := cfg.ListenMulticast(t.Context(), "udp4", ":5000", q, group)
 		require.NoError(t, err)
+		t.Cleanup(func() { stop(t, m) })
 		synctest.Wait()
 		before := calls.Load()
 		for _, down := range []bool{true, false} {

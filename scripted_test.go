@@ -50,13 +50,14 @@ func newScripted() *scripted {
 	return &scripted{inputs: make(chan any, 10_000), wake: make(chan struct{}, 1), gone: make(chan struct{})}
 }
 
-// listen and dial make a socket of this network; the test has to close it, since a
-// cleanup would run outside of a synctest bubble.
+// listen and dial make a socket of this network. It is closed when the test ends: in a
+// synctest bubble, a test that failed would wait for its goroutines for ever.
 func (s *scripted) listen(t testing.TB, cfg udp.Config, h udp.Handler) *udp.Conn {
 	t.Helper()
 	cfg.Network = s
 	c, err := cfg.Listen(context.Background(), "udp4", here.String(), h)
 	require.NoError(t, err)
+	t.Cleanup(func() { stop(t, c) })
 	return c
 }
 
@@ -65,6 +66,7 @@ func (s *scripted) dial(t testing.TB, cfg udp.Config, h udp.Handler) *udp.Connec
 	cfg.Network = s
 	c, err := cfg.Dial(context.Background(), "udp4", there.String(), h)
 	require.NoError(t, err)
+	t.Cleanup(func() { stop(t, c) })
 	return c
 }
 

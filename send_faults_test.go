@@ -218,7 +218,7 @@ func TestSendsNeverWedge(t *testing.T) {
 				s := newScripted()
 				c := s.listen(t, udp.Config{}, udp.BaseHandler{})
 				s.send = always(sysError(errno))
-				sent := make(chan error)
+				sent := make(chan error, 1)
 				go func() { sent <- c.SendTo([]byte("a"), there) }()
 				time.Sleep(40 * time.Millisecond)
 				start := time.Now()

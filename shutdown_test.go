@@ -59,7 +59,7 @@ func TestShutdownHandlesAllThatWasSentBefore(t *testing.T) {
 					_, err := sender.WriteToUDPAddrPort([]byte(strconv.Itoa(i)), c.LocalAddrPort())
 					require.NoError(t, err)
 				}
-				result := make(chan error)
+				result := make(chan error, 1)
 				go func() { result <- c.Shutdown(t.Context()) }()
 				close(called)
 				require.NoError(t, next(t, result))
@@ -151,7 +151,8 @@ func TestShutdownCutShortCountsWhatItDidNotHandle(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				release := make(chan struct{})
+				release, open := newGate()
+				defer open()
 				h, check := test.make(func() { <-release })
 				s := newScripted()
 				s.arrive("1", "2", "3")
@@ -162,7 +163,7 @@ func TestShutdownCutShortCountsWhatItDidNotHandle(t *testing.T) {
 				synctest.Wait()
 
 				ctx, cancel := context.WithCancel(context.Background())
-				result := make(chan error)
+				result := make(chan error, 1)
 				go func() { result <- c.Shutdown(ctx) }()
 				synctest.Wait()
 				cancel()
@@ -170,7 +171,7 @@ func TestShutdownCutShortCountsWhatItDidNotHandle(t *testing.T) {
 				require.ErrorIs(t, err, context.Canceled)
 				requireOpError(t, err, "shutdown")
 
-				close(release)
+				open()
 				<-c.Done()
 				require.NoError(t, c.Err(), "it was asked to stop")
 				check()
@@ -241,7 +242,9 @@ func TestShutdownCutShortIsExact(t *testing.T) {
 
 func TestShutdownWithAnEndedContextCountsWhatTheKernelHas(t *testing.T) {
 	const sent = 100
-	gate, stuck := make(chan struct{}), make(chan struct{})
+	gate, open := newGate()
+	defer open()
+	stuck := make(chan struct{})
 	var once sync.Once
 	c := listen(t, udp.Config{ReadBuffer: 1 << 20}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
 		once.Do(func() { close(stuck) })
@@ -255,7 +258,7 @@ func TestShutdownWithAnEndedContextCountsWhatTheKernelHas(t *testing.T) {
 	next(t, stuck)
 	err := c.Shutdown(done())
 	require.ErrorIs(t, err, context.Canceled)
-	close(gate)
+	open()
 	next(t, c.Done())
 	require.EqualValues(t, 1, c.Stats().Handled)
 	require.Equal(t, udp.Drops{Closed: sent - 1}, c.Stats().Dropped)

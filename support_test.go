@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -157,6 +158,13 @@ type recorderOf struct {
 
 func (r *recorderOf) Received(c *udp.Conn, d udp.Datagram) { r.received(c, d) }
 func (r *recorderOf) Refused(c *udp.Conn, f *udp.Refusal)  { r.refused(c, f) }
+
+// newGate makes a channel for callbacks to wait on. Tests defer open, so that a failure
+// does not leave the callbacks waiting.
+func newGate() (gate <-chan struct{}, open func()) {
+	ch := make(chan struct{})
+	return ch, sync.OnceFunc(func() { close(ch) })
+}
 
 // next receives from ch, or fails the test after a long time.
 func next[T any](t testing.TB, ch <-chan T) (v T) {

@@ -81,7 +81,8 @@ func TestWorkersRunAtTheSameTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 8
 		var running atomic.Int64
-		gate := make(chan struct{})
+		gate, open := newGate()
+		defer open()
 		s := newScripted()
 		w := newWorkers(t, udp.WorkersConfig{N: n, Key: lastByte, Handler: udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
 			running.Add(1)
@@ -93,7 +94,7 @@ func TestWorkersRunAtTheSameTime(t *testing.T) {
 		}
 		synctest.Wait()
 		require.EqualValues(t, n, running.Load())
-		close(gate)
+		open()
 		require.NoError(t, c.Shutdown(context.Background()))
 		require.EqualValues(t, 256, running.Load())
 		balanced(t, c.Stats())
@@ -113,7 +114,8 @@ func TestWorkersOverflow(t *testing.T) {
 		t.Run(test.overflow.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var handled []string
-				gate := make(chan struct{})
+				gate, open := newGate()
+				defer open()
 				w := newWorkers(t, udp.WorkersConfig{N: 1, Capacity: 3, Overflow: test.overflow,
 					Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 						<-gate
@@ -129,7 +131,7 @@ func TestWorkersOverflow(t *testing.T) {
 				synctest.Wait()
 				require.EqualValues(t, test.dropped, c.Stats().Dropped.Queue)
 				require.Zero(t, c.Stats().Handled, "what waits is not handled yet")
-				close(gate)
+				open()
 				require.NoError(t, c.Shutdown(context.Background()))
 				require.Equal(t, test.handled, handled)
 				st := c.Stats()
@@ -188,7 +190,8 @@ func TestWorkersSurviveAKeyThatPanics(t *testing.T) {
 
 func TestCloseDropsWhatWaitsInWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gate := make(chan struct{})
+		gate, open := newGate()
+		defer open()
 		r := newRecorder()
 		r.received = func(*udp.Conn, udp.Datagram) { <-gate }
 		s := newScripted()
@@ -203,7 +206,7 @@ func TestCloseDropsWhatWaitsInWorkers(t *testing.T) {
 			require.Fail(t, "done before the callback has returned")
 		default:
 		}
-		close(gate)
+		open()
 		<-c.Done()
 		require.Equal(t, []string{"Started", "Received", "Stopped"}, r.names())
 		require.Equal(t, udp.Drops{Closed: 2}, c.Stats().Dropped)
@@ -216,7 +219,8 @@ func TestCloseDropsWhatWaitsInWorkers(t *testing.T) {
 // Until Workers have handled the last datagram their socket still sends.
 func TestWorkersReplyDuringShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gate := make(chan struct{})
+		gate, open := newGate()
+		defer open()
 		w := newWorkers(t, udp.WorkersConfig{N: 2, Key: lastByte, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 			<-gate
 			if err := d.Reply(d.Data); err != nil {
@@ -227,10 +231,10 @@ func TestWorkersReplyDuringShutdown(t *testing.T) {
 		c := s.listen(t, udp.Config{}, w)
 		s.arrive("1", "2", "3", "4")
 		synctest.Wait()
-		result := make(chan error)
+		result := make(chan error, 1)
 		go func() { result <- c.Shutdown(context.Background()) }()
 		synctest.Wait()
-		close(gate)
+		open()
 		require.NoError(t, <-result)
 		require.ElementsMatch(t, []string{"1", "2", "3", "4"}, s.sent)
 	})
@@ -416,7 +420,8 @@ func TestRefusalsThatWorkersLoseAreCounted(t *testing.T) {
 	for _, overflow := range []udp.Overflow{udp.DropNewest, udp.DropOldest} {
 		t.Run(overflow.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				gate := make(chan struct{})
+				gate, open := newGate()
+				defer open()
 				refused := 0
 				w := newWorkers(t, udp.WorkersConfig{N: 1, Capacity: 3, Overflow: overflow, Handler: &recorderOf{
 					received: func(*udp.Conn, udp.Datagram) { <-gate },
@@ -432,7 +437,7 @@ func TestRefusalsThatWorkersLoseAreCounted(t *testing.T) {
 				synctest.Wait()
 				require.EqualValues(t, 7, c.Stats().RefusalsLost)
 				require.NoError(t, c.Close())
-				close(gate)
+				open()
 				<-c.Done()
 				require.Zero(t, refused)
 				require.EqualValues(t, 10, c.Stats().RefusalsLost)
@@ -448,7 +453,8 @@ func TestRefusalsThatWorkersLoseAreCounted(t *testing.T) {
 // A Handler may pass on ICMP errors, of sockets that do not wait for the Workers.
 func TestWorkersWithRefusalsOfOtherSockets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gate := make(chan struct{})
+		gate, open := newGate()
+		defer open()
 		var refused []*udp.Conn
 		w := newWorkers(t, udp.WorkersConfig{N: 1, Handler: &recorderOf{
 			received: func(*udp.Conn, udp.Datagram) { <-gate },
@@ -464,7 +470,7 @@ func TestWorkersWithRefusalsOfOtherSockets(t *testing.T) {
 		w.Refused(nil, &udp.Refusal{Peer: there})
 		synctest.Wait()
 		stop(t, other)
-		close(gate)
+		open()
 		stop(t, own)
 		require.Equal(t, []*udp.Conn{nil}, refused, "the other one's came too late")
 		require.EqualValues(t, 1, other.Stats().RefusalsLost)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,13 +99,15 @@ func TestReceiveBufferOverflowIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
-		started, release := make(chan struct{}), make(chan struct{})
+		started, gate := make(chan struct{}), make(chan struct{})
+		release := sync.OnceFunc(func() { close(gate) })
+		defer release()
 		cfg := on(b)
 		cfg.ReadBuffer = 8 << 10
 		server := listen(t, cfg, "udp", ":7", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 			if d.Data[0] == 0 {
 				close(started)
-				<-release
+				<-gate
 			}
 		}))
 		c := dial(t, on(a), "udp", "b:7", udp.BaseHandler{})
@@ -115,7 +118,7 @@ func TestReceiveBufferOverflowIsCounted(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		require.Equal(t, int64(84), server.Stats().KernelDrops, "16 KiB are room for 16 of 1024 bytes")
-		close(release)
+		release()
 	})
 }
 

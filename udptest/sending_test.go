@@ -41,7 +41,7 @@ func TestSendsWaitForRoomUntilTheDeadline(t *testing.T) {
 		require.ErrorIs(t, c.Send(make([]byte, 972)), os.ErrDeadlineExceeded)
 		require.Equal(t, 5001*time.Millisecond, time.Since(began))
 		require.NoError(t, c.SetWriteDeadline(time.Time{}))
-		done := make(chan error)
+		done := make(chan error, 1)
 		go func() { done <- c.Send(make([]byte, 972)) }()
 		synctest.Wait()
 		require.NoError(t, c.Close(), "which ends the wait")

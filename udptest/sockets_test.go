@@ -119,6 +119,7 @@ func TestNoBufferIsLost(t *testing.T) {
 			q := udp.NewQueue(5, udp.DropOldest)
 			m, err := cfg.ListenMulticast(ctx, "udp4", ":7", q, group)
 			require.NoError(t, err)
+			t.Cleanup(func() { m.Close() })
 			queues = append(queues, q)
 			conns = append(conns, m.Conn)
 		}

@@ -64,18 +64,21 @@ func newNetwork(t *testing.T, flags ...string) *network {
 		two: n.Host("two", "10.0.1.2"), askingHost: n.Host("client", "10.0.2.1"), q: udp.NewQueue(5000, udp.Block)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var out strings.Builder
-	ended := make(chan error)
+	t.Cleanup(cancel)
+	ended := make(chan error, 1)
 	go func() {
 		ended <- run(ctx, append(flags, "10.0.1.1:53", "10.0.1.2:53"), &out, w.forwarder.Config())
 	}()
 	c, err := w.askingHost.Config().Listen(ctx, "udp", ":0", w.q)
 	require.NoError(t, err)
 	w.client = c
+	t.Cleanup(func() {
+		c.Close()
+		<-c.Done()
+	})
 	w.stop = func() string {
 		cancel()
 		require.NoError(t, <-ended)
-		c.Close()
-		<-c.Done()
 		return out.String()
 	}
 	synctest.Wait()

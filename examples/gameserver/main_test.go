@@ -25,7 +25,8 @@ func game(t *testing.T, f func(t *testing.T, dial func() (*udp.ConnectedConn, *u
 		server, client := n.Host("server", "10.0.0.1", "10.0.0.9"), n.Host("client", "10.0.0.2")
 		ctx, cancel := context.WithCancel(context.Background())
 		var out strings.Builder
-		ended := make(chan error)
+		t.Cleanup(cancel)
+		ended := make(chan error, 1)
 		go func() { ended <- run(ctx, []string{"-players", "3"}, &out, server.Config()) }()
 		synctest.Wait()
 		f(t, func() (*udp.ConnectedConn, *udp.Queue) {

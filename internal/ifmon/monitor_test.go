@@ -95,8 +95,10 @@ func TestAllLeaveBeforeAnyJoins(t *testing.T) {
 		one, two := &follower{mu: &mu, log: &log}, &follower{mu: &mu, log: &log}
 		m, err := Join(n, one)
 		require.NoError(t, err)
+		defer m.Leave(one)
 		same, err := Join(n, two)
 		require.NoError(t, err)
+		defer m.Leave(two)
 		require.Same(t, m, same)
 		calls := func() (calls []string) {
 			time.Sleep(time.Second)

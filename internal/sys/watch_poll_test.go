@@ -50,15 +50,16 @@ func short(i socket.Interface) socket.Interface {
 	return i
 }
 
-// Where the system does not tell of changes, each is found at the next look, and
-// told once; what is as it was is not told.
+// Where the system does not report changes, each is found and reported once by the next
+// comparison; what is as it was is not reported.
 func TestChangesAreFoundByComparison(t *testing.T) {
 	const up = net.FlagUp | net.FlagMulticast
 	lo, eth := iface(1, "lo", net.FlagUp|net.FlagLoopback, "127.0.0.1/8"), iface(2, "eth", up, "192.0.2.1/24")
 	synctest.Test(t, func(t *testing.T) {
 		h := &hosts{ifs: []socket.Interface{lo, eth}}
 		told := make(chan time.Time, 100)
-		stop := poll(h.list, pollInterval, func() { told <- time.Now() })
+		stop := sync.OnceFunc(poll(h.list, pollInterval, func() { told <- time.Now() }))
+		defer stop()
 		time.Sleep(time.Second) // so that every change is in the middle of an interval
 		for _, change := range []struct {
 			name string
@@ -78,7 +79,7 @@ func TestChangesAreFoundByComparison(t *testing.T) {
 			{name: "it goes down", now: []socket.Interface{lo, eth, iface(3, "wifi", net.FlagMulticast, "10.0.0.2/16", "fe80::1/64")}},
 			{name: "it comes up", now: []socket.Interface{lo, eth, iface(3, "wifi", up, "10.0.0.2/16", "fe80::1/64")}},
 			{name: "it gets its carrier", now: []socket.Interface{lo, eth, iface(3, "wifi", up|net.FlagRunning, "10.0.0.2/16", "fe80::1/64")}},
-			{name: "it is created anew with another index", now: []socket.Interface{lo, eth, iface(4, "wifi", up|net.FlagRunning, "10.0.0.2/16", "fe80::1/64")}},
+			{name: "it is recreated with another index", now: []socket.Interface{lo, eth, iface(4, "wifi", up|net.FlagRunning, "10.0.0.2/16", "fe80::1/64")}},
 			{name: "an error is no change", err: errors.New("not now"), same: true},
 			{name: "nor is its end", now: []socket.Interface{lo, eth, iface(4, "wifi", up|net.FlagRunning, "10.0.0.2/16", "fe80::1/64")}, same: true},
 			{name: "it goes", now: []socket.Interface{lo, eth}},
