@@ -115,6 +115,15 @@ func allocateNothing(t *testing.T, network, address string, target netip.Addr) {
 			return one()
 		})
 	})
+	t.Run("SendTo to a Handler that drops", func(t *testing.T) { // Config.Trace is nil
+		g := newGauge()
+		_, to := open(t, &recorderOf{received: func(c *udp.Conn, d udp.Datagram) {
+			d.Drop()
+			g.Received(c, d)
+		}})
+		c, _ := open(t, udp.BaseHandler{})
+		noAllocs(t, g.full, each(func() error { return c.SendTo(payload, to) }))
+	})
 	t.Run("Send to a Handler", func(t *testing.T) {
 		g := newGauge()
 		_, to := open(t, g)

@@ -117,6 +117,10 @@ type Config struct {
 	// for the socket to stop.
 	OnSendError func(c *Conn, to netip.AddrPort, err error)
 
+	// Trace has functions that are called for each datagram and each event of the socket.
+	// It must not be changed while the socket exists. Nil costs nothing.
+	Trace *Trace
+
 	// Control is called before bind, as [net.ListenConfig]'s is. It does not
 	// apply to a simulated Network.
 	Control func(network, address string, c syscall.RawConn) error

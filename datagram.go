@@ -102,7 +102,7 @@ func (d Datagram) Reply(b []byte) error {
 func (d Datagram) Drop() {
 	if c := d.header().conn; c != nil {
 		c.stats.handled.Add(-1)
-		c.stats.dropped[dropHandler].Add(1)
+		c.dropped(d, dropHandler)
 	}
 }
 

@@ -116,6 +116,8 @@ func TestAListenerSurvivesItsDestruction(t *testing.T) {
 				h := newRecorder()
 				var c *udp.Conn
 				var err error
+				rebinds := make(chan struct{}, 10)
+				test.cfg.Trace = &udp.Trace{Rebind: func(*udp.Conn) { rebinds <- struct{}{} }}
 				here.Do(func() { c, err = test.cfg.Listen(t.Context(), "udp", test.address, h) })
 				require.NoError(t, err)
 				closes(t, c)
@@ -124,6 +126,7 @@ func TestAListenerSurvivesItsDestruction(t *testing.T) {
 				for n := 1; n <= 2; n++ {
 					destroy(t, here, port)
 					require.Eventually(t, func() bool { return c.Stats().Rebinds == uint64(n) }, patience, 1e6)
+					next(t, rebinds) // before anything else arrives
 					require.NoError(t, sender.SendTo([]byte("after"), netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port)))
 					require.Equal(t, "after", h.next(t, "Received").data)
 				}

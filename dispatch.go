@@ -45,7 +45,7 @@ func (r *reader) call(p *socket.Packet) {
 			peer, why = now, r.unwanted(p, now)
 		}
 		if c.closed() || why != notDropped || end-start > c.cfg.MaxDatagram {
-			c.stats.dropped[r.why(why)].Add(1)
+			c.drop(p, p.Data[start:end:end], r.why(why))
 			continue
 		}
 		if n%buffer.MaxLease == 0 || d.packet == nil {
@@ -102,7 +102,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 		}
 		d.Data = p.Data[start:end:end]
 		if c.closed() || why != notDropped || end-start > c.cfg.MaxDatagram {
-			c.stats.dropped[r.why(why)].Add(1)
+			c.drop(p, d.Data, r.why(why))
 			d.Release()
 			continue
 		}
@@ -125,7 +125,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 		if why := f.overflowed(c, &one); why == notDropped {
 			in++
 		} else {
-			c.stats.dropped[why].Add(1)
+			c.drop(p, d.Data, why)
 			if f.working {
 				c.work.end()
 			}
@@ -209,6 +209,23 @@ func (r *reader) countHandled() {
 	}
 }
 
+// current is the datagram that Received or Key was called for. The position has moved on.
+func (r *reader) current() (p *socket.Packet, data []byte) {
+	at, end := r.at, r.off
+	if end == 0 {
+		at--
+	}
+	p = &r.packets[at]
+	if end == 0 || end > len(p.Data) {
+		end = len(p.Data)
+	}
+	start := 0
+	if p.Segment > 0 && end > 0 {
+		start = (end - 1) / p.Segment * p.Segment
+	}
+	return p, p.Data[start:end:end]
+}
+
 // contain counts a datagram whose Received did not return, and logs its panic.
 // Without one it was runtime.Goexit.
 func (r *reader) contain(all *bool) {
@@ -218,7 +235,8 @@ func (r *reader) contain(all *bool) {
 		return
 	}
 	if r.calling {
-		r.conn.stats.dropped[dropPanicked].Add(1)
+		p, data := r.current()
+		r.conn.drop(p, data, dropPanicked)
 		r.calling = false
 	}
 	if v != nil {
@@ -229,9 +247,12 @@ func (r *reader) contain(all *bool) {
 	// socket's.
 	for ; r.at < len(r.packets); r.at++ {
 		p := r.packets[r.at]
+		all := r.off > 0 && r.off >= len(p.Data) // Key was called for its last datagram
 		p.Data = p.Data[min(r.off, len(p.Data)):]
 		r.off = 0
-		r.conn.stats.dropped[dropClosed].Add(uint64(datagrams(&p)))
+		if !all {
+			r.conn.dropAll(&p, dropClosed)
+		}
 	}
 	r.packets = nil
 }

@@ -118,7 +118,7 @@ func (f *fifo) evict(d *Datagram) {
 			if !f.working {
 				h.conn.stats.handled.Add(-1)
 			}
-			h.conn.stats.dropped[dropQueue].Add(1)
+			h.conn.dropped(*d, dropQueue)
 		}
 	}
 	d.Release()

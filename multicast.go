@@ -111,7 +111,7 @@ func (c *Conn) multicastConfig(only netip.Addr) mcast.Config {
 			return ok
 		}
 	}
-	if c.cfg.OnMembership != nil {
+	if t := c.cfg.Trace; c.cfg.OnMembership != nil || t != nil && t.Membership != nil {
 		mc.Changed = func() { c.post(c.membershipsChanged) }
 	}
 	return mc
@@ -123,7 +123,10 @@ func (c *Conn) membershipsChanged() {
 		if c.closed() {
 			return
 		}
-		c.guard("OnMembership", func() { c.cfg.OnMembership(&MulticastConn{c, c.groups}, membershipOf(s)) })
+		c.traceMembership(membershipOf(s))
+		if c.cfg.OnMembership != nil {
+			c.guard("OnMembership", func() { c.cfg.OnMembership(&MulticastConn{c, c.groups}, membershipOf(s)) })
+		}
 	}
 }
 
@@ -229,7 +232,9 @@ func (m *MulticastConn) change(op string, group netip.Addr, f func(*mcast.Manage
 	case !m.family.Has(a):
 		err = ErrFamily
 	default:
-		err = f(m.memberships)
+		if err = f(m.memberships); err == nil {
+			m.traceGroup(group)
+		}
 	}
 	return m.opError(op, netip.AddrPortFrom(group, m.LocalAddrPort().Port()), err)
 }

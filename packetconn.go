@@ -147,7 +147,12 @@ func (cfg Config) AdoptPacket(uc *net.UDPConn) (*PacketConn, error) {
 }
 
 func newPacketConn(c *Conn) (*PacketConn, error) {
-	sock, ok := c.sock.(socket.Pulled)
+	below := c.sock
+	trace, isTraced := below.(*tracedSocket)
+	if isTraced {
+		below = trace.Socket
+	}
+	sock, ok := below.(socket.Pulled)
 	if !ok {
 		c.sock.Close()
 		return nil, opError("listen", c.network, nil, errors.ErrUnsupported)
@@ -158,6 +163,9 @@ func newPacketConn(c *Conn) (*PacketConn, error) {
 		conn: c, sock: sock, puller: sock.Puller(), created: time.Now(),
 		ipv4: c.family == socket.IPv4, both: c.family == socket.Dual, classes: info.ECN,
 		local: c.LocalAddr(), remote: c.RemoteAddr(),
+	}
+	if isTraced {
+		pc.puller = tracedPuller{pc.puller, trace}
 	}
 	if pc.remote == nil && c.LocalAddrPort().Addr().IsUnspecified() && info.PacketInfo {
 		pc.asked = new(asked)
@@ -211,7 +219,7 @@ func (c *PacketConn) drop() {
 	for ; c.at < len(c.packets); c.at, c.off = c.at+1, 0 {
 		p := c.packets[c.at]
 		p.Data = p.Data[c.off:]
-		c.conn.stats.dropped[dropClosed].Add(uint64(datagrams(&p)))
+		c.conn.dropAll(&p, dropClosed)
 	}
 	c.taken(0)
 }

@@ -154,9 +154,9 @@ func (c *PacketConn) following() (delivery, bool) {
 		peer := k.peer.current.Load()
 		switch {
 		case p.Truncated, p.ControlTruncated, d.end-d.start > k.cfg.MaxDatagram:
-			k.stats.dropped[dropTruncated].Add(1)
+			k.drop(p, d.data(), dropTruncated)
 		case peer != nil && *peer != p.From:
-			k.stats.dropped[dropStranger].Add(1)
+			k.drop(p, d.data(), dropStranger)
 		default:
 			return d, true
 		}
@@ -268,13 +268,14 @@ func (c *PacketConn) readError(call string, err error) error {
 	case c.closing.Load():
 		err = net.ErrClosed
 	case ok:
-		k.stats.refused.Add(1)
-		err = k.refusal(report.Report)
+		r := k.refusal(report.Report)
+		k.refused(r)
+		err = r
 	default:
 		switch sys.Classify(err) {
 		case sys.Closed, sys.Deadline:
 		case sys.Report, sys.Unreachable, sys.TooLarge:
-			k.stats.refused.Add(1)
+			k.refused(k.refusal(socket.Report{Err: errnoOf(err)}))
 			err = sys.Call(call, err)
 		default:
 			k.stats.readErrors.Add(1)

@@ -143,7 +143,7 @@ func (r *reader) Reports(rs []socket.Report) bool {
 
 // refuse passes one ICMP error to the Handler.
 func (r *reader) refuse(f *Refusal) {
-	r.conn.stats.refused.Add(1)
+	r.conn.refused(f)
 	r.conn.guard("Refused", func() { r.conn.consumer.handler.Refused(r.conn, f) })
 }
 

@@ -19,7 +19,7 @@ import (
 //
 // Locks, in the order in which they are taken: peer.changing, out.sending, out.mu,
 // then those of internal packages. events.mu, log.mu and the mutexes of Queue and
-// Workers are leaves. No lock is held while user code runs.
+// Workers are leaves. No lock is held while user code runs, but for Config.Trace.
 type Conn struct {
 	sock     socket.Socket // set once, as cfg, network, family, consumer and groups are
 	cfg      Config
@@ -195,6 +195,9 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 		life:     life{closing: make(chan struct{}), done: make(chan struct{})},
 		events:   events{posted: make(chan struct{}, 1)},
 		log:      limitedLog{to: cfg.Logger},
+	}
+	if cfg.Trace != nil {
+		c.sock = &tracedSocket{Socket: sock, conn: c}
 	}
 	t := &c.consumer
 	switch h := h.(type) {

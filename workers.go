@@ -277,7 +277,7 @@ func (p *pool) handle(h Handler, d *Datagram) {
 	drop := func(all *atomic.Uint64, why reason) {
 		all.Add(1)
 		if !passed {
-			conn.stats.dropped[why].Add(1)
+			conn.dropped(*d, why)
 		}
 	}
 	returned := false

@@ -129,6 +129,15 @@ func watch(c *udp.Conn) udp.Config {
 	}
 }
 
+func traceDrops(cfg udp.Config) udp.Config {
+	cfg.Trace = &udp.Trace{
+		Dropped: func(c *udp.Conn, d udp.Datagram, why udp.DropReason) {
+			slog.Debug("dropped", "from", d.From, "to", d.To(), "bytes", len(d.Data), "why", why)
+		},
+	}
+	return cfg
+}
+
 // tuning.md
 
 func buffers(ctx context.Context, h udp.Handler) (*udp.Conn, error) {
@@ -335,6 +344,6 @@ func replyWithin(l *limit.Limiter, d udp.Datagram, response, truncated []byte) {
 
 var _ = []any{
 	idle, players, resolver, failover, protect, replyWithin,
-	loop, netClient, queueClient, unchanged, consume, workers, publish, export, watch, buffers, limited, forward,
+	loop, netClient, queueClient, unchanged, consume, workers, publish, export, watch, traceDrops, buffers, limited, forward,
 	sessions, retries, tickLoop, adopt, takeOver,
 }

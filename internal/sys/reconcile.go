@@ -66,6 +66,7 @@ func (c *Conn) destroyed() error {
 	repaired, err := c.reconcile()
 	if err == nil && !repaired && !c.peer.want.IsValid() {
 		c.rebinds.Add(1) // a socket without a peer that was bound by number stays bound
+		c.Wake()         // its reader reports it
 	}
 	return err
 }
@@ -101,6 +102,7 @@ func (c *Conn) reconcile() (repaired bool, err error) {
 	case err == nil:
 		c.portKept.Store(c.portKept.Load() || unbound)
 		c.rebinds.Add(1)
+		c.Wake() // its reader reports it
 		return true, nil
 	case destroyed:
 		err = fmt.Errorf("%w, and could not be restored: %w", sysErr("recvmsg", ECONNABORTED), err)
