@@ -28,12 +28,13 @@ func (c *PacketConn) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	if len(ms) == 0 {
 		return 0, nil
 	}
-	d, err := c.next()
+	d, err := c.next(nil, true)
 	if err != nil {
 		return 0, c.readError("recvmmsg", err)
 	}
 	defer c.reading.Unlock()
 	n := 0
+	var same headersOf
 	for more := true; more; {
 		m, data := &ms[n], d.data()
 		m.N, m.NN, m.Flags = 0, 0, 0
@@ -44,11 +45,8 @@ func (c *PacketConn) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 			c.conn.stats.cut.Add(1)
 			m.Flags = cmsg.DataTruncated
 		}
-		if len(m.OOB) > 0 {
-			var all bool
-			if m.NN, all = c.control(d.packet, m.OOB); !all {
-				m.Flags |= cmsg.ControlTruncated
-			}
+		if len(m.OOB) > 0 && !same.put(c, m, d.packet) {
+			m.Flags |= cmsg.ControlTruncated
 		}
 		m.Addr = c.senderOf(&d)
 		if n++; n == len(ms) {
@@ -58,6 +56,24 @@ func (c *PacketConn) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	}
 	c.taken(n)
 	return n, nil
+}
+
+// headersOf remembers the control messages of a packet: those of its other datagrams are
+// the same.
+type headersOf struct {
+	packet *socket.Packet
+	oob    []byte
+}
+
+func (h *headersOf) put(c *PacketConn, m *ipv4.Message, p *socket.Packet) (all bool) {
+	if p == h.packet && len(m.OOB) >= len(h.oob) {
+		m.NN = copy(m.OOB, h.oob)
+		return true
+	}
+	if m.NN, all = c.control(p, m.OOB); all {
+		h.packet, h.oob = p, m.OOB[:m.NN]
+	}
+	return all
 }
 
 // Receive waits for a datagram, stores up to len(ds) datagrams of one read in ds and
@@ -70,7 +86,7 @@ func (c *PacketConn) Receive(ds []Datagram) (int, error) {
 	if len(ds) == 0 {
 		return 0, nil
 	}
-	d, err := c.next()
+	d, err := c.next(nil, true)
 	if err != nil {
 		return 0, c.readError("recvmmsg", err)
 	}

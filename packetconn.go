@@ -56,6 +56,7 @@ type PacketConn struct {
 	pulling turn // held while the socket is read, which waits
 	puller  socket.Puller
 
+	left    atomic.Bool     // packets may have another datagram; written with reading locked
 	reading sync.Mutex      // guards what follows; comes after pulling
 	packets []socket.Packet // what the last read has brought; nil: nothing is left
 	at, off int             // where the next datagram is: its packet, its offset

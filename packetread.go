@@ -38,12 +38,12 @@ func (c *PacketConn) ReadFromUDP(b []byte) (n int, addr *net.UDPAddr, err error)
 	if !c.ok() {
 		return 0, nil, syscall.EINVAL
 	}
-	d, err := c.next()
+	d, err := c.next(b, false)
 	if err != nil {
 		return 0, nil, c.readError("recvfrom", err)
 	}
 	defer c.reading.Unlock()
-	n = c.copied(b, d.data())
+	n = c.copied(b, &d)
 	addr = c.senderOf(&d)
 	c.taken(1)
 	return n, addr, nil
@@ -76,12 +76,12 @@ func (c *PacketConn) read(call string, b, oob []byte) (n, oobn, flags int, from 
 	if !c.ok() {
 		return 0, 0, 0, from, syscall.EINVAL
 	}
-	d, err := c.next()
+	d, err := c.next(b, len(oob) > 0)
 	if err != nil {
 		return 0, 0, 0, from, c.readError(call, err)
 	}
 	defer c.reading.Unlock()
-	if n = c.copied(b, d.data()); n < d.end-d.start {
+	if n = c.copied(b, &d); n < d.size() {
 		flags = cmsg.DataTruncated
 	}
 	if len(oob) > 0 {
@@ -105,31 +105,55 @@ type delivery struct {
 
 func (d *delivery) data() []byte { return d.packet.Data[d.start:d.end:d.end] }
 
+// size is the length of the datagram, which may be more than that of its data.
+func (d *delivery) size() int { return d.end - d.start + d.packet.Cut }
+
 // next waits for the next datagram and, unless it fails, locks reading. The datagram
-// is valid until it is unlocked.
-func (c *PacketConn) next() (delivery, error) {
-	if d, ok, err := c.try(); ok || err != nil {
-		return d, err
+// is valid until it is unlocked. It may be in b already, and without the headers.
+func (c *PacketConn) next(b []byte, headers bool) (delivery, error) {
+	if c.left.Load() {
+		if d, ok, err := c.try(); ok || err != nil {
+			return d, err
+		}
+	} else if err := c.ended(); err != nil {
+		return delivery{}, err
 	}
 	c.pulling.Lock()
 	defer c.pulling.Unlock()
+	// Others may have read, and may still be copying.
+	if d, ok, err := c.try(); ok || err != nil {
+		return d, err
+	}
 	for {
-		if d, ok, err := c.try(); ok || err != nil { // others may have read
-			return d, err
+		if err := c.pull(b, headers); err != nil {
+			return delivery{}, err
 		}
-		if err := c.pull(); err != nil {
+		if d, ok := c.following(); ok {
+			return d, nil
+		}
+		c.taken(0)
+		c.reading.Unlock()
+		if err := c.ended(); err != nil {
 			return delivery{}, err
 		}
 	}
 }
 
-// try is next without waiting.
-func (c *PacketConn) try() (d delivery, ok bool, err error) {
+// ended says why reads fail.
+func (c *PacketConn) ended() error {
 	switch late := c.deadline.Load(); {
 	case c.closing.Load():
-		return d, false, net.ErrClosed
+		return net.ErrClosed
 	case late != 0 && int64(time.Since(c.created)) >= late:
-		return d, false, os.ErrDeadlineExceeded
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+// try is next without waiting.
+func (c *PacketConn) try() (d delivery, ok bool, err error) {
+	if err := c.ended(); err != nil {
+		return d, false, err
 	}
 	c.reading.Lock()
 	if d, ok = c.following(); !ok {
@@ -153,7 +177,7 @@ func (c *PacketConn) following() (delivery, bool) {
 		}
 		peer := k.peer.current.Load()
 		switch {
-		case p.Truncated, p.ControlTruncated, d.end-d.start > k.cfg.MaxDatagram:
+		case p.Truncated, p.ControlTruncated, d.size() > k.cfg.MaxDatagram:
 			k.drop(p, d.data(), dropTruncated)
 		case peer != nil && *peer != p.From:
 			k.drop(p, d.data(), dropStranger)
@@ -164,29 +188,26 @@ func (c *PacketConn) following() (delivery, bool) {
 	return delivery{}, false
 }
 
-// pull reads the socket. The caller holds pulling, and that nothing is left.
-func (c *PacketConn) pull() error {
+// pull reads the socket and, unless it fails, locks reading: a datagram that is in b
+// is for nobody else. The caller holds pulling, and that nothing is left.
+func (c *PacketConn) pull(b []byte, headers bool) error {
 	k := c.conn
-	ps, err := c.puller.Pull()
+	ps, err := c.puller.Pull(b, headers || c.asked != nil)
 	if err != nil {
 		return err
-	}
-	if ps == nil {
-		return nil // woken
 	}
 	n, bytes := 0, 0
 	for i := range ps {
 		n += datagrams(&ps[i])
-		bytes += len(ps[i].Data)
+		bytes += len(ps[i].Data) + ps[i].Cut
 		if c.asked != nil {
 			c.asked.note(&ps[i])
 		}
 	}
-	if k.stats.read(n, bytes)%kernelDropsEvery == 0 {
+	if n > 0 && k.stats.read(n, bytes)%kernelDropsEvery == 0 {
 		k.stats.kernel.sample(k.sock, false)
 	}
 	c.reading.Lock()
-	defer c.reading.Unlock()
 	c.packets, c.at, c.off = ps, 0, 0
 	return nil
 }
@@ -197,16 +218,23 @@ func (c *PacketConn) taken(n int) {
 	if n > 0 {
 		c.conn.stats.handled.Add(int64(n))
 	}
-	if c.packets != nil && c.at == len(c.packets) {
+	over := c.at == len(c.packets)
+	if over && c.packets != nil {
 		c.packets, c.at, c.off = nil, 0, 0
 		c.puller.Done()
+	}
+	if c.left.Load() == over {
+		c.left.Store(!over)
 	}
 }
 
 // copied copies a datagram into a buffer that may be too short.
-func (c *PacketConn) copied(b, data []byte) int {
-	n := copy(b, data)
-	if n < len(data) {
+func (c *PacketConn) copied(b []byte, d *delivery) int {
+	n := d.end - d.start
+	if d.packet.Buf != nil {
+		n = copy(b, d.data())
+	}
+	if n < d.size() {
 		c.conn.stats.cut.Add(1)
 	}
 	return n

@@ -133,9 +133,9 @@ type tracedPuller struct {
 	socket *tracedSocket
 }
 
-// Pull implements socket.Puller.
-func (p tracedPuller) Pull() ([]socket.Packet, error) {
-	ps, err := p.Puller.Pull()
+// Pull implements socket.Puller. A Trace gets whole datagrams with their headers.
+func (p tracedPuller) Pull([]byte, bool) ([]socket.Packet, error) {
+	ps, err := p.Puller.Pull(nil, true)
 	p.socket.rebound()
 	p.socket.received(ps)
 	return ps, err

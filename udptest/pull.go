@@ -21,7 +21,7 @@ type puller struct {
 func (s *sock) Puller() socket.Puller { return &puller{sock: s} }
 
 // Pull implements socket.Puller.
-func (p *puller) Pull() ([]socket.Packet, error) {
+func (p *puller) Pull([]byte, bool) ([]socket.Packet, error) {
 	s := p.sock
 	for {
 		paused := s.host.paused.Load()

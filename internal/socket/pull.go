@@ -29,7 +29,11 @@ type Puller interface {
 	// what one system call brought. The packets are the caller's until Done. After
 	// Wake it returns neither packets nor an error. An ICMP error is a *ReportError
 	// where the system tells more than its number.
-	Pull() ([]Packet, error)
+	//
+	// If into is not empty, Pull may read a single datagram into it: the packet then has
+	// no Buf, and Cut is what did not fit. Such a packet has no fields that come from
+	// control messages, unless headers is set.
+	Pull(into []byte, headers bool) ([]Packet, error)
 	// Done gives back what Pull has returned.
 	Done()
 }

@@ -90,6 +90,7 @@ type Packet struct {
 	From              netip.AddrPort // never 4-in-6; a zone is a name where it has one
 	To                netip.AddrPort // address invalid where unknown; port 0: that of the socket
 	Own               bool           // To is an address of ours that a reply can leave from
+	Cut               int            // bytes after Data, for which the caller of Pull had no room
 	Truncated         bool           // Data is not all
 	ControlTruncated  bool           // its segment size, To or TrafficClass was lost: it must not be handled
 	IfIndex           int
@@ -201,8 +202,6 @@ type Socket interface {
 	MTU(to netip.AddrPort) int
 
 	Local() netip.AddrPort
-	// Interfaces lists the interfaces that the socket can use.
-	Interfaces() ([]Interface, error)
 	// Zone returns the name of the interface that the zone of an IPv6 address
 	// means, which may be its index, and false when there is none.
 	Zone(zone string) (name string, ok bool)
@@ -267,7 +266,6 @@ type Info struct {
 	GRO                     bool
 	Segments                int  // datagrams in one segmented send at most; below 2: not in use
 	Batch                   int  // messages a system call at most
-	Device                  bool // bound to one interface, by name: Reconcile follows that
 	PortKept                bool // no moment of Connect and Disconnect leaves the port to others
 }
 

@@ -14,9 +14,10 @@ import (
 )
 
 // puller reads a socket for its callers: with one recvmmsg, into buffers that it has
-// only while there are datagrams in them.
+// only while there are datagrams in them, or one datagram into the caller's memory.
 type puller struct {
 	receiver
+	direct direct
 	step   func(fd uintptr) bool // p.read, made once
 	got    int                   // messages that the last call has brought
 	waited bool                  // it had to wait for them
@@ -35,7 +36,9 @@ func (c *Conn) Puller() socket.Puller {
 }
 
 // Pull implements socket.Puller.
-func (p *puller) Pull() ([]socket.Packet, error) {
+func (p *puller) Pull(into []byte, headers bool) ([]socket.Packet, error) {
+	p.direct.into, p.direct.headers = into, headers
+	defer p.direct.end()
 	c := p.conn
 	for {
 		p.got, p.errno, p.report, p.waited = 0, 0, nil, false
@@ -69,6 +72,8 @@ func (p *puller) Pull() ([]socket.Packet, error) {
 			}
 		case p.errno != 0:
 			return nil, sysErr("recvmmsg", p.errno)
+		case p.direct.read:
+			return p.direct.unpack(c), nil
 		case p.got > 0:
 			p.unpack(p.got)
 			return p.batch.packets[:p.got], nil
@@ -83,7 +88,9 @@ func (p *puller) Done() {
 	if p.batch != nil {
 		clear(p.batch.packets[:p.got])
 		p.giveBack()
+		return
 	}
+	p.direct.packet[0] = socket.Packet{}
 }
 
 // read is called by RawConn.Read until it returns true. What it does not wait for is
@@ -93,14 +100,30 @@ func (p *puller) read(fd uintptr) bool {
 		return true
 	}
 	for {
-		n, errno := p.receiver.read(fd)
+		var (
+			n      int
+			errno  syscall.Errno
+			direct = p.direct.possible(p)
+		)
+		if direct {
+			errno = p.direct.receive(fd)
+		} else {
+			n, errno = p.receiver.read(fd)
+		}
 		switch {
 		case errno == unix.EINTR:
 			continue
+		case errno == 0 && direct:
+			if !p.waited { // there may be more
+				p.slots = minBatch
+			}
 		case errno == unix.EAGAIN:
 			p.waited = true
 			p.giveBack()
 			return false
+		case direct && Classify(errno) == Other:
+			p.direct.rejected = true // by a sandbox, maybe; else the next call says so too
+			continue
 		case errno != 0:
 			if p.giveBack(); p.conn.path.reports.Load() && p.reported(errno) {
 				if p.conn.path.queue.take(p.conn, int(fd)); p.pop() {

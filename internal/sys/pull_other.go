@@ -27,7 +27,7 @@ func (c *Conn) Puller() socket.Puller {
 }
 
 // Pull implements socket.Puller.
-func (p *puller) Pull() ([]socket.Packet, error) {
+func (p *puller) Pull([]byte, bool) ([]socket.Packet, error) {
 	c, b := p.conn, buffer.Get()
 	n, oobn, flags, from, err := c.read(b.B, p.oob)
 	if err != nil {

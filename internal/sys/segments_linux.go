@@ -129,15 +129,15 @@ func (s *sender) add(m *socket.Message, data []byte, n, size int) {
 		h.Namelen = s.conn.putAddr(&s.names[i], m.To, s.conn.path.inet6)
 	}
 	b := s.control[i][:0]
-	if outlet := s.conn.outletOf(m); outlet != 0 {
-		b, _ = cmsg.AppendInterface(b, s.conn.sourceOf(m), outlet, !s.toIPv4(m))
+	if m.IfIndex != 0 {
+		b, _ = cmsg.AppendInterface(b, s.conn.sourceOf(m), m.IfIndex, !s.toIPv4(m))
 	} else if m.From.IsValid() {
 		b = cmsg.AppendSource(b, m.From)
 	}
 	if m.TrafficClass|m.ECN != 0 {
 		v6 := !s.toIPv4(m)
 		own := &s.class[toInt(v6)]
-		if *own < 0 {
+		if *own < 0 && m.TrafficClass == 0 { // else it does not matter
 			*own = int(s.conn.socketClass(v6))
 		}
 		b, _ = cmsg.AppendTrafficClass(b, classOf(m, uint8(*own)), v6)
