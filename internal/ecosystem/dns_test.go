@@ -12,21 +12,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// serveDNS starts a server of miekg/dns that answers every question with 192.0.2.1.
+// answer answers every question with 192.0.2.1.
+func answer(w dns.ResponseWriter, q *dns.Msg) {
+	r := new(dns.Msg).SetReply(q)
+	r.Answer = []dns.RR{&dns.A{
+		Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET},
+		A:   net.IPv4(192, 0, 2, 1),
+	}}
+	_ = w.WriteMsg(r)
+}
+
+// serveDNS starts a server of miekg/dns.
 func serveDNS(t *testing.T, at place) net.Addr {
 	t.Helper()
 	c, started, ended := at.listen(t), make(chan struct{}), make(chan error, 1)
 	s := &dns.Server{
 		PacketConn:        c,
 		NotifyStartedFunc: func() { close(started) },
-		Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-			r := new(dns.Msg).SetReply(q)
-			r.Answer = []dns.RR{&dns.A{
-				Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET},
-				A:   net.IPv4(192, 0, 2, 1),
-			}}
-			_ = w.WriteMsg(r)
-		}),
+		Handler:           dns.HandlerFunc(answer),
 	}
 	go func() { ended <- s.ActivateAndServe() }()
 	<-started
@@ -41,18 +44,24 @@ func TestDNS(t *testing.T) {
 	everywhere(t, func(t *testing.T, server, client place) {
 		conn := &dns.Conn{Conn: client.dial(t, serveDNS(t, server))}
 		defer conn.Close()
-		var c dns.Client
-		for i := range 100 {
-			q := new(dns.Msg).SetQuestion("example.org.", dns.TypeA)
-			r, _, err := c.ExchangeWithConn(q, conn)
-			for client.simulated && isTimeout(err) {
-				r, _, err = c.ExchangeWithConn(q, conn) // a datagram was lost
-			}
-			require.NoError(t, err, "question %d", i)
-			require.Len(t, r.Answer, 1)
-			require.Equal(t, "192.0.2.1", r.Answer[0].(*dns.A).A.String())
+		for range 100 {
+			ask(t, client, conn)
 		}
 	})
+}
+
+// ask asks a question until it is answered.
+func ask(t *testing.T, client place, conn *dns.Conn) {
+	t.Helper()
+	var c dns.Client
+	q := new(dns.Msg).SetQuestion("example.org.", dns.TypeA)
+	r, _, err := c.ExchangeWithConn(q, conn)
+	for client.simulated && isTimeout(err) {
+		r, _, err = c.ExchangeWithConn(q, conn) // a datagram was lost
+	}
+	require.NoError(t, err)
+	require.Len(t, r.Answer, 1)
+	require.Equal(t, "192.0.2.1", r.Answer[0].(*dns.A).A.String())
 }
 
 func isTimeout(err error) bool {

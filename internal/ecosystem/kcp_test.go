@@ -5,6 +5,7 @@ package ecosystem
 import (
 	"bytes"
 	"io"
+	"net"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -46,4 +47,57 @@ func TestKCP(t *testing.T) {
 		require.True(t, bytes.Equal(sent, <-got), "what arrived differs from what was sent")
 		require.NoError(t, s.Close())
 	})
+}
+
+// BenchmarkKCP sends 16 MiB. kcp-go reads and writes the descriptor of every conn that has one,
+// by x/net. With the three lines that package patchkcp adds to it, it calls ReadBatch and
+// WriteBatch of the conn:
+//
+//	go test -run '^$' -bench KCP -benchtime 9x -modfile "$(go run ./patchkcp)"
+func BenchmarkKCP(b *testing.B) {
+	sent := pattern(8 * megabytes)
+	over := func(listen func(*testing.B) net.PacketConn) contenderFunc {
+		return func(b *testing.B) cost {
+			s, c := listen(b), listen(b)
+			defer s.Close()
+			defer c.Close()
+			return measured(b, func() { transferKCP(b, s, c, sent) })
+		}
+	}
+	compare(b, contender{"net", over(netConn)}, contender{"udp", over(udpConn)})
+}
+
+// transferKCP sends bytes from one conn to another.
+func transferKCP(b *testing.B, server, client net.PacketConn, sent []byte) {
+	b.Helper()
+	l, err := kcp.ServeConn(nil, 0, 0, server)
+	require.NoError(b, err)
+	defer l.Close()
+	got := make(chan []byte, 1)
+	go func() {
+		s, err := l.AcceptKCP()
+		if !assert.NoError(b, err) {
+			return
+		}
+		tuneKCP(s)
+		all := make([]byte, len(sent))
+		_, err = io.ReadFull(s, all)
+		assert.NoError(b, err)
+		got <- all
+		assert.NoError(b, s.Close())
+	}()
+	s, err := kcp.NewConn2(server.LocalAddr(), nil, 0, 0, client)
+	require.NoError(b, err)
+	tuneKCP(s)
+	_, err = s.Write(sent)
+	require.NoError(b, err)
+	require.True(b, bytes.Equal(sent, <-got), "what arrived differs from what was sent")
+	require.NoError(b, s.Close())
+}
+
+func tuneKCP(s *kcp.UDPSession) {
+	s.SetStreamMode(true)
+	s.SetNoDelay(1, 10, 2, 1)
+	s.SetWindowSize(1024, 1024)
+	s.SetACKNoDelay(true)
 }

@@ -82,7 +82,7 @@ func simulated(t *testing.T, test func(t *testing.T, server, client place)) {
 
 // certificate returns a certificate that is valid at the beginning of virtual time, too: the
 // year 2000.
-func certificate(t *testing.T) tls.Certificate {
+func certificate(t testing.TB) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)

@@ -107,6 +107,64 @@ func receiveQUIC(t *testing.T, l *quic.Listener) []byte {
 	return b
 }
 
+// BenchmarkQUIC sends ten streams of 2 MiB, one after the other, after the handshake.
+func BenchmarkQUIC(b *testing.B) {
+	over := func(listen func(*testing.B) net.PacketConn) contenderFunc {
+		s, c := listen(b), listen(b)
+		send, sent := connectQUIC(b, s, c), pattern(megabytes)
+		return func(b *testing.B) cost {
+			return measured(b, func() {
+				for range 10 {
+					send(sent)
+				}
+			})
+		}
+	}
+	of, udp := contender{"net", over(netConn)}, contender{"udp", over(udpConn)}
+	of.run(b) // the windows grow
+	udp.run(b)
+	compare(b, of, udp)
+}
+
+// connectQUIC returns a function that sends bytes and waits until they have arrived.
+func connectQUIC(b *testing.B, server, client net.PacketConn) (send func([]byte)) {
+	b.Helper()
+	config := &tls.Config{
+		Certificates: []tls.Certificate{certificate(b)}, InsecureSkipVerify: true, NextProtos: []string{"test"},
+	}
+	st, ct := &quic.Transport{Conn: server}, &quic.Transport{Conn: client}
+	l, err := st.Listen(config, nil)
+	require.NoError(b, err)
+	c, err := ct.Dial(b.Context(), server.LocalAddr(), config, nil)
+	require.NoError(b, err)
+	accepted, err := l.Accept(b.Context())
+	require.NoError(b, err)
+	b.Cleanup(func() {
+		assert.NoError(b, c.CloseWithError(0, ""))
+		assert.NoError(b, ct.Close())
+		assert.NoError(b, st.Close())
+		client.Close()
+		server.Close()
+	})
+	return func(sent []byte) {
+		got := make(chan int64, 1)
+		go func() {
+			stream, err := accepted.AcceptUniStream(context.Background())
+			if assert.NoError(b, err) {
+				n, err := io.Copy(io.Discard, stream)
+				assert.NoError(b, err)
+				got <- n
+			}
+		}()
+		stream, err := c.OpenUniStreamSync(context.Background())
+		require.NoError(b, err)
+		_, err = stream.Write(sent)
+		require.NoError(b, err)
+		require.NoError(b, stream.Close())
+		require.EqualValues(b, len(sent), <-got)
+	}
+}
+
 func TestNetQUIC(t *testing.T) {
 	everywhere(t, func(t *testing.T, server, client place) {
 		config := func(c *tls.Config) *xquic.Config {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/crypto/curve25519"
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/tun"
 	"golang.zx2c4.com/wireguard/tun/tuntest"
 
 	"github.com/udpkit/udp"
@@ -34,6 +36,8 @@ type endpoint struct {
 	peer netip.AddrPort
 	here netip.Addr
 }
+
+func (e *endpoint) of(d udp.Datagram) bool { return *e == endpoint{d.From, d.To().Addr()} }
 
 func (e *endpoint) ClearSrc()           { e.here = netip.Addr{} }
 func (e *endpoint) SrcToString() string { return e.here.String() }
@@ -63,7 +67,11 @@ func receiver(c *udp.PacketConn) conn.ReceiveFunc {
 		n, err := c.Receive(ds[:min(len(packets), len(ds))])
 		for i, d := range ds[:n] {
 			sizes[i] = copy(packets[i], d.Data)
-			eps[i] = &endpoint{d.From, d.To().Addr()}
+			if i > 0 && eps[i-1].(*endpoint).of(d) {
+				eps[i] = eps[i-1]
+			} else {
+				eps[i] = &endpoint{d.From, d.To().Addr()}
+			}
 			d.Release()
 		}
 		return n, err
@@ -107,15 +115,8 @@ func (b *bind) ParseEndpoint(s string) (conn.Endpoint, error) {
 func (b *bind) BatchSize() int       { return conn.IdealBatchSize }
 func (b *bind) SetMark(uint32) error { return nil }
 
-// port returns the port of the open socket.
-func (b *bind) port() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return strconv.Itoa(b.conn.LocalAddr().(*net.UDPAddr).Port)
-}
-
 // wireguardKey returns a key pair in the form of WireGuard's configuration.
-func wireguardKey(t *testing.T) (private, public string) {
+func wireguardKey(t testing.TB) (private, public string) {
 	t.Helper()
 	key := make([]byte, 32)
 	_, err := rand.Read(key)
@@ -125,32 +126,48 @@ func wireguardKey(t *testing.T) (private, public string) {
 	return hex.EncodeToString(key), hex.EncodeToString(pub)
 }
 
+// tunnel connects two devices, of which each lets the other have one address, and returns a
+// function that ends them.
+func tunnel(t testing.TB, addrs [2]string, binds [2]conn.Bind, tuns [2]tun.Device) (end func()) {
+	t.Helper()
+	var (
+		private, public [2]string
+		devices         [2]*device.Device
+	)
+	for i := range devices {
+		private[i], public[i] = wireguardKey(t)
+		devices[i] = device.NewDevice(tuns[i], binds[i], device.NewLogger(device.LogLevelSilent, ""))
+		require.NoError(t, devices[i].IpcSet("private_key="+private[i]))
+		require.NoError(t, devices[i].Up())
+	}
+	for i, d := range devices {
+		other := 1 - i
+		config, err := devices[other].IpcGet()
+		require.NoError(t, err)
+		_, port, _ := strings.Cut(config, "listen_port=")
+		port, _, _ = strings.Cut(port, "\n")
+		require.NoError(t, d.IpcSet("public_key="+public[other]+
+			"\nendpoint="+addrs[other]+":"+port+
+			"\nallowed_ip="+inside[other].String()+"/32"))
+	}
+	return func() {
+		for _, d := range devices {
+			d.Close()
+		}
+	}
+}
+
+// inside are the addresses of the hosts inside of the tunnel.
+var inside = [2]netip.Addr{netip.MustParseAddr("1.0.0.1"), netip.MustParseAddr("1.0.0.2")}
+
 func TestWireGuard(t *testing.T) {
 	everywhere(t, func(t *testing.T, server, client place) {
-		places := [2]place{server, client}
-		var (
-			private, public [2]string
-			binds           [2]*bind
-			tuns            [2]*tuntest.ChannelTUN
-			devices         [2]*device.Device
-		)
-		for i, p := range places {
-			private[i], public[i] = wireguardKey(t)
-			binds[i], tuns[i] = &bind{at: p}, tuntest.NewChannelTUN()
-			devices[i] = device.NewDevice(tuns[i].TUN(), binds[i], device.NewLogger(device.LogLevelSilent, ""))
-			require.NoError(t, devices[i].IpcSet("private_key="+private[i]))
-			require.NoError(t, devices[i].Up())
-		}
-		for i, d := range devices {
-			other := 1 - i
-			require.NoError(t, d.IpcSet("public_key="+public[other]+
-				"\nendpoint="+places[other].addr+":"+binds[other].port()+
-				"\nallowed_ip=1.0.0."+strconv.Itoa(other+1)+"/32"))
-		}
-		addr := [2]netip.Addr{netip.MustParseAddr("1.0.0.1"), netip.MustParseAddr("1.0.0.2")}
+		tuns := [2]*tuntest.ChannelTUN{tuntest.NewChannelTUN(), tuntest.NewChannelTUN()}
+		end := tunnel(t, [2]string{server.addr, client.addr}, [2]conn.Bind{&bind{at: server}, &bind{at: client}},
+			[2]tun.Device{tuns[0].TUN(), tuns[1].TUN()})
 		for i := range 20 {
 			from, to := i%2, 1-i%2
-			ping := tuntest.Ping(addr[to], addr[from])
+			ping := tuntest.Ping(inside[to], inside[from])
 			arrived := false
 			for try := 0; try < 50 && !arrived; try++ { // a tunnel does not retransmit
 				tuns[from].Outbound <- ping
@@ -163,8 +180,6 @@ func TestWireGuard(t *testing.T) {
 			}
 			require.True(t, arrived)
 		}
-		for _, d := range devices {
-			d.Close()
-		}
+		end()
 	})
 }
