@@ -106,6 +106,14 @@ type Config struct {
 	// does nothing.
 	BusyPoll bool
 
+	// WaitForNetwork makes the functions that open sockets wait, until their context
+	// ends, for what a host lacks before its network is configured: the address to bind
+	// to, the interface of Device or of a zone, a route to the peer, a name server. With it
+	// [MulticastConn.Join] keeps a membership although no interface can be joined yet, and
+	// joins those that appear: [MulticastConn.Memberships] and OnMembership show when. It
+	// waits for nothing else: a port in use is an error at once.
+	WaitForNetwork bool
+
 	// Logger receives errors that did not stop the socket, at most one record per
 	// second for each kind. Nil logs panics of callbacks to [slog.Default] and nothing
 	// else; a Logger with [slog.DiscardHandler] logs nothing.
@@ -136,8 +144,8 @@ type Config struct {
 	// is called as the Handler's callbacks are, one at a time with them.
 	OnMembership func(m *MulticastConn, changed Membership)
 
-	// InterfaceFilter selects the interfaces that a [MulticastConn] joins and sends by
-	// when none is named, loopback included; nil selects every one. It is called each time
+	// InterfaceFilter selects the interfaces that a [MulticastConn] joins and sends by, and
+	// [Conn.SendBroadcast] sends by, when none is named, loopback included; nil selects every one. It is called each time
 	// memberships are compared with the interfaces, from any goroutine. It must be fast and
 	// must not call the Conn. A panic is counted in Stats.Panics and means false.
 	InterfaceFilter func(*net.Interface) bool

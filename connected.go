@@ -30,8 +30,8 @@ func Dial(ctx context.Context, network, address string, h Handler) (*ConnectedCo
 // nothing about whether anybody listens there.
 //
 // The network is "udp", "udp4" or "udp6"; the address is "host:port", where
-// host may be a name and port the name of a service. ctx bounds resolving.
-// Errors are [*net.OpError]s. [Config.LocalAddr] dials from a certain address or port.
+// host may be a name and port the name of a service. ctx bounds resolving, and
+// waiting for a route with [Config.WaitForNetwork]. Errors are [*net.OpError]s. [Config.LocalAddr] dials from a certain address or port.
 func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) (*ConnectedConn, error) {
 	c, err := cfg.dialAny(ctx, network, address, h)
 	if err != nil {
@@ -46,6 +46,16 @@ func (cfg Config) dialAny(ctx context.Context, network, address string, h Handle
 	if err := cfg.check(h); err != nil {
 		return nil, opError("dial", network, nil, err)
 	}
+	var c *Conn
+	err := cfg.whenReady(ctx, func() (err error) {
+		c, err = cfg.tryDial(ctx, network, address, h)
+		return err
+	})
+	return c, err
+}
+
+// tryDial is dialAny without waiting for the network.
+func (cfg Config) tryDial(ctx context.Context, network, address string, h Handler) (*Conn, error) {
 	peers, err := cfg.resolve(ctx, "dial", network, address)
 	if err != nil {
 		return nil, err
@@ -263,7 +273,7 @@ func (c *ConnectedConn) Disconnect() (*Conn, error) {
 			c.learnLocal()
 			return nil
 		})
-		if err == nil {
+		if err == nil && !c.sock.Info().Device {
 			c.unfollowSource()
 		}
 	}

@@ -101,3 +101,16 @@ func ExampleStats_expvar() {
 	fmt.Println(shown.Received, shown.Handled)
 	// Output: 0 0
 }
+
+func ExampleConn_SendContext() {
+	ctx := context.Background()
+	c, err := udp.Listen(ctx, "udp4", "127.0.0.1:0", udp.BaseHandler{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	cancel() // so that it never waits for room
+	fmt.Println(c.SendContext(ctx, udp.Message{Data: []byte("now or never"), To: c.LocalAddrPort()}))
+	// Output: <nil>
+}

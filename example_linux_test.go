@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"net"
 	"syscall"
 
 	"github.com/udpkit/udp"
@@ -46,4 +47,26 @@ func ExampleConn_SyscallConn() {
 	})
 	fmt.Println(typ == syscall.SOCK_DGRAM, err, cerr)
 	// Output: true <nil> <nil>
+}
+
+func ExampleConn_SendBroadcast() {
+	ctx := context.Background()
+	heard := make(chan string, 1)
+	server, err := udp.Listen(ctx, "udp4", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { heard <- string(d.Data) }))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer server.Close()
+	c, err := udp.Config{Broadcast: true}.Listen(ctx, "udp4", "127.0.0.1:0", udp.BaseHandler{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	// Without an interface it leaves by every one that can broadcast.
+	loopback := &net.Interface{Name: "lo"}
+	if _, err := c.SendBroadcast([]byte("who is there?"), server.LocalAddrPort().Port(), loopback); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(<-heard)
+	// Output: who is there?
 }

@@ -51,7 +51,8 @@ type InterfaceMembership struct {
 	Err error
 }
 
-// A GroupSend is the result of [MulticastConn.SendGroup] on one interface.
+// A GroupSend is the result of [MulticastConn.SendGroup] or [Conn.SendBroadcast] on one
+// interface.
 type GroupSend struct {
 	Name  string // of the interface
 	Index int    // of the interface, 0 while there is none of that name
@@ -104,12 +105,9 @@ func (cfg Config) ListenMulticast(ctx context.Context, network, address string, 
 }
 
 func (c *Conn) multicastConfig(only netip.Addr) mcast.Config {
-	mc := mcast.Config{Socket: c.sock, Only: only}
-	if filter := c.cfg.InterfaceFilter; filter != nil {
-		mc.Filter = func(ifi *net.Interface) (ok bool) {
-			c.guard("InterfaceFilter", func() { ok = filter(ifi) })
-			return ok
-		}
+	mc := mcast.Config{Socket: c.sock, Only: only, Patient: c.cfg.WaitForNetwork}
+	if c.cfg.InterfaceFilter != nil {
+		mc.Filter = func(ifi *net.Interface) bool { return c.admits(*ifi) }
 	}
 	if t := c.cfg.Trace; c.cfg.OnMembership != nil || t != nil && t.Membership != nil {
 		mc.Changed = func() { c.post(c.membershipsChanged) }
@@ -152,8 +150,8 @@ func (c *Conn) Multicast() (*MulticastConn, bool) {
 // membership follows the interfaces: it is joined where they appear later, and joined again
 // where they come back. An IPv6 group can name its interface as its zone.
 //
-// Join succeeds if one interface accepts; [MulticastConn.Memberships] shows which did. Joining
-// again adds interfaces. Named interfaces are joined in addition to those selected by a Join
+// Join succeeds if one interface accepts, or with [Config.WaitForNetwork] if none is there
+// that could refuse; [MulticastConn.Memberships] shows which did. Joining again adds interfaces. Named interfaces are joined in addition to those selected by a Join
 // without interfaces, even if that would skip them.
 //
 // If the index of ifs belongs to another interface by now, the name counts.
@@ -364,22 +362,4 @@ func (m *MulticastConn) SendGroup(b []byte, group netip.Addr, port uint16, ifs .
 		return sent, m.opError("send", to, errors.Join(errs...))
 	}
 	return sent, nil
-}
-
-// sendBy sends one datagram by one interface.
-func (m *MulticastConn) sendBy(b []byte, to netip.AddrPort, index int) error {
-	msg := socket.Message{Data: b, To: to, IfIndex: index}
-	if local := m.LocalAddrPort().Addr(); !local.IsUnspecified() && !local.IsMulticast() {
-		msg.From = local // a control message with an interface and no source overrides bind on Linux
-	}
-	m.out.flush()
-	err := m.address(&msg)
-	if err == nil && m.closed() {
-		err = net.ErrClosed
-	}
-	if err != nil {
-		m.countFailure(err)
-		return err
-	}
-	return m.send(msg)
 }

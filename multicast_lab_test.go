@@ -64,6 +64,8 @@ type countedSocket struct {
 	*counted
 }
 
+func (c countedSocket) Interfaces() ([]socket.Interface, error) { return c.Socket.Interfaces() }
+
 func (c countedSocket) Join(group, source netip.Addr, ifindex int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -122,7 +122,7 @@ func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result erro
 		}
 		last, lastErr := class, err
 		reported = c.sock.Reported()
-		if err = c.sock.Send(m); err == nil {
+		if err = c.sendOnce(m, how); err == nil {
 			if last == sys.Unreachable || last == sys.TooLarge {
 				c.reportedBySend(lastErr) // so it was an older one's
 			}
@@ -130,6 +130,15 @@ func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result erro
 			return nil, false
 		}
 	}
+}
+
+// sendOnce sends m, and does not wait for room if it must not wait.
+func (c *Conn) sendOnce(m socket.Message, how patience) error {
+	if how != tryOnce {
+		return c.sock.Send(m)
+	}
+	_, err := c.sock.SendBatch([]socket.Message{m}, false)
+	return err
 }
 
 // confirmed reports whether an error that was met twice is the datagram's own: no ICMP

@@ -32,12 +32,17 @@ func (c *Conn) SendTo(b []byte, to netip.AddrPort) error {
 // sendNow sends m after what was enqueued before.
 func (c *Conn) sendNow(m *socket.Message) error {
 	to := m.To
+	return c.opError("send", to, c.sendOne(m))
+}
+
+// sendOne is sendNow without the net.OpError.
+func (c *Conn) sendOne(m *socket.Message) error {
 	c.out.flush()
 	if err := c.addressOpen(m); err != nil {
 		c.countFailure(err)
-		return c.opError("send", to, err)
+		return err
 	}
-	return c.opError("send", to, c.send(*m))
+	return c.send(*m)
 }
 
 // SendBatch sends the messages in order, with fewer system calls where the system
@@ -170,9 +175,19 @@ func (c *Conn) address(m *socket.Message) error {
 		return &net.AddrError{Err: "cannot send to the unspecified address"}
 	}
 	if m.From.IsValid() {
-		m.From = m.From.Unmap().WithZone("")
+		m.From = m.From.Unmap()
 		if m.From.Is4() != to.Is4() {
 			return ErrFamily
+		}
+		// The interface of a link-local source, where nothing else names one.
+		switch zone := m.From.Zone(); {
+		case zone == "":
+		case m.IfIndex != 0, to.Zone() != "", !m.From.IsLinkLocalUnicast():
+			m.From = m.From.WithZone("")
+		default:
+			if _, ok := c.sock.Zone(zone); !ok {
+				return fmt.Errorf("no interface %q: %w", zone, sys.ENODEV)
+			}
 		}
 	}
 	if !c.family.Has(to) {
@@ -247,7 +262,7 @@ func (c *Conn) countFailure(err error) {
 		f = failDenied
 	case class == sys.Unreachable, class == sys.Report, class == sys.Down:
 		f = failUnreachable
-	case class == sys.Deadline:
+	case class == sys.Deadline, gaveUp(err):
 		f = failDeadline
 	case class == sys.Closed:
 		f = failClosed

@@ -9,7 +9,8 @@ import (
 )
 
 // sourceFollower makes a connected socket choose its source address again once the
-// host has lost the one in use. Without it an IPv6 socket of Linux sends on from an
+// host has lost the one in use, and binds a socket to its interface again once that was
+// removed and another one has its name. Without it an IPv6 socket of Linux sends on from an
 // address that was removed, and no call fails.
 type sourceFollower struct {
 	sock    socket.Socket
@@ -26,13 +27,30 @@ func (f *sourceFollower) LeaveStale([]socket.Interface, bool) bool { return fals
 func (f *sourceFollower) Reconcile([]socket.Interface) bool { return f.sock.Reconcile() == nil }
 
 // followSource starts a follower where the source address is the system's choice and
-// can be lost unnoticed. It needs peer.changing, or a socket nobody else knows yet;
+// can be lost unnoticed, or where the peer's zone binds the socket to an interface. It needs peer.changing, or a socket nobody else knows yet;
 // before is the address that the socket had before it was connected.
 func (c *Conn) followSource(before, peer netip.Addr) {
-	if !sys.SendsFromRemovedAddress || c.cfg.Network != nil || c.peer.source != nil ||
-		!before.IsUnspecified() || !peer.Is6() || peer.IsLoopback() || peer.IsLinkLocalUnicast() {
+	chosen := before.IsUnspecified() && peer.Is6() && !peer.IsLoopback() && !peer.IsLinkLocalUnicast()
+	if !sys.SendsFromRemovedAddress || c.cfg.Network != nil || c.peer.source != nil || !chosen && peer.Zone() == "" {
 		return
 	}
+	c.follow()
+}
+
+// followDevice starts a follower for a socket that is bound to an interface.
+func (c *Conn) followDevice() {
+	if !c.sock.Info().Device || c.cfg.Network != nil {
+		return
+	}
+	c.peer.changing.Lock()
+	defer c.peer.changing.Unlock()
+	if c.peer.source == nil {
+		c.follow()
+	}
+}
+
+// follow needs peer.changing.
+func (c *Conn) follow() {
 	f := &sourceFollower{sock: c.sock}
 	var err error
 	if f.monitor, err = ifmon.Join(c.cfg.source(), f); err == nil { // netlink may be forbidden

@@ -98,7 +98,8 @@ func Listen(ctx context.Context, network, address string, h Handler) (*Conn, err
 // A socket bound to every address replies from the one that was asked, see
 // [Datagram.Reply].
 //
-// ctx bounds resolving and binding only. Errors are [*net.OpError]s.
+// ctx bounds resolving and binding, and waiting with [Config.WaitForNetwork]. Errors
+// are [*net.OpError]s.
 func (cfg Config) Listen(ctx context.Context, network, address string, h Handler) (*Conn, error) {
 	c, err := cfg.open(ctx, network, address, h)
 	if err != nil {
@@ -163,6 +164,11 @@ func (cfg Config) open(ctx context.Context, network, address string, h Handler) 
 // bindFirst calls bind for the addresses of a name until one is bound that this host
 // has.
 func (cfg *Config) bindFirst(ctx context.Context, network, address string, bind func(local netip.AddrPort) error) error {
+	return cfg.whenReady(ctx, func() error { return cfg.tryBind(ctx, network, address, bind) })
+}
+
+// tryBind is bindFirst without waiting for the network.
+func (cfg *Config) tryBind(ctx context.Context, network, address string, bind func(local netip.AddrPort) error) error {
 	locals, err := cfg.resolve(ctx, "listen", network, address)
 	if err != nil {
 		return err
@@ -221,6 +227,7 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 // start runs Started and then the goroutine, which stops the socket at once when
 // Started does not return: its caller has no Conn to close.
 func (c *Conn) start() {
+	c.followDevice()
 	c.reader.err = errGoexit
 	defer func() { go c.reader.run() }()
 	c.guard("Started", func() { c.consumer.handler.Started(c) })

@@ -59,6 +59,9 @@ func (w network) Interfaces() ([]socket.Interface, error) {
 	return all, nil
 }
 
+// Interfaces implements socket.Socket.
+func (s *sock) Interfaces() ([]socket.Interface, error) { return network{s.host}.Interfaces() }
+
 // A watcher is a goroutine that calls a function after changes of the interfaces.
 type watcher struct{ wake, quit, done chan struct{} }
 

@@ -75,8 +75,15 @@ func (s *sock) try(m socket.Message, waits bool, now time.Duration) (wait time.D
 	if dst.IsUnspecified() {
 		dst = loopback(dst.Is4())
 	}
-	src := m.From
+	src, index := m.From, m.IfIndex
 	if src.IsValid() {
+		if zone := src.Zone(); zone != "" && index == 0 {
+			i := h.byZone(zone)
+			if i == nil {
+				return 0, sysErr("sendmsg", eNODEV)
+			}
+			index = i.index
+		}
 		if src = src.WithZone(""); !src.IsUnspecified() && !h.owns(src) {
 			return 0, sysErr("sendmsg", eINVAL)
 		}
@@ -84,7 +91,6 @@ func (s *sock) try(m socket.Message, waits bool, now time.Duration) (wait time.D
 	if (!src.IsValid() || src.IsUnspecified()) && !s.local.IsUnspecified() && !s.local.IsMulticast() {
 		src = s.local.WithZone("")
 	}
-	index := m.IfIndex
 	if index == 0 {
 		index = s.outFor(dst)
 	}

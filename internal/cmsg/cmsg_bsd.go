@@ -8,6 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// OwnMayBeBroadcast: the system does not say whether a destination is the broadcast
+// address of a network, so Received.Own is true for these too.
+const OwnMayBeBroadcast = true
+
 // The BSDs tell the destination with IP_RECVDSTADDR, whose type also is the
 // name under which FreeBSD, OpenBSD and DragonFly take a source (there called
 // IP_SENDSRCADDR). macOS has it for reading and takes a source as IP_PKTINFO.

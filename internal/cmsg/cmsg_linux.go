@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// OwnMayBeBroadcast: Linux tells both the destination and the address of the interface.
+const OwnMayBeBroadcast = false
+
 func parseIPv4(typ int, data []byte, r *Received) {
 	switch {
 	case typ == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:

@@ -7,6 +7,9 @@ import "net/netip"
 // Space is zero where no control message is read.
 const Space = 0
 
+// OwnMayBeBroadcast: no destination is told.
+const OwnMayBeBroadcast = false
+
 func parse([]byte, *Received) bool               { return true }
 func appendSource(b []byte, _ netip.Addr) []byte { return b }
 func appendInterface(b []byte, _ netip.Addr, _ int, _ bool) ([]byte, bool) {

@@ -50,6 +50,8 @@ type Config struct {
 	// Filter selects the interfaces of memberships on all interfaces; nil selects every one.
 	// It must be fast, must not call the Manager, and must not panic.
 	Filter func(*net.Interface) bool
+	// Patient makes Join succeed when no interface is there that could refuse.
+	Patient bool
 	// Changed is called when Changes has something to return. It must not call the Manager
 	// and must not wait for whoever does. Nil if nobody calls Changes.
 	Changed func()
@@ -129,7 +131,7 @@ func (m *Manager) Join(group, source netip.Addr, ifs []*net.Interface) error {
 	d.follow(now.ifs)
 	d.add(refs)
 	m.reconcile(d, now)
-	if err := d.failure(refs); err != nil {
+	if err := d.failure(refs); err != nil && !(m.cfg.Patient && !slices.ContainsFunc(d.on, actual.refused)) {
 		d.all, d.except, d.named = before.all, before.except, before.named
 		if fresh {
 			m.remove(d)

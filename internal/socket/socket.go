@@ -202,6 +202,8 @@ type Socket interface {
 	MTU(to netip.AddrPort) int
 
 	Local() netip.AddrPort
+	// Interfaces lists the interfaces that the socket can use.
+	Interfaces() ([]Interface, error)
 	// Zone returns the name of the interface that the zone of an IPv6 address
 	// means, which may be its index, and false when there is none.
 	Zone(zone string) (name string, ok bool)
@@ -266,6 +268,7 @@ type Info struct {
 	GRO                     bool
 	Segments                int  // datagrams in one segmented send at most; below 2: not in use
 	Batch                   int  // messages a system call at most
+	Device                  bool // bound to one interface, by name: Reconcile follows that
 	PortKept                bool // no moment of Connect and Disconnect leaves the port to others
 }
 

@@ -7,6 +7,7 @@ import "syscall"
 // The errnos that the toolkit itself answers with.
 const (
 	EADDRNOTAVAIL = syscall.EADDRNOTAVAIL
+	EAFNOSUPPORT  = syscall.EAFNOSUPPORT
 	ENOPROTOOPT   = syscall.ENOPROTOOPT
 	EAGAIN        = syscall.EAGAIN
 	EINVAL        = syscall.EINVAL

@@ -5,6 +5,7 @@ import "syscall"
 // Plan 9 has error strings instead of numbers.
 const (
 	EADDRNOTAVAIL = syscall.ErrorString("cannot assign requested address")
+	EAFNOSUPPORT  = syscall.ErrorString("address family not supported")
 	ENOPROTOOPT   = syscall.ErrorString("protocol not available")
 	EAGAIN        = syscall.ErrorString("resource temporarily unavailable")
 	EINVAL        = syscall.ErrorString("invalid argument")

@@ -62,3 +62,12 @@ const (
 
 // moreSpace is what is tried where so much was not enough.
 func moreSpace(had int) int { return min(max(4*had, ownSpace), maxSpace) }
+
+// outletOf is the outgoing interface of a message, 0 for none: the one that it names, or
+// that of its link-local source.
+func (c *Conn) outletOf(m *socket.Message) int {
+	if zone := m.From.Zone(); m.IfIndex == 0 && zone != "" {
+		return int(c.indexOf(zone))
+	}
+	return m.IfIndex
+}

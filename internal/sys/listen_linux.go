@@ -3,6 +3,7 @@ package sys
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -35,8 +36,14 @@ func listen(ctx context.Context, network string, local netip.AddrPort, control c
 	// Package net remembers the indexes of zones for a minute, whatever network
 	// namespace the thread is in by then.
 	if zone := local.Addr().Zone(); zone != "" {
-		if ifi, err := net.InterfaceByName(zone); err == nil {
+		ifi, err := net.InterfaceByName(zone)
+		_, isIndex := strconv.Atoi(zone)
+		_, forbidden := errors.AsType[Errno](err) // to ask
+		switch {
+		case err == nil:
 			local = netip.AddrPortFrom(local.Addr().WithZone(strconv.Itoa(ifi.Index)), local.Port())
+		case isIndex != nil && !forbidden:
+			return nil, fmt.Errorf("no interface %q: %w", zone, ENODEV)
 		}
 	}
 	return listenPacket(ctx, network, local.String(), control)

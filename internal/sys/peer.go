@@ -12,6 +12,7 @@ type peer struct {
 	broken bool           // a change has failed: the system has not what it is to have
 	zoned  bool           // with set: the peer, or the one that was tried, has a zone
 	device int32          // the interface that its owner has bound it to, 0: none
+	name   string         // of device
 }
 
 // Connect implements socket.Socket. A socket that is connected already is

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"net/netip"
 	"unsafe"
 
@@ -37,19 +38,70 @@ func dissolve(fd int) error {
 // noteDevice remembers the interface that the socket is bound to.
 func (c *Conn) noteDevice() {
 	_ = onFD(c.rc, func(fd int) error {
-		c.peer.device = int32(deviceOf(fd))
+		if index := deviceOf(fd); int32(index) != c.peer.device {
+			c.peer.device, c.peer.name = int32(index), interfaceName(fd, index)
+		}
 		return nil
 	})
 }
 
-// lostDevice says whether the socket is not bound any more to the interface that
-// its owner has bound it to.
-func (c *Conn) lostDevice() (lost bool) {
-	if c.peer.device == 0 {
-		return false
+// interfaceName returns the name of an interface, or none if there is no such interface.
+func interfaceName(fd, index int) string {
+	ifr, err := unix.NewIfreq("")
+	if err != nil {
+		return ""
 	}
-	_ = onFD(c.rc, func(fd int) error { lost = deviceOf(fd) == 0; return nil })
+	ifr.SetUint32(uint32(index))
+	if index == 0 || unix.IoctlIfreq(fd, unix.SIOCGIFNAME, ifr) != nil {
+		return ""
+	}
+	return ifr.Name()
+}
+
+// interfaceIndex is its opposite; 0 is none.
+func interfaceIndex(fd int, name string) int {
+	ifr, err := unix.NewIfreq(name)
+	if err != nil || name == "" || unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr) != nil {
+		return 0
+	}
+	return int(ifr.Uint32())
+}
+
+// lostDevice says whether the socket is not bound any more to the interface that its
+// owner, or the zone of its peer, has bound it to; also when that was removed and there is
+// another one of its name, which the socket is to be bound to from now on.
+func (c *Conn) lostDevice() (lost bool) {
+	_ = onFD(c.rc, func(fd int) error {
+		bound := deviceOf(fd)
+		name := c.peer.name
+		if c.peer.zoned {
+			name = c.peer.want.Addr().Zone()
+		}
+		lost = bound == 0 && c.peer.device != 0 && !c.peer.zoned
+		if interfaceName(fd, bound) != "" {
+			return nil
+		}
+		if index := interfaceIndex(fd, name); index != 0 && index != bound {
+			lost = true
+			c.zones.forget()
+			if c.peer.name == name {
+				c.peer.device = int32(index)
+			}
+		}
+		return nil
+	})
 	return lost
+}
+
+// bindAgain binds the socket to its interface, which has another index now. That needs
+// CAP_NET_RAW while the socket is bound to one; without it the socket is bound to none for
+// a moment.
+func (c *Conn) bindAgain() error {
+	err := onFD(c.rc, func(fd int) error { return setDevice(fd, int(c.peer.device)) })
+	if errors.Is(err, unix.EPERM) {
+		err = c.dissolve()
+	}
+	return err
 }
 
 // removed says whether no socket could be bound to the address any more.

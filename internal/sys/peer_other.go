@@ -15,6 +15,8 @@ func (c *Conn) noteDevice() {}
 
 func (c *Conn) lostDevice() bool { return false }
 
+func (c *Conn) bindAgain() error { return nil }
+
 // removed is not asked elsewhere: there a send from an address that was removed
 // fails, and Reconnect chooses another.
 func (c *Conn) removed(netip.Addr) bool { return false }

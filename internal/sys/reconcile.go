@@ -30,7 +30,7 @@ func (c *Conn) sendFailed(err error) error {
 	}
 	c.changing.Lock()
 	defer c.changing.Unlock()
-	if !c.peer.want.IsValid() && !errors.Is(err, ECONNABORTED) {
+	if !c.peer.want.IsValid() && !c.info.Device && !errors.Is(err, ECONNABORTED) {
 		return err
 	}
 	repaired, rerr := c.reconcile()
@@ -44,9 +44,9 @@ func (c *Conn) sendFailed(err error) error {
 }
 
 // suspicious says whether the error of a send may mean that the socket was
-// destroyed, or that its source address was removed.
+// destroyed, or that its source address or its interface was removed.
 func suspicious(err error) bool {
-	for _, e := range [...]error{ECONNABORTED, ENETUNREACH, EINVAL, EADDRNOTAVAIL} {
+	for _, e := range [...]error{ECONNABORTED, ENETUNREACH, EINVAL, EADDRNOTAVAIL, ENODEV} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -85,12 +85,16 @@ func (c *Conn) reconcile() (repaired bool, err error) {
 	unbound := local.Port() != c.bound.Port()
 	noPeer := c.peer.want.IsValid() && !c.Peer().IsValid()
 	destroyed := unbound || noPeer && !c.peer.broken
-	moved := !c.peer.zoned && c.lostDevice()
+	moved := c.lostDevice()
 	switch {
 	case !destroyed && !noPeer && !moved && !c.sourceRemoved():
 		return false, nil
 	case !c.peer.want.IsValid():
-		err = c.dissolve() // which restores the interface
+		if destroyed {
+			err = c.dissolve() // which restores the interface
+		} else {
+			err = c.bindAgain()
+		}
 		if err == nil && unbound {
 			err = bind(c.rc, c.bound, c.info.Family)
 		}

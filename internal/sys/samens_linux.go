@@ -4,6 +4,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/udpkit/udp/internal/socket"
 )
 
 // openInNamespace opens a UDP socket in the network namespace of c, which need not be that of
@@ -26,25 +28,60 @@ func (c *Conn) openInNamespace(v6 bool) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	// On a goroutine of its own: if its thread cannot go back, it ends with the goroutine.
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		fd, err = c.openElsewhere(v6)
-	}()
-	<-done
+	err = c.elsewhere(func() (err error) {
+		fd, err = dgram(v6)
+		return err
+	})
 	return fd, err
 }
 
-// openElsewhere takes the thread into the namespace of c and back. It needs CAP_SYS_ADMIN,
-// which a program with sockets in several namespaces has, or had once. The goroutine must
-// end after it.
-func (c *Conn) openElsewhere(v6 bool) (fd int, err error) {
+// Interfaces implements socket.Socket.
+func (c *Conn) Interfaces() (ifs []socket.Interface, err error) {
+	n, err := Here()
+	if err != nil {
+		return nil, err
+	}
+	defer n.Close()
+	same := false
+	err = onFD(c.rc, func(own int) error {
+		there, err := cookie(own)
+		same = err != nil || n.ID() == there
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case same:
+		return n.Interfaces()
+	}
+	err = c.elsewhere(func() (err error) {
+		ifs, err = Kernel{}.Interfaces()
+		return err
+	})
+	return ifs, err
+}
+
+// elsewhere calls f on a goroutine of its own in the namespace of c. If its thread cannot
+// go back, it ends with the goroutine.
+func (c *Conn) elsewhere(f func() error) (err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = c.inside(f)
+	}()
+	<-done
+	return err
+}
+
+// inside takes the thread into the namespace of c and back. It needs CAP_SYS_ADMIN, which
+// a program with sockets in several namespaces has, or had once. The goroutine must end
+// after it.
+func (c *Conn) inside(f func() error) error {
 	runtime.LockOSThread()
 	before, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		runtime.UnlockOSThread()
-		return -1, sysErr("open", err)
+		return sysErr("open", err)
 	}
 	defer unix.Close(before)
 	err = onFD(c.rc, func(own int) error {
@@ -57,13 +94,13 @@ func (c *Conn) openElsewhere(v6 bool) (fd int, err error) {
 	})
 	if err != nil {
 		runtime.UnlockOSThread()
-		return -1, err
+		return err
 	}
-	fd, err = dgram(v6)
+	err = f()
 	if unix.Setns(before, unix.CLONE_NEWNET) == nil {
 		runtime.UnlockOSThread()
 	}
-	return fd, err
+	return err
 }
 
 func dgram(v6 bool) (int, error) {

@@ -129,8 +129,8 @@ func (s *sender) add(m *socket.Message, data []byte, n, size int) {
 		h.Namelen = s.conn.putAddr(&s.names[i], m.To, s.conn.path.inet6)
 	}
 	b := s.control[i][:0]
-	if m.IfIndex != 0 {
-		b, _ = cmsg.AppendInterface(b, s.conn.sourceOf(m), m.IfIndex, !s.toIPv4(m))
+	if outlet := s.conn.outletOf(m); outlet != 0 {
+		b, _ = cmsg.AppendInterface(b, s.conn.sourceOf(m), outlet, !s.toIPv4(m))
 	} else if m.From.IsValid() {
 		b = cmsg.AppendSource(b, m.From)
 	}

@@ -54,13 +54,14 @@ func (c *Conn) send(m *socket.Message, wait bool) error {
 // groups.
 func (c *Conn) control(b []byte, m *socket.Message, to netip.AddrPort) (all []byte, byOption bool, err error) {
 	v6, ok := to.Addr().Is6(), true
-	if m.IfIndex != 0 {
-		b, ok = cmsg.AppendInterface(b, c.sourceOf(m), m.IfIndex, v6)
+	outlet := c.outletOf(m)
+	if outlet != 0 {
+		b, ok = cmsg.AppendInterface(b, c.sourceOf(m), outlet, v6)
 		if byOption = !ok; byOption && !to.Addr().IsMulticast() {
 			return b, false, fmt.Errorf("outgoing interface of one datagram: %w", errors.ErrUnsupported)
 		}
 	}
-	if m.From.IsValid() && (m.IfIndex == 0 || byOption) {
+	if m.From.IsValid() && (outlet == 0 || byOption) {
 		b = cmsg.AppendSource(b, m.From)
 	}
 	if m.TrafficClass|m.ECN != 0 {

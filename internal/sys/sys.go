@@ -205,6 +205,10 @@ func (c *Conn) prepare(o socket.Options) error {
 		c.noteDevice()
 	}
 	c.bound = c.Local()
+	if c.bound.Addr().Zone() != "" && c.peer.device == 0 && !c.peer.zoned {
+		c.noteDevice() // which bind has bound it to
+	}
+	c.info.Device = c.peer.name != ""
 	if !c.wildcard() && !c.peer.set { // which may be the wildcard once the peer is taken away
 		c.only = c.bound.Addr()
 	}

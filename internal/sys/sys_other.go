@@ -18,15 +18,15 @@ import (
 // time. It has no error queue: an ICMP message shows as the error of the next
 // read or send.
 
-// packetPath has nothing to keep here.
-type packetPath struct{}
+// packetPath has little to keep here.
+type packetPath struct{ broadcasts broadcasts }
 
-func (packetPath) wake() {}
+func (*packetPath) wake() {}
 
 // coalesce has nothing to switch on here.
-func (packetPath) coalesce(syscall.RawConn) {}
+func (*packetPath) coalesce(syscall.RawConn) {}
 
-func (packetPath) setup(int, bool, socket.Options, *socket.Info) error { return nil }
+func (*packetPath) setup(int, bool, socket.Options, *socket.Info) error { return nil }
 
 func (c *Conn) peerChanged(netip.AddrPort) error { return nil }
 
@@ -62,6 +62,9 @@ func (c *Conn) read(p, oob []byte) (n, oobn, flags int, from netip.AddrPort, err
 func (c *Conn) packet(b *buffer.Buffer, n int, oob []byte, flags int, from netip.AddrPort) socket.Packet {
 	m := cmsg.Received{To: c.only}
 	cmsg.Parse(oob, &m)
+	if m.Own && cmsg.OwnMayBeBroadcast {
+		m.Own = !c.path.broadcasts.has(m.To, time.Now())
+	}
 	return socket.Packet{
 		Data: b.B[:n], Buf: b, From: unmap(from),
 		To: netip.AddrPortFrom(c.zoned(m.To, m.IfIndex), m.Port), Own: m.Own,

@@ -21,5 +21,8 @@ func (n *Namespace) Watch(changed func()) (stop func(), err error) {
 	return poll(n.Interfaces, pollInterval, changed), nil
 }
 
+// Interfaces implements socket.Socket.
+func (c *Conn) Interfaces() ([]socket.Interface, error) { return netInterfaces() }
+
 // Close closes the Namespace.
 func (*Namespace) Close() {}

@@ -127,6 +127,14 @@ func (z *zoneCache) remember(n zone) {
 	z.known = kept
 }
 
+// forget is for an interface that has been replaced.
+func (z *zoneCache) forget() {
+	z.peer.Store(nil)
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.known = nil
+}
+
 // connectTo remembers the peer's zone, if it has one.
 func (c *Conn) connectTo(name string) {
 	if index := c.indexOf(name); index != 0 {

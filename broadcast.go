@@ -1,0 +1,124 @@
+package udp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
+)
+
+// SendBroadcast sends b to every host of the networks that the named interfaces are on.
+// Without any, it sends on every interface that is up, can broadcast, has an IPv4 address,
+// and that [Config.InterfaceFilter] selects. The datagram leaves from an address of the
+// interface, or from the one that the socket is bound to. (SendTo 255.255.255.255 leaves by
+// one interface, which the routes choose, and fails without a route.)
+//
+// It sends immediately, to 255.255.255.255, or where the system cannot name the interface
+// (macOS, the BSDs, Windows) to the broadcast address of each of its networks, and returns
+// a result for each interface. The error is nil if one of them accepts the datagram.
+// Otherwise it has the errors of all, which are those of [Conn.SendTo]: EACCES without
+// [Config.Broadcast], ENODEV for an interface that is missing.
+func (c *Conn) SendBroadcast(b []byte, port uint16, ifs ...*net.Interface) ([]GroupSend, error) {
+	to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), port)
+	if !c.ok() {
+		return nil, errNoSocket("send")
+	}
+	if c.closed() {
+		c.countFailure(net.ErrClosed)
+		return nil, c.opError("send", to, net.ErrClosed)
+	}
+	outlets, err := c.broadcasters(ifs)
+	if err != nil {
+		return nil, c.opError("send", to, err)
+	}
+	sent := make([]GroupSend, len(outlets))
+	var errs []error
+	for i, o := range outlets {
+		sent[i] = GroupSend{Name: o.Name, Index: o.Index, Err: c.broadcastBy(b, to, o)}
+		if sent[i].Err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", o.Name, sent[i].Err))
+		}
+	}
+	if len(errs) == len(sent) {
+		return sent, c.opError("send", to, errors.Join(errs...))
+	}
+	return sent, nil
+}
+
+// broadcasters returns the interfaces for a broadcast; one that is missing has no index.
+func (c *Conn) broadcasters(named []*net.Interface) ([]socket.Interface, error) {
+	all, err := c.sock.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	if len(named) == 0 {
+		all = slices.DeleteFunc(all, func(i socket.Interface) bool { return !broadcasts(&i) || !c.admits(i.Interface) })
+		if len(all) == 0 {
+			return nil, fmt.Errorf("no suitable interface: %w", sys.ENODEV)
+		}
+		return all, nil
+	}
+	chosen := make([]socket.Interface, len(named))
+	for n, ifi := range named {
+		if ifi == nil {
+			return nil, &net.AddrError{Err: "nil interface"}
+		}
+		at := slices.IndexFunc(all, func(i socket.Interface) bool { return i.Name == ifi.Name })
+		if at < 0 { // renamed, perhaps
+			at = slices.IndexFunc(all, func(i socket.Interface) bool { return i.Index == ifi.Index })
+		}
+		if chosen[n] = (socket.Interface{Interface: net.Interface{Name: ifi.Name}}); at >= 0 {
+			chosen[n] = all[at]
+		}
+	}
+	return chosen, nil
+}
+
+// broadcasts reports whether an interface is for a broadcast that names none.
+func broadcasts(i *socket.Interface) bool {
+	return i.Flags&net.FlagUp != 0 && i.Flags&net.FlagBroadcast != 0 &&
+		slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() })
+}
+
+// broadcastBy sends one datagram to the networks of an interface.
+func (c *Conn) broadcastBy(b []byte, to netip.AddrPort, i socket.Interface) error {
+	if i.Index == 0 {
+		err := fmt.Errorf("no such interface: %w", sys.ENODEV)
+		c.countFailure(err)
+		return err
+	}
+	if c.cfg.Network != nil || sys.TakesIPv4Interface() {
+		return c.sendBy(b, to, i.Index)
+	}
+	err := fmt.Errorf("no IPv4 network: %w", sys.EADDRNOTAVAIL)
+	for _, p := range i.Addrs {
+		if a, ok := socket.BroadcastOf(p); ok {
+			if err = c.sendOne(&socket.Message{Data: b, To: netip.AddrPortFrom(a, to.Port()), From: p.Addr()}); err != nil {
+				return err
+			}
+		}
+	}
+	return err
+}
+
+// admits reports whether Config.InterfaceFilter selects an interface.
+func (c *Conn) admits(ifi net.Interface) (ok bool) {
+	if c.cfg.InterfaceFilter == nil {
+		return true
+	}
+	c.guard("InterfaceFilter", func() { ok = c.cfg.InterfaceFilter(&ifi) })
+	return ok
+}
+
+// sendBy sends one datagram by one interface.
+func (c *Conn) sendBy(b []byte, to netip.AddrPort, index int) error {
+	msg := socket.Message{Data: b, To: to, IfIndex: index}
+	if local := c.LocalAddrPort().Addr(); !local.IsUnspecified() && !local.IsMulticast() {
+		msg.From = local // a control message with an interface and no source overrides bind on Linux
+	}
+	return c.sendOne(&msg)
+}
