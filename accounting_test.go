@@ -26,7 +26,7 @@ func flood(testing.TB) int {
 	case testing.Short():
 		return 20_000
 	case !thorough:
-		return 200_000
+		return 60_000
 	}
 	return 2_000_000
 }

@@ -219,7 +219,7 @@ func TestPacketConnLeavesToACopyWhatWaits(t *testing.T) {
 	again, err := net.FilePacketConn(f)
 	require.NoError(t, err)
 	defer again.Close()
-	require.NoError(t, again.SetReadDeadline(time.Now().Add(time.Second)))
+	require.NoError(t, again.SetReadDeadline(time.Now().Add(patience)))
 	for range 3 {
 		_, _, err = again.ReadFrom(make([]byte, 1))
 		require.NoError(t, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -206,13 +207,13 @@ func TestEveryICMPMessageIsTold(t *testing.T) {
 // One dead peer costs another none of its datagrams: 10,000 to each in turn, and
 // all that go to the living one arrive.
 func TestADeadPeerCostsALivingOneNothing(t *testing.T) {
-	const n = 10_000
+	const n, ahead = 10_000, 50 // no more than the smallest receive buffer has room for
 	for _, network := range networks(t) {
 		t.Run(network, func(t *testing.T) {
 			var got atomic.Int64
 			var disorder atomic.Value
 			all := make(chan struct{})
-			live := listen(t, udp.Config{ReadBuffer: 16 << 20}, network, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			live := listen(t, udp.Config{}, network, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 				i := got.Add(1)
 				if strconv.FormatInt(i-1, 10) != string(d.Data) {
 					disorder.CompareAndSwap(nil, fmt.Sprintf("%s came as number %d", d.Data, i-1))
@@ -227,6 +228,9 @@ func TestADeadPeerCostsALivingOneNothing(t *testing.T) {
 			requireSupported(t, err)
 			closes(t, c)
 			for i := range n {
+				for int64(i)-got.Load() > ahead {
+					runtime.Gosched()
+				}
 				if i%2 == 0 {
 					require.NoError(t, c.SendTo([]byte(strconv.Itoa(i)), live.LocalAddrPort()))
 					require.NoError(t, c.SendTo([]byte("nobody"), dead))
@@ -236,9 +240,6 @@ func TestADeadPeerCostsALivingOneNothing(t *testing.T) {
 					{Data: []byte("nobody"), To: dead}, {Data: []byte(strconv.Itoa(i)), To: live.LocalAddrPort()}})
 				require.NoError(t, err)
 				require.Equal(t, 2, k)
-			}
-			if live.Stats().KernelDrops > 0 {
-				t.Skip("this host's receive buffers are too small")
 			}
 			next(t, all)
 			require.Nil(t, disorder.Load())

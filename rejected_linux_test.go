@@ -116,7 +116,7 @@ func underRejection(t *testing.T, errno uint16) {
 			select {
 			case m := <-received:
 				got = append(got, m)
-			case <-time.After(10 * time.Second):
+			case <-time.After(patience):
 				require.ElementsMatch(t, want, got, what)
 			}
 		}

@@ -36,7 +36,7 @@ func dial(t *testing.T, address string) net.Conn {
 	c, err := net.Dial("udp", address)
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
-	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	return c
 }
 
