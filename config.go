@@ -126,7 +126,8 @@ type Config struct {
 	OnSendError func(c *Conn, to netip.AddrPort, err error)
 
 	// Trace has functions that are called for each datagram and each event of the socket.
-	// It must not be changed while the socket exists. Nil costs nothing.
+	// It must not be changed while the socket exists. [JoinTraces] makes one of several. Nil
+	// costs nothing.
 	Trace *Trace
 
 	// Control is called before bind, as [net.ListenConfig]'s is. It does not

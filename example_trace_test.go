@@ -41,3 +41,28 @@ func ExampleTrace() {
 	// dropped 1000 bytes: truncated
 	// received 100 bytes
 }
+
+// A socket has one Trace. JoinTraces makes one of several.
+func ExampleJoinTraces() {
+	received := func(name string) *udp.Trace {
+		return &udp.Trace{Received: func(_ *udp.Conn, d udp.Datagram) { fmt.Printf("%s: %s\n", name, d.Data) }}
+	}
+	q := udp.NewQueue(1, udp.Block)
+	cfg := udp.Config{Trace: udp.JoinTraces(received("first"), received("second"))}
+	c, err := cfg.Listen(context.Background(), "udp", "127.0.0.1:0", q)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SendTo([]byte("hello"), c.LocalAddrPort()); err != nil {
+		log.Fatal(err)
+	}
+	d, err := q.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	d.Release()
+	// Output:
+	// first: hello
+	// second: hello
+}

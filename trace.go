@@ -15,7 +15,8 @@ import (
 // They run where the event happens: on the goroutine that reads, or on one that sends, while
 // locks of the socket are held. Several may run at the same time. So they must return soon, and
 // must not send, read, close, change the peer or memberships, or wait for somebody who does.
-// Stats, Info and the addresses may be read. A panic is counted in Stats.Panics.
+// Stats, Info and the addresses may be read. An event is reported before Stats counts it. A panic
+// is counted in Stats.Panics.
 //
 // Data belongs to the socket or to its user: it must not be written to and is valid until the
 // function returns. To keep it, copy it ([Datagram.Clone]). A Datagram that a Trace gets has no
@@ -219,12 +220,12 @@ func traced(p *socket.Packet, h *header) Datagram {
 
 // drop counts a datagram of p that no Handler gets.
 func (c *Conn) drop(p *socket.Packet, data []byte, why reason) {
-	c.stats.dropped[why].Add(1)
 	if c.cfg.Trace != nil {
 		d := traced(p, newHeader(c, p))
 		d.Data = data
 		c.traceDropped(d, why)
 	}
+	c.stats.dropped[why].Add(1)
 }
 
 // dropAll is drop for all datagrams of p.
@@ -236,10 +237,10 @@ func (c *Conn) dropAll(p *socket.Packet, why reason) {
 
 // dropped counts a datagram that was on its way to a Handler, or that it has rejected.
 func (c *Conn) dropped(d Datagram, why reason) {
-	c.stats.dropped[why].Add(1)
 	if c.cfg.Trace != nil {
 		c.traceDropped(d, why)
 	}
+	c.stats.dropped[why].Add(1)
 }
 
 // traceDropped is not inlined: d escapes here, which must cost nothing without a Trace.
@@ -260,10 +261,10 @@ func (c *Conn) traceDropped(d Datagram, why reason) {
 
 // refused counts an ICMP error.
 func (c *Conn) refused(r *Refusal) {
-	c.stats.refused.Add(1)
 	if t := c.cfg.Trace; t != nil && t.Refused != nil {
 		c.guard("Trace.Refused", func() { t.Refused(c, r) })
 	}
+	c.stats.refused.Add(1)
 }
 
 // traceMembership reports a membership, if there is a Trace.

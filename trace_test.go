@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"reflect"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -340,6 +341,42 @@ func TestTraceIsHarmless(t *testing.T) {
 	require.Equal(t, c.LocalAddrPort(), d.From)
 	require.Nil(t, d.Conn())
 	require.Eventually(t, func() bool { s := c.Stats(); return s.Panics == 1 && s.Handled == 1 }, patience, time.Millisecond)
+}
+
+// A joined Trace calls all functions of a kind, in order, and has none that nobody wants.
+func TestJoinTraces(t *testing.T) {
+	require.Nil(t, udp.JoinTraces())
+	require.Nil(t, udp.JoinTraces(nil, nil))
+	only := new(udp.Trace)
+	require.Same(t, only, udp.JoinTraces(nil, only, nil))
+	require.Equal(t, udp.Trace{}, *udp.JoinTraces(only, only))
+
+	full := reflect.TypeFor[udp.Trace]()
+	var order []string
+	trace := func(name string, wants func(i int) bool) *udp.Trace {
+		tr := new(udp.Trace)
+		for i := range full.NumField() {
+			if wants(i) {
+				reflect.ValueOf(tr).Elem().Field(i).Set(reflect.MakeFunc(full.Field(i).Type, func([]reflect.Value) []reflect.Value {
+					order = append(order, name)
+					return nil
+				}))
+			}
+		}
+		return tr
+	}
+	every := func(int) bool { return true }
+	for i := range full.NumField() {
+		this := func(j int) bool { return i == j }
+		joined := reflect.ValueOf(udp.JoinTraces(trace("a", this), trace("b", every), trace("c", this))).Elem().Field(i)
+		args := make([]reflect.Value, joined.Type().NumIn())
+		for k := range args {
+			args[k] = reflect.Zero(joined.Type().In(k))
+		}
+		order = nil
+		joined.Call(args)
+		require.Equal(t, []string{"a", "b", "c"}, order, full.Field(i).Name)
+	}
 }
 
 func TestDropReasonsHaveNames(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 func TestTheGuideShowsWhatIsCompiled(t *testing.T) {
 	source, err := os.ReadFile("guide_test.go")
 	require.NoError(t, err)
-	capture, err := os.ReadFile("pcap/example_test.go")
+	capture, err := os.ReadFile("../pcap/example_test.go")
 	require.NoError(t, err)
 	ecosystem, err := os.ReadFile("../internal/ecosystem/guide_test.go")
 	require.NoError(t, err)

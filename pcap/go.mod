@@ -1,4 +1,4 @@
-module github.com/udpkit/udp/udptest/pcap
+module github.com/udpkit/udp/pcap
 
 go 1.26.0
 
@@ -15,4 +15,4 @@ require (
 	golang.org/x/sys v0.49.0 // indirect
 )
 
-replace github.com/udpkit/udp => ../..
+replace github.com/udpkit/udp => ..

@@ -17,18 +17,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/pcap"
 	"github.com/udpkit/udp/udptest"
-	"github.com/udpkit/udp/udptest/pcap"
 )
 
 // record writes a question, its answer, a refusal and a loss in both families.
-func record(t *testing.T, path string, tap func(*pcap.Writer, *udptest.Pipe) func()) {
+func record(t *testing.T, path string, tap func(*pcap.Capture, *udptest.Pipe) func()) {
 	synctest.Test(t, func(t *testing.T) {
 		f, err := os.Create(path)
 		require.NoError(t, err)
 		defer f.Close()
-		w, err := pcap.NewWriter(f)
-		require.NoError(t, err)
+		w := pcap.New(pcap.Config{Last: 2})
+		require.NoError(t, w.Start(f))
 		n := udptest.NewNet(t, udptest.Config{Faults: udptest.Faults{Latency: 10 * time.Millisecond}})
 		a, b := n.Host("a", "10.0.0.1", "fd00::1"), n.Host("b", "10.0.0.2", "fd00::2")
 		tap(w, a.Out())
@@ -52,19 +52,21 @@ func record(t *testing.T, path string, tap func(*pcap.Writer, *udptest.Pipe) fun
 		require.NoError(t, err)
 		require.NoError(t, c.Send([]byte("lost")))
 		require.NoError(t, c.Close())
-		require.NoError(t, w.Flush())
+		require.NoError(t, w.Stop())
 	})
 }
 
-func tshark(t *testing.T, path string) []string {
+// tshark prints fields of each packet of a file, whose checksums it checks.
+func tshark(t *testing.T, path string, fields ...string) []string {
+	t.Helper()
 	if _, err := exec.LookPath("tshark"); err != nil {
-		t.Skip("tshark is not installed")
+		t.Skip(err)
 	}
-	out, err := exec.Command("tshark", "-r", path, "-o", "udp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE",
-		"-T", "fields", "-E", "separator= ",
-		"-e", "frame.time_relative", "-e", "_ws.col.Source", "-e", "_ws.col.Protocol", "-e", "udp.dstport",
-		"-e", "udp.checksum.status", "-e", "icmp.code", "-e", "icmpv6.code", "-e", "icmp.checksum.status",
-		"-e", "icmpv6.checksum.status").Output()
+	args := []string{"-r", path, "-o", "udp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", "-T", "fields", "-E", "separator= "}
+	for _, f := range fields {
+		args = append(args, "-e", f)
+	}
+	out, err := exec.Command("tshark", args...).Output()
 	if exit := new(exec.ExitError); errors.As(err, &exit) {
 		t.Fatalf("%v: %s", err, exit.Stderr)
 	}
@@ -72,10 +74,15 @@ func tshark(t *testing.T, path string) []string {
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
 
+// checksums are 1 where they are right, and 0 where they are wrong.
+var checksums = []string{"ip.checksum.status", "udp.checksum.status", "icmp.checksum.status", "icmpv6.checksum.status"}
+
 func TestTsharkReadsWhatPassed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.pcapng")
-	record(t, path, (*pcap.Writer).Tap)
-	lines := tshark(t, path)
+	record(t, path, (*pcap.Capture).Tap)
+	fields := []string{"frame.time_relative", "_ws.col.Source", "_ws.col.Protocol", "udp.dstport", "udp.checksum.status",
+		"icmp.code", "icmpv6.code", "icmp.checksum.status", "icmpv6.checksum.status", "frame.comment"}
+	lines := tshark(t, path, fields...)
 	require.Len(t, lines, 9)
 	for i, want := range []string{
 		"10.0.0.1 ECHO 7 1", "10.0.0.2 ECHO", "fd00::1 ECHO 7 1", "fd00::2 ECHO",
@@ -84,11 +91,12 @@ func TestTsharkReadsWhatPassed(t *testing.T) {
 		require.Contains(t, lines[i], want)
 		require.NotRegexp(t, ` 0( |$)`, lines[i], "a checksum is wrong")
 	}
+	require.Contains(t, lines[8], "lost: ")
 	require.True(t, strings.HasPrefix(lines[1], "0.030002002 "), lines[1])
 
 	path = filepath.Join(t.TempDir(), "arrived.pcapng")
-	record(t, path, (*pcap.Writer).TapArrivals)
-	require.Len(t, tshark(t, path), 8, "not the lost one")
+	record(t, path, (*pcap.Capture).TapArrivals)
+	require.Len(t, tshark(t, path, fields...), 8, "not the lost one")
 }
 
 func TestArrivalsAreWrittenWhenTheyArrive(t *testing.T) {
@@ -97,8 +105,8 @@ func TestArrivalsAreWrittenWhenTheyArrive(t *testing.T) {
 		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
 		b.In().Set(udptest.Faults{Duplicate: 1, Latency: time.Second})
-		w, err := pcap.NewWriter(&file)
-		require.NoError(t, err)
+		w := pcap.New(pcap.Config{})
+		require.NoError(t, w.Start(&file))
 		w.TapArrivals(b.In())
 		s, err := udp.Config{Network: b.Network()}.Listen(t.Context(), "udp", ":7", udp.BaseHandler{})
 		require.NoError(t, err)
@@ -111,7 +119,7 @@ func TestArrivalsAreWrittenWhenTheyArrive(t *testing.T) {
 			time.Sleep(10 * time.Second)
 		}
 		synctest.Wait()
-		require.NoError(t, w.Flush())
+		require.NoError(t, w.Stop())
 	})
 	r, err := pcapgo.NewNgReader(&file, pcapgo.DefaultNgReaderOptions)
 	require.NoError(t, err)
