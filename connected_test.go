@@ -14,7 +14,7 @@ import (
 )
 
 // One write to a port where nobody listens, on a socket that does nothing else,
-// is told, once, and the socket goes on.
+// is reported once, and the socket stays open.
 //
 // Twisted: C5 C7 test_udp_internals.test_connectedReadImmediateError
 func TestSingleWriteToADeadPortIsRefused(t *testing.T) {
@@ -63,8 +63,8 @@ func requireRefused(t testing.TB, c *udp.Conn, r *udp.Refusal, peer netip.AddrPo
 	require.Zero(t, r.MTU)
 }
 
-// Every datagram that the kernel took and a dead port refused is told of exactly
-// once, whether a read or a later send met the message; none is told to the sender.
+// Each ICMP error is reported exactly once, whether a read or a later send met it, and
+// fails no send.
 //
 // Twisted: P7
 func TestOneRefusedForEachICMPMessage(t *testing.T) {

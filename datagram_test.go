@@ -251,7 +251,7 @@ func TestZonesAreKept(t *testing.T) {
 		require.Equal(t, "fe80::1", d.To().Addr().WithZone("").String())
 		require.Contains(t, c.String(), "%left")
 
-		// Connected, the peer's own datagrams are not taken for a stranger's.
+		// A connected socket accepts the datagrams of its own peer.
 		cc, err := udp.Dial(t.Context(), "udp", to.String(), client)
 		require.NoError(t, err)
 		closes(t, cc)

@@ -151,7 +151,7 @@ func TestDemoFloodAccounting(t *testing.T) {
 	// What is there is read, so the deadline is no limit to it but the end of it.
 	for require.NoError(t, naive.SetReadDeadline(time.Now().Add(100*time.Millisecond))); ; got++ {
 		if _, err := naive.Read(b); err != nil {
-			break // and this is all that it is told
+			break // and nothing else reports the loss
 		}
 	}
 	require.Less(t, got, sent)
@@ -266,7 +266,7 @@ func TestDemoShutdownDrains(t *testing.T) {
 	close(gate)
 	require.ErrorIs(t, next(t, ended), net.ErrClosed)
 	naiveHandled := 1 + len(in) // the one that it was at, and those after it
-	require.Equal(t, 99, sent-naiveHandled, "are lost, and nobody is told")
+	require.Equal(t, 99, sent-naiveHandled, "are lost, and nothing reports it")
 
 	var handled atomic.Int64
 	began, release := make(chan struct{}, sent), make(chan struct{})

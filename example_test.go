@@ -49,7 +49,7 @@ func ExampleListen() {
 	// Output: hello
 }
 
-// tracer is a Handler that tells what happens.
+// tracer is a Handler that prints its callbacks.
 type tracer struct{}
 
 func (tracer) Started(c *udp.Conn) { fmt.Println("started on", c.LocalAddrPort().Addr()) }

@@ -266,8 +266,8 @@ func TestALoggerThatPanicsIsSurvived(t *testing.T) {
 	}
 }
 
-// Trains of datagrams, of which some panic, some are too long and some come from
-// strangers: all are counted, and the others are handled in order.
+// Coalesced packets, of whose segments some panic, some are too long and some come from
+// unexpected sources: all are counted, and the others are handled in order.
 func TestATrainIsCountedToTheLastDatagram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const segment = 4

@@ -80,14 +80,14 @@ func (l *lab) eachChange(group netip.Addr, addr string, wishes int, named bool) 
 		{name: "down and up", via: l.lan,
 			away: func() { l.eth0.SetDown(true) },
 			back: func() { l.eth0.SetDown(false) }},
-		{name: "removed, and created anew with another index", via: l.lan,
+		{name: "removed, and recreated with another index", via: l.lan,
 			away: func() { l.eth0.Remove() },
 			back: func() {
 				l.eth0 = l.near.Attach(l.lan, "eth0", lanAddrs...)
 				require.NotEqual(l.t, index, l.eth0.NetInterface().Index)
 				index = l.eth0.NetInterface().Index
 			}},
-		{name: "removed and at once created anew with the same index", via: l.lan,
+		{name: "removed and at once recreated with the same index", via: l.lan,
 			back: func() {
 				l.eth0.Remove()
 				l.eth0 = l.near.Attach(l.lan, "eth0", lanAddrs...)
@@ -180,7 +180,7 @@ func TestABurstIsSettledOnce(t *testing.T) {
 }
 
 // What is left of an interface that has gone is left by every socket before any of
-// them joins on the next one of its index: the kernel can't tell the two apart. That
+// them joins on the next one of its index: the kernel knows an interface by its index. That
 // holds also for a Join or a Leave that comes before the change has been settled.
 func TestAllSocketsLeaveBeforeAnyJoins(t *testing.T) {
 	group := netip.MustParseAddr("239.1.2.3")

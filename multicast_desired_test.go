@@ -108,8 +108,8 @@ func TestAllAndNamedSideBySide(t *testing.T) {
 	}
 }
 
-// What every interface refuses but one is told by a Join that succeeds, and tried
-// again later without any news.
+// A Join that only one interface accepts succeeds and reports the failures of the others.
+// They are tried again later, without a notification.
 func TestWhatAJoinWasRefusedIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		group := netip.MustParseAddr("239.1.2.3")

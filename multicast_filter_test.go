@@ -12,7 +12,7 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// filtered makes the lab's socket anew, with a filter, and joins the group.
+// filtered replaces the lab's socket by one with a filter, and joins the group.
 func (l *lab) filtered(filter func(*net.Interface) bool, group netip.Addr) {
 	l.t.Helper()
 	stop(l.t, l.m)

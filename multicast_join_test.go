@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What has changed before a Join, and is settled by it, is told as if the news had
-// settled it, whether or not the Join succeeds.
+// A Join reconciles changes of interfaces of which no notification has arrived yet. They
+// are reported as if one had, whether or not the Join succeeds.
 func TestWhatAJoinSettlesIsTold(t *testing.T) {
 	group := netip.MustParseAddr("239.1.2.3")
 	for _, test := range []struct {

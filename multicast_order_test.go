@@ -44,8 +44,8 @@ func (w *willing) Leave(netip.Addr, netip.Addr, int) error { return nil }
 func (w *willing) Interfaces() ([]socket.Interface, error) { return w.ifs, nil }
 func (w *willing) Watch(func()) (stop func(), err error)   { return func() {}, nil }
 
-// diary is a willing network that notes, in order, what it is told. It is of both
-// families, and refuses what a test wants.
+// diary is a willing network that records the calls to it, in order. It is of both
+// families, and fails the calls that a test wants to fail.
 type diary struct {
 	*willing
 	family socket.Family
@@ -194,7 +194,7 @@ func TestOptionsOfBothFamiliesOrNone(t *testing.T) {
 // What nobody can keep out is not blocked in silence.
 func TestBlockSourceWhereNobodyCan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDiary(socket.IPv4) // which does not tell what a datagram was sent to
+		d := newDiary(socket.IPv4) // which does not report destinations
 		group := netip.MustParseAddr("239.1.2.3")
 		m, err := udp.Config{Network: d}.ListenMulticast(t.Context(), "udp", ":0", udp.BaseHandler{}, group)
 		require.NoError(t, err)

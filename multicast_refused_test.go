@@ -36,8 +36,8 @@ func TestAfterLostNewsEverythingIsJoinedAnew(t *testing.T) {
 	})
 }
 
-// An interface that has lost what was joined on it is what it was to the user: nothing
-// is told but what can't be joined again.
+// When an interface has lost its memberships and they are joined again, nothing is
+// reported but those that cannot be.
 func TestWhatAnInterfaceHasLostIsJoinedInSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		group := netip.MustParseAddr("ff35::1234")
@@ -137,7 +137,7 @@ func TestWhatIsRefusedLeavesTheRestAsItWas(t *testing.T) {
 		require.Equal(t, before, l.m.Memberships())
 		l.hears(l.lan, group, nil)
 
-		// Unless they are refused as well: then that is told.
+		// Unless they are refused as well: then that is reported.
 		l.settled()
 		granted := 0
 		l.net.refuse = func(p place) error { granted++; return syscall.ENOMEM }

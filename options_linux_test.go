@@ -205,7 +205,7 @@ func TestReceivedTTLAndClass(t *testing.T) {
 	}
 }
 
-// Two links have the same network: only the interface tells them apart.
+// Two links have the same network: only the interface distinguishes them.
 func TestAMessageLeavesByItsInterface(t *testing.T) {
 	netns.Run(t, func() {
 		server := netns.New(t)

@@ -57,7 +57,7 @@ func TestRefusedPanicsWithoutEnd(t *testing.T) {
 			s.inputs <- []socket.Report{{Peer: there, Err: syscall.ECONNREFUSED}}
 		}
 		time.Sleep(time.Minute)
-		s.inputs <- []socket.Report{{Peer: there, Err: syscall.ECONNREFUSED}} // tells of those left out
+		s.inputs <- []socket.Report{{Peer: there, Err: syscall.ECONNREFUSED}} // logs those left out
 		s.arrive("alive")
 		time.Sleep(time.Minute)
 		stop(t, c)

@@ -38,7 +38,7 @@ func listenForRefusals(t *testing.T, connected bool, network string, h udp.Handl
 
 // One goroutine sends 10,000 datagrams to a dead port as fast as it can, which
 // on loopback is refused before the next one leaves, to a handler that keeps up
-// and to one that doesn't: it is told 10,000 times, in order.
+// and to one that doesn't: Refused is called 10,000 times, in order.
 func TestEveryRefusalOfAFloodIsTold(t *testing.T) {
 	const n = 10_000
 	for _, kind := range hearing {
@@ -80,8 +80,8 @@ func TestEveryRefusalOfAFloodIsTold(t *testing.T) {
 	}
 }
 
-// A handler that sends two datagrams for each refusal makes more of them than it
-// is told in any time, until it stops.
+// A handler that sends two datagrams for each ICMP error causes more of them than are
+// reported to it, until it stops.
 func TestTwoSendsForEachRefusalAreBothTold(t *testing.T) {
 	const n = 10_001
 	for _, kind := range hearing {
@@ -111,7 +111,7 @@ func TestTwoSendsForEachRefusalAreBothTold(t *testing.T) {
 
 // While a handler is busy, what waits for it takes a bounded space. Those over
 // that are counted, and so are those that wait when the socket is closed; Shutdown
-// has all of them told.
+// reports all of them.
 func TestRefusalsThatAreNotToldAreCounted(t *testing.T) {
 	for _, test := range []struct {
 		name        string

@@ -52,7 +52,7 @@ func TestReplyLeavesFromTheAddressThatWasAsked(t *testing.T) {
 							require.Equal(t, "fe80::1", h.next(t, "Received").d.From.Addr().WithZone("").String())
 							return
 						}
-						// Connected, so that an answer from elsewhere would be a stranger's.
+						// Connected, so that a response from elsewhere would be dropped.
 						client, err := udp.Dial(t.Context(), "udp", to.String(), h)
 						require.NoError(t, err)
 						closes(t, client)

@@ -103,7 +103,7 @@ func redirect(t *testing.T, ns *netns.NS, c *udp.Conn) {
 	})
 }
 
-// A transparent socket tells the address and the port that the sender meant.
+// A transparent socket reports the address and the port that the sender used.
 func TestATransparentSocketTellsTheOriginalDestination(t *testing.T) {
 	netns.Run(t, func() {
 		for _, local := range []string{"", "127.0.0.1"} {

@@ -78,8 +78,8 @@ type event struct {
 	err  error
 }
 
-// recorder is a Handler that keeps what it is told, and does in each callback
-// what the test wants beside that.
+// recorder is a Handler that records its callbacks, and runs in each what the test
+// wants beside that.
 type recorder struct {
 	started  func(*udp.Conn)
 	received func(*udp.Conn, udp.Datagram)

@@ -101,7 +101,7 @@ func TestZonesAreOfTheSocketsNamespace(t *testing.T) {
 }
 
 // An interface that is renamed has its new name soon, and a peer that a socket is
-// connected to does not become a stranger by that.
+// connected to is still accepted.
 func TestAnInterfaceIsRenamed(t *testing.T) {
 	netns.Run(t, func() {
 		q := udp.NewQueue(10, udp.DropOldest)

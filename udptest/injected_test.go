@@ -60,7 +60,7 @@ func (s starter) Started(c *udp.Conn) {
 	s.started(cc)
 }
 
-// Linux tells a send of the error of an older datagram, once, unless a read has taken
+// Linux fails a send with the error of an older datagram, once, unless a read has taken
 // it before (sock_error).
 func TestASendMeetsTheErrorOfAnOlderOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

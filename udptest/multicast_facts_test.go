@@ -53,7 +53,7 @@ func TestConnectedMembersOfGroups(t *testing.T) {
 			require.NoError(t, peer.SendTo([]byte("peer"), netip.AddrPortFrom(group, 9)))
 			settle()
 			require.Equal(t, want, texts(q), address)
-			require.Zero(t, m.Stats().Dropped.Total(), "a stranger's does not reach the socket")
+			require.Zero(t, m.Stats().Dropped.Total(), "that of another peer does not reach the socket")
 			closed(t, m)
 		}
 	})

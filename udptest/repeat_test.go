@@ -102,7 +102,7 @@ func crowd(t *testing.T, seed uint64) string {
 	return s.String()
 }
 
-// A scribe writes down what it is told, and answers.
+// A scribe records its callbacks, and responds.
 type scribe struct {
 	udp.BaseHandler
 	out *strings.Builder

@@ -15,7 +15,7 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// A sink tells when it was woken.
+// A sink reports that it was woken.
 type sink struct{ woken chan struct{} }
 
 func (sink) Packets([]socket.Packet) bool { return true }

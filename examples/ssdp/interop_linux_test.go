@@ -147,7 +147,7 @@ func TestDeviceOnAnInterfaceThatComesLater(t *testing.T) {
 		defer m.Close()
 		here.Addr("second", "198.51.100.1/24")
 		for d := range heard.Datagrams() {
-			if d.From.Addr().String() == "198.51.100.1" { // the other one is told again
+			if d.From.Addr().String() == "198.51.100.1" { // the other one is announced again
 				require.Contains(t, string(d.Data), "\r\nLOCATION: http://198.51.100.1/description.xml\r\n")
 				return
 			}

@@ -12,7 +12,7 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// macOS and the BSDs tell the destination of a datagram, but not that it is a broadcast
+// macOS and the BSDs report the destination of a datagram, but not that it is a broadcast
 // address: a reply must not leave from one.
 func TestBroadcastAddressesAreNobodys(t *testing.T) {
 	lists := 0
