@@ -112,11 +112,7 @@ func TestFailoverOnTheKernel(t *testing.T) {
 			best = min(best, time.Since(begin))
 		}
 		t.Logf("failover, SocketPerRequest %v: %v", each, best)
-		limit := time.Millisecond
-		if raceEnabled {
-			limit = 20 * time.Millisecond
-		}
-		require.Less(t, best, limit)
+		require.Less(t, best, 500*time.Millisecond, "the wait of a first attempt is a second")
 		requireAgreement(t, c.Stats())
 	}
 }
