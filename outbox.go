@@ -28,13 +28,17 @@ type outbox struct {
 	blocked *gso.Batch // guarded by sending: what the kernel had no room for
 	left    []socket.Message
 
-	mu    sync.Mutex    // guards what follows
-	batch *gso.Batch    // what waits; nil: nothing
-	from  source        // what the last message replies to
-	ended bool          // the socket has stopped: nothing can be added
-	last  time.Time     // of the last Enqueue that was sent at once
-	wake  chan struct{} // to the writer; nil: there was none yet
-	done  chan struct{} // closed when the writer has ended; nil: there is none
+	mu    sync.Mutex // guards what follows
+	batch *gso.Batch // what waits; nil: nothing
+	from  source     // what the last message replies to
+	ended bool       // the socket has stopped: nothing can be added
+	last  time.Time  // of the last Enqueue that was sent at once, or see prompt
+
+	slow   bool          // the writer is woken for each datagram: see prompt
+	outrun bool          // the writer has sent the few there were, at last
+	quick  int           // with slow: how many have followed closely on another
+	wake   chan struct{} // to the writer; nil: there was none yet
+	done   chan struct{} // closed when the writer has ended; nil: there is none
 }
 
 // source identifies the datagrams whose replies differ in their payload only. The
@@ -47,10 +51,12 @@ type source struct {
 // How long a datagram waits at most, and how long the writer stays without work. The
 // contract says a millisecond; timers of an idle process are late by up to another.
 const (
-	flushEvery  = 400 * time.Microsecond
-	idleFlushes = 25
+	flushEvery = 400 * time.Microsecond
+	writerIdle = 10 * time.Millisecond
 	// burst is how close two Enqueues are at most that become a batch.
 	burst = 50 * time.Microsecond
+	// fewDatagrams, after flushEvery, are those of a caller that takes long for each.
+	fewDatagrams = 4
 	// lastChance is how long a stopping socket waits for room for its outbox.
 	lastChance = 50 * time.Millisecond
 )
@@ -184,7 +190,7 @@ func (o *outbox) add(m *socket.Message, from source, soon bool) error {
 		o.from = from
 	}
 	o.startWriter()
-	if soon {
+	if soon || o.prompt() {
 		o.kick()
 	}
 	o.mu.Unlock()

@@ -550,7 +550,9 @@ func TestCloseAgainstTheOutbox(t *testing.T) {
 	}
 }
 
-// No reply waits more than a millisecond for the handlers of other datagrams.
+// No reply waits a millisecond for the handlers of other datagrams; and none waits at
+// all, but for a processor, once it is known that each handler takes long: when the
+// writer has sent one alone.
 func TestAReplyDoesNotWaitForOtherHandlers(t *testing.T) {
 	const n, each = 65, 5 * time.Millisecond
 	data := strings.Repeat("x", n)
@@ -598,7 +600,11 @@ func TestAReplyDoesNotWaitForOtherHandlers(t *testing.T) {
 				wait()
 				require.Len(t, sent, n)
 				for i := range n {
-					require.LessOrEqual(t, sent[i].Sub(replied[i]), time.Millisecond, "reply %d", i)
+					most := time.Duration(0)
+					if i < 2 { // the reader may have sent the first one when its read was done
+						most = time.Millisecond
+					}
+					require.LessOrEqual(t, sent[i].Sub(replied[i]), most, "reply %d", i)
 				}
 			})
 		})

@@ -32,31 +32,82 @@ func (o *outbox) kick() {
 // write is the writer. It exists while there is traffic that others may not send
 // in time, and ends after a while without.
 func (o *outbox) write(done chan struct{}) {
-	t := time.NewTimer(flushEvery)
+	t := time.NewTimer(0) // if it gets to run now, the caller that has started it waits
 	defer t.Stop()
-	for idle := 0; ; {
+	for idle := time.Duration(0); ; {
 		select {
 		case <-t.C:
 		case <-o.wake:
 		case <-o.conn.life.closing:
-			idle = idleFlushes
+			idle = writerIdle
 		}
+		every := o.interval()
 		if o.pending.Load() {
 			idle = 0
-			o.flush()
+			few := o.hasFew()
+			if o.flush(); few {
+				o.sentFew()
+			}
 		} else {
-			idle++
+			idle += every
 		}
-		if idle >= idleFlushes || o.conn.closed() {
+		if idle >= writerIdle || o.conn.closed() {
 			o.mu.Lock()
 			if over := o.batch == nil || o.conn.closed(); over {
-				o.done = nil
+				o.done, o.slow = nil, false
 				close(done)
 				o.mu.Unlock()
 				return
 			}
 			o.mu.Unlock()
 		}
-		t.Reset(flushEvery)
+		t.Reset(every)
 	}
+}
+
+// interval is when the writer looks again. It is long while the writer is woken for
+// each datagram: the timers of an idle process are coarse, and each makes others late.
+func (o *outbox) interval() time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.slow {
+		return writerIdle
+	}
+	return flushEvery
+}
+
+// hasFew says whether hardly anything waits.
+func (o *outbox) hasFew() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.batch != nil && o.batch.Len() <= fewDatagrams
+}
+
+// sentFew is called when the writer has sent what hasFew has found.
+func (o *outbox) sentFew() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.outrun, o.last = true, time.Now()
+}
+
+// prompt says whether the writer is to be woken for the datagram that was added,
+// because the caller takes long for each: the writer has sent all there was and had to
+// wait for more. It is woken until several datagrams have followed closely. It needs mu.
+func (o *outbox) prompt() bool {
+	if !o.slow && !o.outrun {
+		return false
+	}
+	now := time.Now()
+	apart := now.Sub(o.last) > burst
+	o.last, o.outrun = now, false
+	switch {
+	case apart:
+		o.slow, o.quick = true, 0
+	case !o.slow:
+		return false
+	default:
+		o.quick++
+		o.slow = o.quick <= fewDatagrams
+	}
+	return true // with slow cleared, for its timer
 }
