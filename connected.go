@@ -156,21 +156,20 @@ func (c *Conn) connect(peer netip.AddrPort) error {
 	}
 	c.peer.next.Store(&peer)
 	defer c.peer.next.Store(nil)
-	before := c.LocalAddrPort().Addr()
-	defer func() {
-		if c.peer.current.Load() != nil {
-			c.followSource(before, peer.Addr())
-		}
-	}()
+	if c.mayLoseSource(peer.Addr()) {
+		defer func() {
+			if c.peer.current.Load() != nil {
+				c.follow()
+			}
+		}()
+	}
 	return c.out.hold(func() error {
-		if err := c.sock.Connect(peer); err != nil {
+		now, err := c.sock.Connect(peer)
+		if err != nil {
 			return err
 		}
-		if now := c.sock.Peer(); now.IsValid() {
-			peer = now // which its datagrams come from
-		}
-		c.peer.current.Store(&peer)
-		c.learnLocal()
+		c.peer.current.Store(&now)
+		c.forgetLocal()
 		return nil
 	})
 }
@@ -270,7 +269,7 @@ func (c *ConnectedConn) Disconnect() (*Conn, error) {
 				return err
 			}
 			c.peer.current.Store(nil)
-			c.learnLocal()
+			c.forgetLocal()
 			return nil
 		})
 		if err == nil && !c.sock.Info().Device {

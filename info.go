@@ -34,10 +34,11 @@ func (c *Conn) Info() Info {
 		return Info{}
 	}
 	i := c.sock.Info()
+	l := c.sock.Limits()
 	return Info{
-		ReadBuffer: i.ReadBuffer, WriteBuffer: i.WriteBuffer, PacketInfo: i.PacketInfo, ECN: i.ECN,
+		ReadBuffer: l.ReadBuffer, WriteBuffer: l.WriteBuffer, PacketInfo: i.PacketInfo, ECN: i.ECN,
 		ErrorQueue: i.ErrorQueue, MulticastFilter: i.MulticastFilter, Timestamps: i.Timestamps,
-		GRO: i.GRO, GSO: i.Segments > 1, Segments: i.Segments, Batch: i.Batch,
+		GRO: i.GRO, GSO: i.Segments > 1, Segments: i.Segments, Batch: l.Batch,
 		PortKept: i.PortKept, Steering: c.group.Steering(),
 	}
 }

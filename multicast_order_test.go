@@ -78,7 +78,7 @@ func (d *diary) Open(context.Context, string, netip.AddrPort, socket.Options) (s
 	return d, nil
 }
 
-func (d *diary) Info() socket.Info { return socket.Info{Family: d.family, Batch: 1} }
+func (d *diary) Info() socket.Info { return socket.Info{Family: d.family} }
 
 func (d *diary) SetMulticast(o socket.MulticastOption, v6 bool, value int) error {
 	err := d.note(fmt.Sprintf("set %d of IPv%d to %d", o, map[bool]int{false: 4, true: 6}[v6], value))

@@ -229,8 +229,11 @@ func (s *scripted) SendBatch(ms []socket.Message, _ bool) (int, error) {
 	return taken, nil
 }
 
-func (s *scripted) Connect(peer netip.AddrPort) error { s.peer = peer; return nil }
-func (s *scripted) Disconnect() error                 { s.peer = netip.AddrPort{}; return nil }
+func (s *scripted) Connect(peer netip.AddrPort) (netip.AddrPort, error) {
+	s.peer = peer
+	return peer, nil
+}
+func (s *scripted) Disconnect() error { s.peer = netip.AddrPort{}; return nil }
 func (s *scripted) Close() error {
 	if s.closes.Add(1) == 1 {
 		close(s.gone)
@@ -245,9 +248,10 @@ func (s *scripted) Zone(zone string) (string, bool)  { return zone, true }
 func (s *scripted) Local() netip.AddrPort            { return here }
 func (s *scripted) Drops() int64                     { return s.drops.Load() }
 func (s *scripted) Info() socket.Info {
-	return socket.Info{Family: socket.IPv4, MulticastFilter: true, Batch: 1, Segments: s.segments}
+	return socket.Info{Family: socket.IPv4, MulticastFilter: true, Segments: s.segments}
 }
 func (s *scripted) Segments() int                         { return s.segments }
+func (s *scripted) Limits() socket.Limits                 { return socket.Limits{Batch: 1} }
 func (s *scripted) SyscallConn() (syscall.RawConn, error) { return nil, errors.ErrUnsupported }
 
 func (s *scripted) Join(netip.Addr, netip.Addr, int) error  { return errors.ErrUnsupported }

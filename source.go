@@ -26,15 +26,14 @@ func (f *sourceFollower) LeaveStale([]socket.Interface, bool) bool { return fals
 // the Monitor calls it again later.
 func (f *sourceFollower) Reconcile([]socket.Interface) bool { return f.sock.Reconcile() == nil }
 
-// followSource starts a follower where the source address is the system's choice and
-// can be lost unnoticed, or where the peer's zone binds the socket to an interface. It needs peer.changing, or a socket nobody else knows yet;
-// before is the address that the socket had before it was connected.
-func (c *Conn) followSource(before, peer netip.Addr) {
-	chosen := before.IsUnspecified() && peer.Is6() && !peer.IsLoopback() && !peer.IsLinkLocalUnicast()
-	if !sys.SendsFromRemovedAddress || c.cfg.Network != nil || c.peer.source != nil || !chosen && peer.Zone() == "" {
-		return
+// mayLoseSource says whether the source address of a socket that is not connected yet
+// will be the system's choice, and can be lost unnoticed, or whether the peer's zone
+// binds the socket to an interface.
+func (c *Conn) mayLoseSource(peer netip.Addr) bool {
+	if !sys.SendsFromRemovedAddress || c.cfg.Network != nil || c.peer.source != nil {
+		return false
 	}
-	c.follow()
+	return peer.Zone() != "" || peer.Is6() && !peer.IsLoopback() && !peer.IsLinkLocalUnicast() && c.LocalAddrPort().Addr().IsUnspecified()
 }
 
 // followDevice starts a follower for a socket that is bound to an interface.

@@ -70,7 +70,8 @@ type peer struct {
 	changing sync.Mutex                     // one change at a time
 	current  atomic.Pointer[netip.AddrPort] // nil: unconnected
 	next     atomic.Pointer[netip.AddrPort] // while it changes
-	local    atomic.Pointer[netip.AddrPort] // the socket's own address
+	asking   sync.Mutex                     // guards changes of local
+	local    atomic.Pointer[netip.AddrPort] // the socket's own address; nil: to be asked for
 	rebinds  atomic.Uint64                  // of the socket when local was asked for
 	source   *sourceFollower                // guarded by changing; nil: none is needed
 }
@@ -195,8 +196,9 @@ func (cfg *Config) tryBind(ctx context.Context, network, address string, bind fu
 }
 
 func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
+	info := sock.Info()
 	c := &Conn{
-		sock: sock, cfg: cfg, network: network, family: sock.Info().Family,
+		sock: sock, cfg: cfg, network: network, family: info.Family,
 		consumer: consumer{handler: h},
 		life:     life{closing: make(chan struct{}), done: make(chan struct{})},
 		events:   events{posted: make(chan struct{}, 1)},
@@ -219,8 +221,7 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	}
 	c.deadline.Store(&deadline{changed: make(chan struct{})})
 	c.reader.conn, c.out.conn = c, c
-	c.checkGroups = !sock.Info().MulticastFilter
-	c.learnLocal()
+	c.checkGroups = !info.MulticastFilter
 	return c
 }
 
@@ -234,9 +235,23 @@ func (c *Conn) start() {
 	c.reader.err = nil
 }
 
-func (c *Conn) learnLocal() {
+// localAddr returns the socket's own address, which the system is asked for once.
+func (c *Conn) localAddr() netip.AddrPort {
+	if local := c.peer.local.Load(); local != nil {
+		return *local
+	}
+	c.peer.asking.Lock()
+	defer c.peer.asking.Unlock()
 	local := c.sock.Local()
 	c.peer.local.Store(&local)
+	return local
+}
+
+// forgetLocal is called when it may have changed.
+func (c *Conn) forgetLocal() {
+	c.peer.asking.Lock()
+	defer c.peer.asking.Unlock()
+	c.peer.local.Store(nil)
 }
 
 // LocalAddr returns the address the socket is bound to, a [*net.UDPAddr].
@@ -255,9 +270,9 @@ func (c *Conn) LocalAddrPort() netip.AddrPort {
 	}
 	if n := c.sock.Rebinds(); n != c.peer.rebinds.Load() && !c.closed() { // the address may be another one
 		c.peer.rebinds.Store(n)
-		c.learnLocal()
+		c.forgetLocal()
 	}
-	return *c.peer.local.Load()
+	return c.localAddr()
 }
 
 // RemoteAddr returns the peer, a [*net.UDPAddr], or nil on an unconnected socket.

@@ -50,12 +50,12 @@ func (s *sock) Local() netip.AddrPort {
 }
 
 // Connect implements socket.Socket.
-func (s *sock) Connect(peer netip.AddrPort) error {
+func (s *sock) Connect(peer netip.AddrPort) (netip.AddrPort, error) {
 	n := s.host.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if s.isClosed() {
-		return net.ErrClosed
+		return peer, net.ErrClosed
 	}
 	to := peer.Addr()
 	if to.IsUnspecified() {
@@ -63,10 +63,10 @@ func (s *sock) Connect(peer netip.AddrPort) error {
 	}
 	r, e := s.host.route(to, s.outFor(to), s.bound)
 	if e != none {
-		return sysErr("connect", e)
+		return peer, sysErr("connect", e)
 	}
 	if (r.all || s.host.isBroadcast(to)) && !to.IsMulticast() && !s.opts.Broadcast {
-		return sysErr("connect", eACCES)
+		return peer, sysErr("connect", eACCES)
 	}
 	s.peer = netip.AddrPortFrom(to, peer.Port())
 	if s.bound.IsUnspecified() {
@@ -75,7 +75,7 @@ func (s *sock) Connect(peer netip.AddrPort) error {
 			s.local = r.src.WithZone(to.Zone())
 		}
 	}
-	return nil
+	return s.peer, nil
 }
 
 // Disconnect implements socket.Socket.

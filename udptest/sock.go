@@ -163,10 +163,14 @@ func (s *sock) Drops() int64 {
 // Info implements socket.Socket.
 func (s *sock) Info() socket.Info {
 	return socket.Info{
-		Family: s.family, ReadBuffer: s.opts.ReadBuffer, WriteBuffer: s.opts.WriteBuffer,
-		PacketInfo: true, ECN: true, ErrorQueue: true, MulticastFilter: true,
-		Timestamps: s.opts.Timestamps, GRO: !s.opts.NoOffload, Segments: 1, Batch: maxBatch, PortKept: true,
+		Family: s.family, PacketInfo: true, ECN: true, ErrorQueue: true, MulticastFilter: true,
+		Timestamps: s.opts.Timestamps, GRO: !s.opts.NoOffload, Segments: 1, PortKept: true,
 	}
+}
+
+// Limits implements socket.Socket.
+func (s *sock) Limits() socket.Limits {
+	return socket.Limits{ReadBuffer: s.opts.ReadBuffer, WriteBuffer: s.opts.WriteBuffer, Batch: maxBatch}
 }
 
 // Segments implements socket.Socket.

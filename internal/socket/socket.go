@@ -207,13 +207,13 @@ type Socket interface {
 	// Zone returns the name of the interface that the zone of an IPv6 address
 	// means, which may be its index, and false when there is none.
 	Zone(zone string) (name string, ok bool)
-	// Connect sets the peer, Disconnect takes it away; both keep the port. When
-	// Connect fails the socket is as it was.
-	Connect(peer netip.AddrPort) error
+	// Connect sets the peer and returns it as the system has it, which its datagrams
+	// come from: its zone may be another, or a program of the system (eBPF) may have put
+	// another address in its place. Disconnect takes the peer away. Both keep the port.
+	// When Connect fails the socket is as it was.
+	Connect(peer netip.AddrPort) (netip.AddrPort, error)
 	Disconnect() error
-	// Peer returns the peer as the system has it, which its datagrams come from. Its
-	// zone may be another than that of Connect, or a program of the system (eBPF) may
-	// have put another address in its place. It is invalid without a peer.
+	// Peer returns the peer as the system has it. It is invalid without a peer.
 	Peer() netip.AddrPort
 	// Reconcile compares the port, the peer, the interface and the source address that
 	// the system has with those that the socket is to have, and repairs what differs.
@@ -238,6 +238,8 @@ type Socket interface {
 	Drops() int64 // datagrams dropped in the receive buffer so far; -1: unknown
 	Info() Info
 	Segments() int // of Info, which costs more
+	// Limits are what takes system calls to find out.
+	Limits() Limits
 	SyscallConn() (syscall.RawConn, error)
 	// Detach ends the socket as Close does, after Serve has returned, but hands it out
 	// with its port, its peer, its memberships and what is queued for reading. Where
@@ -256,20 +258,22 @@ const (
 	MulticastInterface                        // interface index, 0: the system's choice
 )
 
+// Limits are the sizes of a socket's buffers, bytes, and how many messages a system
+// call takes at most.
+type Limits struct{ ReadBuffer, WriteBuffer, Batch int }
+
 // Info is what a socket has been granted and can do.
 type Info struct {
-	Family                  Family
-	ReadBuffer, WriteBuffer int  // bytes
-	PacketInfo              bool // Packet.To is known, Message.From is obeyed
-	ECN                     bool // Packet.ECN is known, Message.ECN is obeyed
-	ErrorQueue              bool // Reports come with all their fields
-	MulticastFilter         bool // the system itself keeps groups away that were not joined
-	Timestamps              bool
-	GRO                     bool
-	Segments                int  // datagrams in one segmented send at most; below 2: not in use
-	Batch                   int  // messages a system call at most
-	Device                  bool // bound to one interface, by name: Reconcile follows that
-	PortKept                bool // no moment of Connect and Disconnect leaves the port to others
+	Family          Family
+	PacketInfo      bool // Packet.To is known, Message.From is obeyed
+	ECN             bool // Packet.ECN is known, Message.ECN is obeyed
+	ErrorQueue      bool // Reports come with all their fields
+	MulticastFilter bool // the system itself keeps groups away that were not joined
+	Timestamps      bool
+	GRO             bool
+	Segments        int  // datagrams in one segmented send at most; below 2: not in use
+	Device          bool // bound to one interface, by name: Reconcile follows that
+	PortKept        bool // no moment of Connect and Disconnect leaves the port to others
 }
 
 // Family says which addresses a socket can send to.

@@ -29,15 +29,18 @@ func beforeBind(_ syscall.RawConn, _ string, o socket.Options) (filter bool, err
 	return false, nil
 }
 
-func setBroadcast(syscall.RawConn, bool) error                     { return nil }
-func setBuffer(syscall.RawConn, bufferOption, int) (int, error)    { return 0, nil }
-func (c *Conn) setup(socket.Options) error                         { return nil }
-func connect(syscall.RawConn, netip.AddrPort, socket.Family) error { return errors.ErrUnsupported }
-func (c *Conn) dissolve() error                                    { return errors.ErrUnsupported }
-func bind(syscall.RawConn, netip.AddrPort, socket.Family) error    { return errors.ErrUnsupported }
-func drops(syscall.RawConn) (uint32, bool)                         { return 0, false }
+func setBroadcast(syscall.RawConn, bool) error            { return nil }
+func setBuffer(syscall.RawConn, bufferOption, int)        {}
+func bufferSize(syscall.RawConn, bufferOption) int        { return 0 }
+func (c *Conn) setup(socket.Options) error                { return nil }
+func connect(syscall.RawConn, netip.AddrPort, bool) error { return errors.ErrUnsupported }
+func (c *Conn) dissolve() error                           { return errors.ErrUnsupported }
+func bind(syscall.RawConn, netip.AddrPort, bool) error    { return errors.ErrUnsupported }
+func drops(syscall.RawConn) (uint32, bool)                { return 0, false }
 
-func familyOf(syscall.RawConn) (socket.Family, error) { return socket.Dual, nil }
+func (c *Conn) familyOf() (f socket.Family, local netip.AddrPort, err error) {
+	return socket.Dual, local, nil
+}
 
 func getsockname(syscall.RawConn) (netip.AddrPort, error) {
 	return netip.AddrPort{}, errors.ErrUnsupported

@@ -49,14 +49,21 @@ func setBroadcast(rc syscall.RawConn, on bool) error {
 	return setInt(rc, unix.SOL_SOCKET, unix.SO_BROADCAST, toInt(on))
 }
 
-// setBuffer asks for n bytes, 0 for what the system gives by itself, and
-// returns what was granted. Systems limit the size in silence.
-func setBuffer(rc syscall.RawConn, o bufferOption, n int) (granted int, err error) {
+// setBuffer asks for n bytes, 0 for what the system gives by itself. Systems limit the
+// size in silence.
+func setBuffer(rc syscall.RawConn, o bufferOption, n int) {
 	if n > 0 {
 		growBuffer(rc, o, min(n, math.MaxInt32)) // the system takes an int of 32 bits
 	}
+}
+
+// bufferSize is what was granted, 0 where it can't be asked.
+func bufferSize(rc syscall.RawConn, o bufferOption) int {
 	got, err := getInt(rc, unix.SOL_SOCKET, int(o))
-	return got / bufferFactor, err
+	if err != nil {
+		return 0
+	}
+	return got / bufferFactor
 }
 
 // trafficClass is what the socket sends with by itself, 0 where it can't be asked.
@@ -108,12 +115,30 @@ func duplicate(uc *net.UDPConn) (*net.UDPConn, error) {
 	return pc.(*net.UDPConn), nil
 }
 
-func familyOf(rc syscall.RawConn) (f socket.Family, err error) {
-	err = onFD(rc, func(fd int) error {
-		sa, err := socketName(fd)
+// localOf is getsockname(2) of a socket that package net has just bound: it has kept the
+// result.
+func localOf(uc *net.UDPConn, fd int) (unix.Sockaddr, error) {
+	a, ok := uc.LocalAddr().(*net.UDPAddr)
+	switch {
+	case !ok || a.Zone != "" || a.Port == 0:
+		return socketName(fd)
+	case len(a.IP) == net.IPv4len:
+		return &unix.SockaddrInet4{Addr: [4]byte(a.IP), Port: a.Port}, nil
+	}
+	return &unix.SockaddrInet6{Addr: [16]byte(a.IP.To16()), Port: a.Port}, nil
+}
+
+// familyOf returns what the socket can reach and the address that it is bound to.
+func (c *Conn) familyOf() (f socket.Family, local netip.AddrPort, err error) {
+	err = onFD(c.rc, func(fd int) error {
+		sa, err := localOf(c.uc, fd)
+		if c.adopted { // and may have been connected since
+			sa, err = socketName(fd)
+		}
 		if err != nil {
 			return sysErr("getsockname", err)
 		}
+		local = fromSockaddr(fd, sa)
 		switch sa := sa.(type) {
 		case *unix.SockaddrInet4:
 			f = socket.IPv4
@@ -133,7 +158,7 @@ func familyOf(rc syscall.RawConn) (f socket.Family, err error) {
 		}
 		return sysErr("getsockname", unix.EAFNOSUPPORT)
 	})
-	return f, err
+	return f, local, err
 }
 
 func getsockname(rc syscall.RawConn) (a netip.AddrPort, err error) {
@@ -159,15 +184,15 @@ func getpeername(rc syscall.RawConn) (a netip.AddrPort, err error) {
 	return a, err
 }
 
-func connect(rc syscall.RawConn, peer netip.AddrPort, _ socket.Family) error {
+func connect(rc syscall.RawConn, peer netip.AddrPort, v6 bool) error {
 	return onFD(rc, func(fd int) error {
-		return sysErr("connect", unix.Connect(fd, toSockaddr(fd, peer, inet6(fd))))
+		return sysErr("connect", unix.Connect(fd, toSockaddr(fd, peer, v6)))
 	})
 }
 
-func bind(rc syscall.RawConn, local netip.AddrPort, _ socket.Family) error {
+func bind(rc syscall.RawConn, local netip.AddrPort, v6 bool) error {
 	return onFD(rc, func(fd int) error {
-		return sysErr("bind", unix.Bind(fd, toSockaddr(fd, local, inet6(fd))))
+		return sysErr("bind", unix.Bind(fd, toSockaddr(fd, local, v6)))
 	})
 }
 

@@ -47,21 +47,24 @@ func setBroadcast(rc syscall.RawConn, on bool) error {
 	return setInt(rc, windows.SOL_SOCKET, windows.SO_BROADCAST, toInt(on))
 }
 
-func setBuffer(rc syscall.RawConn, o bufferOption, n int) (granted int, err error) {
+func setBuffer(rc syscall.RawConn, o bufferOption, n int) {
 	if n > 0 {
 		_ = setInt(rc, windows.SOL_SOCKET, int(o), min(n, math.MaxInt32)) // the system takes an int of 32 bits
 	}
-	err = onFD(rc, func(h windows.Handle) error {
-		granted, err = windows.GetsockoptInt(h, windows.SOL_SOCKET, int(o))
-		return sysErr("getsockopt", err)
+}
+
+func bufferSize(rc syscall.RawConn, o bufferOption) (n int) {
+	_ = onFD(rc, func(h windows.Handle) (err error) {
+		n, err = windows.GetsockoptInt(h, windows.SOL_SOCKET, int(o))
+		return err
 	})
-	return granted, err
+	return n
 }
 
 func (c *Conn) setup(socket.Options) error { return nil }
 
-func familyOf(rc syscall.RawConn) (f socket.Family, err error) {
-	err = onFD(rc, func(h windows.Handle) error {
+func (c *Conn) familyOf() (f socket.Family, local netip.AddrPort, err error) {
+	err = onFD(c.rc, func(h windows.Handle) error {
 		sa, err := windows.Getsockname(h)
 		switch sa := sa.(type) {
 		case *windows.SockaddrInet4:
@@ -73,9 +76,10 @@ func familyOf(rc syscall.RawConn) (f socket.Family, err error) {
 				f = socket.Dual
 			}
 		}
+		local = fromSockaddr(sa)
 		return sysErr("getsockname", err)
 	})
-	return f, err
+	return f, local, err
 }
 
 func inet6(h windows.Handle) bool {
@@ -110,9 +114,9 @@ func getpeername(rc syscall.RawConn) (a netip.AddrPort, err error) {
 // connect also turns SIO_UDP_CONNRESET on again, which net turns off on every
 // UDP socket: without it a connected socket never hears that nobody listens.
 // The answer then is WSAECONNRESET, on the next read.
-func connect(rc syscall.RawConn, peer netip.AddrPort, _ socket.Family) error {
+func connect(rc syscall.RawConn, peer netip.AddrPort, v6 bool) error {
 	return onFD(rc, func(h windows.Handle) error {
-		if err := windows.Connect(h, toSockaddr(peer, inet6(h))); err != nil {
+		if err := windows.Connect(h, toSockaddr(peer, v6)); err != nil {
 			return sysErr("connect", err)
 		}
 		return reportResets(h, true)
@@ -141,9 +145,9 @@ func reportResets(h windows.Handle, on bool) error {
 	return sysErr("wsaioctl", err)
 }
 
-func bind(rc syscall.RawConn, local netip.AddrPort, _ socket.Family) error {
+func bind(rc syscall.RawConn, local netip.AddrPort, v6 bool) error {
 	return onFD(rc, func(h windows.Handle) error {
-		return sysErr("bind", windows.Bind(h, toSockaddr(local, inet6(h))))
+		return sysErr("bind", windows.Bind(h, toSockaddr(local, v6)))
 	})
 }
 

@@ -9,8 +9,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/udpkit/udp/internal/socket"
 )
 
 // bindsTo says whether a socket can be bound to a group. For an IPv6 group of
@@ -55,7 +53,7 @@ func bindToGroup(local netip.AddrPort, control func(network, address string, rc 
 	if err := control(network, local.String(), rc); err != nil {
 		return nil, err
 	}
-	if err := bind(rc, local, socket.Family(0)); err != nil {
+	if err := bind(rc, local, family == unix.AF_INET6); err != nil {
 		return nil, err
 	}
 	pc, err := net.FilePacketConn(f)

@@ -63,6 +63,7 @@ func (c *Conn) connectToSelf(fd int) bool {
 	if err != nil {
 		return false
 	}
+	c.noteLocal(fromSockaddr(fd, local))
 	switch a := local.(type) {
 	case *unix.SockaddrInet4:
 		if a.Addr == [4]byte{} {

@@ -98,7 +98,8 @@ func TestAnICMPErrorCostsNoSegments(t *testing.T) {
 				to := r.LocalAddr().(*net.UDPAddr).AddrPort()
 				s := open(t, "udp4", "127.0.0.1:0", socket.Options{PeerErrors: !connected})
 				if connected {
-					require.NoError(t, s.Connect(to))
+					_, err := s.Connect(to)
+					require.NoError(t, err)
 					to = netip.AddrPort{}
 				}
 				failures, most := 0, 0

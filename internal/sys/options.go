@@ -10,26 +10,38 @@ import (
 // setOptions sets what Open and Adopt are asked for beside what every socket gets.
 // An error names the option; it wraps errors.ErrUnsupported where the system has
 // none of the kind.
-func setOptions(rc syscall.RawConn, o socket.Options) error {
-	for _, option := range [...]struct {
-		name   string
-		wanted bool
-		set    func() error
-	}{
-		{"Device", o.Device != "", func() error { return bindToDevice(rc, o.Device) }},
-		{"Mark", o.Mark != 0, func() error { return setMark(rc, o.Mark) }},
-		{"TrafficClass", o.TrafficClass != 0, func() error { return setTrafficClass(rc, o.TrafficClass) }},
-		{"TTL", o.TTL != 0, func() error { return setTTL(rc, o.TTL) }},
-		{"FreeBind", o.FreeBind, func() error { return setFreeBind(rc) }},
-		{"Transparent", o.Transparent, func() error { return setTransparent(rc) }},
-		{"MTUDiscovery", o.MTUDiscovery != socket.MTUDefault, func() error { return setMTUDiscovery(rc, o.MTUDiscovery) }},
-	} {
-		if !option.wanted {
+func setOptions(rc syscall.RawConn, o *socket.Options) error {
+	for i := range settings {
+		s := &settings[i]
+		if !s.wanted(o) {
 			continue
 		}
-		if err := option.set(); err != nil {
-			return fmt.Errorf("%s: %w", option.name, err)
+		if err := s.set(rc, o); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	return nil
+}
+
+// settings are functions of the options, so that a socket that wants none allocates
+// nothing.
+var settings = [...]struct {
+	name   string
+	wanted func(o *socket.Options) bool
+	set    func(rc syscall.RawConn, o *socket.Options) error
+}{
+	{"Device", func(o *socket.Options) bool { return o.Device != "" },
+		func(rc syscall.RawConn, o *socket.Options) error { return bindToDevice(rc, o.Device) }},
+	{"Mark", func(o *socket.Options) bool { return o.Mark != 0 },
+		func(rc syscall.RawConn, o *socket.Options) error { return setMark(rc, o.Mark) }},
+	{"TrafficClass", func(o *socket.Options) bool { return o.TrafficClass != 0 },
+		func(rc syscall.RawConn, o *socket.Options) error { return setTrafficClass(rc, o.TrafficClass) }},
+	{"TTL", func(o *socket.Options) bool { return o.TTL != 0 },
+		func(rc syscall.RawConn, o *socket.Options) error { return setTTL(rc, o.TTL) }},
+	{"FreeBind", func(o *socket.Options) bool { return o.FreeBind },
+		func(rc syscall.RawConn, _ *socket.Options) error { return setFreeBind(rc) }},
+	{"Transparent", func(o *socket.Options) bool { return o.Transparent },
+		func(rc syscall.RawConn, _ *socket.Options) error { return setTransparent(rc) }},
+	{"MTUDiscovery", func(o *socket.Options) bool { return o.MTUDiscovery != socket.MTUDefault },
+		func(rc syscall.RawConn, o *socket.Options) error { return setMTUDiscovery(rc, o.MTUDiscovery) }},
 }

@@ -8,6 +8,7 @@ import (
 // peer is what a socket keeps about its association.
 type peer struct {
 	want   netip.AddrPort // the peer that it is to have; invalid: none
+	has    netip.AddrPort // as the system has it
 	set    bool           // the system has one, or what is left of trying
 	broken bool           // a change has failed: the system has not what it is to have
 	zoned  bool           // with set: the peer, or the one that was tried, has a zone
@@ -15,17 +16,23 @@ type peer struct {
 	name   string         // of device
 }
 
-// Connect implements socket.Socket. A socket that is connected already is
-// disconnected first when another source address suits the new peer: connect(2)
-// alone would keep the one that was chosen for the old peer.
-func (c *Conn) Connect(to netip.AddrPort) error {
+// Connect implements socket.Socket.
+func (c *Conn) Connect(to netip.AddrPort) (netip.AddrPort, error) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
+	err := c.setPeer(to)
+	return c.peer.has, err
+}
+
+// setPeer is Connect. A socket that is connected already is disconnected first when
+// another source address suits the new peer: connect(2) alone would keep the one that
+// was chosen for the old peer.
+func (c *Conn) setPeer(to netip.AddrPort) error {
 	zone := to.Addr().Zone() + c.peer.want.Addr().Zone() // a link-local peer's interface gets in the way
 	if connectsOver && zone == "" && c.peer.want.IsValid() && !c.peer.broken {
 		// The error may be about the source address, chosen for the old peer, that was
 		// removed since.
-		err := connect(c.rc, to, c.info.Family)
+		err := connect(c.rc, to, c.inet6)
 		switch {
 		case err == nil && (!c.wildcard() || c.sourceFor(to, 0) == c.Local().Addr()):
 			c.peer.want = to
@@ -74,7 +81,7 @@ func (c *Conn) associate(to netip.AddrPort) error {
 		c.peer.set = false
 	}
 	if to.IsValid() {
-		err := connect(c.rc, to, c.info.Family)
+		err := connect(c.rc, to, c.inet6)
 		// Linux binds the socket to a link-local peer's interface before it looks for
 		// a way to it (__ip6_datagram_connect in net/ipv6/datagram.c of 6.18).
 		c.peer.zoned = to.Addr().Zone() != ""
@@ -91,6 +98,7 @@ func (c *Conn) connected(to netip.AddrPort) error {
 	if now := c.Peer(); to.IsValid() && now.IsValid() {
 		to = now // the system may leave out a zone, or add one, and eBPF rewrites peers
 	}
+	c.peer.has = to
 	c.connectTo(to.Addr().Zone())
 	return c.peerChanged(to)
 }
@@ -108,7 +116,7 @@ func (c *Conn) disconnect() error {
 			c.portKept.Store(true)
 			return nil
 		}
-		err := bind(c.rc, c.bound, c.info.Family)
+		err := bind(c.rc, c.bound, c.inet6)
 		c.portKept.Store(err == nil)
 		if !errors.Is(err, EINVAL) || tries == maxBinds {
 			return err

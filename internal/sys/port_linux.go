@@ -21,7 +21,7 @@ func keepPort(uc *net.UDPConn, mayHaveDevice bool) (kept bool, err error) {
 		return false, unwrapOp(err)
 	}
 	err = onFD(rc, func(fd int) error {
-		local, err := socketName(fd)
+		local, err := localOf(uc, fd)
 		if err != nil {
 			return sysErr("getsockname", err)
 		}

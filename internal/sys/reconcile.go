@@ -96,7 +96,7 @@ func (c *Conn) reconcile() (repaired bool, err error) {
 			err = c.bindAgain()
 		}
 		if err == nil && unbound {
-			err = bind(c.rc, c.bound, c.info.Family)
+			err = bind(c.rc, c.bound, c.inet6)
 		}
 	default:
 		c.peer.set = true // whatever is there is to go

@@ -168,6 +168,9 @@ func (c *Conn) handBack() {
 	s := &c.sharing
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.after == nil && !c.refuses.Load() && !s.possible.Load() {
+		return // nobody has seen it
+	}
 	_ = onFD(c.rc, func(fd int) error {
 		if c.refuses.Load() {
 			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)

@@ -208,7 +208,7 @@ func (g *PortGroup) attachMap() error {
 func (c *Conn) leaveArray(fd int) bool {
 	after := c.group.Load().willLeave()
 	left := c.connectToSelf(fd)
-	if left {
+	if left && (c.mayBalance || c.exposed.Load()) {
 		// connect takes a socket out that is bound to every address (udp_lib_rehash), and
 		// since Linux 6.13 any (udp_lib_hash4). Otherwise it stays in the array, where a
 		// program can choose it. Binding to the same interface again, or to none, takes it

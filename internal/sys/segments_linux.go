@@ -126,7 +126,7 @@ func (s *sender) add(m *socket.Message, data []byte, n, size int) {
 	h.SetIovlen(1)
 	if m.To.IsValid() {
 		h.Name = (*byte)(unsafe.Pointer(&s.names[i]))
-		h.Namelen = s.conn.putAddr(&s.names[i], m.To, s.conn.path.inet6)
+		h.Namelen = s.conn.putAddr(&s.names[i], m.To, s.conn.inet6)
 	}
 	b := s.control[i][:0]
 	if outlet := s.conn.outletOf(m); outlet != 0 {

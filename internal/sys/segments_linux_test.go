@@ -36,7 +36,7 @@ func TestSegmentsAreLimited(t *testing.T) {
 			s := senderPool.Get().(*sender)
 			defer s.giveBack()
 			s.conn = &Conn{}
-			s.conn.path.inet6 = true
+			s.conn.inet6 = true
 			s.conn.path.limits.segments.Store(int32(c.most))
 			if c.long < 1<<20 {
 				s.conn.path.limits.note(c.to.Addr(), c.long, time.Now().Add(time.Minute))

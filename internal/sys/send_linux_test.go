@@ -90,7 +90,8 @@ func TestABatchArrivesWholeAndInOrder(t *testing.T) {
 				s := open(t, network, wildcard, socket.Options{})
 				to := unmap(r.LocalAddr().(*net.UDPAddr).AddrPort())
 				if connected {
-					require.NoError(t, s.Connect(to))
+					_, err := s.Connect(to)
+					require.NoError(t, err)
 					to = netip.AddrPort{}
 				}
 				ms := messages(to, 10, 10, 10, 4, 0, 0, 10, 300, 300, 20, 1, 0)

@@ -28,7 +28,8 @@ func full(t *testing.T, connected bool) (c *Conn, ms []socket.Message) {
 		c = open(t, "udp4", "0.0.0.0:0", socket.Options{WriteBuffer: 8192})
 	})
 	if connected {
-		require.NoError(t, c.Connect(to))
+		_, err := c.Connect(to)
+		require.NoError(t, err)
 		to = netip.AddrPort{}
 	}
 	return c, []socket.Message{{Data: make([]byte, 1000), To: to}, {Data: make([]byte, 900), To: to}, {Data: make([]byte, 10), To: to}}

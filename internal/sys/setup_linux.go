@@ -59,7 +59,7 @@ func (c *Conn) setup(o socket.Options) error {
 		on := func(level, option int) bool {
 			return unix.SetsockoptInt(fd, level, option, 1) == nil
 		}
-		v6 := inet6(fd)
+		v6 := c.inet6
 		if c.needsInfo() {
 			c.info.PacketInfo = on(unix.IPPROTO_IP, unix.IP_PKTINFO)
 			if v6 {

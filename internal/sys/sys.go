@@ -41,17 +41,20 @@ type Conn struct {
 	path packetPath // what the packet path of this system keeps
 	pull pull       // of a socket that is read by its callers
 
-	ownOptions bool            // its owner may have set options before the first read
-	adopted    bool            // others may have descriptors of the same socket
-	sharing    sharing         // what to restore for them
-	redirected bool            // datagrams may come that were sent to another address and port
-	refuses    atomic.Bool     // its filter drops everything
-	portKept   atomic.Bool     // the port stays bound when the peer changes
-	alone      atomic.Bool     // it has left its SO_REUSEPORT group, and has no peer but itself
-	exposed    atomic.Bool     // SyscallConn was called: options may change
-	class      [2]atomic.Int32 // socketClass of IPv4 and IPv6, with bit 8 set once known
-	bound      netip.AddrPort  // what bind was asked for, with the port it got
-	only       netip.Addr      // the one address that datagrams come for, if it is one
+	ownOptions bool                           // its owner may have set options before the first read
+	adopted    bool                           // others may have descriptors of the same socket
+	sharing    sharing                        // what to restore for them
+	mayBalance bool                           // it may be in a SO_REUSEPORT group
+	redirected bool                           // datagrams may come that were sent to another address and port
+	refuses    atomic.Bool                    // its filter drops everything
+	portKept   atomic.Bool                    // the port stays bound when the peer changes
+	alone      atomic.Bool                    // it has left its SO_REUSEPORT group, and has no peer but itself
+	exposed    atomic.Bool                    // SyscallConn was called: options may change
+	class      [2]atomic.Int32                // socketClass of IPv4 and IPv6, with bit 8 set once known
+	bound      netip.AddrPort                 // what bind was asked for, with the port it got
+	inet6      bool                           // it is of AF_INET6, whatever it can reach
+	last       atomic.Pointer[netip.AddrPort] // its address before it was connected to itself, or closed
+	only       netip.Addr                     // the one address that datagrams come for, if it is one
 
 	group atomic.Pointer[membershipOf] // what shares the port, nil: not of ListenGroup
 
@@ -108,7 +111,7 @@ func bindSocket(ctx context.Context, network string, local netip.AddrPort, o soc
 		if *filter, err = beforeBind(rc, network, o); err != nil {
 			return err
 		}
-		if err := setOptions(rc, o); err != nil {
+		if err := setOptions(rc, &o); err != nil {
 			return err
 		}
 		if o.Control != nil {
@@ -165,6 +168,7 @@ func adopt(uc *net.UDPConn, o socket.Options, adopted, filter bool) (*Conn, erro
 	}
 	c := &Conn{uc: uc, rc: rc, adopted: adopted, pull: pull{on: o.Pulled}}
 	c.info.MulticastFilter = filter && o.Control == nil
+	c.mayBalance = adopted || o.ReusePort || o.Control != nil
 	if adopted {
 		uc.SetDeadline(time.Time{}) // the former owner's
 	}
@@ -173,7 +177,7 @@ func adopt(uc *net.UDPConn, o socket.Options, adopted, filter bool) (*Conn, erro
 		err = c.cameShared(o)
 	}
 	if err == nil && adopted { // a new one has them since before bind
-		err = setOptions(rc, o)
+		err = setOptions(rc, &o)
 	}
 	if err == nil {
 		err = c.prepare(o)
@@ -191,7 +195,7 @@ func adopt(uc *net.UDPConn, o socket.Options, adopted, filter bool) (*Conn, erro
 }
 
 func (c *Conn) prepare(o socket.Options) error {
-	family, err := familyOf(c.rc)
+	family, bound, err := c.familyOf()
 	if err != nil {
 		return err
 	}
@@ -204,7 +208,10 @@ func (c *Conn) prepare(o socket.Options) error {
 	if !c.peer.zoned && (c.ownOptions || o.Device != "") {
 		c.noteDevice()
 	}
-	c.bound = c.Local()
+	c.inet6 = bound.Addr().Is6()
+	if c.bound = unmap(bound); !bound.IsValid() {
+		c.bound = c.Local()
+	}
 	if c.bound.Addr().Zone() != "" && c.peer.device == 0 && !c.peer.zoned {
 		c.noteDevice() // which bind has bound it to
 	}
@@ -215,12 +222,8 @@ func (c *Conn) prepare(o socket.Options) error {
 	if err := setBroadcast(c.rc, o.Broadcast); err != nil {
 		return err
 	}
-	if c.info.ReadBuffer, err = setBuffer(c.rc, readBuffer, o.ReadBuffer); err != nil {
-		return err
-	}
-	if c.info.WriteBuffer, err = setBuffer(c.rc, writeBuffer, o.WriteBuffer); err != nil {
-		return err
-	}
+	setBuffer(c.rc, readBuffer, o.ReadBuffer)
+	setBuffer(c.rc, writeBuffer, o.WriteBuffer)
 	if err := c.setup(o); err != nil {
 		return err
 	}
@@ -236,6 +239,11 @@ func (c *Conn) prepare(o socket.Options) error {
 
 // minSkb is less than any system takes of a receive buffer beside a payload, bytes.
 const minSkb = 64
+
+// Limits implements socket.Socket.
+func (c *Conn) Limits() socket.Limits {
+	return socket.Limits{ReadBuffer: bufferSize(c.rc, readBuffer), WriteBuffer: bufferSize(c.rc, writeBuffer), Batch: c.batch()}
+}
 
 // Peer implements socket.Socket.
 func (c *Conn) Peer() netip.AddrPort {
@@ -272,6 +280,7 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 
 // Close implements socket.Socket.
 func (c *Conn) Close() error {
+	c.noteLocal(c.Local())
 	c.overflow.close()
 	c.closeReports()
 	c.handBack()
@@ -287,6 +296,7 @@ func (c *Conn) Detach() (*net.UDPConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.noteLocal(c.Local())
 	c.isShared()
 	c.overflow.close()
 	c.closeReports()
@@ -310,11 +320,24 @@ func (c *Conn) Drops() int64 {
 
 // Local implements socket.Socket.
 func (c *Conn) Local() netip.AddrPort {
-	local, err := getsockname(c.rc)
-	if err != nil {
-		return unmap(c.uc.LocalAddr().(*net.UDPAddr).AddrPort())
+	last := c.last.Load()
+	if last != nil && c.alone.Load() { // it is connected to itself
+		return *last
 	}
-	return unmap(local)
+	local, err := getsockname(c.rc)
+	switch {
+	case err == nil:
+		return unmap(local)
+	case last != nil:
+		return *last
+	}
+	return unmap(c.uc.LocalAddr().(*net.UDPAddr).AddrPort())
+}
+
+// noteLocal remembers the address for when the socket is closed.
+func (c *Conn) noteLocal(local netip.AddrPort) {
+	local = unmap(local)
+	c.last.Store(&local)
 }
 
 // wildcard says whether datagrams may come for more than one address.

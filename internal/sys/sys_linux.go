@@ -24,7 +24,6 @@ import (
 // sending in send_linux.go.
 type packetPath struct {
 	family     socket.Family
-	inet6      bool
 	busyPoll   bool        // Options.BusyPoll
 	peerErrors bool        // the error queue is on while unconnected too
 	reports    atomic.Bool // the error queue is on
@@ -47,12 +46,9 @@ type packetPath struct {
 }
 
 func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info) error {
-	p.inet6, p.family, p.peerErrors, p.busyPoll = v6, info.Family, o.PeerErrors, o.BusyPoll
+	p.family, p.peerErrors, p.busyPoll = info.Family, o.PeerErrors, o.BusyPoll
 	p.broadcast = o.Broadcast
 	p.sendmmsg, p.recvmmsg = sendmmsg, recvmmsg
-	if rejected(unix.SYS_RECVMMSG) || rejected(unix.SYS_SENDMMSG) {
-		p.single.Store(true)
-	}
 	info.ECN = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1) == nil
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTTL, 1)
 	if v6 { // IPv4 on a socket of both families has those of IPv4
@@ -65,34 +61,51 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 		p.offload(fd, info)
 	}
 	if o.PeerErrors {
-		if err := p.setReports(fd, true); err != nil {
+		if err := p.setReports(fd, v6, true); err != nil {
 			return fmt.Errorf("PeerErrors: %w: %w", err, errors.ErrUnsupported)
 		}
 		info.ErrorQueue = true
 		return nil
 	}
 	// Left off until there is a peer.
-	_, err := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR)
-	info.ErrorQueue = err == nil
+	info.ErrorQueue = canReport.known(func() bool { return hasOption(fd, unix.IPPROTO_IP, unix.IP_RECVERR) })
 	return nil
+}
+
+// A capability of the kernel was found by one socket: the next need not ask for it,
+// which takes a system call. One that is missing may be so for one socket (seccomp).
+type capability struct{ found atomic.Bool }
+
+var canReport, canCoalesce, canSegment capability
+
+func (c *capability) known(ask func() bool) bool {
+	if !c.found.Load() && ask() {
+		c.found.Store(true)
+	}
+	return c.found.Load()
+}
+
+func hasOption(fd, level, option int) bool {
+	_, err := unix.GetsockoptInt(fd, level, option)
+	return err == nil
 }
 
 // offload switches UDP_GRO and UDP_SEGMENT on, where the kernel has them.
 func (p *packetPath) offload(fd int, info *socket.Info) {
-	if _, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO); err == nil { // Linux 5.0
+	if canCoalesce.known(func() bool { return hasOption(fd, unix.SOL_UDP, unix.UDP_GRO) }) { // Linux 5.0
 		info.GRO = true
 		p.gro.state.Store(groWanted)
 	}
 	// Asking does not switch it on for every send, as setting it would.
-	if _, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT); err == nil { // Linux 4.18
+	if canSegment.known(func() bool { return hasOption(fd, unix.SOL_UDP, unix.UDP_SEGMENT) }) { // Linux 4.18
 		p.limits.segments.Store(firstSegments)
 	}
 }
 
 // setReports switches the error queue for both families of the socket.
-func (p *packetPath) setReports(fd int, on bool) error {
+func (p *packetPath) setReports(fd int, v6, on bool) error {
 	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, toInt(on))
-	if p.inet6 {
+	if v6 {
 		err = errors.Join(err, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, toInt(on)))
 	}
 	if err != nil {
@@ -120,7 +133,7 @@ func (c *Conn) peerChanged(peer netip.AddrPort) error {
 		c.lookAtReports()
 		return nil
 	}
-	return onFD(c.rc, func(fd int) error { return c.path.setReports(fd, true) })
+	return onFD(c.rc, func(fd int) error { return c.path.setReports(fd, c.inet6, true) })
 }
 
 // endReports switches the error queue off that nobody wants any more, and says
@@ -132,7 +145,7 @@ func (c *Conn) endReports() (left bool) {
 	if c.path.unwanted.Swap(false) && c.path.reports.Load() {
 		_ = onFD(c.rc, func(fd int) error {
 			c.path.queue.take(c, fd)
-			return c.path.setReports(fd, false)
+			return c.path.setReports(fd, c.inet6, false)
 		})
 	}
 	return c.path.queue.count() > 0
@@ -141,11 +154,16 @@ func (c *Conn) endReports() (left bool) {
 func (c *Conn) currentInfo() socket.Info {
 	info := c.info
 	info.PortKept = c.portKept.Load()
-	info.Segments, info.Batch = c.Segments(), maxBatch
-	if c.path.single.Load() {
-		info.Batch = 1
-	}
+	info.Segments = c.Segments()
 	return info
+}
+
+// batch implements Limits. A socket that has met no rejection yet asks.
+func (c *Conn) batch() int {
+	if c.path.single.Load() || rejected(unix.SYS_RECVMMSG) || rejected(unix.SYS_SENDMMSG) {
+		return 1
+	}
+	return maxBatch
 }
 
 // Segments implements socket.Socket.

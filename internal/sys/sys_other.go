@@ -33,9 +33,11 @@ func (c *Conn) peerChanged(netip.AddrPort) error { return nil }
 func (c *Conn) currentInfo() socket.Info {
 	info := c.info
 	info.PortKept = c.portKept.Load()
-	info.Batch, info.Segments = 1, c.Segments()
+	info.Segments = c.Segments()
 	return info
 }
+
+func (c *Conn) batch() int { return 1 }
 
 // Segments implements socket.Socket.
 func (c *Conn) Segments() int { return 1 }
@@ -84,6 +86,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		b        *buffer.Buffer // kept while nobody else does
 		draining bool
 		budget   = 1 // bytes that may have been queued when draining began
+		perError int // what one error takes of it
 	)
 	if c.ownOptions {
 		oob = make([]byte, moreSpace(len(oob)))
@@ -134,7 +137,9 @@ func (c *Conn) Serve(sink socket.Sink) error {
 				case socket.Soon:
 					c.uc.SetReadDeadline(time.Now().Add(soon))
 				case socket.Drain:
-					draining, budget = true, c.info.ReadBuffer*bufferFactor
+					size := bufferSize(c.rc, readBuffer)
+					draining, budget = true, size*bufferFactor
+					perError = size / drainErrors
 				case socket.Stop:
 					return nil
 				}
@@ -153,7 +158,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 				return nil
 			}
 			if draining {
-				budget -= c.info.ReadBuffer / drainErrors // a Handler may make one of each by answering it
+				budget -= perError // a Handler may make one of each by answering it
 			}
 			continue
 		}
