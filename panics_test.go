@@ -131,14 +131,13 @@ func TestOnMembershipGoexit(t *testing.T) {
 func TestReadDoneAndOnSendErrorPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		var late atomic.Int32
 		s, h := newScripted(), &ending{recorder: newRecorder()}
 		s.send = always(sysError(syscall.EXDEV))
 		h.readDone = func(*udp.Conn) { panic("again") }
 		h.received = func(_ *udp.Conn, d udp.Datagram) { d.Reply(d.Data) }
 		cfg := udp.Config{
 			Logger:      slog.New(slog.NewJSONHandler(&out, nil)),
-			OnSendError: func(*udp.Conn, netip.AddrPort, error) { late.Add(1); panic("again") },
+			OnSendError: func(*udp.Conn, netip.AddrPort, error) { panic("again") },
 		}
 		c := s.listen(t, cfg, h)
 		s.inputs <- coalesced("ab")
@@ -148,9 +147,7 @@ func TestReadDoneAndOnSendErrorPanic(t *testing.T) {
 		balanced(t, st)
 		require.EqualValues(t, 4, st.Handled)
 		require.EqualValues(t, 4, st.SendErrors)
-		// The last reply of a read has its error returned, unless the writer is sending.
-		require.GreaterOrEqual(t, late.Load(), int32(2))
-		require.EqualValues(t, 2+late.Load(), st.Panics)
+		require.EqualValues(t, 2+2, st.Panics, "the last reply of each read has its error returned")
 		require.Contains(t, out.String(), "udp: panic in ReadDone")
 		require.Contains(t, out.String(), "udp: panic in OnSendError")
 	})

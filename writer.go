@@ -32,7 +32,7 @@ func (o *outbox) kick() {
 // write is the writer. It exists while there is traffic that others may not send
 // in time, and ends after a while without.
 func (o *outbox) write(done chan struct{}) {
-	t := time.NewTimer(0) // if it gets to run now, the caller that has started it waits
+	t := time.NewTimer(burst) // soon, to find out whether the callers take long
 	defer t.Stop()
 	for idle := time.Duration(0); ; {
 		select {

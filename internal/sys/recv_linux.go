@@ -23,6 +23,10 @@ const (
 	minBatch = 2
 	maxBatch = 64
 	maxRead  = 256 << 10
+	// What has piled up in short messages is read in raw calls, of so many messages
+	// below so many bytes each: see recvmmsg.
+	rawBatch = 16
+	rawBytes = 2 << 10
 )
 
 // receiver is one Serve.
@@ -30,6 +34,7 @@ type receiver struct {
 	conn    *Conn
 	sink    socket.Sink
 	slots   int
+	raw     bool   // the next read is a raw call
 	batch   *batch // nil while waiting: an idle socket holds no buffers
 	reports bool   // the error queue is to be looked at
 	// draining: a Wake is no reason to leave what is queued.
@@ -202,7 +207,7 @@ func (r *receiver) read(fd uintptr) (int, syscall.Errno) {
 			r.slots = 1
 		}
 		r.batch.prepare(r.slots, int(r.conn.path.space.Load()))
-		n, errno := r.conn.path.recvmmsg(fd, r.batch.hdrs[:r.slots])
+		n, errno := r.conn.path.recvmmsg(fd, r.batch.hdrs[:r.slots], r.raw)
 		if errno == 0 || errno == unix.EAGAIN || errno == unix.EINTR || r.slots == 1 || !rejected(unix.SYS_RECVMMSG) {
 			return n, errno
 		}
@@ -218,11 +223,16 @@ func (r *receiver) adapt(n int) {
 		for i := range n {
 			bytes += int(r.batch.hdrs[i].n)
 		}
-		if bytes < maxRead/2 {
+		switch r.raw = false; {
+		case bytes < n*rawBytes:
+			r.slots = min(2*r.slots, rawBatch)
+			r.raw = r.slots == rawBatch
+		case bytes < maxRead/2:
 			r.slots = min(2*r.slots, maxBatch)
 		}
 	case n < r.slots/2:
 		r.slots = max(r.slots/2, minBatch)
+		r.raw = false
 	}
 }
 
