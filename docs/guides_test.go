@@ -9,7 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/udpkit/udp"
@@ -17,6 +19,7 @@ import (
 	"github.com/udpkit/udp/limit"
 	"github.com/udpkit/udp/metrics"
 	"github.com/udpkit/udp/session"
+	"github.com/udpkit/udp/udpdebug"
 )
 
 // The snippets of the guides. TestGuidesShowWhatCompiles compares.
@@ -136,6 +139,16 @@ func traceDrops(cfg udp.Config) udp.Config {
 		},
 	}
 	return cfg
+}
+
+func debugPage(cfg udp.Config, c *udp.Conn, queue *udp.Queue) {
+	peers := udpdebug.NewPeers(0)
+	cfg.Trace = peers.Trace() // udp.JoinTraces adds that of a pcap.Capture
+	page := udpdebug.New(udpdebug.Config{Token: os.Getenv("DEBUG_TOKEN")})
+	page.AddSocket("dns", c)
+	page.AddQueue("dns", queue)
+	page.AddPeers("dns", peers)
+	http.Handle("/debug/udp/", http.StripPrefix("/debug/udp", page))
 }
 
 // tuning.md
@@ -344,6 +357,6 @@ func replyWithin(l *limit.Limiter, d udp.Datagram, response, truncated []byte) {
 
 var _ = []any{
 	idle, players, resolver, failover, protect, replyWithin,
-	loop, netClient, queueClient, unchanged, consume, workers, publish, export, watch, traceDrops, buffers, limited, forward,
+	loop, netClient, queueClient, unchanged, consume, workers, publish, export, watch, traceDrops, debugPage, buffers, limited, forward,
 	sessions, retries, tickLoop, adopt, takeOver,
 }

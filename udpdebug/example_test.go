@@ -29,7 +29,7 @@ func Example() {
 
 	// Instead of a browser and server.ListenAndServe:
 	w := httptest.NewRecorder()
-	server.Handler.ServeHTTP(w, httptest.NewRequest("GET", "/debug/udp/", nil))
+	server.Handler.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost:6060/debug/udp/", nil))
 	fmt.Println(w.Code, strings.Contains(w.Body.String(), "<h2>socket syslog</h2>"))
 	// Output: 200 true
 }

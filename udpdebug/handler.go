@@ -7,16 +7,14 @@
 //	http.Handle("/debug/udp/", http.StripPrefix("/debug/udp", page))
 //
 // The page works without scripts from elsewhere, with the keyboard, and in the dark. Whoever
-// can open it sees the addresses of peers and groups.
+// can open it sees the addresses of peers and groups. A web site that the user visits does not:
+// see [Config.Hosts].
 package udpdebug
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"crypto/subtle"
 	"embed"
 	"encoding/json"
-	"fmt"
 	"html/template"
 	"net"
 	"net/http"
@@ -30,9 +28,21 @@ import (
 
 // Config says how the page behaves. The zero value shows everything and changes nothing.
 type Config struct {
-	// Token must come with every request that does something: see [Handler.AddAction].
-	// Without a Token there are none.
+	// Token must come with every request that does something: actions (see
+	// [Handler.AddAction]) and captures. Without a Token there are none. It should be long and
+	// random, as [rand.Text] returns.
 	Token string
+
+	// Hosts are the names under which the page is opened, besides localhost and addresses.
+	// Requests for other names are refused: a web site can point its own name at this server.
+	Hosts []string
+
+	// Capture adds buttons that start, stop and download a capture. It must have been given to
+	// the sockets as their Trace.
+	Capture Capturer
+
+	// MaxCapture is how many bytes of a capture are kept, in memory; 0 is 16 MiB.
+	MaxCapture int
 
 	// Interval is how often an open page gets new numbers; 0 is a second.
 	Interval time.Duration
@@ -45,11 +55,16 @@ type Config struct {
 //	GET  /stats   all numbers as JSON
 //	GET  /events  the same as server-sent events, one each Config.Interval
 //	POST /action  runs an action; form values: token and name
+//	POST /capture form values: token, and do with start, stop, download or last
 type Handler struct {
-	cfg   Config
-	mux   *http.ServeMux
-	once  sync.Once
-	ended chan struct{}
+	cfg      Config
+	mux      *http.ServeMux
+	origin   *http.CrossOriginProtection
+	capture  capture
+	commands sync.Mutex // held while the capture starts, stops or is sent
+	stream   stream
+	once     sync.Once
+	ended    chan struct{}
 
 	mu      sync.Mutex // guards what follows
 	sources []*source
@@ -84,11 +99,16 @@ func New(cfg Config) *Handler {
 	if cfg.Interval <= 0 {
 		cfg.Interval = time.Second
 	}
-	h := &Handler{cfg: cfg, mux: http.NewServeMux(), ended: make(chan struct{})}
+	if cfg.MaxCapture <= 0 {
+		cfg.MaxCapture = 16 << 20
+	}
+	h := &Handler{cfg: cfg, mux: http.NewServeMux(), origin: http.NewCrossOriginProtection(), ended: make(chan struct{})}
+	h.capture.most = cfg.MaxCapture
 	h.mux.HandleFunc("GET /{$}", h.page)
 	h.mux.HandleFunc("GET /stats", h.stats)
 	h.mux.HandleFunc("GET /events", h.events)
 	h.mux.HandleFunc("POST /action", h.action)
+	h.mux.HandleFunc("POST /capture", h.capturing)
 	h.mux.Handle("GET /page.css", http.FileServerFS(files))
 	h.mux.Handle("GET /page.js", http.FileServerFS(files))
 	return h
@@ -168,7 +188,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("X-Content-Type-Options", "nosniff")
 	head.Set("Cache-Control", "no-store")
 	head.Set("Referrer-Policy", "no-referrer")
-	h.mux.ServeHTTP(w, r)
+	head.Set("Cross-Origin-Resource-Policy", "same-origin")
+	if h.guard(w, r) {
+		h.mux.ServeHTTP(w, r)
+	}
 }
 
 //go:embed page.html page.css page.js
@@ -183,6 +206,7 @@ func (h *Handler) show(w http.ResponseWriter, status int, result string) {
 	var b bytes.Buffer
 	v := view{Snapshot: h.look(), Result: result, Millis: h.cfg.Interval.Milliseconds()}
 	if h.cfg.Token != "" {
+		v.Capture = v.Snapshot.Capture != nil
 		h.mu.Lock()
 		for _, a := range h.actions {
 			v.Actions = append(v.Actions, a.name)
@@ -195,12 +219,13 @@ func (h *Handler) show(w http.ResponseWriter, status int, result string) {
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // the browser may have gone
+	_, _ = w.Write(b.Bytes()) // the browser may have closed the connection
 }
 
 type view struct {
 	Snapshot snapshot
 	Actions  []string
+	Capture  bool
 	Result   string
 	Millis   int64
 }
@@ -210,39 +235,12 @@ func (h *Handler) stats(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(h.look())
 }
 
-// stall is how long a browser may leave an event unread.
-const stall = 10 * time.Second
-
-func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "text/event-stream")
-	c := http.NewResponseController(w)
-	t := time.NewTicker(h.cfg.Interval)
-	defer t.Stop()
-	for {
-		b, err := json.Marshal(h.look())
-		if err != nil {
-			return
-		}
-		_ = c.SetWriteDeadline(time.Now().Add(stall)) // not every ResponseWriter has one
-		if _, err := fmt.Fprintf(w, "data: %s\n\n", b); err != nil || c.Flush() != nil {
-			return
-		}
-		select {
-		case <-t.C:
-		case <-r.Context().Done():
-			return
-		case <-h.ended:
-			return
-		}
-	}
-}
-
 // maxForm is the longest body of a POST, bytes.
 const maxForm = 64 << 10
 
 func (h *Handler) action(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	if h.cfg.Token == "" || !same(r.PostFormValue("token"), h.cfg.Token) {
+	if !h.allowed(r) {
 		h.show(w, http.StatusForbidden, "The token is wrong.")
 		return
 	}
@@ -263,10 +261,4 @@ func (h *Handler) action(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.show(w, http.StatusOK, name+": done.")
-}
-
-// same compares without telling by the time it takes how much is right.
-func same(a, b string) bool {
-	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
-	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }

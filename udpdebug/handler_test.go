@@ -235,7 +235,7 @@ func TestRemoved(t *testing.T) {
 	remove := page.AddWorkers("w", w)
 	look := func() string {
 		r := httptest.NewRecorder()
-		page.ServeHTTP(r, httptest.NewRequest("GET", "/", nil))
+		page.ServeHTTP(r, httptest.NewRequest("GET", "http://localhost/", nil))
 		return r.Body.String()
 	}
 	require.Contains(t, look(), `data-name="w"`)

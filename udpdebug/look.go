@@ -9,8 +9,9 @@ import (
 
 // snapshot is everything on the page at one time.
 type snapshot struct {
-	Time     time.Time `json:"time"`
-	Sections []section `json:"sections"`
+	Time     time.Time     `json:"time"`
+	Sections []section     `json:"sections"`
+	Capture  *captureState `json:"capture,omitempty"`
 }
 
 // section is about one source.
@@ -22,7 +23,9 @@ type section struct {
 	Closed       bool         `json:"closed,omitempty"`
 	Counters     []counter    `json:"counters"`
 	Capabilities []capability `json:"capabilities,omitempty"`
+	Multicast    bool         `json:"-"`
 	Memberships  []membership `json:"memberships,omitempty"`
+	Peers        []topPeer    `json:"peers,omitempty"`
 }
 
 type counter struct {
@@ -37,6 +40,18 @@ func (c counter) Gauge() bool {
 
 // Drop says that the counter should stay 0.
 func (c counter) Drop() bool { return strings.Contains(c.Name, "drop") }
+
+// Class is that of the row: counters that are 0 are hidden at first.
+func (c counter) Class() string {
+	var class []string
+	if c.Drop() {
+		class = append(class, "drop")
+	}
+	if c.Value == 0 {
+		class = append(class, "zero")
+	}
+	return strings.Join(class, " ")
+}
 
 // capability is something that a system may do for a socket.
 type capability struct {
@@ -54,6 +69,16 @@ type membership struct {
 	State     string `json:"state"`
 }
 
+// topPeer is an address that sends much.
+type topPeer struct {
+	Address string `json:"address"`
+	Least   uint64 `json:"least"` // datagrams
+	Most    uint64 `json:"most"`  // likewise
+	Sent    uint64 `json:"sent"`  // to it
+	Bytes   uint64 `json:"bytes"` // payloads of both directions
+	Dropped uint64 `json:"dropped"`
+}
+
 func (h *Handler) look() snapshot {
 	h.mu.Lock()
 	sources := append([]*source(nil), h.sources...)
@@ -63,6 +88,9 @@ func (h *Handler) look() snapshot {
 		to := &s.Sections[i]
 		to.Kind, to.Name = from.kind, from.name
 		from.look(to)
+	}
+	if h.cfg.Capture != nil {
+		s.Capture = h.capture.state()
 	}
 	return s
 }
@@ -97,6 +125,7 @@ func (to *section) socket(s Socket) {
 	if !ok {
 		return
 	}
+	to.Multicast = true
 	for _, member := range m.Memberships() {
 		for _, on := range member.On {
 			v := membership{Group: member.Group.String(), Interface: on.Name, State: "joined"}

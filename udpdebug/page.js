@@ -30,6 +30,20 @@ function draw(cell, name, values) {
   cell.firstChild.setAttribute("aria-label", `${name}: ${Math.round(values.at(-1))}, at most ${Math.round(most)}`);
 }
 
+// fill replaces the rows of a table whose columns are fields.
+function fill(table, items) {
+  const columns = table.dataset.columns.split(" ");
+  table.tBodies[0].replaceChildren(...items.map((item) => {
+    const row = document.createElement("tr");
+    for (const name of columns) {
+      const cell = row.insertCell();
+      cell.textContent = item[name] ?? "";
+      if (typeof item[name] === "number") cell.className = "value";
+    }
+    return row;
+  }));
+}
+
 function update(snapshot) {
   const at = Date.parse(snapshot.time);
   const shown = document.querySelectorAll("section[data-kind]").length;
@@ -42,13 +56,14 @@ function update(snapshot) {
     const address = section.querySelector("[data-address]");
     if (address) address.textContent = s.local + (s.peer ? ` to ${s.peer}` : "");
     section.querySelector("h2").textContent = `${s.kind} ${s.name}${s.closed ? " (closed)" : ""}`;
-    for (const c of s.counters) {
+    for (const table of section.querySelectorAll("table[data-table]")) fill(table, s[table.dataset.table] || []);
+    for (const c of s.counters || []) {
       const row = section.querySelector(`[data-counter="${CSS.escape(c.name)}"]`);
       if (!row) continue;
       const old = lines.get(row) || { values: [] };
       const gauge = row.hasAttribute("data-gauge");
       row.querySelector(".value").textContent = c.value;
-      row.classList.toggle("some", c.value > 0);
+      row.classList.toggle("zero", c.value === 0);
       if (gauge || old.at < at) {
         const v = gauge ? c.value : Math.max(0, (c.value - old.value) * 1000 / (at - old.at));
         old.values.push(v);
@@ -58,6 +73,10 @@ function update(snapshot) {
       }
       lines.set(row, { at, value: c.value, values: old.values });
     }
+  }
+  const c = snapshot.capture, captured = document.getElementById("capture");
+  if (c && captured) {
+    captured.textContent = `${c.running ? "running" : "stopped"}, ${c.bytes} bytes${c.full ? ", full: the rest is not recorded" : ""}`;
   }
   state.textContent = `As of ${new Date(at).toLocaleTimeString()}`;
 }

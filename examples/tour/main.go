@@ -1,10 +1,12 @@
-// Tour shows what package udp does, step by step, on the loopback interface only. It takes no
-// arguments, needs no privileges, and ends by itself.
+// Tour shows what package udp does, step by step, on the loopback interface only. It needs no
+// privileges and ends by itself. With -debug it goes on until it is interrupted, and prints the
+// URL of a page that shows its sockets.
 package main
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -37,15 +39,27 @@ type namedSocket struct {
 	*udp.Conn
 }
 
-func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
-	if len(args) > 0 {
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("tour", flag.ContinueOnError)
+	debug := flags.Bool("debug", false, "end with a live page")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
 		return errors.New("takes no arguments")
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-
 	t := &tour{out: stdout}
 	defer t.close()
+	if err := t.steps(ctx); err != nil || !*debug {
+		return err
+	}
+	return t.debug(ctx)
+}
+
+// steps takes a minute at most.
+func (t *tour) steps(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	for _, step := range []func(context.Context) error{
 		t.echo, t.refused, t.multicast, t.resolve, t.counters,
 	} {

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"io"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -48,6 +52,42 @@ func TestTourShowsEachStepInOrder(t *testing.T) {
 
 func TestTourTakesNoArguments(t *testing.T) {
 	require.Error(t, run(t.Context(), []string{"x"}, &bytes.Buffer{}))
+}
+
+// With -debug the page has the sockets of the tour, and values that change.
+func TestTourDebug(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, w := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, []string{"-debug"}, w)
+		w.Close()
+	}()
+	lines := bufio.NewScanner(r)
+	url := ""
+	for url == "" && lines.Scan() {
+		url = regexp.MustCompile(`http://127\.0\.0\.1:\d+/$`).FindString(lines.Text())
+	}
+	require.NotEmpty(t, url)
+	look := func() string {
+		answer, err := http.Get(url + "stats")
+		require.NoError(t, err)
+		defer answer.Body.Close()
+		b, err := io.ReadAll(answer.Body)
+		require.NoError(t, err)
+		return string(b)
+	}
+	require.Contains(t, look(), `"name":"late server"`)
+	require.Eventually(t, func() bool {
+		_, live, _ := strings.Cut(look(), `"name":"live server"`)
+		return regexp.MustCompile(`^.*?"name":"handled","value":[1-9]`).MatchString(live)
+	}, time.Minute, time.Millisecond)
+	http.DefaultClient.CloseIdleConnections()
+	cancel()
+	for lines.Scan() {
+	}
+	require.NoError(t, <-ended)
 }
 
 func TestTourStopsWithItsContext(t *testing.T) {
