@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"reflect"
 	"syscall"
 
 	"github.com/udpkit/udp/internal/socket"
@@ -162,13 +163,21 @@ type Network interface{ socket.Network }
 
 const maxPayload = 65535
 
+// isNil reports whether h is nil, or a nil pointer or function.
+func isNil(h Handler) bool {
+	if h == nil {
+		return true
+	}
+	v := reflect.ValueOf(h)
+	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
+}
+
 // check finds what can't work in c and fills in what is zero.
 func (cfg *Config) check(h Handler) error {
-	f, isFunc := h.(HandlerFunc)
 	w, isWorkers := h.(*Workers)
 	q, isQueue := h.(*Queue)
 	switch {
-	case h == nil, isFunc && f == nil, isWorkers && w == nil, isQueue && q == nil:
+	case isNil(h):
 		return fmt.Errorf("nil Handler: %w", os.ErrInvalid)
 	case cfg.ReadBuffer < 0, cfg.WriteBuffer < 0:
 		return fmt.Errorf("negative buffer size: %w", os.ErrInvalid)
@@ -182,7 +191,7 @@ func (cfg *Config) check(h Handler) error {
 	case isWorkers && w.handlers == nil:
 		return fmt.Errorf("workers must be created by NewWorkers: %w", os.ErrInvalid)
 	case isQueue && q.done == nil:
-		return fmt.Errorf("queue must be created by NewQueue: %w", os.ErrInvalid)
+		return errZeroQueue
 	case isQueue && q.finished():
 		return fmt.Errorf("the last socket of the queue has stopped: %w", net.ErrClosed)
 	}

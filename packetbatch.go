@@ -118,7 +118,12 @@ func (c *PacketConn) Receive(ds []Datagram) (int, error) {
 }
 
 // SendBatch is [Conn.SendBatch].
-func (c *PacketConn) SendBatch(ms []Message) (sent int, err error) { return c.conn.SendBatch(ms) }
+func (c *PacketConn) SendBatch(ms []Message) (sent int, err error) {
+	if !c.ok() {
+		return 0, syscall.EINVAL
+	}
+	return c.conn.SendBatch(ms)
+}
 
 // WriteBatch sends messages in order, as [ipv4.PacketConn.WriteBatch] does, with few
 // system calls, and returns how many were sent. It stops at the first that can't be

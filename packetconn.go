@@ -317,14 +317,27 @@ func (c *PacketConn) File() (*os.File, error) {
 // Stats returns the counters. Received counts datagrams read from the kernel, Handled
 // those returned to callers, Refused the ICMP errors returned, and Cut the datagrams
 // that were longer than the caller's buffer.
-func (c *PacketConn) Stats() Stats { return c.conn.Stats() }
+func (c *PacketConn) Stats() Stats {
+	if !c.ok() {
+		return Stats{}
+	}
+	return c.conn.Stats()
+}
 
 // Info returns what the socket can do.
 func (c *PacketConn) Info() Info {
+	if !c.ok() {
+		return Info{}
+	}
 	i := c.conn.Info()
 	i.GRO = i.GRO && !c.single.Load()
 	return i
 }
 
 // String names the socket for people.
-func (c *PacketConn) String() string { return c.conn.String() }
+func (c *PacketConn) String() string {
+	if !c.ok() {
+		return new(Conn).String()
+	}
+	return c.conn.String()
+}

@@ -463,8 +463,25 @@ func TestPacketConnOfAUser(t *testing.T) {
 		require.ErrorIs(t, err, syscall.EINVAL)
 		require.ErrorIs(t, c.Close(), syscall.EINVAL)
 		require.ErrorIs(t, c.SetDeadline(time.Time{}), syscall.EINVAL)
+		_, err = c.SendBatch(make([]udp.Message, 1))
+		require.ErrorIs(t, err, syscall.EINVAL)
 		require.Nil(t, c.LocalAddr())
 		require.Nil(t, c.RemoteAddr())
+		require.Zero(t, c.Stats())
+		require.Zero(t, c.Info())
+		require.Equal(t, new(udp.Conn).String(), c.String())
+	}
+	for _, q := range []*udp.Queue{nil, {}} {
+		_, err := q.Receive(t.Context())
+		require.ErrorIs(t, err, os.ErrInvalid)
+		for _, c := range []*udp.Conn{nil, {}} {
+			p := q.PacketConn(c)
+			_, _, err = p.ReadFrom(make([]byte, 1))
+			require.ErrorIs(t, err, os.ErrInvalid)
+			_, err = p.WriteTo([]byte("x"), &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9})
+			require.Error(t, err)
+			require.NoError(t, p.Close())
+		}
 	}
 }
 

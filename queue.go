@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"net"
+	"os"
 	"sync"
 )
 
@@ -81,12 +82,17 @@ func NewQueue(capacity int, overflow Overflow) *Queue {
 
 const maxRefusals = 256
 
+var errZeroQueue = fmt.Errorf("queue must be created by NewQueue: %w", os.ErrInvalid)
+
 // Receive returns the next datagram, in the order of arrival, and waits until there
 // is one. The error is a [*Refusal] after which Receive can be called again, ctx's
 // error, or what ended the Queue, once all its datagrams have been received:
 // [net.ErrClosed], or the error that stopped its socket. A datagram that waits is
 // returned even if ctx is done.
 func (q *Queue) Receive(ctx context.Context) (Datagram, error) {
+	if q == nil || q.done == nil {
+		return Datagram{}, errZeroQueue
+	}
 	if len(q.refusals) == 0 {
 		select {
 		case d, ok := <-q.fifo.ch:

@@ -20,6 +20,9 @@ import (
 // return [net.ErrClosed], or the error that stopped the socket. ICMP errors are in
 // [Queue.Refusals].
 func (q *Queue) PacketConn(c *Conn) net.PacketConn {
+	if c == nil {
+		c = new(Conn) // whose methods fail
+	}
 	p := &queueConn{queue: q, conn: c, closed: make(chan struct{})}
 	p.deadline.changed = make(chan struct{})
 	if c.LocalAddrPort().Addr().IsUnspecified() {
@@ -75,6 +78,9 @@ func (p *queueConn) ReadFrom(b []byte) (int, net.Addr, error) {
 // receive waits for a datagram. A deadline that has passed and Close win over one that
 // waits.
 func (p *queueConn) receive() (Datagram, error) {
+	if p.queue == nil || p.queue.done == nil {
+		return Datagram{}, errZeroQueue
+	}
 	flushed := false
 	for {
 		p.mu.Lock()

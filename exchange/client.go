@@ -46,8 +46,12 @@ func New[K comparable](cfg Config[K]) (*Client[K], error) {
 }
 
 // Close closes the client: requests that wait fail with [net.ErrClosed], as do those that follow.
-// It does not wait for them. Called again, it does nothing. Its error is always nil.
+// It does not wait for them. Called again, it does nothing. Its error is nil, except for a Client
+// that [New] has not made.
 func (c *Client[K]) Close() error {
+	if !c.made() {
+		return errUnmade
+	}
 	c.cancel()
 	c.sockets.Lock()
 	defer c.sockets.Unlock()
@@ -81,12 +85,18 @@ func (c *Client[K]) Stats() Stats { return c.stats.stats() }
 // next request to the same name resolves it again, and prefers another address than the one that
 // failed. While the resolver fails too, the old addresses are used.
 func (c *Client[K]) Do(ctx context.Context, server string, request []byte) (udp.Datagram, error) {
+	if !c.made() {
+		return udp.Datagram{}, &net.OpError{Op: "exchange", Net: "udp", Err: errUnmade}
+	}
 	c.stats.requests.Add(1)
 	c.stats.outstanding.Add(1)
+	err := errPanicked // unless do returns
+	defer func() {
+		c.stats.outstanding.Add(-1)
+		c.stats.ended(ctx, err)
+	}()
 	var to net.Addr
 	d, peer, err := c.do(ctx, server, request)
-	c.stats.outstanding.Add(-1)
-	c.stats.ended(ctx, err)
 	if err == nil {
 		return d, nil
 	}
@@ -138,14 +148,17 @@ func (c *Client[K]) do(ctx context.Context, server string, payload []byte) (d ud
 		return d, peer, err
 	}
 	t := transmission[K]{client: c, request: r}
-	err = t.run(ctx)
-	t.close()
-	// What has arrived in time counts, whatever else happened.
-	if res, ok := c.pending.end(r, !c.cfg.SocketPerRequest); ok {
-		return res.response, peer, res.err
-	}
-	return d, peer, c.reason(ctx, err)
+	defer func() { // also when Schedule or Key panics
+		t.close()
+		// What has arrived in time counts, whatever else happened.
+		if res, ok := c.pending.end(r, !c.cfg.SocketPerRequest); ok {
+			d, err = res.response, res.err
+		}
+	}()
+	return d, peer, c.reason(ctx, t.run(ctx))
 }
+
+func (c *Client[K]) made() bool { return c != nil && c.cancel != nil }
 
 // reason returns why a request failed: since the client was closed, since ctx has ended, or err.
 func (c *Client[K]) reason(ctx context.Context, err error) error {

@@ -492,6 +492,37 @@ func TestInvalidServersAndRequests(t *testing.T) {
 	})
 }
 
+func TestAZeroClient(t *testing.T) {
+	for _, c := range []*exchange.Client[uint32]{nil, {}} {
+		_, err := c.Do(t.Context(), serverA, message(1, "x"))
+		var e *exchange.ConfigError
+		require.ErrorAs(t, err, &e)
+		require.ErrorIs(t, err, os.ErrInvalid)
+		require.ErrorIs(t, c.Close(), os.ErrInvalid)
+	}
+}
+
+// A program may recover from a panic of its functions, as net/http does for its handlers.
+func TestAPanicEndsItsRequest(t *testing.T) {
+	both(t, func(t *testing.T, l lan, cfg exchange.Config[uint32]) {
+		serve(t, l.a, echo)
+		broken := true
+		cfg.Schedule = func(int) time.Duration {
+			if broken {
+				panic("no schedule")
+			}
+			return time.Second
+		}
+		c := l.newClient(t, cfg)
+		require.PanicsWithValue(t, "no schedule", func() { _, _ = c.Do(t.Context(), serverA, message(1, "x")) })
+		require.Zero(t, c.Stats().Outstanding)
+		require.EqualValues(t, 1, c.Stats().Failed)
+		broken = false
+		do(t, c, serverA, 1, "x") // the key is free
+		requireAgreement(t, c.Stats())
+	})
+}
+
 func TestInvalidConfigs(t *testing.T) {
 	for field, cfg := range map[string]exchange.Config[uint32]{
 		"Key":             {},

@@ -75,7 +75,7 @@ func Backoff(attempt int) time.Duration {
 
 // A ConfigError reports a value that [New] cannot use. It is os.ErrInvalid for [errors.Is].
 type ConfigError struct {
-	Field  string // of Config
+	Field  string // of Config, or Client, whose zero value was used
 	Reason string // what is wrong with it
 }
 

@@ -17,6 +17,11 @@ var (
 	ErrTooMany = errors.New("exchange: too many outstanding requests")
 )
 
+var (
+	errUnmade   = &ConfigError{"Client", "must be created by New"}
+	errPanicked = errors.New("a function of the Config has panicked")
+)
+
 // A TimeoutError means that a server did not respond to any of the transmissions. It is
 // os.ErrDeadlineExceeded for [errors.Is], and a timeout in the sense of [net.Error].
 type TimeoutError struct {

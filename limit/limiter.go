@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"reflect"
 	"sync"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 var ErrAmplification = errors.New("limit: reply exceeds what an unvalidated address may be sent")
 
 // A Limiter is a [udp.Handler] that gives another one the datagrams that it admits. [New] makes
-// one. It may serve several sockets, which share its tables. Its methods may be called from any
+// one; the zero Limiter admits nothing. It may serve several sockets, which share its tables. Its methods may be called from any
 // goroutine and from callbacks.
 type Limiter struct {
 	cfg   Config
@@ -60,7 +61,7 @@ func New(cfg Config, next udp.Handler) (*Limiter, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if f, ok := next.(udp.HandlerFunc); next == nil || ok && f == nil {
+	if isNil(next) {
 		return nil, &ConfigError{"next", "is nil"}
 	}
 	cfg = cfg.withDefaults()
@@ -80,6 +81,15 @@ func New(cfg Config, next udp.Handler) (*Limiter, error) {
 	return l, nil
 }
 
+// isNil reports whether h is nil, or a nil pointer or function.
+func isNil(h udp.Handler) bool {
+	if h == nil {
+		return true
+	}
+	v := reflect.ValueOf(h)
+	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
+}
+
 // Stats returns the counters. It may be called at any time.
 func (l *Limiter) Stats() Stats {
 	l.mu.Lock()
@@ -91,7 +101,7 @@ func (l *Limiter) Stats() Stats {
 }
 
 // Started implements [udp.Handler].
-func (l *Limiter) Started(c *udp.Conn) { l.next.Started(c) }
+func (l *Limiter) Started(c *udp.Conn) { l.handler().Started(c) }
 
 // Received implements [udp.Handler]. It passes d on if its source has not sent too much.
 func (l *Limiter) Received(c *udp.Conn, d udp.Datagram) {
@@ -103,7 +113,7 @@ func (l *Limiter) Received(c *udp.Conn, d udp.Datagram) {
 }
 
 // Refused implements [udp.Handler].
-func (l *Limiter) Refused(c *udp.Conn, r *udp.Refusal) { l.next.Refused(c, r) }
+func (l *Limiter) Refused(c *udp.Conn, r *udp.Refusal) { l.handler().Refused(c, r) }
 
 // ReadDone passes the end of a read on, if the handler has a method for that.
 func (l *Limiter) ReadDone(c *udp.Conn) {
@@ -113,12 +123,23 @@ func (l *Limiter) ReadDone(c *udp.Conn) {
 }
 
 // Stopped implements [udp.Handler].
-func (l *Limiter) Stopped(c *udp.Conn, err error) { l.next.Stopped(c, err) }
+func (l *Limiter) Stopped(c *udp.Conn, err error) { l.handler().Stopped(c, err) }
+
+// handler is next. That of a zero Limiter, which admits nothing, does nothing.
+func (l *Limiter) handler() udp.Handler {
+	if l.next == nil {
+		return udp.BaseHandler{}
+	}
+	return l.next
+}
 
 // Allow counts a datagram, and says whether its source may send it now; its bytes then count for
 // [Limiter.Reply]. Received calls it. On its own it fits Config.Accept of package session, where
 // it limits how fast sessions begin.
 func (l *Limiter) Allow(d udp.Datagram) bool {
+	if l.next == nil {
+		return false
+	}
 	now := time.Now()
 	since := now.Sub(l.base)
 	l.mu.Lock()
@@ -180,6 +201,9 @@ func (l *Limiter) isValid(key peer, since time.Duration) bool {
 // Config.ValidFor, or Config.MaxSources other
 // addresses were validated.
 func (l *Limiter) Validate(d udp.Datagram) {
+	if l.next == nil {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	*l.valid.useOrAdd(peerOf(d)) = time.Since(l.base)

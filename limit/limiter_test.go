@@ -254,6 +254,21 @@ func TestLimitingHowFastSessionsBegin(t *testing.T) {
 	require.EqualValues(t, 1, l.Stats().Limited)
 }
 
+// The zero Limiter admits nothing, and replies to nothing.
+func TestAZeroLimiter(t *testing.T) {
+	l := new(limit.Limiter)
+	d := udp.Datagram{Data: []byte("x")}
+	l.Started(nil)
+	l.Received(nil, d)
+	require.False(t, l.Allow(d))
+	l.Validate(d)
+	require.ErrorIs(t, l.Reply(d, []byte("x")), limit.ErrAmplification)
+	l.Refused(nil, nil)
+	l.ReadDone(nil)
+	l.Stopped(nil, nil)
+	require.Zero(t, l.Stats().Admitted)
+}
+
 func TestInvalidConfigs(t *testing.T) {
 	good := limit.Config{Rate: 1, Burst: 1}
 	for field, change := range map[string]func(*limit.Config){
@@ -276,7 +291,7 @@ func TestInvalidConfigs(t *testing.T) {
 		require.ErrorIs(t, err, os.ErrInvalid)
 		require.ErrorContains(t, err, field)
 	}
-	for _, h := range []udp.Handler{nil, udp.HandlerFunc(nil)} {
+	for _, h := range []udp.Handler{nil, udp.HandlerFunc(nil), (*udp.Queue)(nil)} {
 		_, err := limit.New(good, h)
 		require.EqualError(t, err, "limit: next is nil")
 	}

@@ -57,7 +57,7 @@ type Config struct {
 // A ConfigError reports a value that a function of this package cannot use. It is os.ErrInvalid
 // for [errors.Is].
 type ConfigError struct {
-	Field  string // a field of Config, or a parameter
+	Field  string // a field of Config, a parameter, or a type whose zero value was used
 	Reason string // what is wrong with it
 }
 

@@ -47,6 +47,9 @@ func newConn(l *Listener, p *Peer) *Conn {
 // example, ECONNREFUSED for [errors.Is]. The session goes on: the peer may be back, and ICMP is
 // not authenticated. Systems without [udp.Config.PeerErrors] report none.
 func (s *Conn) Read(b []byte) (int, error) {
+	if !s.made() {
+		return 0, unmade("read", "Conn", "Accept")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
@@ -76,6 +79,9 @@ func (s *Conn) Read(b []byte) (int, error) {
 // errors are those of [udp.Datagram.Reply], and [os.ErrDeadlineExceeded] when the write deadline
 // has passed before: a send hardly ever waits, and one that does cannot be interrupted.
 func (s *Conn) Write(b []byte) (int, error) {
+	if !s.made() {
+		return 0, unmade("write", "Conn", "Accept")
+	}
 	s.mu.Lock()
 	var err error
 	switch {
@@ -99,6 +105,9 @@ func (s *Conn) Write(b []byte) (int, error) {
 // Close ends the session and discards what has not been read. The next datagram of the same peer
 // begins a new session. Called again, Close returns an error that wraps [net.ErrClosed].
 func (s *Conn) Close() error {
+	if !s.made() {
+		return unmade("close", "Conn", "Accept")
+	}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -114,10 +123,20 @@ func (s *Conn) Close() error {
 
 // LocalAddr returns the address that the peer last sent to, a [*net.UDPAddr]. On a socket bound
 // to all addresses, it is the one of this host that the peer knows.
-func (s *Conn) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(s.peer.LocalAddr()) }
+func (s *Conn) LocalAddr() net.Addr {
+	if !s.made() {
+		return nil
+	}
+	return net.UDPAddrFromAddrPort(s.peer.LocalAddr())
+}
 
 // RemoteAddr returns the peer's address, a [*net.UDPAddr].
-func (s *Conn) RemoteAddr() net.Addr { return net.UDPAddrFromAddrPort(s.peer.Addr()) }
+func (s *Conn) RemoteAddr() net.Addr {
+	if !s.made() {
+		return nil
+	}
+	return net.UDPAddrFromAddrPort(s.peer.Addr())
+}
 
 // SetDeadline sets both deadlines.
 func (s *Conn) SetDeadline(t time.Time) error {
@@ -130,6 +149,9 @@ func (s *Conn) SetDeadline(t time.Time) error {
 // SetReadDeadline makes Read fail with [os.ErrDeadlineExceeded] from t on, also one that waits
 // now. The zero time means never.
 func (s *Conn) SetReadDeadline(t time.Time) error {
+	if !s.made() {
+		return unmade("set", "Conn", "Accept")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -153,6 +175,9 @@ func (s *Conn) SetReadDeadline(t time.Time) error {
 // SetWriteDeadline makes Write fail with [os.ErrDeadlineExceeded] from t on. The zero time means
 // never.
 func (s *Conn) SetWriteDeadline(t time.Time) error {
+	if !s.made() {
+		return unmade("set", "Conn", "Accept")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -164,6 +189,8 @@ func (s *Conn) SetWriteDeadline(t time.Time) error {
 
 // Session returns the session's [Peer], for its addresses and socket.
 func (s *Conn) Session() *Peer { return s.peer }
+
+func (s *Conn) made() bool { return s != nil && s.peer != nil }
 
 func (s *Conn) wake() {
 	s.mu.Lock()

@@ -1,6 +1,14 @@
 package session
 
-import "errors"
+import (
+	"errors"
+	"net"
+)
+
+// unmade is the error of a zero value's methods.
+func unmade(op, name, by string) error {
+	return &net.OpError{Op: op, Net: "udp", Err: &ConfigError{name, "must be created by " + by}}
+}
 
 // The reasons why a session ended that package net has no error for. A session that its own
 // program closed reports [net.ErrClosed]. One whose socket stopped reports the socket's error,

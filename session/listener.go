@@ -91,6 +91,9 @@ func (l *Listener) begin(p *Peer) (udp.Handler, *atomic.Uint64) {
 // Accept returns the next new session, a [*Conn]. The first datagram is there to be read. Its
 // error wraps [net.ErrClosed] after Close, and otherwise what stopped the socket.
 func (l *Listener) Accept() (net.Conn, error) {
+	if l == nil || l.conn == nil {
+		return nil, unmade("accept", "Listener", "Listen")
+	}
 	for {
 		select {
 		case <-l.closed:
@@ -118,6 +121,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 //
 // Close does not wait. Called again, it returns an error that wraps [net.ErrClosed].
 func (l *Listener) Close() error {
+	if l == nil || l.conn == nil {
+		return unmade("close", "Listener", "Listen")
+	}
 	err := l.opError("close", net.ErrClosed)
 	l.once.Do(func() {
 		err = nil
@@ -149,7 +155,12 @@ func (l *Listener) Addr() net.Addr { return l.conn.LocalAddr() }
 func (l *Listener) Conn() *udp.Conn { return l.conn }
 
 // Stats returns the counters. It may be called at any time.
-func (l *Listener) Stats() Stats { return l.mux.Stats() }
+func (l *Listener) Stats() Stats {
+	if l.mux == nil {
+		return Stats{}
+	}
+	return l.mux.Stats()
+}
 
 func (l *Listener) isClosed() bool {
 	select {

@@ -3,6 +3,7 @@ package session_test
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -444,6 +445,52 @@ func TestDeadlines(t *testing.T) {
 		require.ErrorIs(t, readError(t, s), os.ErrDeadlineExceeded)
 		require.Equal(t, 3*time.Minute+time.Second, time.Since(begin))
 	})
+}
+
+// A zero value says who makes them, and waits for nothing.
+func TestZeroValues(t *testing.T) {
+	check := func(err error) {
+		t.Helper()
+		var e *session.ConfigError
+		require.ErrorAs(t, err, &e)
+		require.ErrorIs(t, err, os.ErrInvalid)
+		require.ErrorContains(t, err, "must be created by")
+	}
+	for _, l := range []*session.Listener{nil, {}} {
+		_, err := l.Accept()
+		check(err)
+		check(l.Close())
+	}
+	require.Zero(t, new(session.Listener).Stats())
+	for _, c := range []*session.Conn{nil, {}} {
+		_, err := c.Read(make([]byte, 1))
+		check(err)
+		_, err = c.Write([]byte("x"))
+		check(err)
+		check(c.SetDeadline(time.Now()))
+		check(c.SetWriteDeadline(time.Now()))
+		check(c.Close())
+		require.Nil(t, c.LocalAddr())
+		require.Nil(t, c.RemoteAddr())
+	}
+	p := new(session.Peer)
+	check(p.Send([]byte("x")))
+	p.End()
+	require.Nil(t, p.Conn())
+	require.False(t, p.LocalAddr().IsValid())
+	require.Equal(t, udp.Message{Data: []byte("x")}, p.Message([]byte("x")))
+}
+
+// A nil pointer or function is as little of a handler as nil is.
+func TestABeginThatReturnsATypedNil(t *testing.T) {
+	for _, h := range []udp.Handler{nil, (*udp.Queue)(nil), udp.HandlerFunc(nil)} {
+		m := session.Handler(session.Config{}, func(*session.Peer) udp.Handler { return h })
+		m.Started(nil)
+		m.Received(nil, udp.Datagram{Data: []byte("x"), From: netip.MustParseAddrPort("192.0.2.1:5")})
+		require.EqualValues(t, 1, m.Stats().Rejected)
+		require.Zero(t, m.Stats().Active)
+		m.Stopped(nil, nil)
+	}
 }
 
 func TestInvalidConfigs(t *testing.T) {

@@ -37,6 +37,9 @@ func (p *Peer) Addr() netip.AddrPort { return p.addr }
 // LocalAddr returns the address of this host that the peer last sent to, where the system
 // reports it, and otherwise the address that the socket is bound to.
 func (p *Peer) LocalAddr() netip.AddrPort {
+	if p.table == nil {
+		return netip.AddrPort{}
+	}
 	if to := p.origin.Load().To(); to.IsValid() {
 		return to
 	}
@@ -44,12 +47,20 @@ func (p *Peer) LocalAddr() netip.AddrPort {
 }
 
 // Conn returns the socket, which all sessions share.
-func (p *Peer) Conn() *udp.Conn { return p.table.conn }
+func (p *Peer) Conn() *udp.Conn {
+	if p.table == nil {
+		return nil
+	}
+	return p.table.conn
+}
 
 // Send sends b to the peer from the address that the peer last sent to. It is
 // [udp.Datagram.Reply] otherwise: b is only read, and only until Send returns. After the end of
 // the session the error wraps [net.ErrClosed].
 func (p *Peer) Send(b []byte) error {
+	if p.table == nil {
+		return unmade("write", "Peer", "a Mux")
+	}
 	if p.ended.Load() {
 		return p.opError("write", net.ErrClosed)
 	}
@@ -62,6 +73,9 @@ func (p *Peer) Send(b []byte) error {
 func (p *Peer) Message(b []byte) udp.Message {
 	p.willSend()
 	m := udp.Message{Data: b, To: p.addr}
+	if p.table == nil {
+		return m
+	}
 	// On a socket that is bound to one address, the system needs no help.
 	if p.table.conn.LocalAddrPort().Addr().IsUnspecified() {
 		a := p.origin.Load().To().Addr()
@@ -83,7 +97,11 @@ func (p *Peer) willSend() {
 
 // End ends the session; the handler's Stopped follows, with a nil error. The next datagram of
 // the same address begins a new session. End may be called again, and does nothing then.
-func (p *Peer) End() { p.table.end(p, nil) }
+func (p *Peer) End() {
+	if p.table != nil {
+		p.table.end(p, nil)
+	}
+}
 
 func (p *Peer) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: "udp", Source: net.UDPAddrFromAddrPort(p.LocalAddr()),

@@ -3,6 +3,7 @@ package session
 import (
 	"log/slog"
 	"net/netip"
+	"reflect"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -114,7 +115,7 @@ func (t *table) enter(d *udp.Datagram) (*Peer, *atomic.Uint64) {
 	p := &Peer{addr: d.From, table: t}
 	p.learn(d)
 	h, why := t.mux.begin(p)
-	if h == nil {
+	if isNil(h) {
 		p.ended.Store(true)
 		return nil, why
 	}
@@ -144,6 +145,15 @@ func (t *table) enter(d *udp.Datagram) (*Peer, *atomic.Uint64) {
 	stats.active.Add(1)
 	t.arm()
 	return p, nil
+}
+
+// isNil reports whether h is nil, or a nil pointer or function.
+func isNil(h udp.Handler) bool {
+	if h == nil {
+		return true
+	}
+	v := reflect.ValueOf(h)
+	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
 }
 
 func (t *table) refused(r *udp.Refusal) bool {
