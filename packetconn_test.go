@@ -492,6 +492,42 @@ func TestPacketConnWritesToThisHost(t *testing.T) {
 	})
 }
 
+// A datagram that is too long, and a zone that is no interface: docs/from-net.md.
+func TestPacketConnDiffers(t *testing.T) {
+	eachMaker(t, func(t *testing.T, m maker) {
+		c := m.listen(t, "udp4", "127.0.0.1:0")
+		defer c.Close()
+		_, err := c.WriteTo(make([]byte, 65_508), c.LocalAddr())
+		require.ErrorIs(t, err, syscall.EMSGSIZE)
+		if _, ok := c.(*udp.PacketConn); !ok {
+			return
+		}
+		var size *udp.SizeError
+		require.ErrorAs(t, err, &size)
+		require.Equal(t, 65_507, size.Max)
+		c6 := m.listen(t, "udp6", "[::1]:0")
+		defer c6.Close()
+		_, err = c6.WriteTo([]byte("x"), &net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 9, Zone: "no-interface"})
+		require.ErrorContains(t, err, `no interface "no-interface"`)
+	})
+}
+
+// The net.PacketConn of a Queue writes to this host, too.
+func TestQueuePacketConnWritesToThisHost(t *testing.T) {
+	for _, network := range []string{"udp4", "udp"} {
+		q := udp.NewQueue(10, udp.DropNewest)
+		c, err := udp.Listen(t.Context(), network, ":0", q)
+		require.NoError(t, err)
+		defer c.Close()
+		p := q.PacketConn(c)
+		_, err = p.WriteTo([]byte("x"), &net.UDPAddr{Port: int(c.LocalAddrPort().Port())})
+		require.NoError(t, err)
+		_, from, err := p.ReadFrom(make([]byte, 1))
+		require.NoError(t, err)
+		require.True(t, from.(*net.UDPAddr).IP.IsLoopback())
+	}
+}
+
 // Readers, writers and Close at the same time; every reader ends.
 func TestPacketConnConcurrently(t *testing.T) {
 	eachMaker(t, func(t *testing.T, m maker) {

@@ -130,16 +130,23 @@ func (c *PacketConn) target(m *socket.Message, to netip.AddrPort) error {
 		return &net.AddrError{Err: "non-IPv4 address", Addr: a.String()}
 	case to.Port() == 0:
 		return os.NewSyscallError("sendto", sys.EINVAL)
-	case a == netip.IPv4Unspecified():
-		a = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	case a == netip.IPv6Unspecified():
-		a = netip.IPv6Loopback()
 	}
-	m.To = netip.AddrPortFrom(a, to.Port())
+	m.To = netip.AddrPortFrom(thisHost(a), to.Port())
 	if c.asked != nil {
 		m.From = c.asked.of(m.To)
 	}
 	return nil
+}
+
+// thisHost returns the loopback address for the unspecified one, as systems do.
+func thisHost(a netip.Addr) netip.Addr {
+	switch a {
+	case netip.IPv4Unspecified():
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case netip.IPv6Unspecified():
+		return netip.IPv6Loopback()
+	}
+	return a
 }
 
 // obey does what control messages ask for.
@@ -162,14 +169,16 @@ func (c *PacketConn) obey(m *socket.Message, oob []byte) error {
 	return nil
 }
 
-// addrPort is an address in another form. One without an IP is this host's.
-func (c *PacketConn) addrPort(a *net.UDPAddr) netip.AddrPort {
+func (c *PacketConn) addrPort(a *net.UDPAddr) netip.AddrPort { return addrPort(a, c.ipv4) }
+
+// addrPort is an address in another form. One without an IP is unspecified.
+func addrPort(a *net.UDPAddr, ipv4 bool) netip.AddrPort {
 	switch {
 	case a == nil:
 		return netip.AddrPort{}
 	case len(a.IP) > 0:
 		return a.AddrPort()
-	case c.ipv4:
+	case ipv4:
 		return netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(a.Port))
 	}
 	return netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(a.Port))

@@ -138,7 +138,8 @@ func (p *queueConn) wait(at time.Time, changed <-chan struct{}) (d Datagram, ok,
 func (p *queueConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	to := netip.AddrPort{}
 	if a, ok := addr.(*net.UDPAddr); ok && a != nil {
-		to = unmap(a.AddrPort())
+		to = unmap(addrPort(a, p.conn.family == socket.IPv4))
+		to = netip.AddrPortFrom(thisHost(to.Addr()), to.Port())
 	}
 	p.mu.Lock()
 	late := p.writes
