@@ -117,7 +117,16 @@ func (c *Conn) reconcile() (repaired bool, err error) {
 }
 
 // sourceRemoved says whether the address that the system has chosen for the peer is
-// not one of this host any more. It needs changing.
+// not one of this host any more, or whether it can choose one now, for a socket that is
+// bound to an interface that had none: Linux connects that with the source 0.0.0.0
+// (ip_route_output_key_hash_rcu in net/ipv4/route.c). It needs changing.
 func (c *Conn) sourceRemoved() bool {
-	return c.wildcard() && c.peer.want.IsValid() && !c.peer.broken && c.removed(c.Local().Addr())
+	if !c.wildcard() || !c.peer.want.IsValid() || c.peer.broken {
+		return false
+	}
+	if source := c.Local().Addr(); !source.IsUnspecified() {
+		return c.removed(source)
+	}
+	source := c.sourceFor(c.peer.want, 0)
+	return source.IsValid() && !source.IsUnspecified()
 }

@@ -2,8 +2,10 @@ package reports
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,20 +149,35 @@ func eventually(t testing.TB, f func() bool) {
 	}
 }
 
-// asks sends a question until the answer comes, since a link that has just come up, or an
-// address, may lose some.
+// questions numbers them, so that what comes late to one is not taken for another's.
+var questions atomic.Int64
+
+// asks sends a question until it, or its echo, comes, since a link that has just come up,
+// or an address, may lose some.
 func asks(t testing.TB, s *socket, ask func(data string) error) received {
 	t.Helper()
+	question := fmt.Sprint("question ", questions.Add(1))
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
+	var err error
 	for timeout := time.After(patience); ; {
-		_ = ask("question")
 		select {
 		case r := <-s.got:
-			return r
+			if r.data == question {
+				return r
+			}
+			continue
+		default:
+		}
+		err = ask(question)
+		select {
+		case r := <-s.got:
+			if r.data == question {
+				return r
+			}
 		case <-again.C:
 		case <-timeout:
-			require.FailNow(t, "no answer")
+			require.FailNow(t, "no response", "%v", err)
 		}
 	}
 }

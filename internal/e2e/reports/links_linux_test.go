@@ -195,3 +195,29 @@ func TestADeviceThatWasCreatedAgain(t *testing.T) {
 		}
 	})
 }
+
+// A socket with a peer follows its device before that has an address: it takes a source
+// address as soon as there is one.
+func TestADeviceThatIsCreatedBeforeItsAddress(t *testing.T) {
+	netns.Run(t, func() {
+		s := netns.New(t)
+		var c *netns.NS
+		connect := func() {
+			c = netns.New(t)
+			netns.Veth(t, s, "v0", c, "eth")
+			c.Addr("eth", "192.0.2.2/24")
+		}
+		connect()
+		s.Addr("v0", "192.0.2.1/24")
+		client := dial(t, s, udp.Config{Device: "v0"}, "192.0.2.2:7")
+		for range 2 {
+			before := client.Stats().Rebinds
+			s.IP("link del v0")
+			connect()
+			eventually(t, func() bool { return client.Stats().Rebinds > before })
+			s.Addr("v0", "192.0.2.1/24")
+			peer := listen(t, c, udp.Config{}, "udp4", ":7", nil)
+			require.Equal(t, client.at("192.0.2.1"), asks(t, peer, client.send).from)
+		}
+	})
+}
