@@ -33,3 +33,22 @@ func Example() {
 	fmt.Println(w.Code, strings.Contains(w.Body.String(), "<h2>socket syslog</h2>"))
 	// Output: 200 true
 }
+
+// Peers are found by a Trace, so they are made before the socket.
+func ExampleNewPeers() {
+	peers := udpdebug.NewPeers(10)
+	conn, err := udp.Config{Trace: peers.Trace()}.Listen(context.Background(), "udp", "127.0.0.1:0", udp.BaseHandler{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer conn.Close()
+	page := udpdebug.New(udpdebug.Config{})
+	remove := page.AddPeers("dns", peers)
+	defer remove()
+
+	w := httptest.NewRecorder()
+	page.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/", nil))
+	fmt.Println(strings.Contains(w.Body.String(), "<caption>Top peers</caption>"))
+	// Output: true
+}

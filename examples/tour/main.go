@@ -42,7 +42,9 @@ type namedSocket struct {
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("tour", flag.ContinueOnError)
 	debug := flags.Bool("debug", false, "end with a live page")
-	if err := flags.Parse(args); err != nil {
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil // it has been printed
+	} else if err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {

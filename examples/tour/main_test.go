@@ -52,6 +52,8 @@ func TestTourShowsEachStepInOrder(t *testing.T) {
 
 func TestTourTakesNoArguments(t *testing.T) {
 	require.Error(t, run(t.Context(), []string{"x"}, &bytes.Buffer{}))
+	require.Error(t, run(t.Context(), []string{"-x"}, &bytes.Buffer{}))
+	require.NoError(t, run(t.Context(), []string{"-h"}, &bytes.Buffer{}))
 }
 
 // With -debug the page has the sockets of the tour, and values that change.

@@ -42,6 +42,9 @@ const patience = 2 * time.Minute
 func start(t *testing.T) context.Context {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
+	if err == nil {
+		_, err = exec.LookPath("tshark")
+	}
 	if err != nil {
 		t.Skip(err)
 	}
