@@ -16,8 +16,7 @@ import (
 // consumer whose queue is empty, an immediate send, or the writer. Order of locks:
 // sending, then mu.
 type outbox struct {
-	conn     *Conn
-	deadline atomic.Pointer[deadline] // of all sends, never nil
+	conn *Conn
 
 	// more is set by the reader: it is dispatching, and other datagrams of the read
 	// follow the current one.

@@ -21,31 +21,27 @@ import (
 // then those of internal packages. events.mu, log.mu and the mutexes of Queue and
 // Workers are leaves. No lock is held while user code runs, but for Config.Trace.
 type Conn struct {
-	// Set before anybody else has the Conn.
-	sock     socket.Socket
+	sock     socket.Socket // set once, as cfg, network, family, consumer and groups are
 	cfg      Config
 	network  string
 	family   socket.Family
 	consumer consumer
-	groups   groups
-	group    *Group      // nil unless made by ListenGroup
+	groups   *mcast.Manager // nil unless made by ListenMulticast
+	group    *Group         // nil unless made by ListenGroup
+	// checkGroups: destinations are checked, since this socket has groups, or the
+	// system lets in what others have joined.
+	checkGroups bool
+
+	life     life
+	peer     peer
+	deadline atomic.Pointer[deadline] // of writes
+	out      outbox
+	events   events
+	work     work // datagrams that Workers have
+	stats    counters
+	log      limitedLog
+	reader   reader      // used by the socket's goroutine only
 	pulled   *PacketConn // whose socket it is, instead of a goroutine's; nil: nobody's
-
-	// Used by any goroutine; each has locks of its own, or none but atomics.
-	life   life
-	peer   peer
-	out    outbox
-	events events
-	stats  counters
-	log    limitedLog
-
-	reader reader // used by the socket's goroutine only
-}
-
-// groups are the memberships of a socket. Both are set before it is used.
-type groups struct {
-	*mcast.Manager      // nil unless made by ListenMulticast
-	check          bool // destinations: it has memberships, or the system lets in what others have joined
 }
 
 // consumer is the Handler of a socket in the form that the reader uses.
@@ -55,7 +51,7 @@ type consumer struct {
 	queue    *Queue
 	workers  *Workers
 	readDone interface{ ReadDone(*Conn) } // if the handler has that method
-	work     work                         // datagrams that Workers have
+	work     *work
 }
 
 // waiting reports whether datagrams wait for a consumer.
@@ -138,10 +134,10 @@ func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 		return nil, opError("adopt", "udp", addr, err)
 	}
 	c := newConn(sock, cfg, "udp", h)
-	c.groups.check = false // its owner may have joined some
+	c.checkGroups = false // its owner may have joined some
 	// A lack of netlink costs the MulticastConn only.
 	if groups, err := mcast.New(cfg.source(), c.multicastConfig(netip.Addr{})); err == nil {
-		c.groups.Manager = groups
+		c.groups = groups
 	}
 	if peer := sock.Peer(); peer.IsValid() {
 		c.peer.current.Store(&peer)
@@ -218,14 +214,14 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	case *Queue:
 		t.queue = h
 	case *Workers:
-		t.workers = h
-		t.work.none = make(chan struct{}, 1)
+		t.workers, t.work = h, &c.work
+		c.work.none = make(chan struct{}, 1)
 	default:
 		t.readDone, _ = h.(interface{ ReadDone(*Conn) })
 	}
-	c.out.deadline.Store(&deadline{changed: make(chan struct{})})
+	c.deadline.Store(&deadline{changed: make(chan struct{})})
 	c.reader.conn, c.out.conn = c, c
-	c.groups.check = !info.MulticastFilter
+	c.checkGroups = !info.MulticastFilter
 	return c
 }
 

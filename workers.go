@@ -157,12 +157,12 @@ func (w *Workers) Refused(c *Conn, r *Refusal) {
 	passed := c == nil || c.consumer.workers != w // by another Handler: the socket does not wait for it
 	d.packet = &packet{header: &header{conn: c, refusal: r}, queue: f, passed: passed}
 	if !passed {
-		c.consumer.work.begin(1)
+		c.work.begin(1)
 	}
 	if f.put(c, &d) != notDropped {
 		r.lost()
 		if !passed {
-			c.consumer.work.end()
+			c.work.end()
 		}
 	}
 }
@@ -295,7 +295,7 @@ func (p *pool) handle(h Handler, d *Datagram) {
 		}
 		d.Release()
 		if !passed {
-			conn.consumer.work.end()
+			conn.work.end()
 		}
 	}()
 	switch {
