@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/exchange"
@@ -19,8 +18,6 @@ import (
 	"github.com/udpkit/udp/session"
 	"github.com/udpkit/udp/udptest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fixed is something with counters.
 type fixed[S any] struct{ stats S }
