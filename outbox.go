@@ -23,6 +23,9 @@ type outbox struct {
 	more atomic.Bool
 	// pending reports whether anything waits or is being sent. It is written with mu.
 	pending atomic.Bool
+	// final is set by stop before the last attempt: it alone gives up what it cannot
+	// send. Until then a send that the end cuts short leaves its batch to stop.
+	final atomic.Bool
 
 	sending turn       // held while a batch is sent, so that batches leave in order
 	blocked *gso.Batch // guarded by sending: what the kernel had no room for
@@ -278,7 +281,7 @@ func (o *outbox) transmit(b *gso.Batch, ms []socket.Message, how patience) []sen
 	o.blocked, o.left = nil, nil
 	switch {
 	case cause == nil:
-	case how == tryOnce || c.closed() && !o.final():
+	case how == tryOnce || c.closed() && !o.final.Load():
 		o.blocked, o.left = b, left
 		return failed
 	default: // the deadline has passed, for all of them
@@ -286,12 +289,6 @@ func (o *outbox) transmit(b *gso.Batch, ms []socket.Message, how patience) []sen
 	}
 	b.Put()
 	return failed
-}
-
-func (o *outbox) final() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.ended
 }
 
 // report tells everybody whom it concerns about datagrams whose sends have returned
@@ -333,8 +330,9 @@ func (o *outbox) stop() {
 	if !o.pending.Load() {
 		return
 	}
-	_ = o.conn.sock.SetWriteDeadline(time.Now().Add(lastChance))
 	o.sending.Lock()
+	o.final.Store(true)
+	_ = o.conn.sock.SetWriteDeadline(time.Now().Add(lastChance))
 	failed := o.sendAll(waitForRoom)
 	o.sending.Unlock()
 	o.report(failed)

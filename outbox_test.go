@@ -550,6 +550,53 @@ func TestCloseAgainstTheOutbox(t *testing.T) {
 	}
 }
 
+// cutShort is a scripted network whose second send waits for room until the deadline.
+type cutShort struct {
+	*scripted
+	batches atomic.Int32
+	cut     chan struct{}
+}
+
+func (s *cutShort) SendBatch(ms []socket.Message, wait bool) (int, error) {
+	if s.batches.Add(1) == 2 {
+		<-s.cut
+		return 0, os.ErrDeadlineExceeded
+	}
+	return s.scripted.SendBatch(ms, wait)
+}
+
+// Open implements socket.Network.
+func (s *cutShort) Open(context.Context, string, netip.AddrPort, socket.Options) (socket.Socket, error) {
+	return s, nil
+}
+
+// A send of the writer that the end of the socket cuts short is made again before the
+// socket closes: nothing of the outbox is lost. Close ends sends with a deadline.
+func TestTheEndMakesSendsAgain(t *testing.T) {
+	for name, end := range map[string]func(*udp.Conn){
+		"Close":    func(c *udp.Conn) { _ = c.Close() },
+		"Shutdown": func(c *udp.Conn) { _ = c.Shutdown(context.Background()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &cutShort{scripted: newScripted(), cut: make(chan struct{})}
+				c, err := udp.Config{Network: s}.Listen(t.Context(), "udp4", here.String(), udp.BaseHandler{})
+				require.NoError(t, err)
+				for _, m := range []string{"first", "the writer's", "the next"} {
+					require.NoError(t, c.Enqueue(udp.Message{Data: []byte(m), To: there}))
+				}
+				synctest.Wait()
+				go end(c)
+				synctest.Wait() // for the writer
+				close(s.cut)
+				<-c.Done()
+				require.Equal(t, []string{"first", "the writer's", "the next"}, s.takeSent())
+				require.Zero(t, c.Stats().SendErrors)
+			})
+		})
+	}
+}
+
 // No reply waits a millisecond for the handlers of other datagrams; and none waits at
 // all, but for a processor, once it is known that each handler takes long: when the
 // writer has sent one alone.

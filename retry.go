@@ -114,7 +114,7 @@ func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result erro
 		default:
 			return err, false
 		}
-		if c.closed() && !c.out.final() {
+		if c.closed() && !c.out.final.Load() {
 			return net.ErrClosed, false
 		}
 		if class != sys.Again && class != sys.NoBuffers { // those waited for room
