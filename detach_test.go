@@ -24,11 +24,15 @@ func TestDetachLosesNothing(t *testing.T) {
 	h.next(t, "Started")
 	to := c.LocalAddrPort()
 	sender := raw(t, "udp4")
-	const n = 50
-	for i := range n {
-		_, err := sender.WriteToUDPAddrPort([]byte{byte(i)}, to)
-		require.NoError(t, err)
+	sent := 0
+	send := func(n int) {
+		for range n {
+			_, err := sender.WriteToUDPAddrPort([]byte{byte(sent)}, to)
+			require.NoError(t, err)
+			sent++
+		}
 	}
+	send(100)
 	h.next(t, "Received")
 	type result struct {
 		uc  *net.UDPConn
@@ -39,7 +43,9 @@ func TestDetachLosesNothing(t *testing.T) {
 		uc, err := c.Detach()
 		detached <- result{uc, err}
 	}()
+	send(50)
 	close(gate)
+	send(50)
 	r := next(t, detached)
 	if errors.Is(r.err, errors.ErrUnsupported) {
 		t.Skip(r.err)
@@ -48,16 +54,13 @@ func TestDetachLosesNothing(t *testing.T) {
 	defer r.uc.Close()
 	require.Equal(t, to.Port(), addrPort(r.uc).Port())
 	require.ErrorIs(t, c.SendTo(nil, to), net.ErrClosed)
-	for i := range n {
-		_, err := sender.WriteToUDPAddrPort([]byte{byte(n + i)}, to)
-		require.NoError(t, err)
-	}
+	send(20)
 	handled := int(c.Stats().Handled)
 	balanced(t, c.Stats())
 	require.Zero(t, c.Stats().Dropped.Total())
 	require.NoError(t, r.uc.SetReadDeadline(time.Now().Add(patience)))
 	b := make([]byte, 10)
-	for i := handled; i < 2*n; i++ {
+	for i := handled; i < sent; i++ {
 		_, _, err := r.uc.ReadFromUDPAddrPort(b)
 		require.NoError(t, err)
 		require.Equal(t, byte(i), b[0])
@@ -121,4 +124,32 @@ func TestAdoptOfAJoinedSocket(t *testing.T) {
 		require.NoError(t, c.SendTo([]byte(group.String()), netip.AddrPortFrom(group, c.LocalAddrPort().Port())))
 		require.Equal(t, group.String(), h.next(t, "Received").data)
 	}
+}
+
+// Memberships of a Conn stay with its socket when it is detached, for the next owner.
+func TestDetachKeepsMemberships(t *testing.T) {
+	lo, err := net.InterfaceByName("lo")
+	if err != nil {
+		t.Skip("no loopback interface called lo")
+	}
+	c, err := udp.ListenMulticast(t.Context(), "udp4", ":0", udp.BaseHandler{})
+	require.NoError(t, err)
+	closes(t, c.Conn)
+	group := netip.MustParseAddr("239.1.2.5")
+	require.NoError(t, c.Join(group, lo))
+	uc, err := c.Detach()
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	h := newRecorder()
+	next, err := udp.Config{}.Adopt(uc, h)
+	require.NoError(t, err)
+	closes(t, next)
+	h.next(t, "Started")
+	m, ok := next.Multicast()
+	require.True(t, ok)
+	require.NoError(t, m.SetMulticastInterface(lo))
+	require.NoError(t, next.SendTo([]byte("x"), netip.AddrPortFrom(group, next.LocalAddrPort().Port())))
+	require.Equal(t, "x", h.next(t, "Received").data)
 }

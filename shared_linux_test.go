@@ -86,6 +86,11 @@ func setOption(t testing.TB, s syscall.Conn, level, option, value int) {
 var endings = map[string]func(*testing.T, *udp.Conn){
 	"Close":    func(t *testing.T, c *udp.Conn) { stop(t, c) },
 	"Shutdown": func(t *testing.T, c *udp.Conn) { require.NoError(t, c.Shutdown(context.Background())) },
+	"Detach": func(t *testing.T, c *udp.Conn) {
+		uc, err := c.Detach()
+		require.NoError(t, err)
+		require.NoError(t, uc.Close())
+	},
 }
 
 // busyConfig asks for all that changes options, as far as it is there.

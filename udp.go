@@ -119,7 +119,9 @@ func (cfg Config) Listen(ctx context.Context, network, address string, h Handler
 //
 // Closing it restores, on Linux, every option that the Conn has changed, so that
 // whoever has another descriptor of the socket finds it as it was, and takes no
-// filter away. Descriptors in blocking mode become non-blocking meanwhile.
+// filter away. Descriptors in blocking mode become non-blocking meanwhile. Options belong
+// to the socket, not to a descriptor: a process that inherits a socket adopts it when
+// its predecessor has closed or detached its Conn.
 func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 	if uc == nil {
 		return nil, opError("adopt", "udp", nil, sys.EINVAL)

@@ -259,9 +259,21 @@ type world struct{}
 
 func (w *world) step() []udp.Message { return nil }
 
-func adopt(uc *net.UDPConn, h udp.Handler) (*udp.Conn, error) {
-	c, err := udp.Config{}.Adopt(uc, h) // uc is from net.FilePacketConn(os.NewFile(3, "socket"))
-	return c, err
+func activated(ctx context.Context, uc *net.UDPConn, h udp.Handler) error {
+	c, err := udp.Config{}.Adopt(uc, h) // uc is from net.FilePacketConn, or go-systemd's PacketConns
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-c.Done():
+		return c.Err()
+	}
+	waiting, err := c.Detach()
+	if err != nil {
+		return err
+	}
+	return waiting.Close()
 }
 
 func takeOver(ctx context.Context, handler func(i int) udp.Handler) error {
@@ -358,5 +370,5 @@ func replyWithin(l *limit.Limiter, d udp.Datagram, response, truncated []byte) {
 var _ = []any{
 	idle, players, resolver, failover, protect, replyWithin,
 	loop, netClient, queueClient, unchanged, consume, workers, publish, export, watch, traceDrops, debugPage, buffers, limited, forward,
-	sessions, retries, tickLoop, adopt, takeOver,
+	sessions, retries, tickLoop, activated, takeOver,
 }

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/udpkit/udp/examples/internal/program"
+	"github.com/udpkit/udp/examples/restart/internal/client"
+)
+
+// asProgram makes the test binary the program itself.
+const asProgram = "UPGRADE_TEST_IS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// Each request has one reply across several upgrades, whichever process gives it.
+func TestUpgradesLoseNothing(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "-listen", "127.0.0.1:0")
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p := program.StartCmd(t, nil, cmd)
+	// The successors are not children of the test, but of its group.
+	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	const listens = `^process (\d+) listens on (\S+)$`
+	line := p.Line(listens)
+	to := netip.MustParseAddrPort(line[2])
+	signal := func(s syscall.Signal) {
+		pid, err := strconv.Atoi(line[1])
+		require.NoError(t, err)
+		require.NoError(t, syscall.Kill(pid, s))
+	}
+	for range 3 {
+		before := line[1]
+		replies := client.Across(t, to, func() { signal(syscall.SIGHUP) })
+		line = p.Line(listens)
+		require.NotEqual(t, before, line[1])
+		require.Equal(t, to.String(), line[2])
+		seen := map[string]bool{}
+		for _, r := range replies {
+			_, request, ok := strings.Cut(r, " ")
+			require.True(t, ok, r)
+			assert.False(t, seen[request], "two replies to %s", request)
+			seen[request] = true
+		}
+		assert.Len(t, seen, 2*client.Sent)
+	}
+}
