@@ -3,6 +3,7 @@ package udp_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"os"
 	"syscall"
@@ -86,11 +87,17 @@ func setOption(t testing.TB, s syscall.Conn, level, option, value int) {
 var endings = map[string]func(*testing.T, *udp.Conn){
 	"Close":    func(t *testing.T, c *udp.Conn) { stop(t, c) },
 	"Shutdown": func(t *testing.T, c *udp.Conn) { require.NoError(t, c.Shutdown(context.Background())) },
-	"Detach": func(t *testing.T, c *udp.Conn) {
+}
+
+// withDetach are endings and Detach.
+func withDetach() map[string]func(*testing.T, *udp.Conn) {
+	all := maps.Clone(endings)
+	all["Detach"] = func(t *testing.T, c *udp.Conn) {
 		uc, err := c.Detach()
 		require.NoError(t, err)
 		require.NoError(t, uc.Close())
-	},
+	}
+	return all
 }
 
 // busyConfig asks for all that changes options, as far as it is there.
@@ -111,7 +118,7 @@ func busyConfig(t *testing.T) udp.Config {
 // made it, and hears, after the socket was closed.
 func TestClosingRestoresASocketThatWasDuplicated(t *testing.T) {
 	for _, network := range networks(t) {
-		for how, end := range endings {
+		for how, end := range withDetach() {
 			for name, cfg := range map[string]udp.Config{"plain": {}, "busy": busyConfig(t)} {
 				t.Run(network+" "+how+" "+name, func(t *testing.T) {
 					fresh := optionsOf(t, raw(t, network))
@@ -139,7 +146,7 @@ func TestClosingRestoresASocketThatWasDuplicated(t *testing.T) {
 // An adopted socket gets back what its owner has set, whatever that is.
 func TestClosingRestoresAnAdoptedSocket(t *testing.T) {
 	for _, network := range networks(t) {
-		for how, end := range endings {
+		for how, end := range withDetach() {
 			t.Run(network+" "+how, func(t *testing.T) {
 				kept := raw(t, network)
 				setOption(t, kept, unix.IPPROTO_IP, unix.IP_RECVTTL, 1)
@@ -179,7 +186,7 @@ func TestClosingKeepsWhatTheUserHasSet(t *testing.T) {
 
 // Close of an adopted socket leaves the filter of its owner where it is.
 func TestAnAdoptedSocketKeepsItsFilter(t *testing.T) {
-	for how, end := range endings {
+	for how, end := range withDetach() {
 		t.Run(how, func(t *testing.T) {
 			kept := raw(t, "udp4")
 			rc, err := kept.SyscallConn()

@@ -74,7 +74,9 @@ func (s server) firing(t *testing.T) (names []string) {
 func (s server) evaluated(t *testing.T) (first time.Time) {
 	t.Helper()
 	var v struct {
-		Groups []struct{ Rules []struct{ LastEvaluation time.Time } }
+		Groups []struct {
+			Rules []struct{ LastEvaluation time.Time }
+		}
 	}
 	s.get(t, "/rules", &v)
 	require.NotEmpty(t, v.Groups)

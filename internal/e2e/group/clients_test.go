@@ -148,8 +148,9 @@ func (c *clients) round() []int {
 	return by
 }
 
-// steadily calls round after round at about so many requests per second until stop is
-// called, which returns when every request has a reply.
+// steadily sends requests, of one flow after the other, at so many per second until stop is
+// called, which returns when every request has a reply. The window may make it slower: the log
+// has the rate that was reached.
 func (c *clients) steadily(perSecond int) (stop func()) {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	done := make(chan struct{})
@@ -157,16 +158,18 @@ func (c *clients) steadily(perSecond int) (stop func()) {
 		defer close(done)
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
-		for flow := 0; ; {
+		sent := 0
+		began := time.Now()
+		for {
 			select {
 			case <-ctx.Done():
+				c.t.Logf("%d requests, %.0f per second", sent, float64(sent)/time.Since(began).Seconds())
 				c.await(c.sent)
 				return
 			case <-tick.C:
 			}
-			for range perSecond / 1000 {
-				c.send(flow % len(c.conns))
-				flow++
+			for due := int(time.Since(began).Seconds() * float64(perSecond)); sent < due && ctx.Err() == nil; sent++ {
+				c.send(sent % len(c.conns))
 			}
 		}
 	}()

@@ -6,5 +6,5 @@ package group_test
 const (
 	flows     = 1000
 	restarts  = 20
-	perSecond = 20000
+	perSecond = 50000
 )
