@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"syscall"
+	"time"
 
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
@@ -99,6 +100,12 @@ type Config struct {
 	// in any case.
 	ReplyByInterface bool
 
+	// ControlMessages keeps the control messages that datagrams come with, for
+	// [Datagram.Control]: a way to options that this package does not have, which the
+	// program sets with Control or [Conn.SyscallConn]. It costs an allocation for each
+	// packet. [Message.Control] is the other direction, and needs no option. Unix.
+	ControlMessages bool
+
 	// BusyPoll lets the socket's goroutine read again for a few microseconds before it
 	// waits, while datagrams come one soon after the other. It then mostly need not be
 	// woken: from a sender on the same host that sends one datagram per system call it
@@ -130,6 +137,15 @@ type Config struct {
 	// It must not be changed while the socket exists. [JoinTraces] makes one of several. Nil
 	// costs nothing.
 	Trace *Trace
+
+	// OnTransmit is called with the time at which the driver of the outgoing interface took
+	// a datagram, and its number: the datagrams that the socket has sent, also those that
+	// the system dropped later, are numbered from 0 on. It is called soon after the send, as
+	// the Handler's callbacks are, one at a time with them, and not for datagrams that never
+	// reach a driver. With it every datagram is sent by itself, without segments. Linux
+	// (SO_TIMESTAMPING, software); not on the tag udpbasic, nor on a [PacketConn], whose
+	// callers can read the error queue themselves.
+	OnTransmit func(c *Conn, n uint32, at time.Time)
 
 	// Control is called before bind, as [net.ListenConfig]'s is. It does not
 	// apply to a simulated Network.

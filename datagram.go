@@ -81,6 +81,16 @@ func (d Datagram) Time() time.Time {
 	return time.Unix(0, d.packet.time)
 }
 
+// Control returns the control messages (cmsg(3)) that d came with, as the system encodes
+// them, or nil without [Config.ControlMessages]. Package golang.org/x/sys/unix parses them.
+// It stays valid after Release; datagrams that were coalesced share it.
+func (d Datagram) Control() []byte {
+	if d.packet == nil {
+		return nil
+	}
+	return d.packet.control
+}
+
 // Reply sends b to d.From from the address that d was sent to, on the socket that
 // received d. After a datagram to a group or a broadcast address, and if To is
 // unknown, the system chooses the source. To link-local peers, after a broadcast,
@@ -114,7 +124,7 @@ func (d Datagram) Clone() Datagram {
 		d.Data = []byte{}
 	}
 	if p := d.packet; p != nil && p.lease.Holds() {
-		d.packet = &packet{header: p.header, time: p.time, queue: p.queue}
+		d.packet = &packet{header: p.header, time: p.time, queue: p.queue, control: p.control}
 	}
 	return d
 }
@@ -151,6 +161,7 @@ type Message struct {
 	IfIndex      int            // outgoing interface
 	TTL          int            // TTL or hop limit, 1 to 255, also to a group
 	TrafficClass uint8          // traffic class (TOS): DSCP and ECN
+	Control      []byte         // raw control messages, see [Config.ControlMessages]; only read while the call runs
 	ECN          ECN            // replaces the two lower bits of the traffic class, where [Info.ECN] says so
 }
 

@@ -157,7 +157,7 @@ func (f *fifo) own(c *Conn, d Datagram) Datagram {
 	p := newPacket()
 	p.queue, p.passed, p.header = f, true, d.header()
 	if old := d.packet; old != nil {
-		p.time = old.time
+		p.time, p.control = old.time, old.control
 		if b := old.lease.Buffer(); b != nil {
 			if len(f.ch) >= f.whole {
 				if s := shorter(b, &d); s != nil {

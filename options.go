@@ -62,6 +62,7 @@ func (cfg *Config) options() socket.Options {
 		Device: cfg.Device, Mark: cfg.Mark, TrafficClass: cfg.TrafficClass, TTL: uint8(cfg.TTL),
 		FreeBind: cfg.FreeBind, Transparent: cfg.Transparent,
 		MTUDiscovery: socket.MTUDiscovery(cfg.MTUDiscovery), BusyPoll: cfg.BusyPoll,
+		TransmitTimestamps: cfg.OnTransmit != nil, ControlMessages: cfg.ControlMessages,
 		Control: cfg.Control,
 	}
 }
@@ -89,12 +90,13 @@ func (m *Message) message() (socket.Message, error) {
 	}
 	return socket.Message{
 		Data: m.Data, To: m.To, From: m.From, IfIndex: m.IfIndex,
-		TTL: uint8(m.TTL), TrafficClass: m.TrafficClass, ECN: uint8(m.ECN & 3),
+		TTL: uint8(m.TTL), TrafficClass: m.TrafficClass, ECN: uint8(m.ECN & 3), Control: m.Control,
 	}, nil
 }
 
 // sameHeader reports whether m and like differ in their payload only.
 func (m *Message) sameHeader(like *Message) bool {
 	return m.To == like.To && m.From == like.From && m.ECN == like.ECN &&
-		m.IfIndex == like.IfIndex && m.TTL == like.TTL && m.TrafficClass == like.TrafficClass
+		m.IfIndex == like.IfIndex && m.TTL == like.TTL && m.TrafficClass == like.TrafficClass &&
+		len(m.Control)+len(like.Control) == 0
 }

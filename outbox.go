@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"bytes"
 	"net"
 	"net/netip"
 	"sync"
@@ -364,6 +365,7 @@ func (c *Conn) Enqueue(m Message) error {
 		c.countFailure(err)
 		return c.opError("send", m.To, err)
 	}
+	s.Control = bytes.Clone(s.Control)
 	return c.out.enqueue(&s)
 }
 

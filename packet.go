@@ -11,11 +11,12 @@ import (
 // packet is what up to 64 datagrams of one received packet share. Only its lease
 // changes once a Handler has seen it. A packet is used once: see [buffer.Lease].
 type packet struct {
-	header *header
-	time   int64 // nanoseconds since 1970, 0: unknown
-	queue  *fifo // that the datagrams wait in, nil: they come from Received
-	passed bool  // by a Handler into the queue: no socket accounts for that
-	lease  buffer.Lease
+	header  *header
+	time    int64  // nanoseconds since 1970, 0: unknown
+	queue   *fifo  // that the datagrams wait in, nil: they come from Received
+	control []byte // see Datagram.Control
+	passed  bool   // by a Handler into the queue: no socket accounts for that
+	lease   buffer.Lease
 }
 
 // packets is memory for packets that nobody has used yet: making them one by one
@@ -51,6 +52,7 @@ func (r *reader) packet(p *socket.Packet, f *fifo) *packet {
 	if !p.Time.IsZero() {
 		pk.time = p.Time.UnixNano()
 	}
+	pk.control = p.Control
 	return pk
 }
 

@@ -103,6 +103,7 @@ func (c *PacketConn) Receive(ds []Datagram) (int, error) {
 			if !p.Time.IsZero() {
 				shared.time = p.Time.UnixNano()
 			}
+			shared.control = p.Control
 			shared.lease.Init(p.Buf, p.Data[d.start:], p.Segment)
 		}
 		leased++

@@ -132,6 +132,12 @@ func datagrams(p *socket.Packet) int {
 // Reports implements socket.Sink.
 func (r *reader) Reports(rs []socket.Report) bool {
 	for i := range rs {
+		if sent := rs[i].Sent; !sent.IsZero() {
+			if !r.conn.closed() {
+				r.conn.guard("OnTransmit", func() { r.conn.cfg.OnTransmit(r.conn, rs[i].Number, sent) })
+			}
+			continue
+		}
 		if r.conn.closed() {
 			r.conn.stats.refusalsLost.Add(uint64(len(rs) - i))
 			return false

@@ -215,6 +215,7 @@ func traced(p *socket.Packet, h *header) Datagram {
 	if !p.Time.IsZero() {
 		pk.time = p.Time.UnixNano()
 	}
+	pk.control = p.Control
 	return Datagram{From: p.From, packet: pk}
 }
 
@@ -254,7 +255,7 @@ func (c *Conn) traceDropped(d Datagram, why reason) {
 	if old := d.packet; old != nil {
 		h := *old.header
 		h.conn, h.refusal = nil, nil
-		d.packet = &packet{header: &h, time: old.time}
+		d.packet = &packet{header: &h, time: old.time, control: old.control}
 	}
 	c.guard("Trace.Dropped", func() { f(c, d, DropReason(why)) })
 }

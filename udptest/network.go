@@ -151,6 +151,7 @@ func (w network) Open(ctx context.Context, network string, local netip.AddrPort,
 func supported(o socket.Options) error {
 	for name, wanted := range map[string]bool{
 		"Device": o.Device != "", "Mark": o.Mark != 0, "FreeBind": o.FreeBind, "Transparent": o.Transparent,
+		"ControlMessages": o.ControlMessages, "OnTransmit": o.TransmitTimestamps,
 	} {
 		if wanted {
 			return fmt.Errorf("%s: %w", name, errors.ErrUnsupported)

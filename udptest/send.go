@@ -2,6 +2,7 @@ package udptest
 
 import (
 	"cmp"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -74,6 +75,9 @@ func (s *sock) try(m socket.Message, waits bool, now time.Duration) (wait time.D
 	dst := to.Addr()
 	if dst.IsUnspecified() {
 		dst = loopback(dst.Is4())
+	}
+	if len(m.Control) > 0 {
+		return 0, errors.Join(errors.New("udptest: control messages of a simulated socket"), errors.ErrUnsupported)
 	}
 	src, index := m.From, m.IfIndex
 	if src.IsValid() {

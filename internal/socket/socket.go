@@ -67,6 +67,8 @@ type Options struct {
 	FreeBind, Transparent   bool
 	MTUDiscovery            MTUDiscovery
 	BusyPoll                bool
+	TransmitTimestamps      bool // Reports with Sent
+	ControlMessages         bool // Packet.Control
 	Control                 func(network, address string, c syscall.RawConn) error
 }
 
@@ -96,6 +98,7 @@ type Packet struct {
 	IfIndex           int
 	TTL, TrafficClass uint8 // of the IP header, 0 where unknown
 	Time              time.Time
+	Control           []byte // with Options.ControlMessages: a copy of all that came
 }
 
 // A Report is one ICMP message about a datagram that was sent. Where a system
@@ -107,6 +110,10 @@ type Report struct {
 	MTU        int
 	Payload    []byte // only valid in the call
 	Err        error  // a syscall.Errno
+
+	// With Sent it is no ICMP message, but says when the datagram of that Number left.
+	Sent   time.Time
+	Number uint32
 }
 
 // A Message is one datagram to send. While the socket is connected To is
@@ -120,6 +127,8 @@ type Message struct {
 	// TrafficClass is the byte of the IP header (TOS), 0 the socket's. An ECN other
 	// than 0 replaces its two lower bits, whether it is the message's or the socket's.
 	TrafficClass, ECN uint8
+	// Control is control messages in the system's form, after those of the other fields.
+	Control []byte
 	// Segment is set when Data is several datagrams of Segment bytes each, side by
 	// side, of which the last may be shorter. Only SendBatch takes one, and only
 	// where Info.Segments is more than 1.
@@ -130,7 +139,8 @@ type Message struct {
 // they may leave as segments of one send.
 func (m *Message) SameHeader(o *Message) bool {
 	return m.To == o.To && m.From == o.From && m.IfIndex == o.IfIndex &&
-		m.TTL == o.TTL && m.TrafficClass == o.TrafficClass && m.ECN == o.ECN
+		m.TTL == o.TTL && m.TrafficClass == o.TrafficClass && m.ECN == o.ECN &&
+		len(m.Control)+len(o.Control) == 0
 }
 
 // Datagrams returns how many datagrams m is.

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 
@@ -42,6 +43,17 @@ var settings = [...]struct {
 		func(rc syscall.RawConn, _ *socket.Options) error { return setFreeBind(rc) }},
 	{"Transparent", func(o *socket.Options) bool { return o.Transparent },
 		func(rc syscall.RawConn, _ *socket.Options) error { return setTransparent(rc) }},
+	{"OnTransmit", func(o *socket.Options) bool { return o.TransmitTimestamps && !o.Pulled },
+		func(rc syscall.RawConn, _ *socket.Options) error { return setTransmitTimestamps(rc) }},
+	{"ControlMessages", func(o *socket.Options) bool { return o.ControlMessages },
+		func(syscall.RawConn, *socket.Options) error { return supportsControlMessages() }},
 	{"MTUDiscovery", func(o *socket.Options) bool { return o.MTUDiscovery != socket.MTUDefault },
 		func(rc syscall.RawConn, o *socket.Options) error { return setMTUDiscovery(rc, o.MTUDiscovery) }},
+}
+
+func supportsControlMessages() error {
+	if !haveControlMessages {
+		return errors.ErrUnsupported
+	}
+	return nil
 }

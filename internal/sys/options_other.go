@@ -9,3 +9,6 @@ import (
 
 func setTrafficClass(syscall.RawConn, uint8) error { return errors.ErrUnsupported }
 func setTTL(syscall.RawConn, uint8) error          { return errors.ErrUnsupported }
+
+// haveControlMessages: nothing here reads or writes them.
+const haveControlMessages = false

@@ -27,3 +27,6 @@ func setFamilies(rc syscall.RawConn, option4, option6, value int) error {
 		return sysErr("setsockopt", err)
 	})
 }
+
+// haveControlMessages: datagrams come with control messages.
+const haveControlMessages = true

@@ -20,3 +20,6 @@ func setTTL(rc syscall.RawConn, ttl uint8) error {
 		return sysErr("setsockopt", err)
 	})
 }
+
+// haveControlMessages: nothing here reads or writes them.
+const haveControlMessages = false

@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"bytes"
 	"net/netip"
 	"sync"
 	"syscall"
@@ -140,6 +141,7 @@ func (r *receiver) poll() {
 // RawConn.Read, and false to wait for more.
 func (r *receiver) step(fd uintptr) bool {
 	rounds := 0
+	r.reports = r.reports || r.conn.mayHoldStamps()
 	for first := true; ; first = false {
 		// At least one read each time, or wake-ups would starve reading.
 		if !first && !r.draining && r.conn.path.woken.Load() {
@@ -266,6 +268,9 @@ func (r *receiver) unpack(n int) {
 			From: r.conn.addrPort(&b.names[i], int(h.hdr.Namelen)),
 			To:   netip.AddrPortFrom(r.conn.zoned(m.To, m.IfIndex), m.Port), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
 			Truncated: h.hdr.Flags&unix.MSG_TRUNC != 0,
+		}
+		if r.conn.keeps {
+			b.packets[i].Control = bytes.Clone(b.control[i][:h.hdr.Controllen])
 		}
 		if cmsg.Truncated(int(h.hdr.Flags)) {
 			b.packets[i].ControlTruncated = incomplete(&m)

@@ -119,6 +119,10 @@ func (q *reportQueue) takeInto(c *Conn, fd int, control []byte) (all bool) {
 		case parseReport(control[:oobn], &rep, c.nameOf):
 			rep.Peer = c.addrPort(&name, from)
 			q.push(rep, b.B[:n])
+		case parseStamp(control[:oobn], &rep):
+			if c.wantsStamps {
+				q.push(rep, nil)
+			}
 		case flags&unix.MSG_CTRUNC != 0:
 			q.lose()
 		default: // made by this host itself: the send has told
@@ -141,7 +145,9 @@ func (q *reportQueue) push(rep socket.Report, payload []byte) {
 	defer q.mu.Unlock()
 	q.taken++
 	if q.closed || q.size+len(payload)+reportCost > maxReports {
-		q.lost++
+		if rep.Sent.IsZero() {
+			q.lost++
+		}
 		return
 	}
 	q.waiting = append(q.waiting, rep)
@@ -177,7 +183,11 @@ func (q *reportQueue) pop() (rep socket.Report, ok bool) {
 func (q *reportQueue) close(c *Conn, fd int) {
 	q.mu.Lock()
 	q.closed = true
-	q.lost += uint64(q.left())
+	for _, rep := range q.waiting[q.next:] {
+		if rep.Sent.IsZero() {
+			q.lost++
+		}
+	}
 	q.waiting, q.next, q.size = nil, 0, 0
 	q.mu.Unlock()
 	q.taking.Lock()

@@ -26,6 +26,7 @@ var options = [...]option{
 	{unix.SOL_SOCKET, unix.SO_BROADCAST, 1}, // net sets it
 	{unix.SOL_SOCKET, int(timestampOption), 0},
 	{unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 0},
+	{unix.SOL_SOCKET, unix.SO_TIMESTAMPING, configured},
 	{unix.SOL_SOCKET, unix.SO_MARK, configured},
 	{unix.SOL_SOCKET, unix.SO_BUSY_POLL, configured},
 	{unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, configured},

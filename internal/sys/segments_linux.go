@@ -145,6 +145,7 @@ func (s *sender) add(m *socket.Message, data []byte, n, size int) {
 	if m.TTL != 0 {
 		b, _ = cmsg.AppendTTL(b, m.TTL, !s.toIPv4(m))
 	}
+	b = append(b, m.Control...)
 	if n > 1 {
 		b = cmsg.AppendSegment(b, uint16(size))
 	}

@@ -15,7 +15,7 @@ func (c *Conn) Send(m socket.Message) error {
 	}
 	var err error
 	switch {
-	case m.From.IsValid() || m.IfIndex != 0 || m.TTL|m.TrafficClass|m.ECN != 0 || m.To.Addr().Zone() != "":
+	case m.From.IsValid() || m.IfIndex != 0 || m.TTL|m.TrafficClass|m.ECN != 0 || len(m.Control) > 0 || m.To.Addr().Zone() != "":
 		_, err = c.sendBatch(&m, 1, true)
 	case m.To.IsValid():
 		_, err = c.uc.WriteToUDPAddrPort(m.Data, m.To)

@@ -27,7 +27,7 @@ func (c *Conn) send(m *socket.Message, wait bool) error {
 		c.out.RLock()
 		defer c.out.RUnlock()
 	}
-	if !m.From.IsValid() && m.IfIndex == 0 && m.TTL|m.TrafficClass|m.ECN == 0 {
+	if !m.From.IsValid() && m.IfIndex == 0 && m.TTL|m.TrafficClass|m.ECN == 0 && len(m.Control) == 0 {
 		return c.sendFailed(c.write(m.Data, nil, m.To, wait))
 	}
 	if !to.IsValid() {
@@ -74,7 +74,10 @@ func (c *Conn) control(b []byte, m *socket.Message, to netip.AddrPort) (all []by
 			return b, false, fmt.Errorf("TTL of one datagram: %w", errors.ErrUnsupported)
 		}
 	}
-	return b, byOption, nil
+	if len(m.Control) > 0 && !haveControlMessages {
+		return b, false, fmt.Errorf("control messages: %w", errors.ErrUnsupported)
+	}
+	return append(b, m.Control...), byOption, nil
 }
 
 // peerNow is the peer that the socket is to have.

@@ -41,20 +41,22 @@ type Conn struct {
 	path packetPath // what the packet path of this system keeps
 	pull pull       // of a socket that is read by its callers
 
-	ownOptions bool                           // its owner may have set options before the first read
-	adopted    bool                           // others may have descriptors of the same socket
-	sharing    sharing                        // what to restore for them
-	mayBalance bool                           // it may be in a SO_REUSEPORT group
-	redirected bool                           // datagrams may come that were sent to another address and port
-	refuses    atomic.Bool                    // its filter drops everything
-	portKept   atomic.Bool                    // the port stays bound when the peer changes
-	alone      atomic.Bool                    // it has left its SO_REUSEPORT group, and has no peer but itself
-	exposed    atomic.Bool                    // SyscallConn was called: options may change
-	class      [2]atomic.Int32                // socketClass of IPv4 and IPv6, with bit 8 set once known
-	bound      netip.AddrPort                 // what bind was asked for, with the port it got
-	inet6      bool                           // it is of AF_INET6, whatever it can reach
-	last       atomic.Pointer[netip.AddrPort] // its address before it was connected to itself, or closed
-	only       netip.Addr                     // the one address that datagrams come for, if it is one
+	ownOptions  bool                           // its owner may have set options before the first read
+	adopted     bool                           // others may have descriptors of the same socket
+	sharing     sharing                        // what to restore for them
+	mayBalance  bool                           // it may be in a SO_REUSEPORT group
+	redirected  bool                           // datagrams may come that were sent to another address and port
+	refuses     atomic.Bool                    // its filter drops everything
+	portKept    atomic.Bool                    // the port stays bound when the peer changes
+	alone       atomic.Bool                    // it has left its SO_REUSEPORT group, and has no peer but itself
+	exposed     atomic.Bool                    // SyscallConn was called: options may change
+	class       [2]atomic.Int32                // socketClass of IPv4 and IPv6, with bit 8 set once known
+	bound       netip.AddrPort                 // what bind was asked for, with the port it got
+	inet6       bool                           // it is of AF_INET6, whatever it can reach
+	last        atomic.Pointer[netip.AddrPort] // its address before it was connected to itself, or closed
+	only        netip.Addr                     // the one address that datagrams come for, if it is one
+	keeps       bool                           // Options.ControlMessages
+	wantsStamps bool                           // Options.TransmitTimestamps
 
 	group atomic.Pointer[membershipOf] // what shares the port, nil: not of ListenGroup
 
@@ -169,6 +171,7 @@ func adopt(uc *net.UDPConn, o socket.Options, adopted, filter bool) (*Conn, erro
 	c := &Conn{uc: uc, rc: rc, adopted: adopted, pull: pull{on: o.Pulled}}
 	c.info.MulticastFilter = filter && o.Control == nil
 	c.mayBalance = adopted || o.ReusePort || o.Control != nil
+	c.wantsStamps, c.keeps = o.TransmitTimestamps, o.ControlMessages
 	if adopted {
 		uc.SetDeadline(time.Time{}) // the former owner's
 	}

@@ -28,6 +28,7 @@ type packetPath struct {
 	peerErrors bool        // the error queue is on while unconnected too
 	reports    atomic.Bool // the error queue is on
 	queue      reportQueue // what was taken off it
+	stamps     bool        // transmit timestamps come by it, whether it is on or not
 	unwanted   atomic.Bool // it is to be switched off once it is empty
 	reported   atomic.Bool // the reader is to look for reports
 	woken      atomic.Bool // a Wake that no Woken has answered
@@ -57,8 +58,13 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 	}
 	p.space.Store(cmsg.Space)
 	p.limits.segments.Store(1)
+	stamps, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING)
+	p.stamps = stamps&transmitStamps != 0
 	if !o.NoOffload {
 		p.offload(fd, info)
+	}
+	if o.TransmitTimestamps { // one for each datagram
+		p.limits.segments.Store(1)
 	}
 	if o.PeerErrors {
 		if err := p.setReports(fd, v6, true); err != nil {

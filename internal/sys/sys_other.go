@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"os"
@@ -27,6 +28,8 @@ func (*packetPath) wake() {}
 func (*packetPath) coalesce(syscall.RawConn) {}
 
 func (*packetPath) setup(int, bool, socket.Options, *socket.Info) error { return nil }
+
+func setTransmitTimestamps(syscall.RawConn) error { return errors.ErrUnsupported }
 
 func (c *Conn) peerChanged(netip.AddrPort) error { return nil }
 
@@ -53,7 +56,7 @@ const drainWait = 20 * time.Millisecond
 // read takes one datagram, by the cheaper of two calls where nothing has been
 // asked for that comes beside it: recvfrom instead of recvmsg.
 func (c *Conn) read(p, oob []byte) (n, oobn, flags int, from netip.AddrPort, err error) {
-	if !c.info.PacketInfo && !c.info.Timestamps && !c.info.ECN {
+	if !c.keeps && !c.info.PacketInfo && !c.info.Timestamps && !c.info.ECN {
 		n, from, err = c.uc.ReadFromUDPAddrPort(p)
 		return n, 0, 0, from, err
 	}
@@ -67,8 +70,13 @@ func (c *Conn) packet(b *buffer.Buffer, n int, oob []byte, flags int, from netip
 	if m.Own && cmsg.OwnMayBeBroadcast {
 		m.Own = !c.path.broadcasts.has(m.To, time.Now())
 	}
+	var control []byte
+	if c.keeps {
+		control = bytes.Clone(oob)
+	}
 	return socket.Packet{
-		Data: b.B[:n], Buf: b, From: unmap(from),
+		Control: control,
+		Data:    b.B[:n], Buf: b, From: unmap(from),
 		To: netip.AddrPortFrom(c.zoned(m.To, m.IfIndex), m.Port), Own: m.Own,
 		IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
 		ControlTruncated: cmsg.Truncated(flags) && c.info.PacketInfo && !m.To.IsValid(),
