@@ -2,6 +2,7 @@ package udp_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"math/rand/v2"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/buffer"
@@ -27,12 +29,14 @@ var soakFor = flag.Duration("soak", 2*time.Second, "how long TestSoak takes")
 // TestSoak lets everything happen at once in two namespaces with a cable: senders,
 // alone and several on one socket, slow consumers of every kind, of one socket and
 // of many, peers that refuse, groups, an interface that goes up and down, sockets
-// that are opened and closed at random, in both families. In the end each socket's
+// that are opened and closed at random, in both families; others destroy the sockets
+// (SOCK_DESTROY), a device is removed and created again, and from halfway on the kernel
+// rejects batched calls. In the end each socket's
 // counters agree, what was sent is what came or was dropped where that can be
 // compared, and no goroutine, descriptor or buffer is left. .ci/run calls it as
 // "go test -race -run TestSoak -soak 60s .".
 func TestSoak(t *testing.T) {
-	netns.Run(t, func() {
+	netns.Isolated(t, func() { // a process of its own, whose calls are rejected
 		left, right := netns.New(t), netns.New(t)
 		netns.Veth(t, left, "l0", right, "r0")
 		// Hosts send only so many ICMP messages a second, and IPv6 addresses go with
@@ -61,17 +65,21 @@ func TestSoak(t *testing.T) {
 		all.Go(func() { s.pairs(right) })
 		all.Go(func() { s.groups(left, right) })
 		all.Go(func() { s.flap(right) })
+		all.Go(func() { s.destroy(left, right) })
+		all.Go(func() { s.recreate(left, right) })
 
-		heaps := s.watch(*soakFor)
+		heaps := s.watch(*soakFor / 2)
+		s.rejectBatches()
+		heaps = append(heaps, s.watch(*soakFor/2)...)
 		// On a slow machine two seconds may be too short for anything to happen.
-		for _, n := range []*atomic.Int64{&s.handled, &s.shared, &s.heard, &s.refused, &s.pairsEqual, &s.sockets, &s.flaps} {
+		for _, n := range []*atomic.Int64{&s.handled, &s.shared, &s.heard, &s.refused, &s.pairsEqual, &s.sockets, &s.flaps, &s.recreated} {
 			require.Eventually(t, func() bool { return n.Load() > 0 }, patience, time.Millisecond)
 		}
 		close(s.stop)
 		all.Wait()
 		end()
-		t.Logf("%d sockets, %d datagrams handled, %d by those of several sockets, %d of groups, %d refused, %d pairs, %d flaps; heap %d to %d MiB",
-			s.sockets.Load(), s.handled.Load(), s.shared.Load(), s.heard.Load(), s.refused.Load(), s.pairsEqual.Load(), s.flaps.Load(), slices.Min(heaps), slices.Max(heaps))
+		t.Logf("%d sockets, %d datagrams handled, %d by those of several sockets, %d of groups, %d refused, %d pairs, %d flaps, %d rebinds, %d devices; heap %d to %d MiB",
+			s.sockets.Load(), s.handled.Load(), s.shared.Load(), s.heard.Load(), s.refused.Load(), s.pairsEqual.Load(), s.flaps.Load(), s.rebinds.Load(), s.recreated.Load(), slices.Min(heaps), slices.Max(heaps))
 		third, few := len(heaps)/3, 8
 		if third < 30 {
 			few = 32 // what the sockets of the moment hold: too few samples to have met a quiet one
@@ -116,7 +124,7 @@ type soak struct {
 	mu      sync.Mutex
 	servers map[*udp.Conn]bool // those that are open
 
-	handled, shared, heard, refused, sockets, pairsEqual, flaps atomic.Int64
+	handled, shared, heard, refused, sockets, pairsEqual, flaps, rebinds, recreated atomic.Int64
 }
 
 func (s *soak) stopped() bool {
@@ -142,7 +150,7 @@ func (s *soak) over(c *udp.Conn) {
 	case 0:
 		c.Close()
 	case 1:
-		if err := c.Shutdown(context.Background()); err != nil {
+		if err := c.Shutdown(context.Background()); err != nil && !aborted(err) {
 			s.t.Error(err)
 		}
 	case 2:
@@ -154,7 +162,15 @@ func (s *soak) over(c *udp.Conn) {
 	balanced(s.t, c.Stats())
 	s.sockets.Add(1)
 	s.refused.Add(int64(c.Stats().Refused))
+	s.rebinds.Add(int64(c.Stats().Rebinds))
+	if err := c.Err(); err != nil && !aborted(err) {
+		s.t.Error(err)
+	}
 }
+
+// aborted reports whether err is that of a socket that was destroyed while there was no
+// way to its peer, so that it could not be restored.
+func aborted(err error) bool { return errors.Is(err, unix.ECONNABORTED) }
 
 // descriptors counts the sockets of this process.
 func descriptors(t *testing.T) (n int) {

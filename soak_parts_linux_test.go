@@ -180,7 +180,13 @@ func (s *soak) sendTo(c *udp.Conn, peer netip.AddrPort) {
 	}
 	for until := time.Now().Add(rand.N(100 * time.Millisecond)); time.Now().Before(until) && !s.stopped(); {
 		if _, err := c.SendBatch(ms); err != nil {
-			if errors.Is(err, net.ErrClosed) || errors.Is(err, udp.ErrFamily) {
+			if errors.Is(err, net.ErrClosed) {
+				if <-c.Done(); !aborted(c.Err()) {
+					s.t.Error(err)
+				}
+				return
+			}
+			if errors.Is(err, udp.ErrFamily) {
 				s.t.Error(err)
 			}
 			s.rest(5 * time.Millisecond) // the cable is out

@@ -35,7 +35,7 @@ func TestControlMessagesOfTheProgramsOwn(t *testing.T) {
 			c := listen(t, l.s, udp.Config{}, "udp4", ":0", nil)
 			to := server.at("10.0.1.2")
 			ttl, _ := cmsg.AppendTTL(nil, 9, false) // which Message.TTL makes too
-			long := make([]byte, 0, 20*len(ttl)) // more than fits beside the package's own
+			long := make([]byte, 0, 20*len(ttl))    // more than fits beside the package's own
 			for range 20 {
 				long = append(long, ttl...)
 			}
