@@ -3,6 +3,8 @@ package udp_test
 import (
 	"context"
 	"net"
+	"os"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,4 +34,39 @@ func TestNobodySharesAPortThatWasNotOffered(t *testing.T) {
 	listenAt(t, udp.Config{ReuseAddr: true}, "udp4", c.LocalAddrPort().String(), second)
 	require.NoError(t, dial(t, c.LocalAddrPort(), udp.BaseHandler{}).Send([]byte("taken")))
 	require.Equal(t, "taken", string(next(t, second.Datagrams()).Data))
+}
+
+// A port that was opened with ReusePort is shared by the same user only (inet_rcv_saddr_equal
+// and udp_lib_lport_inuse in net/ipv4/udp.c), also a group's.
+func TestAnotherUserDoesNotShareThePort(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("becoming another user needs root")
+	}
+	reuse := udp.Config{ReusePort: true}
+	c := listenAt(t, reuse, "udp4", "127.0.0.1:0", udp.BaseHandler{})
+	g, err := udp.Config{}.ListenGroup(context.Background(), 2, "udp4", "127.0.0.1:0", func(int) udp.Handler { return udp.BaseHandler{} })
+	require.NoError(t, err)
+	defer func() { require.NoError(t, g.Close()); next(t, g.Done()) }()
+	for _, at := range []string{c.LocalAddrPort().String(), g.LocalAddrPort().String()} {
+		mine, err := reuse.Listen(context.Background(), "udp4", at, udp.BaseHandler{})
+		require.NoError(t, err)
+		stop(t, mine)
+		asNobody(t, func() { _, err = reuse.Listen(context.Background(), "udp4", at, udp.BaseHandler{}) })
+		require.ErrorIs(t, err, unix.EADDRINUSE)
+	}
+}
+
+// asNobody calls f while the thread, and no other, has another effective user.
+func asNobody(t *testing.T, f func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const same = ^uintptr(0)
+	become := func(uid uintptr) {
+		_, _, e := unix.RawSyscall(unix.SYS_SETRESUID, same, uid, same)
+		require.Zero(t, e)
+	}
+	become(65534)
+	defer become(0)
+	f()
 }

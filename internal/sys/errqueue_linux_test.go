@@ -91,8 +91,14 @@ func FuzzParseReport(f *testing.F) {
 	ee := unix.SockExtendedErr{Errno: uint32(unix.EMSGSIZE), Origin: unix.SO_EE_ORIGIN_ICMP6, Type: 2, Info: 1280}
 	f.Add(entry(unix.IPPROTO_IPV6, unix.IPV6_RECVERR, ee, sockaddr6("fe80::1", 1)))
 	f.Add(entry(unix.IPPROTO_IP, unix.IP_RECVERR, ee, sockaddr4("192.0.2.1")))
+	stamp := entry(unix.IPPROTO_IP, unix.IP_RECVERR, unix.SockExtendedErr{Errno: uint32(unix.ENOMSG), Origin: unix.SO_EE_ORIGIN_TIMESTAMPING, Data: 7}, nil)
+	f.Add(append(stamp, stamp...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var r socket.Report
+		if parseStamp(b, &r) && r.Sent.IsZero() {
+			t.Fatalf("%+v", r)
+		}
+		r = socket.Report{}
 		if !parseReport(b, &r, number) {
 			return
 		}

@@ -132,7 +132,7 @@ func parseInet6(line string) (index int, prefix netip.Prefix, tentative, ok bool
 	n, err1 := strconv.ParseUint(f[1], 16, 31)
 	bits, err2 := strconv.ParseUint(f[2], 16, 8)
 	flags, err3 := strconv.ParseUint(f[4], 16, 32)
-	if !isAddr || err != nil || err1 != nil || err2 != nil || err3 != nil {
+	if !isAddr || !addr.Is6() || err != nil || err1 != nil || err2 != nil || err3 != nil {
 		return 0, prefix, false, false
 	}
 	prefix = netip.PrefixFrom(addr, int(bits))

@@ -104,3 +104,15 @@ func TestTentativeInterfaces(t *testing.T) {
 		require.Empty(t, all[0].Addrs)
 	}
 }
+
+// A line of /proc/net/if_inet6 is the kernel's, and read without netlink only.
+func FuzzInet6(f *testing.F) {
+	f.Add("fe800000000000000000000000000001 02 40 20 c0 eth0")
+	f.Add("20010db8000000000000000000000001 ffffffff 80 00 40 x")
+	f.Fuzz(func(t *testing.T, line string) {
+		index, prefix, _, ok := parseInet6(line)
+		if ok && (!prefix.IsValid() || !prefix.Addr().Is6() || index < 0) {
+			t.Fatalf("%q: %d, %v", line, index, prefix)
+		}
+	})
+}
