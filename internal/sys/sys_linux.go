@@ -58,8 +58,6 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 	}
 	p.space.Store(cmsg.Space)
 	p.limits.segments.Store(1)
-	stamps, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING)
-	p.stamps = stamps&transmitStamps != 0
 	if !o.NoOffload {
 		p.offload(fd, info)
 	}
@@ -183,8 +181,14 @@ func (c *Conn) Segments() int { return int(c.path.limits.segments.Load()) }
 // edge-triggered, and RawConn.Read would begin by forgetting an edge), and a
 // datagram costs one system call, not the second one that only says EAGAIN.
 func (c *Conn) Serve(sink socket.Sink) error {
+	c.path.stamps = c.wantsStamps
 	if c.ownOptions {
 		c.path.moreSpace(cmsg.Space)
+		_ = onFD(c.rc, func(fd int) error {
+			stamps, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING)
+			c.path.stamps = stamps&transmitStamps != 0
+			return nil
+		})
 	}
 	r := receiver{conn: c, sink: sink, slots: minBatch, busy: busyPoll{on: c.path.busyPoll, now: time.Now, luck: -noLuck}}
 	defer r.giveBack()
