@@ -16,8 +16,9 @@ import (
 type Peers struct {
 	n int
 
-	mu  sync.Mutex // guards what follows
-	all map[netip.Addr]*peer
+	mu   sync.Mutex // guards what follows
+	all  map[netip.Addr]*peer
+	list []*peer // the same, faster to go through
 }
 
 type peer struct {
@@ -55,11 +56,13 @@ func (p *Peers) received(a netip.Addr, bytes int) {
 	defer p.mu.Unlock()
 	one := p.all[a]
 	if one == nil {
-		one = &peer{addr: a}
-		if len(p.all) == p.n {
-			least := p.least()
-			delete(p.all, least.addr)
-			one.most, one.unsure = least.most, least.most
+		if len(p.list) < p.n {
+			one = &peer{addr: a}
+			p.list = append(p.list, one)
+		} else {
+			one = p.least()
+			delete(p.all, one.addr)
+			*one = peer{addr: a, most: one.most, unsure: one.most}
 		}
 		p.all[a] = one
 	}
@@ -68,9 +71,10 @@ func (p *Peers) received(a netip.Addr, bytes int) {
 }
 
 // least is the peer with the fewest datagrams. There is one.
-func (p *Peers) least() (least *peer) {
-	for _, one := range p.all {
-		if least == nil || one.most < least.most {
+func (p *Peers) least() *peer {
+	least := p.list[0]
+	for _, one := range p.list {
+		if one.most < least.most {
 			least = one
 		}
 	}
@@ -89,8 +93,8 @@ func (p *Peers) known(a netip.Addr, f func(*peer)) {
 // top returns the peers, the one with most datagrams first.
 func (p *Peers) top() []peer {
 	p.mu.Lock()
-	all := make([]peer, 0, len(p.all))
-	for _, one := range p.all {
+	all := make([]peer, 0, len(p.list))
+	for _, one := range p.list {
 		all = append(all, *one)
 	}
 	p.mu.Unlock()
