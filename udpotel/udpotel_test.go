@@ -61,7 +61,7 @@ func collect(t *testing.T, r sdk.Reader) (instruments []string, values map[strin
 		for _, p := range points {
 			var words []string
 			for _, kv := range p.Attributes.ToSlice() {
-				words = append(words, fmt.Sprintf("%s=%v", kv.Key, kv.Value.Emit()))
+				words = append(words, fmt.Sprintf("%s=%v", kv.Key, kv.Value.String()))
 			}
 			values[strings.Join(append([]string{m.Name}, words...), " ")] = p.Value
 		}
