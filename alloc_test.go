@@ -4,6 +4,7 @@ package udp_test
 
 import (
 	"net/netip"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +18,9 @@ import (
 // Sending, receiving and dispatching allocate nothing: not a single time in
 // bursts of 64, counted over the whole process.
 func TestNothingIsAllocated(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("package net allocates for a read that waits")
+	}
 	scenes := []struct{ name, network, address, target string }{
 		{"IPv4", "udp4", "127.0.0.1:0", "127.0.0.1"},
 		{"IPv6", "udp6", "[::1]:0", "::1"},

@@ -17,7 +17,7 @@ type Info struct {
 	MulticastFilter bool     // the kernel keeps groups away that others have joined
 	Timestamps      bool     // Datagram.Time is filled
 	GRO             bool     // several datagrams may come in one read (UDP_GRO)
-	GSO             bool     // several datagrams may leave in one send (UDP_SEGMENT)
+	GSO             bool     // several datagrams may leave in one send (UDP_SEGMENT, UDP_SEND_MSG_SIZE)
 	Segments        int      // how many at the most, with GSO
 	Batch           int      // messages a system call reads or sends at the most
 	Steering        Steering // how the port's datagrams find their socket, in a Group

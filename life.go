@@ -108,8 +108,8 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 // does not use UDP_GRO: set Config.NoOffload, or give the socket to [Config.Adopt].
 //
 // The error wraps [net.ErrClosed] if the socket is closed, and [errors.ErrUnsupported]
-// on a simulated network and on systems that cannot duplicate a descriptor (Windows,
-// Plan 9); there the socket goes on as if Detach had not been called.
+// on a simulated network and on systems that cannot duplicate a descriptor (Plan 9);
+// there the socket goes on as if Detach had not been called.
 func (c *Conn) Detach() (*net.UDPConn, error) {
 	switch {
 	case !c.ok():

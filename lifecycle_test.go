@@ -124,7 +124,7 @@ func TestShutdownHandlesWhatIsQueued(t *testing.T) {
 			close(first)
 			next(t, c.Done())
 			s := c.Stats()
-			require.Zero(t, s.KernelDrops, "the buffer has room for %d", n)
+			require.LessOrEqual(t, s.KernelDrops, int64(0), "the buffer has room for %d", n)
 			require.EqualValues(t, n+1, s.Handled)
 			names := h.names()
 			require.Len(t, names, n+1)

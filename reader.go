@@ -170,7 +170,7 @@ func (r *reader) Fault(err error) bool {
 		// An ICMP error. On an unconnected socket no Refusal comes of it: the system
 		// does not say whose datagram it was.
 		if c.peer.current.Load() != nil {
-			r.refuse(c.refusal(socket.Report{Err: errnoOf(err)}))
+			r.refuse(c.refusal(socket.Report{Err: sys.ErrnoOf(err)}))
 			return !c.closed() && r.faulted(freeFaults, 0)
 		}
 	}

@@ -182,7 +182,7 @@ func (c *Conn) reportedBySend(err error) {
 	if peer == nil || c.sock.Info().ErrorQueue {
 		return
 	}
-	f := c.refusal(socket.Report{Peer: *peer, Err: errnoOf(err)})
+	f := c.refusal(socket.Report{Peer: *peer, Err: sys.ErrnoOf(err)})
 	if !c.events.postMet(func() { c.reader.refuse(f) }) {
 		c.stats.refusalsLost.Add(1) // a callback that blocks must not cost memory for each send
 		return

@@ -275,14 +275,6 @@ func isAddrError(err error) bool {
 	return ok
 }
 
-// errnoOf returns the errno inside err, or err.
-func errnoOf(err error) error {
-	if errno, ok := errors.AsType[sys.Errno](err); ok {
-		return errno
-	}
-	return err
-}
-
 func unmap(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }

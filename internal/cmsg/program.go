@@ -36,6 +36,13 @@ type Sending struct {
 // that it does not know.
 func (s *Sending) Parse(b []byte) bool { return s.parse(b) }
 
+func (s *Sending) leaveFrom(a netip.Addr, ifindex int) {
+	if a = a.Unmap(); !a.IsUnspecified() {
+		s.From = a
+	}
+	s.IfIndex = ifindex
+}
+
 // Flags of a message that was read.
 const (
 	DataTruncated    = msgTrunc  // the datagram was longer

@@ -1,8 +1,8 @@
-//go:build !unix || aix || solaris
+//go:build (!unix && !windows) || aix || solaris
 
 package cmsg
 
-// The flags have Windows' values; the other systems of this file read no messages.
+// These systems read no messages.
 const (
 	msgTrunc  = 0x100
 	msgCtrunc = 0x200

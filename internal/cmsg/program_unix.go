@@ -104,13 +104,6 @@ func (s *Sending) parseIPv6(typ int, data []byte) bool {
 	return true
 }
 
-func (s *Sending) leaveFrom(a netip.Addr, ifindex int) {
-	if a = a.Unmap(); !a.IsUnspecified() {
-		s.From = a
-	}
-	s.IfIndex = ifindex
-}
-
 // class reads a traffic class, which systems take as a byte or as an int.
 func (s *Sending) class(data []byte) bool {
 	switch {

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -105,14 +104,10 @@ func (t *trial) ok(err error) {
 	}
 }
 
-// is fails unless err is target, or, for an error number, what this system uses instead.
+// is fails unless err is target.
 func (t *trial) is(err, target error) {
 	t.Helper()
-	same := errors.Is(err, target)
-	if e, ok := target.(syscall.Errno); ok && !same {
-		same = errors.Is(err, native(e))
-	}
-	if !same {
+	if !errors.Is(err, target) {
 		t.Fatalf("the error is %v, and should be %v", err, target)
 	}
 	if op := new(net.OpError); !errors.As(err, &op) {

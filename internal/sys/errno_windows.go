@@ -16,20 +16,27 @@ func Classify(err error) Class {
 	if !ok {
 		return classifyPortable(err)
 	}
-	switch errno { // package syscall's own numbers
-	case syscall.ECONNREFUSED:
-		return Report
-	case syscall.ENODEV:
-		return Down
-	case syscall.EAGAIN:
-		return Again
+	if errno >= syscall.APPLICATION_ERROR {
+		return classifyErrno(errno)
 	}
 	return classifyWinsock(uintptr(errno))
+}
+
+// named is nameWinsock: whatever leaves this package has the names of other systems.
+func named(err error) error { return nameWinsock(err) }
+
+// ErrnoOf returns the error number inside err, or err.
+func ErrnoOf(err error) error {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return nameWinsock(errno)
+	}
+	return err
 }
 
 // A number of winsock.go that is not Windows' does not compile: an array has no
 // element but the first.
 var _ = [...]struct{}{
+	[1]struct{}{}[windows.ERROR_INVALID_FUNCTION-winInvalidFunction],
 	[1]struct{}{}[windows.ERROR_INVALID_HANDLE-winInvalidHandle],
 	[1]struct{}{}[windows.ERROR_NETWORK_UNREACHABLE-winNetworkUnreachable],
 	[1]struct{}{}[windows.ERROR_HOST_UNREACHABLE-winHostUnreachable],
@@ -37,18 +44,28 @@ var _ = [...]struct{}{
 	[1]struct{}{}[windows.ERROR_PORT_UNREACHABLE-winPortUnreachable],
 	[1]struct{}{}[windows.WSAEINTR-wsaEINTR],
 	[1]struct{}{}[windows.WSAEACCES-wsaEACCES],
+	[1]struct{}{}[windows.WSAEFAULT-wsaEFAULT],
+	[1]struct{}{}[windows.WSAEINVAL-wsaEINVAL],
+	[1]struct{}{}[windows.WSAEMFILE-wsaEMFILE],
 	[1]struct{}{}[windows.WSAEWOULDBLOCK-wsaEWOULDBLOCK],
 	[1]struct{}{}[windows.WSAENOTSOCK-wsaENOTSOCK],
 	[1]struct{}{}[windows.WSAEDESTADDRREQ-wsaEDESTADDRREQ],
 	[1]struct{}{}[windows.WSAEMSGSIZE-wsaEMSGSIZE],
+	[1]struct{}{}[windows.WSAENOPROTOOPT-wsaENOPROTOOPT],
+	[1]struct{}{}[windows.WSAEPROTONOSUPPORT-wsaEPROTONOSUPPORT],
+	[1]struct{}{}[windows.WSAEOPNOTSUPP-wsaEOPNOTSUPP],
 	[1]struct{}{}[windows.WSAEAFNOSUPPORT-wsaEAFNOSUPPORT],
+	[1]struct{}{}[windows.WSAEADDRINUSE-wsaEADDRINUSE],
 	[1]struct{}{}[windows.WSAEADDRNOTAVAIL-wsaEADDRNOTAVAIL],
 	[1]struct{}{}[windows.WSAENETDOWN-wsaENETDOWN],
 	[1]struct{}{}[windows.WSAENETUNREACH-wsaENETUNREACH],
 	[1]struct{}{}[windows.WSAENETRESET-wsaENETRESET],
+	[1]struct{}{}[windows.WSAECONNABORTED-wsaECONNABORTED],
 	[1]struct{}{}[windows.WSAECONNRESET-wsaECONNRESET],
 	[1]struct{}{}[windows.WSAENOBUFS-wsaENOBUFS],
+	[1]struct{}{}[windows.WSAEISCONN-wsaEISCONN],
 	[1]struct{}{}[windows.WSAENOTCONN-wsaENOTCONN],
+	[1]struct{}{}[windows.WSAETIMEDOUT-wsaETIMEDOUT],
 	[1]struct{}{}[windows.WSAECONNREFUSED-wsaECONNREFUSED],
 	[1]struct{}{}[windows.WSAEHOSTUNREACH-wsaEHOSTUNREACH],
 }

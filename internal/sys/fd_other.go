@@ -53,6 +53,8 @@ func getpeername(syscall.RawConn) (netip.AddrPort, error) {
 // Discard implements socket.Socket. There is no read here that does not wait.
 func (c *Conn) Discard() int { return 0 }
 
+func (c *Conn) takesClass() bool { return true }
+
 // trafficClass is for control messages, which are not written here.
 func trafficClass(syscall.RawConn, bool) uint8 { return 0 }
 

@@ -66,6 +66,9 @@ func bufferSize(rc syscall.RawConn, o bufferOption) int {
 	return got / bufferFactor
 }
 
+// takesClass: a system that does not know a control message ignores it.
+func (c *Conn) takesClass() bool { return true }
+
 // trafficClass is what the socket sends with by itself, 0 where it can't be asked.
 func trafficClass(rc syscall.RawConn, v6 bool) uint8 {
 	level, option := unix.IPPROTO_IP, unix.IP_TOS
@@ -99,20 +102,6 @@ func (c *Conn) handBackMode() {
 	if c.sharing.blocking {
 		_ = onFD(c.rc, func(fd int) error { return unix.SetNonblock(fd, false) })
 	}
-}
-
-// duplicate makes another net.UDPConn of the same socket.
-func duplicate(uc *net.UDPConn) (*net.UDPConn, error) {
-	f, err := uc.File()
-	if err != nil {
-		return nil, unwrapOp(err)
-	}
-	defer f.Close()
-	pc, err := net.FilePacketConn(f)
-	if err != nil {
-		return nil, unwrapOp(err)
-	}
-	return pc.(*net.UDPConn), nil
 }
 
 // localOf is getsockname(2) of a socket that package net has just bound: it has kept the

@@ -1,9 +1,7 @@
 package sys
 
 import (
-	"errors"
 	"math"
-	"net"
 	"net/netip"
 	"syscall"
 	"unsafe"
@@ -21,6 +19,8 @@ const (
 	readBuffer  bufferOption = windows.SO_RCVBUF
 	writeBuffer bufferOption = windows.SO_SNDBUF
 )
+
+const soExclusiveAddrUse = ^windows.SO_REUSEADDR // winsock2.h
 
 func onFD(rc syscall.RawConn, f func(h windows.Handle) error) error {
 	var err error
@@ -40,7 +40,8 @@ func beforeBind(rc syscall.RawConn, _ string, o socket.Options) (filter bool, er
 	if o.ReuseAddr || o.ReusePort {
 		return false, setInt(rc, windows.SOL_SOCKET, windows.SO_REUSEADDR, 1)
 	}
-	return false, nil
+	// Otherwise every program that sets SO_REUSEADDR may take the port over.
+	return false, setInt(rc, windows.SOL_SOCKET, soExclusiveAddrUse, 1)
 }
 
 func setBroadcast(rc syscall.RawConn, on bool) error {
@@ -60,8 +61,6 @@ func bufferSize(rc syscall.RawConn, o bufferOption) (n int) {
 	})
 	return n
 }
-
-func (c *Conn) setup(socket.Options) error { return nil }
 
 func (c *Conn) familyOf() (f socket.Family, local netip.AddrPort, err error) {
 	err = onFD(c.rc, func(h windows.Handle) error {
@@ -123,7 +122,8 @@ func connect(rc syscall.RawConn, peer netip.AddrPort, v6 bool) error {
 	})
 }
 
-// dissolve is a connect to no address (WinSock2 connect, Remarks).
+// dissolve is a connect to no address (WinSock2 connect, Remarks). The documentation does
+// not say what getsockname then returns, which was the source chosen for the peer.
 func (c *Conn) dissolve() error {
 	return onFD(c.rc, func(h windows.Handle) error {
 		var sa windows.Sockaddr = &windows.SockaddrInet4{}
@@ -133,6 +133,7 @@ func (c *Conn) dissolve() error {
 		if err := windows.Connect(h, sa); err != nil {
 			return sysErr("connect", err)
 		}
+		c.dissolved.Store(true)
 		return reportResets(h, false)
 	})
 }
@@ -177,12 +178,11 @@ func toSockaddr(a netip.AddrPort, v6 bool) windows.Sockaddr {
 	return &windows.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: zoneIndex(0, a.Addr().Zone())}
 }
 
-// Discard implements socket.Socket. There is no read here that does not wait: net
-// leaves its sockets blocking, and FIONREAD does not see an empty datagram.
-func (c *Conn) Discard() int { return 0 }
-
 // trafficClass is for control messages, which are not written here.
 func trafficClass(syscall.RawConn, bool) uint8 { return 0 }
+
+// takesClass: Windows rejects a send with a control message that it does not know.
+func (c *Conn) takesClass() bool { return c.info.ECN }
 
 // nonblocking has nothing to do here.
 func nonblocking(syscall.RawConn) (wasBlocking bool, err error) { return false, nil }
@@ -197,6 +197,3 @@ func broadcastOption(rc syscall.RawConn) (n int, err error) {
 
 // handBackMode has nothing to undo here.
 func (c *Conn) handBackMode() {}
-
-// duplicate has no way here to make another net.UDPConn.
-func duplicate(*net.UDPConn) (*net.UDPConn, error) { return nil, errors.ErrUnsupported }

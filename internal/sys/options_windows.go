@@ -21,5 +21,5 @@ func setTTL(rc syscall.RawConn, ttl uint8) error {
 	})
 }
 
-// haveControlMessages: nothing here reads or writes them.
+// haveControlMessages: those of programs are not passed on here.
 const haveControlMessages = false

@@ -89,6 +89,7 @@ func (c *Conn) associate(to netip.AddrPort) error {
 		if err != nil {
 			return err
 		}
+		c.dissolved.Store(false)
 	}
 	return c.connected(to)
 }

@@ -1,8 +1,12 @@
-//go:build !unix || aix
+//go:build (!unix && !windows) || aix
 
 package sys
 
-// awaitDatagram does nothing: the read itself waits, and holds a buffer meanwhile.
-func (c *Conn) awaitDatagram(func(fd uintptr) bool) error { return nil }
+import "syscall"
 
-func readable(func()) func(fd uintptr) bool { return nil }
+// waiter does nothing: the read itself waits, and holds a buffer meanwhile.
+type waiter struct{}
+
+func newWaiter(func()) waiter { return waiter{} }
+
+func (waiter) wait(syscall.RawConn) error { return nil }

@@ -2,28 +2,39 @@
 
 package sys
 
-import "golang.org/x/sys/unix"
+import (
+	"syscall"
 
-// awaitDatagram waits until there is something to read. An idle socket holds no
-// buffer meanwhile: a read of package net needs one of 64 KiB.
-func (c *Conn) awaitDatagram(ready func(fd uintptr) bool) error { return c.rc.Read(ready) }
+	"golang.org/x/sys/unix"
+)
 
-// readable returns a function that reports whether there is something to read, and
-// calls release if there is not.
-func readable(release func()) func(fd uintptr) bool {
-	fds := make([]unix.PollFd, 1)
-	return func(fd uintptr) bool {
-		for {
-			fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-			n, err := unix.Poll(fds, 0)
-			switch {
-			case err == unix.EINTR:
-			case n == 0 && err == nil:
-				release()
-				return false
-			default:
-				return true
-			}
+// waiter waits until there is something to read. An idle socket holds no buffer meanwhile:
+// a read of package net needs one of 64 KiB.
+type waiter struct {
+	release func() // called when there is nothing
+	ready   func(fd uintptr) bool
+	fds     [1]unix.PollFd
+}
+
+func newWaiter(release func()) *waiter {
+	w := &waiter{release: release}
+	w.ready = w.readable
+	return w
+}
+
+func (w *waiter) wait(rc syscall.RawConn) error { return rc.Read(w.ready) }
+
+func (w *waiter) readable(fd uintptr) bool {
+	for {
+		w.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+		n, err := unix.Poll(w.fds[:], 0)
+		switch {
+		case err == unix.EINTR:
+		case n == 0 && err == nil:
+			w.release()
+			return false
+		default:
+			return true
 		}
 	}
 }

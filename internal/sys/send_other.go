@@ -27,7 +27,7 @@ func (c *Conn) send(m *socket.Message, wait bool) error {
 		c.out.RLock()
 		defer c.out.RUnlock()
 	}
-	if !m.From.IsValid() && m.IfIndex == 0 && m.TTL|m.TrafficClass|m.ECN == 0 && len(m.Control) == 0 {
+	if !m.From.IsValid() && m.IfIndex == 0 && m.TTL|m.TrafficClass|m.ECN == 0 && m.Segment == 0 && len(m.Control) == 0 {
 		return c.sendFailed(c.write(m.Data, nil, m.To, wait))
 	}
 	if !to.IsValid() {
@@ -64,7 +64,7 @@ func (c *Conn) control(b []byte, m *socket.Message, to netip.AddrPort) (all []by
 	if m.From.IsValid() && (outlet == 0 || byOption) {
 		b = cmsg.AppendSource(b, m.From)
 	}
-	if m.TrafficClass|m.ECN != 0 {
+	if m.TrafficClass|m.ECN != 0 && (c.takesClass() || m.TrafficClass != 0) {
 		if b, ok = cmsg.AppendTrafficClass(b, classOf(m, c.socketClass(v6)), v6); !ok && m.TrafficClass != 0 {
 			return b, false, fmt.Errorf("traffic class of one datagram: %w", errors.ErrUnsupported)
 		}
@@ -76,6 +76,9 @@ func (c *Conn) control(b []byte, m *socket.Message, to netip.AddrPort) (all []by
 	}
 	if len(m.Control) > 0 && !haveControlMessages {
 		return b, false, fmt.Errorf("control messages: %w", errors.ErrUnsupported)
+	}
+	if m.Segment != 0 {
+		b = appendSegment(b, m.Segment)
 	}
 	return append(b, m.Control...), byOption, nil
 }
@@ -113,10 +116,12 @@ func (c *Conn) closeReports() {}
 
 // SendBatch implements socket.Socket.
 func (c *Conn) SendBatch(ms []socket.Message, wait bool) (int, error) {
+	sent := 0
 	for i := range ms {
-		if err := c.send(&ms[i], wait); err != nil {
-			return i, err
+		n, err := c.sendSegments(&ms[i], wait)
+		if sent += n; err != nil {
+			return sent, err
 		}
 	}
-	return len(ms), nil
+	return sent, nil
 }

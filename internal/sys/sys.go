@@ -48,6 +48,8 @@ type Conn struct {
 	redirected  bool                           // datagrams may come that were sent to another address and port
 	refuses     atomic.Bool                    // its filter drops everything
 	portKept    atomic.Bool                    // the port stays bound when the peer changes
+	segments    atomic.Int32                   // of a segmented send, 0: there are none (Windows; see packetPath for Linux)
+	dissolved   atomic.Bool                    // Local is bound again, whatever the system says (Windows)
 	alone       atomic.Bool                    // it has left its SO_REUSEPORT group, and has no peer but itself
 	exposed     atomic.Bool                    // SyscallConn was called: options may change
 	class       [2]atomic.Int32                // socketClass of IPv4 and IPv6, with bit 8 set once known
@@ -145,7 +147,7 @@ type controlFunc = func(network, address string, rc syscall.RawConn) error
 // Adopt makes a socket of uc, which it owns from now on, also when it fails.
 // Package net never lets a socket that it has connected itself send to another
 // address, not even when the socket has been disconnected since, so of such a one
-// a duplicate is used, but on Windows.
+// a duplicate is used, where the system makes one.
 func Adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
 	if uc.RemoteAddr() != nil {
 		other, err := duplicate(uc)
@@ -323,6 +325,9 @@ func (c *Conn) Drops() int64 {
 
 // Local implements socket.Socket.
 func (c *Conn) Local() netip.AddrPort {
+	if c.dissolved.Load() {
+		return c.bound
+	}
 	last := c.last.Load()
 	if last != nil && c.alone.Load() { // it is connected to itself
 		return *last
@@ -368,14 +373,14 @@ func unmap(a netip.AddrPort) netip.AddrPort {
 // unwrapOp takes the net.OpError off, since the layer above puts its own on.
 func unwrapOp(err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
-		return op.Err
+		err = op.Err
 	}
-	return err
+	return named(err)
 }
 
 func sysErr(call string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return os.NewSyscallError(call, err)
+	return named(os.NewSyscallError(call, err))
 }

@@ -42,9 +42,6 @@ func (c *Conn) currentInfo() socket.Info {
 
 func (c *Conn) batch() int { return 1 }
 
-// Segments implements socket.Socket.
-func (c *Conn) Segments() int { return 1 }
-
 // drainErrors is how many errors of reads are met while draining, at most.
 const drainErrors = 64
 
@@ -106,7 +103,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 		}
 	}
 	defer release()
-	ready := readable(release)
+	waiter := newWaiter(release)
 	for budget > 0 {
 		if draining {
 			switch waits, known := queued(c.rc); {
@@ -120,7 +117,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 			n, oobn, flags int
 			from           netip.AddrPort
 		)
-		err := c.awaitDatagram(ready)
+		err := waiter.wait(c.rc)
 		if err == nil {
 			if b == nil {
 				b = buffer.Get()

@@ -4,6 +4,7 @@ package sys
 // Windows Sockets Error Codes, and System Error Codes 1231 to 1234, as which the
 // same come out of a completion port.
 const (
+	winInvalidFunction     = 1
 	winInvalidHandle       = 6
 	winNetworkUnreachable  = 1231
 	winHostUnreachable     = 1232
@@ -11,18 +12,28 @@ const (
 	winPortUnreachable     = 1234
 	wsaEINTR               = 10004
 	wsaEACCES              = 10013
+	wsaEFAULT              = 10014
+	wsaEINVAL              = 10022
+	wsaEMFILE              = 10024
 	wsaEWOULDBLOCK         = 10035
 	wsaENOTSOCK            = 10038
 	wsaEDESTADDRREQ        = 10039
 	wsaEMSGSIZE            = 10040
+	wsaENOPROTOOPT         = 10042
+	wsaEPROTONOSUPPORT     = 10043
+	wsaEOPNOTSUPP          = 10045
 	wsaEAFNOSUPPORT        = 10047
+	wsaEADDRINUSE          = 10048
 	wsaEADDRNOTAVAIL       = 10049
 	wsaENETDOWN            = 10050
 	wsaENETUNREACH         = 10051
 	wsaENETRESET           = 10052
+	wsaECONNABORTED        = 10053
 	wsaECONNRESET          = 10054
 	wsaENOBUFS             = 10055
+	wsaEISCONN             = 10056
 	wsaENOTCONN            = 10057
+	wsaETIMEDOUT           = 10060
 	wsaECONNREFUSED        = 10061
 	wsaEHOSTUNREACH        = 10065
 )

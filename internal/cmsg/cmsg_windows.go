@@ -1,0 +1,48 @@
+package cmsg
+
+import (
+	"math/bits"
+	"net/netip"
+)
+
+// Space is enough for all the control messages that a socket of this package's
+// users asks for.
+const Space = 256
+
+// OwnMayBeBroadcast: the system does not say whether a destination is the broadcast
+// address of a network, so Received.Own is true for these too.
+const OwnMayBeBroadcast = true
+
+const native = winsock(bits.UintSize / 8)
+
+func parse(b []byte, r *Received) bool { return native.parse(b, r) }
+
+func appendSource(b []byte, src netip.Addr) []byte {
+	return native.addPktinfo(b, src, 0, src.Is6())
+}
+
+func appendInterface(b []byte, src netip.Addr, ifindex int, v6 bool) ([]byte, bool) {
+	return native.addPktinfo(b, src, ifindex, v6), true
+}
+
+func appendTrafficClass(b []byte, class uint8, v6 bool) ([]byte, bool) {
+	return native.addClass(b, class, v6)
+}
+
+// appendTTL: Windows takes the hop limit of the socket only.
+func appendTTL(b []byte, _ uint8, _ bool) ([]byte, bool) { return b, false }
+
+func truncated(flags int) bool { return flags&msgCtrunc != 0 }
+
+// Flags of WSAMSG.
+const (
+	msgTrunc  = 0x100
+	msgCtrunc = 0x200
+)
+
+func (h *Header) put(b []byte) (n int, all bool) { return native.put(h, b) }
+func (s *Sending) parse(b []byte) bool           { return native.parseSending(b, s) }
+
+// AppendSegment appends the message that cuts a payload into datagrams of size bytes, of
+// which the last may be shorter.
+func AppendSegment(b []byte, size uint16) []byte { return native.addSegment(b, uint32(size)) }

@@ -1,0 +1,123 @@
+package cmsg
+
+import (
+	"encoding/hex"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// The layout of 64 bits, as in Microsoft's headers: a length of 8 bytes, level, type, data.
+func TestWindowsMessagesHaveMicrosoftsLayout(t *testing.T) {
+	for want, got := range map[string][]byte{
+		"1800000000000000 00000000 13000000 c0000201 07000000":                                  winsock(8).addPktinfo(nil, netip.MustParseAddr("192.0.2.1"), 7, false),
+		"2400000000000000 29000000 13000000 20010db8000000000000000000000001 07000000 00000000": winsock(8).addPktinfo(nil, netip.MustParseAddr("2001:db8::1"), 7, true),
+		"1400000000000000 11000000 02000000 e8030000 00000000":                                  winsock(8).addSegment(nil, 1000),
+		"10000000 11000000 02000000 e8030000":                                                   winsock(4).addSegment(nil, 1000),
+		"14000000 00000000 13000000 00000000 07000000":                                          winsock(4).addPktinfo(nil, netip.Addr{}, 7, false),
+	} {
+		if want := strings.ReplaceAll(want, " ", ""); hex.EncodeToString(got) != want {
+			t.Errorf("got %x, want %s", got, want)
+		}
+	}
+}
+
+func TestWindowsMessagesAreRead(t *testing.T) {
+	for _, w := range []winsock{4, 8} {
+		for _, test := range []struct {
+			address string
+			level   uint32
+			typ     uint32 // of the hop limit
+			class   uint32
+		}{
+			{"192.0.2.1", winIPProtoIP, winTTL, winTOS},
+			{"192.0.2.1", winIPProtoIP, winHopLimit, winTOS},
+			{"2001:db8::1", winIPProtoIPv6, winHopLimit, winTClass},
+		} {
+			to := netip.MustParseAddr(test.address)
+			b := w.addPktinfo(nil, to, 7, to.Is6())
+			b = w.addUint32(b, test.level, test.typ, 63)
+			b = w.addUint32(b, test.level, test.class, 0xb8)
+			b = w.addUint32(b, test.level, winECN, 2)
+			b = w.addUint32(b, winIPProtoUDP, winCoalesced, 1200)
+			b = w.addUint32(b, 99, 99, 1) // of somebody else
+			var r Received
+			if ok := w.parse(b, &r); !ok || r != (Received{To: to, Own: true, IfIndex: 7, TTL: 63, TrafficClass: 0xba, HasClass: true, Segment: 1200}) {
+				t.Errorf("%d, %v: %v, %+v", w, test, ok, r)
+			}
+		}
+		for to, own := range map[string]bool{"224.0.0.251": false, "255.255.255.255": false, "ff02::fb": false, "127.0.0.1": true} {
+			to := netip.MustParseAddr(to)
+			var r Received
+			if w.parse(w.addPktinfo(nil, to, 0, to.Is6()), &r); r.Own != own {
+				t.Errorf("%v: %+v", to, r)
+			}
+		}
+		mapped := w.addPktinfo(nil, netip.MustParseAddr("::ffff:192.0.2.1"), 0, true)
+		var r Received
+		if w.parse(mapped, &r); r.To != netip.MustParseAddr("192.0.2.1") {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// What programs read and write themselves, like ReadMsgUDP and WriteMsgUDP.
+func TestWindowsProgramsReadAndWriteMessages(t *testing.T) {
+	for _, w := range []winsock{4, 8} {
+		for _, address := range []string{"192.0.2.1", "2001:db8::1"} {
+			to := netip.MustParseAddr(address)
+			h := &Header{To: to, Own: true, IfIndex: 7, TTL: 64, TrafficClass: 0xb9, HasClass: true, IPv4: to.Is4()}
+			full := make([]byte, 256)
+			n, all := w.put(h, full)
+			var r Received
+			if ok := w.parse(full[:n], &r); !ok || !all || r != (Received{To: to, Own: true, IfIndex: 7, TTL: 64, TrafficClass: 0xb9, HasClass: true}) {
+				t.Errorf("%d, %v: %v, %v, %+v", w, to, ok, all, r)
+			}
+			for size := range n {
+				had, all := w.put(h, make([]byte, size))
+				if size > 0 && all || had > size || !w.parse(full[:had], &r) {
+					t.Errorf("%d of %d bytes, all %v", had, size, all)
+				}
+			}
+			b, _ := w.addClass(w.addSegment(w.addPktinfo(nil, to, 7, to.Is6()), 1200), 1, to.Is6())
+			var s Sending
+			if ok := w.parseSending(b, &s); !ok || s != (Sending{From: to, IfIndex: 7, TrafficClass: 1, HasClass: true, Segment: 1200}) {
+				t.Errorf("%v, %+v", ok, s)
+			}
+			if s := (&Sending{}); w.parseSending(w.addUint32(nil, 99, 99, 1), s) {
+				t.Errorf("an unknown message is no error: %+v", s)
+			}
+		}
+		if b, ok := w.addClass(nil, 0xb8, false); ok || b != nil {
+			t.Errorf("a DSCP can't be sent: %x", b)
+		}
+	}
+}
+
+// FuzzWindows: whatever bytes come, neither parser panics or reads beyond them, or says
+// what can't be.
+func FuzzWindows(f *testing.F) {
+	for _, w := range []winsock{4, 8} {
+		f.Add([]byte{}, w == 4)
+		f.Add(w.addSegment(w.addPktinfo(nil, netip.MustParseAddr("192.0.2.1"), 7, false), 1200), w == 4)
+		f.Add(w.addUint32(w.addPktinfo(nil, netip.MustParseAddr("2001:db8::1"), 7, true), winIPProtoUDP, winCoalesced, 9), w == 4)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, small bool) {
+		w := winsock(8)
+		if small {
+			w = 4
+		}
+		exact := make([]byte, len(b)) // so that a read beyond it panics
+		copy(exact, b)
+		var r Received
+		w.parse(exact, &r)
+		if r.To.Is4In6() || r.Own && r.To.IsMulticast() || r.Segment < 0 || r.Segment > 1<<16 {
+			t.Errorf("impossible: %+v", r)
+		}
+		var s Sending
+		w.parseSending(exact, &s)
+		if s.From.Is4In6() || s.From.IsValid() && s.From.IsUnspecified() || s.Segment < 0 || s.Segment > 1<<16 {
+			t.Errorf("impossible: %+v", s)
+		}
+	})
+}
