@@ -369,6 +369,6 @@ func replyWithin(l *limit.Limiter, d udp.Datagram, response, truncated []byte) {
 
 var _ = []any{
 	idle, players, resolver, failover, protect, replyWithin,
-	loop, netClient, queueClient, unchanged, consume, workers, publish, export, watch, traceDrops, debugPage, buffers, limited, forward,
+	loop, netClient, queueClient, unchanged, consume, workers, publish, sources, export, watch, traceDrops, debugPage, buffers, limited, forward,
 	sessions, retries, tickLoop, activated, takeOver,
 }
