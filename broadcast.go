@@ -17,11 +17,12 @@ import (
 // interface, or from the one that the socket is bound to. (SendTo 255.255.255.255 leaves by
 // one interface, which the routes choose, and fails without a route.)
 //
-// It sends immediately, to 255.255.255.255, or where the system cannot name the interface
-// (macOS, the BSDs, Windows) to the broadcast address of each of its networks, and returns
-// a result for each interface. The error is nil if one of them accepts the datagram.
-// Otherwise it has the errors of all, which are those of [Conn.SendTo]: EACCES without
-// [Config.Broadcast], ENODEV for an interface that is missing.
+// It sends immediately and returns a result for each interface. The destination is
+// 255.255.255.255. Where a send cannot name the interface (macOS, the BSDs, Windows),
+// it is the broadcast address of each network of the interface. The error is nil if one
+// of them accepts the datagram. Otherwise it has the errors of all, which are those of
+// [Conn.SendTo]: EACCES without [Config.Broadcast], ENODEV for an interface that is
+// missing.
 func (c *Conn) SendBroadcast(b []byte, port uint16, ifs ...*net.Interface) ([]GroupSend, error) {
 	to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), port)
 	if !c.ok() {

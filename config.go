@@ -14,13 +14,13 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// A Config says how sockets are made. The zero value serves. A Config is copied
-// by the methods that use it and never written to.
+// A Config has the options of sockets. The zero value is useful. A Config is copied by
+// the methods that use it and never written to.
 type Config struct {
-	// ReadBuffer and WriteBuffer ask for the sizes of the kernel's buffers in
-	// bytes; 0 is the system's default. Systems limit them (net.core.rmem_max on
-	// Linux, kern.ipc.maxsockbuf on the BSDs); with CAP_NET_ADMIN Linux's limit is
-	// passed. [Info] tells what was granted; getting less is no error.
+	// ReadBuffer and WriteBuffer ask for the sizes of the kernel's buffers in bytes; 0
+	// is the system's default. Systems limit them (net.core.rmem_max on Linux,
+	// kern.ipc.maxsockbuf on the BSDs). With CAP_NET_ADMIN, Linux's limit does not
+	// apply. [Info] has the sizes that were granted; less than asked for is no error.
 	ReadBuffer, WriteBuffer int
 
 	// MaxDatagram is the longest payload taken, in bytes; 0 is 65,535, which no
@@ -32,19 +32,19 @@ type Config struct {
 	// fails with EACCES. (Package net leaves it allowed on every socket.)
 	Broadcast bool
 
-	// ReuseAddr and ReusePort set SO_REUSEADDR and SO_REUSEPORT before bind, so
-	// that several sockets share a port. Each of them gets every multicast
-	// datagram. Unicast goes to the last one bound with ReuseAddr, and is spread
-	// over all by the flow's hash with ReusePort (Linux). Windows has ReuseAddr
-	// only, and ReusePort means it there.
+	// ReuseAddr and ReusePort set SO_REUSEADDR and SO_REUSEPORT before bind, so that
+	// several sockets share a port. Each of them gets every multicast datagram. With
+	// ReuseAddr, unicast goes to the socket bound last. With ReusePort, a hash of the
+	// flow spreads unicast over all of them (Linux). On Windows, ReusePort means the
+	// same as ReuseAddr.
 	ReuseAddr, ReusePort bool
 
-	// NoOffload keeps the kernel from coalescing the datagrams of one sender for a
-	// read (UDP_GRO on Linux), and the socket from sending several as the segments of
-	// one (UDP_SEGMENT). Both are many times faster, but the kernel counts a coalesced
-	// packet that it had no room for as one drop: with NoOffload Stats.KernelDrops is
-	// exact to the datagram whoever sends. It is also the way out should a device's
-	// offload be faulty.
+	// NoOffload keeps the kernel from coalescing the datagrams of one sender for a read
+	// (UDP_GRO on Linux). It also keeps the socket from sending several datagrams as
+	// segments of one send (UDP_SEGMENT). Both are many times faster than single
+	// datagrams. But if the kernel has no room for a coalesced packet, it counts one
+	// drop. With NoOffload, Stats.KernelDrops counts each datagram, whoever sends.
+	// NoOffload also helps if the offload of a device is faulty.
 	NoOffload bool
 
 	// Timestamps fills [Datagram.Time] with the kernel's receive time. Linux; see
@@ -56,18 +56,19 @@ type Config struct {
 	// [errors.ErrUnsupported].
 	PeerErrors bool
 
-	// MTUDiscovery says what becomes of datagrams that are longer than the path's
-	// MTU, and whether ICMP errors about it are believed.
+	// MTUDiscovery decides what happens to datagrams that are longer than the path's
+	// MTU, and whether ICMP errors about the MTU are trusted.
 	MTUDiscovery MTUDiscovery
 
 	// LocalAddr is the address and port that Dial binds to, so that firewalls or the
-	// peer know the client by it. The zero value leaves both to the system. It is of
-	// the peer's family; an unspecified address names the port only. Listen ignores it.
+	// peer know the client by it. The zero value leaves both to the system. It must be
+	// of the peer's family. With an unspecified address, only the port counts. Listen
+	// ignores it.
 	LocalAddr netip.AddrPort
 
 	// Device binds the socket to one interface, by name: it sends and receives by no
-	// other, whatever the routes say. Linux (SO_BINDTODEVICE; 5.7, or CAP_NET_RAW
-	// before) and macOS (IP_BOUND_IF; it sends by no other).
+	// other, whatever the routes say. Linux (SO_BINDTODEVICE; before 5.7 it needs
+	// CAP_NET_RAW) and macOS (IP_BOUND_IF, for sending only).
 	Device string
 
 	// Mark is put on every packet sent (SO_MARK), for policy routing and firewalls. It
@@ -76,12 +77,13 @@ type Config struct {
 
 	// TrafficClass is the traffic class (TOS) of the IP header of datagrams sent: DSCP
 	// in the upper six bits, ECN in the lower two. It holds for both families of a
-	// socket. [Message.ECN] replaces the lower two bits only. Not on Windows, where
-	// policies decide, and Plan 9.
+	// socket. [Message.ECN] replaces the lower two bits only. Not on Plan 9, and not on
+	// Windows, where policies decide.
 	TrafficClass uint8
 
 	// TTL is the TTL or hop limit of datagrams sent to single hosts, 1 to 255; 0 is the
-	// system's default, which mostly is 64. Groups have SetMulticastTTL. Not on Plan 9.
+	// system's default, which is usually 64. For groups, see SetMulticastTTL. Not on
+	// Plan 9.
 	TTL int
 
 	// FreeBind allows binding to, and sending from, addresses that this host does not
@@ -106,31 +108,32 @@ type Config struct {
 	// packet. [Message.Control] is the other direction, and needs no option. Unix.
 	ControlMessages bool
 
-	// BusyPoll lets the socket's goroutine read again for a few microseconds before it
-	// waits, while datagrams come one soon after the other. It then mostly need not be
-	// woken: from a sender on the same host that sends one datagram per system call it
-	// took 13 % more of them a second. It stops as long as somebody else needs the
-	// processor, but a processor that would idle otherwise works. Linux; elsewhere it
-	// does nothing.
+	// BusyPoll makes the socket's goroutine try to read for a few microseconds before
+	// it waits, while datagrams follow each other closely. So it rarely has to be
+	// woken. With a sender on the same host that sends one datagram per system call, it
+	// received 13 % more datagrams a second. It pauses while somebody else needs the
+	// processor, but it uses a processor that would otherwise be idle. Linux; elsewhere
+	// it does nothing.
 	BusyPoll bool
 
 	// WaitForNetwork makes the functions that open sockets wait, until their context
 	// ends, for what a host lacks before its network is configured: the address to bind
-	// to, the interface of Device or of a zone, a route to the peer, a name server. With it
-	// [MulticastConn.Join] keeps a membership although no interface can be joined yet, and
-	// joins those that appear: [MulticastConn.Memberships] and OnMembership show when. It
-	// waits for nothing else: a port in use is an error at once.
+	// to, the interface of Device or of a zone, a route to the peer, a name server.
+	// With it, [MulticastConn.Join] keeps a membership although no interface can be
+	// joined yet, and joins interfaces as they appear. [MulticastConn.Memberships] and
+	// OnMembership show when. Nothing else is waited for: a port in use is an error at
+	// once.
 	WaitForNetwork bool
 
 	// Logger receives errors that did not stop the socket, at most one record per
-	// second for each kind. Nil logs panics of callbacks to [slog.Default] and nothing
-	// else; a Logger with [slog.DiscardHandler] logs nothing.
+	// second for each kind. Nil logs only panics of callbacks, to [slog.Default]. A
+	// Logger with [slog.DiscardHandler] logs nothing.
 	Logger *slog.Logger
 
 	// OnSendError is called for each datagram whose send has failed after
-	// [Conn.Enqueue] or [Datagram.Reply] returned. The error is a [*net.OpError]. It may
-	// be called on any goroutine, by several at a time, and may send, but must not wait
-	// for the socket to stop.
+	// [Conn.Enqueue] or [Datagram.Reply] returned. The error is a [*net.OpError]. It
+	// may be called on any goroutine, and on several at the same time. It may send, but
+	// must not wait for the socket to stop.
 	OnSendError func(c *Conn, to netip.AddrPort, err error)
 
 	// Trace has functions that are called for each datagram and each event of the socket.
@@ -155,20 +158,23 @@ type Config struct {
 	// apply to a simulated Network, which resolves names itself.
 	Resolver *net.Resolver
 
-	// OnMembership is called when the state of a multicast membership has changed:
-	// its interface appeared, went down, was removed or replaced, has refused to join, or
-	// has got its first address that can be sent from, so that an announcement succeeds.
-	// Changes while a callback runs are combined into one call, with the newest state. It
-	// is called as the Handler's callbacks are, one at a time with them.
+	// OnMembership is called when the state of a multicast membership has changed: its
+	// interface appeared, went down, was removed or replaced, or refused to join. It is
+	// also called when the interface gets its first address that can be sent from, so
+	// that an announcement succeeds. Changes while a callback runs are combined into
+	// one call, with the newest state. OnMembership and the Handler's callbacks never
+	// run at the same time.
 	OnMembership func(m *MulticastConn, changed Membership)
 
-	// InterfaceFilter selects the interfaces that a [MulticastConn] joins and sends by, and
-	// [Conn.SendBroadcast] sends by, when none is named, loopback included; nil selects every one. It is called each time
-	// memberships are compared with the interfaces, from any goroutine. It must be fast and
-	// must not call the Conn. A panic is counted in Stats.Panics and means false.
+	// InterfaceFilter selects interfaces where a call names none: those that a
+	// [MulticastConn] joins and sends by, and those that [Conn.SendBroadcast] sends by.
+	// It is asked about loopback, too. Nil selects every interface. InterfaceFilter is
+	// called each time memberships are compared with the interfaces, from any
+	// goroutine. It must be fast and must not call the Conn. A panic is counted in
+	// Stats.Panics and means false.
 	InterfaceFilter func(*net.Interface) bool
 
-	// Network is where sockets come from: nil is the kernel's, package udptest
+	// Network is where sockets come from. Nil is the kernel's network; package udptest
 	// makes simulated ones.
 	Network Network
 }

@@ -11,12 +11,12 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// ConnectedConn is a [Conn] with a peer: it sends to the peer only, datagrams
-// from others are dropped (and counted in [Drops.Stranger]), and what the
-// network says about undelivered datagrams reaches [Handler.Refused].
+// ConnectedConn is a [Conn] with a peer. It sends to the peer only. Datagrams from
+// others are dropped and counted in [Drops.Stranger]. ICMP errors about undelivered
+// datagrams reach [Handler.Refused].
 //
-// It is a view of the same socket: closing either closes it. After Disconnect
-// its Send fails with ENOTCONN, until the socket is connected again.
+// It is a view of the socket of its Conn: closing either closes the socket. After
+// Disconnect its Send fails with ENOTCONN, until the socket is connected again.
 type ConnectedConn struct{ *Conn }
 
 // Dial makes a socket with a free port, connects it and starts its goroutine,
@@ -25,8 +25,8 @@ func Dial(ctx context.Context, network, address string, h Handler) (*ConnectedCo
 	return Config{}.Dial(ctx, network, address, h)
 }
 
-// Dial makes a socket with a free port, connects it to the first address that
-// host has a route to, and starts its goroutine, which feeds h. A success says
+// Dial makes a socket with a free port, connects it to the first address of the host
+// that there is a route to, and starts its goroutine, which feeds h. A success says
 // nothing about whether anybody listens there.
 //
 // The network is "udp", "udp4" or "udp6"; the address is "host:port", where
@@ -108,13 +108,14 @@ func (cfg Config) dial(ctx context.Context, peer netip.AddrPort, h Handler) (*Co
 	return c, nil
 }
 
-// Connect gives the socket a peer; it keeps its port and its Handler. Datagrams
-// of others that wait in the kernel are dropped. When it fails the socket is as
-// it was. A socket that has a peer says EISCONN: see [ConnectedConn.Reconnect].
+// Connect gives the socket a peer; it keeps its port and its Handler. Datagrams of
+// others that wait in the kernel are dropped. If Connect fails, the socket is as
+// before. If the socket has a peer, the error is EISCONN: see
+// [ConnectedConn.Reconnect].
 //
-// A [MulticastConn] keeps its memberships, through Reconnect too, but on Linux it
-// hears them only after Disconnect, unless it is bound to the group: the system
-// gives a connected socket one local address.
+// A [MulticastConn] keeps its memberships, also in Reconnect. But on Linux a connected
+// socket has one local address: it receives datagrams to its groups only after
+// Disconnect, unless it is bound to the group.
 func (c *Conn) Connect(peer netip.AddrPort) (*ConnectedConn, error) {
 	if !c.ok() {
 		return nil, errNoSocket("connect")
@@ -223,9 +224,10 @@ func (c *ConnectedConn) RemoteAddrPort() netip.AddrPort {
 }
 
 // Reconnect replaces the peer; the socket keeps its port, its Handler and its
-// memberships, and sends from the address that fits the new peer. When it fails
-// the old peer stays; if even that can't be reached then, the next send tries again.
-// Datagrams of the old peer that wait in the kernel are dropped: their source is unexpected.
+// memberships, and sends from the address that fits the new peer. If Reconnect fails,
+// the old peer stays. If the socket cannot be connected to that either, the next send
+// tries again. Datagrams of the old peer that wait in the kernel are dropped: their
+// source is unexpected.
 //
 // Errors: ENOTCONN without a peer, [ErrFamily], [net.ErrClosed], and the system's
 // own, such as ENETUNREACH.
@@ -244,13 +246,13 @@ func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {
 // Disconnect takes the peer away: the socket sends to and receives from
 // everybody again. It keeps its port and its Handler.
 //
-// Linux (6.18 still) forgets the peer's port only, on sockets of IPv6 and of both
-// families: over IPv6 they go on to hear the last peer's address and no other,
-// until they are connected again. Listen again where that matters. (__udp_disconnect
-// in net/ipv4/udp.c leaves sk_v6_daddr as it is, and nothing else clears it.)
+// On Linux (6.18 still), sockets of IPv6 and of both families forget only the peer's
+// port. Over IPv6 they still receive from the last peer's address only, until they are
+// connected again. Where that matters, Listen again. (__udp_disconnect in
+// net/ipv4/udp.c leaves sk_v6_daddr as it is, and nothing else clears it.)
 //
-// Errors: ENOTCONN without a peer, [net.ErrClosed], and the system's own, with
-// which the peer stays.
+// Errors: ENOTCONN without a peer, [net.ErrClosed], and the system's own, after which
+// the peer stays.
 func (c *ConnectedConn) Disconnect() (*Conn, error) {
 	if !c.ok() {
 		return nil, errNoSocket("disconnect")

@@ -12,15 +12,15 @@ import (
 // A Datagram is a received datagram.
 //
 // Data lies in a buffer that the datagrams of one read may share. Inside
-// [Handler.Received] it is valid until Received returns; Retain keeps it longer,
-// Clone copies it. A Datagram out of a [Queue] belongs to the consumer: Release
-// gives the buffer back for reuse; without Release the garbage collector takes it.
-// Everything else stays valid for ever, and a Reply may come at any time. The owner
-// of Data may write to it; appending never overwrites another datagram, since the
-// capacity of Data is its length.
+// [Handler.Received] it is valid until Received returns; Retain keeps it longer, Clone
+// copies it. A Datagram out of a [Queue] belongs to the consumer: Release gives the
+// buffer back for reuse; without Release the garbage collector takes it. Everything
+// else in a Datagram stays valid, so Reply may be called at any time. The owner of Data
+// may write to it; appending never overwrites another datagram, since the capacity of
+// Data is its length.
 //
-// Built with the race detector, a buffer is overwritten when it is released, so
-// that a later use shows.
+// With the race detector, a released buffer is overwritten, which makes a later use
+// visible.
 type Datagram struct {
 	Data []byte         // payload, 0 to 65,527 bytes
 	From netip.AddrPort // sender; IPv4 is never 4-in-6; an IPv6 zone is kept
@@ -28,8 +28,8 @@ type Datagram struct {
 	packet *packet // nil: came by no socket and has no header
 }
 
-// NewDatagram makes a Datagram that no socket received. It exists for package
-// udptest, whose Datagram function is the way to make one.
+// NewDatagram makes a Datagram that no socket received. It exists for package udptest.
+// Call udptest.Datagram instead.
 func NewDatagram(p socket.Packet) Datagram {
 	d := Datagram{Data: p.Data, From: p.From, packet: &packet{header: &header{
 		to: p.To, ifIndex: p.IfIndex, ttl: p.TTL, class: p.TrafficClass, own: p.Own,
@@ -96,9 +96,9 @@ func (d Datagram) Control() []byte {
 // unknown, the system chooses the source. To link-local peers, after a broadcast,
 // and with [Config.ReplyByInterface], it leaves by the interface that d arrived on.
 //
-// Reply may be called at any time and from any goroutine. While more datagrams wait
-// to be handled, b is copied and sent together with other replies: see [Conn.Enqueue],
-// also for errors.
+// Reply may be called at any time and from any goroutine. While more datagrams wait to
+// be handled, b is copied and sent together with other replies. [Conn.Enqueue]
+// describes that, and the errors.
 func (d Datagram) Reply(b []byte) error {
 	p := d.packet
 	if p == nil || p.header.conn == nil {
@@ -129,9 +129,9 @@ func (d Datagram) Clone() Datagram {
 	return d
 }
 
-// Retain keeps d.Data valid after Received has returned, until Release is called,
-// once for each Retain. It keeps the whole buffer, up to 64 KiB, so Clone is the
-// better choice for what is kept long.
+// Retain keeps d.Data valid after Received has returned, until Release. Each Retain
+// needs a Release of its own. It keeps the whole buffer, up to 64 KiB: prefer Clone for
+// what is kept long.
 func (d Datagram) Retain() {
 	if d.packet != nil {
 		d.packet.lease.Retain(d.Data)
@@ -150,10 +150,11 @@ func (d Datagram) Release() {
 // A Message is a datagram to send with [Conn.SendBatch] or [Conn.Enqueue]. The zero value of a field
 // other than Data means the setting of the socket, or the choice of the system.
 //
-// Linux takes all of them. Over IPv6 so do macOS and the BSDs; over IPv4 these have
-// no TTL and no IfIndex (but to a group), and only macOS and FreeBSD a TrafficClass.
-// Windows and Plan 9 take none of the three but an IfIndex to a group. A message that
-// asks for what is missing fails with an error wrapping [errors.ErrUnsupported].
+// Linux takes all of them. macOS and the BSDs take all of them over IPv6. Over IPv4
+// they take no TTL, and an IfIndex only to a group; only macOS and FreeBSD take a
+// TrafficClass. Windows and Plan 9 take an IfIndex only to a group, and neither TTL nor
+// TrafficClass. A message that asks for what is missing fails with an error wrapping
+// [errors.ErrUnsupported].
 type Message struct {
 	Data         []byte         // payload; may be empty; only read while the call runs
 	To           netip.AddrPort // destination; on a connected socket the zero value is its peer

@@ -6,7 +6,7 @@
 //
 // [Listen] binds a socket and [Dial] makes one with a peer. Both take a [Handler],
 // whose methods are called for everything that happens on the socket. [HandlerFunc]
-// makes one of a function. This is a whole echo server:
+// makes a Handler of a function. This is a whole echo server:
 //
 //	c, err := udp.Listen(ctx, "udp", ":7", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 //		d.Reply(d.Data)
@@ -29,9 +29,9 @@
 // copy the payload into the socket's outbox, which is sent as one batch, so that
 // ordinary code needs few system calls.
 //
-// A [ConnectedConn] has one peer. If the peer's host says that nobody listens there,
-// Handler.Refused gets a [Refusal]; the socket goes on, and an ICMP error about an
-// older datagram never fails a send. [Conn.Connect], [ConnectedConn.Reconnect] and
+// A [ConnectedConn] has one peer. If the peer's host reports that nobody listens there,
+// Handler.Refused gets a [Refusal] and the socket goes on. An ICMP error about an older
+// datagram never fails a send. [Conn.Connect], [ConnectedConn.Reconnect] and
 // [ConnectedConn.Disconnect] change the peer and keep the port.
 //
 // A [MulticastConn], made by [ListenMulticast], joins IPv4 and IPv6 groups, for all
@@ -39,49 +39,51 @@
 // disappear. [MulticastConn.Memberships] returns their state, [Config.OnMembership] is
 // called when it changes, and [MulticastConn.SendGroup] sends on several interfaces.
 //
-// A [PacketConn] is for code that expects package net: it has the methods of
-// [net.UDPConn] and no goroutine, and whoever calls one of its Read methods reads the
-// socket. [Config.ListenPacket] and [Config.DialContext] make one.
+// A [PacketConn] is for code that expects package net. It has the methods of
+// [net.UDPConn]. It has no goroutine: the caller of a Read method reads the socket.
+// [Config.ListenPacket] and [Config.DialContext] make one.
 //
 // [Resolve] and [ResolveAsync] turn names into addresses. Sending methods take
 // addresses only, so no send ever waits for a name server.
 //
-// [Config] has the options. Its zero value is useful, and its methods are the
-// functions above. [Conn.Stats] returns the counters and [Conn.Info] what the system
-// granted. [Conn.Run] waits for the socket or a context, and shuts down within a
-// grace time. Package udptest has a simulated network for tests.
+// [Config] has the options. Its zero value is useful. The functions above are also
+// methods of Config, which use its options. [Conn.Stats] returns the counters, and
+// [Conn.Info] returns what the system granted. [Conn.Run] waits until the socket stops
+// or a context is done, and then shuts the socket down within a grace time. Package
+// udptest has a simulated network for tests.
 //
 // # Concurrency
 //
-// The callbacks of one socket never run at the same time. Started runs on the
-// goroutine that called Listen, before Listen returns; the others run on the socket's
-// own goroutine, and while one runs nothing is read. Stopped is the last, called
-// exactly once. Callbacks of different sockets run at the same time, also when they
-// share a Handler. With Workers, Received and Refused run on the workers' goroutines.
+// The callbacks of one socket never run at the same time. Started runs on the goroutine
+// that called Listen, before Listen returns. The others run on the socket's own
+// goroutine. While one of them runs, nothing is read. Stopped is the last, and is
+// called exactly once. Callbacks of different sockets run at the same time, also when
+// they share a Handler. With Workers, Received and Refused run on the workers'
+// goroutines.
 //
-// Every method may be called from any goroutine, from inside callbacks, and with
+// Every method may be called from any goroutine, inside callbacks, and while holding
 // locks that callbacks need. What a method does never depends on the goroutine that
-// calls it. [Conn.Close] starts closing and returns; [Conn.Done] is closed after the
-// last callback. No goroutine outlives its socket.
+// calls it. [Conn.Close] starts closing and returns. The channel [Conn.Done] is closed
+// after the last callback. No goroutine outlives its socket.
 //
 // What one goroutine sends on a socket leaves in the order of its calls.
 //
 // # Ownership
 //
-// In Received, [Datagram.Data] is valid until Received returns. Retain keeps it
-// longer, Clone copies it. A datagram out of a Queue belongs to whoever received it:
-// Release gives its buffer back for reuse, and without Release the garbage collector
-// takes it. Releasing too often panics at that call. Built with the race detector,
-// released buffers are overwritten, so that a later use shows. A payload to send is
-// only read, and only until the call returns.
+// In Received, [Datagram.Data] is valid until Received returns. Retain keeps it longer,
+// Clone copies it. A datagram out of a Queue belongs to whoever received it: Release
+// gives its buffer back for reuse, and without Release the garbage collector takes it.
+// A Release too many panics. With the race detector, released buffers are overwritten,
+// which makes a later use visible. Sending methods only read the payload, and only
+// until they return.
 //
 // # Errors
 //
-// Methods return [*net.OpError], as package net does. Inside are [net.ErrClosed],
+// Methods return [*net.OpError], as package net does. It wraps [net.ErrClosed],
 // [os.ErrDeadlineExceeded], [ErrTooLarge] with a [*SizeError], [ErrFamily],
-// [errors.ErrUnsupported] for what a system cannot do, or the system's errno. All are
-// found by [errors.Is] and [errors.As]. SendBatch returns a [*BatchError] that holds
-// one of these for each message that was not sent.
+// [errors.ErrUnsupported] for what a system cannot do, or the system's errno.
+// [errors.Is] and [errors.As] find all of them. SendBatch returns a [*BatchError] that
+// holds one of these for each message that was not sent.
 //
 // Only a closed socket ends the reader. An error of one datagram goes to the
 // Handler or to [Config.OnSendError]. Any other error is counted and logged to
@@ -92,14 +94,15 @@
 //
 // Each object counts what it got. Every datagram that a socket read is Handled or
 // counted in [Drops] under the reason: Stats.Received = Stats.Handled +
-// Stats.Dropped.Total() while no callback runs. Stats.KernelDrops are those that the
-// kernel dropped before, where the system reports them. [Queue.Stats] and
-// [Workers.Stats] count what a Handler passes on to them.
+// Stats.Dropped.Total() while no callback runs. Stats.KernelDrops counts the datagrams
+// that the kernel dropped before they could be read, where the system reports them.
+// [Queue.Stats] and [Workers.Stats] count what a Handler passes on to them.
 //
 // # Platforms
 //
-// The package builds for every system that Go has, and a name means the same on all.
-// What a system cannot do is an error wrapping [errors.ErrUnsupported], or a field of
-// [Info]; no Listen fails for the lack of a fast path. Linux has the most: complete
-// ICMP errors, kernel drop counts, timestamps, ECN. docs/platforms.md has a table.
+// The package builds for every system that Go supports, and a name means the same on
+// all of them. Where a system cannot do something, the call returns an error wrapping
+// [errors.ErrUnsupported], or a field of [Info] says so. Listen never fails because a
+// fast path is missing. Linux has the most: complete ICMP errors, kernel drop counts,
+// timestamps, ECN. docs/platforms.md has a table.
 package udp

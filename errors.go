@@ -10,10 +10,10 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// The errors of this package besides the system's own. A closed socket says
-// [net.ErrClosed], a deadline [os.ErrDeadlineExceeded], what a system can't do
-// [errors.ErrUnsupported]. Everything comes in a [*net.OpError] and is found by
-// [errors.Is] and [errors.As].
+// These are the errors of this package. Others are [net.ErrClosed] from a closed
+// socket, [os.ErrDeadlineExceeded] after a deadline, [errors.ErrUnsupported] for what a
+// system cannot do, and the system's own. All come in a [*net.OpError], and [errors.Is]
+// and [errors.As] find them.
 var (
 	// ErrRefused is the error of every [*Refusal].
 	ErrRefused = errors.New("udp: datagram was refused")
@@ -27,7 +27,8 @@ var (
 // errNoConn is for a Datagram that came by no socket.
 var errNoConn error = &net.AddrError{Err: "datagram has no socket"}
 
-// A SizeError is [ErrTooLarge] and EMSGSIZE with the sizes.
+// A SizeError has the size of a datagram that was too large, and the largest possible.
+// For [errors.Is] it is [ErrTooLarge] and EMSGSIZE.
 type SizeError struct {
 	Size int // payload, bytes
 	Max  int // the longest payload that would have been taken, 0 where unknown

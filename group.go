@@ -63,8 +63,9 @@ const maxMembers = 256
 // and port sends. All of it comes to one member, in order, until that member leaves.
 //
 // A member leaves when it is shut down or closed. Its flows then move to the other
-// members and stay there; theirs do not move. With Shutdown it handles first what it
-// had before, so none is lost. The methods of a Group may be called from any goroutine.
+// members and stay there. The flows of the other members do not move. With Shutdown the
+// member first handles the datagrams that it had, so none is lost. The methods of a
+// Group may be called from any goroutine.
 type Group struct {
 	conns  []*Conn
 	port   *sys.PortGroup // nil: one socket
@@ -73,9 +74,8 @@ type Group struct {
 }
 
 // ListenGroup binds n sockets to one port and starts them, as Listen does; f(i) makes
-// the Handler of member i. With n <= 0 there are as many as GOMAXPROCS; the most are 256.
-// Address, port 0 and errors are those of Listen. If one socket cannot be bound, none
-// stays open.
+// the Handler of member i. n is at most 256; n <= 0 means GOMAXPROCS. Address, port 0
+// and errors are those of Listen. If one socket cannot be bound, none stays open.
 //
 // On Linux the sockets have SO_REUSEPORT, and a BPF program steers flows: see [Steering]
 // and [Group.Steering]. On other systems and on a simulated network there is a single
@@ -84,8 +84,9 @@ type Group struct {
 //
 // Another process of the same user can take over from a Group without losing a
 // datagram: it calls ListenGroup for the same port and the same n, and then the older
-// Group is shut down. Member i of the new Group gets the flows of member i of the old one:
-// as that one leaves, with SteeringCBPF, and when ListenGroup returns, with SteeringEBPF.
+// Group is shut down. Member i of the new Group gets the flows of member i of the old
+// one. With SteeringCBPF that happens when the old member leaves, with SteeringEBPF
+// when ListenGroup returns.
 //
 // With Config.ReusePort the port is shared with other processes all the time. No program
 // is attached then, and flows are distributed over the sockets of all of them
@@ -258,9 +259,9 @@ func (g *Group) Close() error {
 	return nil
 }
 
-// Shutdown shuts all members down. They leave the port first, all at once: from then on
-// another Group on the port gets their flows, or, if there is none, senders learn that
-// nobody has the port. Then each member handles what it has, as [Conn.Shutdown] does.
+// Shutdown shuts all members down. First they all leave the port. From then on another
+// Group on the port gets their flows. If there is none, senders learn that nobody has
+// the port. Then each member handles what it has, as [Conn.Shutdown] does.
 //
 // If ctx is done first, Shutdown closes the members and returns an error that wraps
 // ctx's.
@@ -276,9 +277,9 @@ func (g *Group) Shutdown(ctx context.Context) error {
 }
 
 // Run waits until all members have stopped, one has stopped with an error, or ctx is
-// done; then it shuts down those that are left, within grace. It returns nil after
+// done; then it shuts down those that still run, within grace. It returns nil after
 // Close and after a complete shutdown, otherwise the errors that stopped members or
-// ended the shutdown. It makes the Group a member of an errgroup.
+// ended the shutdown. Call it to run a Group in an errgroup.
 func (g *Group) Run(ctx context.Context, grace time.Duration) error {
 	select {
 	case <-g.done:

@@ -1,40 +1,39 @@
 package udp
 
-// A Handler is what a socket's goroutine tells about its datagrams. The four
-// methods are never called at the same time for one socket. A Handler may serve
-// several sockets; calls for different sockets do run at the same time.
+// A Handler has the callbacks of a socket. The four methods are never called at the
+// same time for one socket. A Handler may serve several sockets. Calls for different
+// sockets do run at the same time.
 //
-// A panic in any of them is recovered, logged with its stack to [Config.Logger],
-// if that is set, and counted in [Stats]; the socket goes on.
+// A panic in any of them is recovered, counted in [Stats], and logged with its stack to
+// [Config.Logger], or to [slog.Default] if that is nil. The socket goes on.
 type Handler interface {
-	// Started is called once, on the goroutine that called Listen, Dial or
-	// ListenMulticast and before that returns, before anything is read. It may
+	// Started is called once, before anything is read. It runs on the goroutine that
+	// called Listen, Dial or ListenMulticast, before that function returns. It may
 	// send, Connect, Join and Close.
 	Started(c *Conn)
 
-	// Received is called for each datagram, in the order of arrival. d.Data is
-	// valid until Received returns, unless [Datagram.Retain] was called. While
-	// Received runs nothing else is read from the socket: what takes long belongs
-	// into a [Queue] or into [Workers].
+	// Received is called for each datagram, in the order of arrival. d.Data is valid
+	// until Received returns, unless [Datagram.Retain] was called. While Received runs,
+	// nothing else is read from the socket. Use a [Queue] or [Workers] for what takes
+	// long.
 	Received(c *Conn, d Datagram)
 
-	// Refused is called once for each ICMP message that says that a datagram sent
-	// earlier was not delivered: on connected sockets, and with
-	// [Config.PeerErrors] on others. It says nothing about datagrams sent later.
-	// r is the Handler's to keep.
+	// Refused is called once for each ICMP error about a datagram sent earlier, on
+	// connected sockets, and with [Config.PeerErrors] on others. It says nothing about
+	// datagrams sent later. The Handler may keep r.
 	//
-	// Messages wait while a callback runs: those that a send has met (as every one
-	// is that this host itself refuses) until they take 16 MiB, after which
-	// they are counted in [Stats]; the others in the socket's receive buffer beside
-	// its datagrams, and Linux drops, without counting, those for which there is no
-	// room. A train of datagrams (see [Config.NoOffload]) that this host refuses
-	// is refused with one message.
+	// ICMP errors wait while a callback runs. Those that a send has met wait until they
+	// take 16 MiB; further ones are only counted, in [Stats]. A send meets every error
+	// that comes from this host itself. All other errors wait in the socket's receive
+	// buffer, beside its datagrams. Linux drops those for which there is no room, and
+	// does not count them. A segmented send (see [Config.NoOffload]) that this host
+	// refuses causes only one error.
 	//
 	// ICMP is not authenticated: anybody may have sent it.
 	Refused(c *Conn, r *Refusal)
 
-	// Stopped is called once, last, when the socket is closed: err is nil after
-	// Close or Shutdown, and otherwise says what closed it.
+	// Stopped is called once, after all others, when the socket is closed. err is nil
+	// after Close or Shutdown; otherwise it says what stopped the socket.
 	Stopped(c *Conn, err error)
 }
 

@@ -22,13 +22,14 @@ type Info struct {
 	Batch           int      // messages a system call reads or sends at the most
 	Steering        Steering // how the port's datagrams find their socket, in a Group
 
-	// PortKept: the port stays bound while the peer changes. Without it Reconnect and
-	// Disconnect leave the port to others for a moment, as they do on Linux on an
-	// adopted socket whose port the system has chosen.
+	// PortKept: the port stays bound while the peer changes. Without it, Reconnect and
+	// Disconnect release the port for a moment. On Linux that is so for an adopted
+	// socket whose port the system has chosen.
 	PortKept bool
 }
 
-// Info returns what holds now: GSO may be given up when a device can't do it.
+// Info returns what holds now. That can change: GSO is given up when a device cannot do
+// it.
 func (c *Conn) Info() Info {
 	if !c.ok() {
 		return Info{}

@@ -33,14 +33,15 @@ const (
 	stopping        // Close: handle nothing more
 )
 
-// Close starts closing the socket and returns nil, always. From then on sends fail
-// with [net.ErrClosed] and nothing more is received; a callback that is running
-// finishes, Stopped is called, and then Done is closed. Close may be called from
-// anywhere, also from callbacks and with locks that callbacks need, and again.
+// Close starts closing the socket. It always returns nil. From then on sends fail with
+// [net.ErrClosed], and nothing more is received. A callback that is running finishes,
+// then Stopped is called, and then Done is closed. Close may be called from anywhere,
+// also inside callbacks and while holding locks that callbacks need. It may be called
+// again.
 //
-// Datagrams that were read and not handled, and those that wait in the kernel, are
-// counted in [Drops.Closed] (those in the kernel not on Windows and Plan 9). What
-// Reply and Enqueue have copied is sent, as far as there is room.
+// Datagrams that were read and not handled are counted in [Drops.Closed]. So are those
+// that wait in the kernel, except on Windows and Plan 9. What Reply and Enqueue have
+// copied is sent, as far as the kernel has room.
 func (c *Conn) Close() error {
 	if !c.ok() {
 		return errNoSocket("close")
@@ -63,15 +64,15 @@ func (c *Conn) stop() {
 
 // Shutdown stops accepting datagrams, handles every one that the kernel has queued,
 // closes the socket and waits for Done. What arrives meanwhile is refused where the
-// system can do that (Linux: counted in Stats.KernelDrops). Until the last datagram
-// is handled the socket still sends.
+// system can do that (Linux: counted in Stats.KernelDrops). The socket can send until
+// the last datagram is handled.
 //
-// If ctx is done first, Shutdown closes the socket as Close does and returns an
-// error that wraps ctx's. Stats says how many datagrams were handled. Inside a
-// callback, which it would wait for, start it with go.
+// If ctx is done first, Shutdown closes the socket as Close does and returns an error
+// that wraps ctx's. Stats says how many datagrams were handled. Shutdown waits for
+// callbacks, so inside one start it with go.
 //
-// With a [Queue] a datagram is handled when it lies in the channel, with [Workers]
-// when the Handler behind them has returned.
+// With a [Queue], a datagram is handled when it is in the channel. With [Workers], it
+// is handled when the Handler behind them has returned.
 func (c *Conn) Shutdown(ctx context.Context) error {
 	if !c.ok() {
 		return errNoSocket("shutdown")
@@ -98,14 +99,15 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 	return c.opError("shutdown", netip.AddrPort{}, ctx.Err())
 }
 
-// Detach stops the Conn and returns its socket, with its port, its peer, its
-// memberships and everything that waits in its receive buffer: nothing is lost when
-// another owner goes on to read it, as after a restart. What had been read is handled
-// first, and the options that the Conn has changed are restored. Detach waits for Done.
-// Inside a callback, which it would wait for, start it with go.
+// Detach stops the Conn and returns its socket. The socket keeps its port, its peer,
+// its memberships and everything that waits in its receive buffer, so nothing is lost
+// when another owner reads it, as after a restart. What had been read is handled first,
+// and the options that the Conn has changed are restored. Detach waits for Done, and
+// thus for callbacks, so inside one start it with go.
 //
-// Datagrams that the kernel has coalesced before (Linux) come as one to an owner that
-// does not use UDP_GRO: set Config.NoOffload, or give the socket to [Config.Adopt].
+// On Linux, datagrams that the kernel has already coalesced appear as one to an owner
+// that does not use UDP_GRO. To avoid that, set Config.NoOffload, or give the socket to
+// [Config.Adopt].
 //
 // The error wraps [net.ErrClosed] if the socket is closed, and [errors.ErrUnsupported]
 // on a simulated network and on systems that cannot duplicate a descriptor (Plan 9);
@@ -130,8 +132,8 @@ func (c *Conn) Detach() (*net.UDPConn, error) {
 
 // Run waits until the socket stops or ctx is done, and then shuts it down as
 // [Conn.Shutdown] does, within grace. It returns nil after Close and after a complete
-// shutdown, otherwise the error that stopped the socket or ended the shutdown. It
-// makes a socket a member of an errgroup.
+// shutdown, otherwise the error that stopped the socket or ended the shutdown. Call it
+// to run a socket in an errgroup.
 func (c *Conn) Run(ctx context.Context, grace time.Duration) error {
 	if !c.ok() {
 		return errNoSocket("run")
@@ -149,8 +151,8 @@ func (c *Conn) Run(ctx context.Context, grace time.Duration) error {
 	return c.life.err
 }
 
-// Closing returns a channel that is closed when Close begins, also by Shutdown after
-// the last datagram. Handlers that block wait for it too.
+// Closing returns a channel that is closed when closing begins: in Close, or in
+// Shutdown after the last datagram. A Handler that blocks should wait for it, too.
 func (c *Conn) Closing() <-chan struct{} {
 	if !c.ok() {
 		return closedChan
@@ -167,8 +169,8 @@ func (c *Conn) Done() <-chan struct{} {
 	return c.life.done
 }
 
-// Err returns what stopped the socket: nil before Done is closed, and after Close or
-// Shutdown.
+// Err returns the error that stopped the socket. It is nil before Done is closed, and
+// after Close or Shutdown.
 func (c *Conn) Err() error {
 	if !c.ok() {
 		return errNoSocket("close")

@@ -150,11 +150,12 @@ func (c *Conn) Multicast() (*MulticastConn, bool) {
 // membership follows the interfaces: it is joined where they appear later, and joined again
 // where they come back. An IPv6 group can name its interface as its zone.
 //
-// Join succeeds if one interface accepts, or with [Config.WaitForNetwork] if none is there
-// that could refuse; [MulticastConn.Memberships] shows which did. Joining again adds interfaces. Named interfaces are joined in addition to those selected by a Join
-// without interfaces, even if that would skip them.
+// Join succeeds if one interface accepts; [MulticastConn.Memberships] shows which did.
+// With [Config.WaitForNetwork] it also succeeds if there is no interface that could
+// refuse. Joining again adds interfaces. Named interfaces are joined in addition to
+// those selected by a Join without interfaces, even if that would skip them.
 //
-// If the index of ifs belongs to another interface by now, the name counts.
+// If an index in ifs belongs to another interface by now, the name counts.
 //
 // Errors: EINVAL if group is not a multicast group, or not the one that the socket is bound
 // to; [ErrFamily]; and if no interface accepts, the errors of all of them.
@@ -163,18 +164,19 @@ func (m *MulticastConn) Join(group netip.Addr, ifs ...*net.Interface) error {
 }
 
 // JoinSource joins a group for datagrams of one source only (source-specific multicast,
-// RFC 4607); otherwise it is like [MulticastConn.Join]. It can be called for several sources,
-// and together with Join, which is for all sources; each is left by itself. Where the system
-// cannot do it (Windows, AIX, and the BSDs other than FreeBSD) the error wraps
-// [errors.ErrUnsupported].
+// RFC 4607); otherwise it is like [MulticastConn.Join]. It can be called for several
+// sources, and together with Join, which is for all sources. Each of these memberships
+// is left separately. Where the system cannot do it (Windows, AIX, and the BSDs other
+// than FreeBSD) the error wraps [errors.ErrUnsupported].
 func (m *MulticastConn) JoinSource(group, source netip.Addr, ifs ...*net.Interface) error {
 	return m.changeSource("join", group, source, func(g *mcast.Manager) error { return g.Join(group, source, ifs) })
 }
 
-// Leave undoes Join on the named interfaces, or without any completely, whether or not the
-// group is joined at the moment. After a Join on all interfaces, a named one is left for as
-// long as it exists, also under another name, and then any interface of the name; the others,
-// and those that appear later, stay joined. If the group was not joined the error is
+// Leave undoes Join on the named interfaces, or completely if none is named. It does
+// not matter whether the interfaces are joined at the moment. After a Join on all
+// interfaces, Leave excludes a named interface for as long as it exists, even if it is
+// renamed. After that it excludes any interface with the name. The other interfaces,
+// and those that appear later, stay joined. Without an earlier Join the error is
 // EADDRNOTAVAIL.
 func (m *MulticastConn) Leave(group netip.Addr, ifs ...*net.Interface) error {
 	return m.change("leave", group, func(g *mcast.Manager) error { return g.Leave(group, netip.Addr{}, ifs) })
@@ -193,9 +195,10 @@ func (m *MulticastConn) LeaveSource(group, source netip.Addr, ifs ...*net.Interf
 // sources), so that routers and switches can learn of it (IGMPv3 and MLDv2 EXCLUDE mode). What
 // the kernel does not block is counted in [Drops].Stranger.
 //
-// Errors: EADDRNOTAVAIL if the group was not joined with Join; and where the destination of
-// datagrams is unknown ([Info].PacketInfo), the kernel's error, which wraps
-// [errors.ErrUnsupported] if it cannot block either (Windows).
+// Errors: EADDRNOTAVAIL if the group was not joined with Join. Where the destination of
+// datagrams is unknown ([Info].PacketInfo), only the kernel can block, and its error is
+// returned. That wraps [errors.ErrUnsupported] if the kernel cannot block sources
+// (Windows).
 func (m *MulticastConn) BlockSource(group, source netip.Addr) error {
 	return m.changeSource("block", group, source, func(g *mcast.Manager) error { return g.Block(group, source, true) })
 }
@@ -286,8 +289,9 @@ func (m *MulticastConn) MulticastInterface() (*net.Interface, error) {
 	return ifi, m.opError("get", netip.AddrPort{}, err)
 }
 
-// SetMulticastTTL sets the time to live (IPv4) and hop limit (IPv6) of datagrams to groups: 0
-// keeps them on this host, 1, the default, on the local network; the most is 255.
+// SetMulticastTTL sets the time to live (IPv4) and hop limit (IPv6) of datagrams to
+// groups: 0 keeps them on this host, and 1, the default, on the local network. The
+// maximum is 255.
 func (m *MulticastConn) SetMulticastTTL(n int) error {
 	return m.setOption(socket.MulticastTTL, n)
 }

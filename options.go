@@ -18,24 +18,25 @@ type MTUDiscovery int
 // Ways of path MTU discovery. Where a system lacks one, Listen and Dial fail with
 // an error wrapping [errors.ErrUnsupported].
 const (
-	// MTUDiscoveryDefault leaves it to the system. Linux cuts what is too long for
-	// the path, as far as it knows that, into fragments, and lets routers cut no other.
+	// MTUDiscoveryDefault leaves it to the system. Linux fragments what is longer than
+	// the path's MTU, as far as it knows that. It does not let routers fragment the
+	// rest.
 	MTUDiscoveryDefault MTUDiscovery = iota
 
-	// MTUDiscoveryDo sends no fragments and lets no router make any: a datagram that
-	// is longer than the path's MTU, as far as this host knows it, fails with a
-	// [SizeError]; one that turns out to be is a [Refusal] with the MTU, and lowers
-	// what is known. Linux, macOS, FreeBSD, Windows.
+	// MTUDiscoveryDo sends no fragments and lets no router make any. A datagram that is
+	// longer than the path's MTU, as far as this host knows it, fails with a
+	// [SizeError]. If it turns out to be longer only on the way, there is a [Refusal]
+	// with the MTU, which this host then knows. Linux, macOS, FreeBSD, Windows.
 	MTUDiscoveryDo
 
-	// MTUDiscoveryProbe lets no router make fragments either, but ignores what is
-	// known of the path: datagrams may be as long as the interface's MTU allows. It is
-	// for protocols that find the path's MTU themselves (RFC 8899). Linux.
+	// MTUDiscoveryProbe lets no router make fragments either, but ignores what this
+	// host knows of the path. Datagrams may be as long as the interface's MTU allows.
+	// It is for protocols that find the path's MTU themselves (RFC 8899). Linux.
 	MTUDiscoveryProbe
 
-	// MTUDiscoveryOmit ignores what is known of the path as well, and lets routers cut
-	// datagrams up: for servers whose long responses must pass in any case, and
-	// forged ICMP errors must not make shorter. Linux.
+	// MTUDiscoveryOmit also ignores what this host knows of the path, and lets routers
+	// make fragments. It is for servers whose long responses must always pass, and must
+	// not become shorter because of forged ICMP errors. Linux.
 	MTUDiscoveryOmit
 )
 

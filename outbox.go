@@ -346,8 +346,8 @@ func (o *outbox) stop() {
 // sent at once. Enqueue waits while the outbox (1,024 datagrams or 256 KiB) is full.
 //
 // When the queue of the outgoing interface is full (ENOBUFS), an enqueued datagram is
-// not sent, as one from a plain socket would not be: waiting would delay the datagrams
-// for other interfaces.
+// not sent, as with a plain socket. Waiting would delay the datagrams for other
+// interfaces.
 //
 // Enqueue may be called from any goroutine: in a Handler of this socket or of
 // another one, as a relay does, and elsewhere. What one goroutine sends leaves in

@@ -127,9 +127,9 @@ func (c *PacketConn) SendBatch(ms []Message) (sent int, err error) {
 }
 
 // WriteBatch sends messages in order, as [ipv4.PacketConn.WriteBatch] does, with few
-// system calls, and returns how many were sent. It stops at the first that can't be
-// sent, whose error is returned if it is the first of all. It sets N. The flags must
-// be 0.
+// system calls, and returns how many were sent. It stops at the first message that
+// cannot be sent. If that is the first of all, its error is returned. It sets N. The
+// flags must be 0.
 func (c *PacketConn) WriteBatch(ms []ipv4.Message, flags int) (int, error) {
 	if !c.ok() {
 		return 0, syscall.EINVAL

@@ -250,7 +250,7 @@ func (c *PacketConn) SetDeadline(t time.Time) error {
 }
 
 // SetReadDeadline sets the deadline of future and blocked reads. A zero t means none.
-// After the deadline reads fail even if datagrams are pending, which are kept.
+// After the deadline reads fail even if datagrams are pending. Those are kept.
 func (c *PacketConn) SetReadDeadline(t time.Time) error {
 	if !c.ok() {
 		return syscall.EINVAL

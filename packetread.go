@@ -57,8 +57,8 @@ func (c *PacketConn) ReadFromUDPAddrPort(b []byte) (n int, addr netip.AddrPort, 
 }
 
 // ReadMsgUDP is ReadFrom that also copies control messages into oob, and returns their
-// length and flags: MSG_TRUNC if b was too short, and MSG_CTRUNC if oob was, and not
-// empty.
+// length and flags: MSG_TRUNC if b was too short, and MSG_CTRUNC if oob was too short
+// and not empty.
 func (c *PacketConn) ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAddr, err error) {
 	n, oobn, flags, from, err := c.ReadMsgUDPAddrPort(b, oob)
 	if from.IsValid() {

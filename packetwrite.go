@@ -30,8 +30,9 @@ func (c *PacketConn) Write(b []byte) (int, error) {
 	return c.wrote(len(b), c.remote, err)
 }
 
-// WriteTo sends b to an address, a [*net.UDPAddr]. As in package net the unspecified
-// address is this host, and a connected socket says [net.ErrWriteToConnected].
+// WriteTo sends b to an address, a [*net.UDPAddr]. As in package net, the unspecified
+// address is this host, and on a connected socket the error is
+// [net.ErrWriteToConnected].
 func (c *PacketConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	if !c.ok() {
 		return 0, syscall.EINVAL

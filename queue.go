@@ -13,8 +13,8 @@ import (
 type Overflow int
 
 const (
-	// Block waits for room, while the kernel's buffer takes what arrives and drops
-	// what it has no room for (Stats.KernelDrops).
+	// Block waits for room. Meanwhile the kernel's buffer takes what arrives, and the
+	// kernel drops what does not fit (Stats.KernelDrops).
 	Block Overflow = iota
 	// DropNewest drops the datagram that has just been read.
 	DropNewest
@@ -37,9 +37,9 @@ func (o Overflow) String() string {
 
 func (o Overflow) valid() bool { return o >= Block && o <= DropOldest }
 
-// Queue is a [Handler] that puts datagrams into a channel: the ordinary way to
-// consume them. It may serve several sockets, one after another too, as long as not
-// all of them have stopped. What a Handler passes on to it after that is dropped.
+// Queue is a [Handler] that puts datagrams into a channel: the ordinary way to consume
+// them. It may serve several sockets, also one after another, until all that it serves
+// have stopped. After that it drops what a Handler passes on to it.
 //
 // Consumers call [Queue.Receive], or range over [Queue.All] or [Queue.Datagrams].
 // There may be several.
@@ -48,8 +48,8 @@ func (o Overflow) valid() bool { return o >= Block && o <= DropOldest }
 //
 // A datagram that waits takes more memory than its payload. The first 64 keep the
 // buffers that they were read into, 64 KiB each. Those that follow are copied, unless
-// many of them share one buffer: up to 2 KiB long they take 3 KiB each, however short
-// they are, up to 16 KiB long 18 KiB, and longer ones 72 KiB. So 1,000 datagrams of 1 to
+// many of them share one buffer. The copy of a datagram takes 3 KiB for a length of up
+// to 2 KiB, 18 KiB for up to 16 KiB, and otherwise 72 KiB. So 1,000 datagrams of 1 to
 // 2,048 bytes take 7 MiB, and 1,000 of 2,049 bytes 21 MiB.
 type Queue struct {
 	fifo     fifo
@@ -65,8 +65,9 @@ type Queue struct {
 
 var _ Handler = (*Queue)(nil)
 
-// NewQueue makes a Queue for capacity datagrams, at least one. Its channel takes 64
-// bytes for each at once. It panics if overflow is none of the three policies.
+// NewQueue makes a Queue with room for capacity datagrams, at least one. Its channel
+// takes 64 bytes for each of them from the start. NewQueue panics if overflow is none
+// of the three policies.
 func NewQueue(capacity int, overflow Overflow) *Queue {
 	if !overflow.valid() {
 		panic("udp: NewQueue: invalid " + overflow.String())
@@ -84,11 +85,11 @@ const maxRefusals = 256
 
 var errZeroQueue = fmt.Errorf("queue must be created by NewQueue: %w", os.ErrInvalid)
 
-// Receive returns the next datagram, in the order of arrival, and waits until there
-// is one. The error is a [*Refusal] after which Receive can be called again, ctx's
-// error, or what ended the Queue, once all its datagrams have been received:
-// [net.ErrClosed], or the error that stopped its socket. A datagram that waits is
-// returned even if ctx is done.
+// Receive returns the next datagram, in the order of arrival, and waits until there is
+// one. A [*Refusal] reports an ICMP error; call Receive again after it. The other
+// errors are ctx's, and what ended the Queue: [net.ErrClosed], or the error that
+// stopped its socket. A datagram that waits is returned first, even if ctx is done or
+// the Queue has ended.
 func (q *Queue) Receive(ctx context.Context) (Datagram, error) {
 	if q == nil || q.done == nil {
 		return Datagram{}, errZeroQueue
@@ -133,8 +134,9 @@ func (q *Queue) reason() error {
 	return net.ErrClosed
 }
 
-// All returns an iterator over the datagrams. It ends when ctx is done, or when the
-// Queue has ended, which Done and Err tell. ICMP errors stay in [Queue.Refusals].
+// All returns an iterator over the datagrams. It ends when ctx is done or the Queue has
+// ended; [Queue.Done] and [Queue.Err] report the latter. ICMP errors stay in
+// [Queue.Refusals].
 func (q *Queue) All(ctx context.Context) iter.Seq[Datagram] {
 	return func(yield func(Datagram) bool) {
 		for {
@@ -209,15 +211,15 @@ func (q *Queue) Started(c *Conn) {
 	q.sockets++
 }
 
-// Received implements [Handler], for Handlers that pass datagrams on: sockets whose
-// Handler is the Queue do not call it. It puts d into the channel and retains it, so
-// that the caller need not. What the Queue drops is counted in [Queue.Stats].
+// Received implements [Handler]. It is for Handlers that pass datagrams on: a socket
+// whose Handler is the Queue does not call it. Received puts d into the channel and
+// retains it, so the caller need not. What the Queue drops is counted in [Queue.Stats].
 func (q *Queue) Received(c *Conn, d Datagram) {
 	q.fifo.pass(c, d)
 }
 
-// Refused implements [Handler]. If nobody takes refusals, the oldest is dropped for
-// r and counted in the Stats.RefusalsLost of its socket.
+// Refused implements [Handler]. If the channel of Refusals is full, the oldest one is
+// dropped and counted in the Stats.RefusalsLost of its socket.
 func (q *Queue) Refused(c *Conn, r *Refusal) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

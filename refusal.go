@@ -12,8 +12,8 @@ import (
 // as "port unreachable" or "packet too big". As an error it is [ErrRefused] and its
 // errno: errors.Is(r, syscall.ECONNREFUSED) means that nobody listens on that port.
 //
-// On Linux all fields are filled. Elsewhere the system tells an errno only: Err
-// is set, Peer is the socket's peer, and the other fields are zero.
+// On Linux all fields are filled. Elsewhere the system reports only an errno: Err is
+// set, Peer is the socket's peer, and the other fields are zero.
 type Refusal struct {
 	Peer       netip.AddrPort // where the datagram was sent to
 	Offender   netip.Addr     // who sent the message: the peer, or a router before it

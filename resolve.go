@@ -18,11 +18,10 @@ func Resolve(ctx context.Context, network, address string) ([]netip.AddrPort, er
 	return Config{}.Resolve(ctx, network, address)
 }
 
-// Resolve returns every address that "host:port" stands for and that fits the
-// network, "udp", "udp4" or "udp6", in the resolver's order. The host may be a
-// name, an address, with its zone if it has one, or empty for the unspecified
-// address; the port a number or the name of a service. It obeys ctx and is
-// never called by the packet path.
+// Resolve returns every address that "host:port" stands for and that fits the network,
+// "udp", "udp4" or "udp6", in the resolver's order. The host may be a name, an address,
+// with its zone if it has one, or empty for the unspecified address; the port a number
+// or the name of a service. It obeys ctx. Sending and receiving never call it.
 //
 // Errors are [*net.OpError]s, around a [*net.DNSError] when the name is the
 // cause.

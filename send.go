@@ -14,9 +14,9 @@ import (
 )
 
 // SendTo sends b, which may be empty and is only read while SendTo runs, to one
-// address. It sends at once, wherever it is called, and returns the kernel's result.
-// It waits while the kernel's buffer is full, until the write deadline. A connected
-// socket can send to its peer only; another address is EISCONN.
+// address. It sends at once, wherever it is called, and returns the kernel's result. It
+// waits while the kernel's buffer is full, until the write deadline. A connected socket
+// can send to its peer only; for another address the error is EISCONN.
 //
 // An ICMP error about an older datagram never fails this one. Errors: [ErrFamily]
 // and [ErrTooLarge] before any system call, [net.ErrClosed],

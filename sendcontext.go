@@ -16,13 +16,14 @@ const (
 	lastLook  = 8 * time.Millisecond
 )
 
-// SendContext sends m as SendTo does, but waits for room in the buffer of the socket, or
-// in the queue of the outgoing interface, until ctx ends: neither the write deadline nor
-// what other goroutines send and wait for matters. It tries at least once, so with a
-// context that has ended it never waits. Then the error wraps ctx's error, and the
-// datagram has not been sent; [SendFailures].Deadline counts it.
+// SendContext sends m as SendTo does, but waits until ctx ends for room in the buffer
+// of the socket, or in the queue of the outgoing interface. The write deadline does not
+// apply, and SendContext does not wait for sends of other goroutines. If ctx ends
+// first, the error wraps ctx's error, and the datagram has not been sent;
+// [SendFailures].Deadline counts it. SendContext tries at least once: with a context
+// that has ended, it sends if it need not wait.
 //
-// While it waits it looks again every few milliseconds at most, and other sends may get
+// While it waits, it tries again at least every few milliseconds. Other sends may take
 // the room before it. On Windows, AIX and Plan 9 a send that has begun waits for room.
 func (c *Conn) SendContext(ctx context.Context, m Message) error {
 	if !c.ok() {

@@ -22,29 +22,29 @@ type Stats struct {
 	ReceivedBytes uint64 // payloads of those, but for what Close found waiting in the kernel
 	Handled       uint64 // Received returned, and nobody dropped the datagram
 	Dropped       Drops  // each by why it was not handled
-	Reads         uint64 // reads that brought datagrams: Received / Reads is how well they batch
+	Reads         uint64 // reads that returned datagrams; Received / Reads is their average
 	LargestRead   uint64 // the most datagrams that one read brought
 	QueuePeak     uint64 // the most datagrams that waited in the Queue, or for one goroutine of Workers
-	ReadErrors    uint64 // reads that failed and were survived
+	ReadErrors    uint64 // reads that failed without stopping the socket
 	Cut           uint64 // datagrams that a [PacketConn] has read into a buffer that was too short
 
-	// KernelDrops are the datagrams that the socket's receive buffer had no room
-	// for, and on Linux also those whose checksum was wrong or that a socket
-	// filter refused: they are in no other counter. A coalesced packet that Linux
-	// had joined counts as one: see [Config.NoOffload]. -1 where the system can't
-	// say (everywhere but Linux and the simulated network).
+	// KernelDrops are the datagrams that the socket's receive buffer had no room for.
+	// On Linux they include those whose checksum was wrong or that a socket filter
+	// rejected. No other counter has them. A coalesced packet that Linux had joined
+	// counts as one: see [Config.NoOffload]. -1 where the system can't say (everywhere
+	// but Linux and the simulated network).
 	KernelDrops int64
 
 	Sent       uint64       // datagrams the system took
 	SentBytes  uint64       // their payloads
 	SendErrors uint64       // datagrams it did not take: returned to the caller, or passed to Config.OnSendError
 	SendFailed SendFailures // the same by the reason
-	Retried    uint64       // sends repeated, since they only met an older datagram's error
+	Retried    uint64       // sends repeated, since they returned the error of an older datagram
 	Refused    uint64       // ICMP errors passed to Handler.Refused
-	// RefusalsLost are ICMP messages that Handler.Refused was not called for: more
-	// than 10,000 waited for it, the socket was closed, what came with one was cut,
-	// or a Queue had no room for it. Those that the kernel drops while the receive
-	// buffer is full, which it counts nowhere, are not in it.
+	// RefusalsLost are ICMP errors that Handler.Refused was not called for. Either more
+	// than 10,000 waited for it, the socket was closed, the control messages of one
+	// were cut off, or a Queue had no room for it. Those that the kernel drops while
+	// the receive buffer is full are not included: the kernel does not count them.
 	RefusalsLost uint64
 	Rebinds      uint64 // repairs of a socket that was destroyed from outside, or whose source address was removed
 	Panics       uint64 // panics in callbacks and in Config.Logger; those in Received are in Dropped.Panicked too
@@ -54,10 +54,10 @@ type Stats struct {
 type Drops struct {
 	Queue     uint64 // a Queue or Workers was full, or had ended
 	Truncated uint64 // longer than Config.MaxDatagram, or without the control messages it needs
-	Stranger  uint64 // on a connected socket not from its peer; to a group not joined
+	Stranger  uint64 // unexpected source: not the connected socket's peer; or to a group not joined
 	Handler   uint64 // the Handler rejected it: see [Datagram.Drop]
 	Panicked  uint64 // Received panicked, or ended its goroutine
-	Closed    uint64 // read, or (not on Windows and Plan 9) waiting in the kernel, when the socket was closed
+	Closed    uint64 // unhandled when the socket was closed; also in the kernel (not on Windows and Plan 9)
 }
 
 // Total is the sum of all drops.

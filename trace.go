@@ -25,9 +25,10 @@ type Trace struct {
 	// Received is called for each datagram that was read, before it is handled or dropped.
 	Received func(c *Conn, d Datagram)
 
-	// Sent is called for each datagram that the system took, as [Stats.Sent] counts them. On a
-	// connected socket m.To is the peer. An invalid m.From is an address that the system chose.
-	// The system call began at the time at: what it caused may have been reported already.
+	// Sent is called for each datagram that the system took, as [Stats.Sent] counts
+	// them. On a connected socket m.To is the peer. An invalid m.From is an address
+	// that the system chose. The system call began at the time at. Events that it
+	// caused may have been reported before.
 	Sent func(c *Conn, m Message, at time.Time)
 
 	// Dropped is called for each datagram that [Stats.Dropped] counts. The datagrams that Close
@@ -38,13 +39,14 @@ type Trace struct {
 	// [Handler.Refused]. It must not change r.
 	Refused func(c *Conn, r *Refusal)
 
-	// Membership is called when the state of a membership has changed, as
-	// [Config.OnMembership] is, and when the program has joined or left a group or blocked a
-	// source: with each membership of the group, or one that is on no interface if none is left.
+	// Membership is called when the state of a membership has changed, like
+	// [Config.OnMembership]. It is also called when the program has joined or left a
+	// group or blocked a source: with each membership of the group, or, if there is
+	// none any more, with one that is on no interface.
 	Membership func(c *Conn, m Membership)
 
-	// Rebind is called after each repair of the socket that [Stats.Rebinds] counts, on the
-	// goroutine that reads: that of a [PacketConn] may do so later, or never.
+	// Rebind is called after each repair of the socket that [Stats.Rebinds] counts, on
+	// the goroutine that reads. With a [PacketConn], that may be later, or never.
 	Rebind func(c *Conn)
 }
 

@@ -13,14 +13,13 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// Conn is a UDP socket with a goroutine that reads it and feeds its [Handler].
-// Its methods may be called from any goroutine and from inside callbacks; none of
-// them depends on which.
-//
-// Locks, in the order in which they are taken: peer.changing, out.sending, out.mu,
-// then those of internal packages. events.mu, log.mu and the mutexes of Queue and
-// Workers are leaves. No lock is held while user code runs, but for Config.Trace.
+// Conn is a UDP socket with a goroutine that reads it and feeds its [Handler]. Its
+// methods may be called from any goroutine and inside callbacks, and do the same there.
 type Conn struct {
+	// Locks, in the order in which they are taken: peer.changing, out.sending, out.mu,
+	// then those of internal packages. events.mu, log.mu and the mutexes of Queue and
+	// Workers are leaves. No lock is held while user code runs, except in Config.Trace.
+
 	sock     socket.Socket // set once, as cfg, network, family, consumer and groups are
 	cfg      Config
 	network  string
@@ -89,15 +88,15 @@ func Listen(ctx context.Context, network, address string, h Handler) (*Conn, err
 	return Config{}.Listen(ctx, network, address, h)
 }
 
-// Listen binds a UDP socket and starts its goroutine, which feeds h. Callbacks may
-// run before Listen returns: they use the Conn that they get.
+// Listen binds a UDP socket and starts its goroutine, which feeds h. Callbacks may run
+// before Listen returns, so they should use the Conn that they get as an argument.
 //
 // The network is "udp", "udp4" or "udp6", and the address "host:port" as in
-// [net.Listen]. A host name is resolved, and the first of its addresses that this
-// host has is bound. An empty or unspecified host means every address of this host,
-// of both families for "udp". Port 0 means a free port: see [Conn.LocalAddrPort].
-// A socket bound to every address replies from the one that was asked, see
-// [Datagram.Reply].
+// [net.Listen]. A host name is resolved, and Listen binds the first of its addresses
+// that belongs to this host. An empty or unspecified host means every address of this
+// host, of both families for "udp". Port 0 means a free port: see [Conn.LocalAddrPort].
+// On a socket bound to every address, [Datagram.Reply] replies from the address that
+// the datagram was sent to.
 //
 // ctx bounds resolving and binding, and waiting with [Config.WaitForNetwork]. Errors
 // are [*net.OpError]s.
@@ -110,18 +109,18 @@ func (cfg Config) Listen(ctx context.Context, network, address string, h Handler
 	return c, nil
 }
 
-// Adopt makes a Conn of uc, which it owns from now on, also when it fails: nothing
-// else may read, write or close it. When uc is connected, so is the Conn.
-// Config.ReuseAddr, ReusePort, Control and Network do not apply.
+// Adopt makes a Conn of uc. It owns uc from then on, also when it fails: nothing else
+// may read, write or close uc. When uc is connected, so is the Conn. Config.ReuseAddr,
+// ReusePort, Control and Network do not apply.
 //
-// Groups that uc has joined stay joined, and [Conn.Multicast] joins others. The groups
-// of the former owner are not among the Memberships: the system does not list them.
+// Groups that uc has joined stay joined, and [Conn.Multicast] joins others. Memberships
+// does not return the groups of the former owner: the system does not list them.
 //
-// Closing it restores, on Linux, every option that the Conn has changed, so that
-// whoever has another descriptor of the socket finds it as it was, and takes no
-// filter away. Descriptors in blocking mode become non-blocking meanwhile. Options belong
-// to the socket, not to a descriptor: a process that inherits a socket adopts it when
-// its predecessor has closed or detached its Conn.
+// On Linux, closing the Conn restores every option that it has changed, and removes no
+// filter that it has not set: whoever has another descriptor of the socket finds it as
+// it was. Until then, descriptors in blocking mode are non-blocking. Options belong to
+// the socket, not to a descriptor: a process that inherits a socket adopts it when its
+// predecessor has closed or detached its Conn.
 func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 	if uc == nil {
 		return nil, opError("adopt", "udp", nil, sys.EINVAL)

@@ -14,19 +14,18 @@ import (
 // take long or need more than one processor. Datagrams of one key are handled in the
 // order of arrival, one at a time. It may serve several sockets.
 //
-// The Handler behind it is called on the workers' goroutines: Received and Refused
-// at the same time for different keys. Started and Stopped are called on the socket's
-// goroutine, before and after all others. A panic in Received does not stop the
-// worker; it is counted in [Drops.Panicked].
+// The Handler behind it is called on the workers' goroutines: Received and Refused at
+// the same time for different keys. Started and Stopped are called as for any Handler,
+// before and after all others. A panic in Received does not stop the worker; it is
+// counted in [Drops.Panicked].
 //
 // [Conn.Shutdown] handles what waits in Workers before the socket closes; Close
 // drops it and counts it in [Drops.Closed]. The goroutines start with the first
 // socket and have ended when the last one has stopped.
 //
-// A Handler may also pass on what it has received to Workers that serve another
-// socket. That is counted in [Workers.Stats] only; without a socket of their own,
-// Workers drop it. For a datagram that came by no socket, Received is called with a
-// nil Conn.
+// A Handler may also pass on what it has received to Workers that serve another socket.
+// That is counted in [Workers.Stats] only. Workers without a socket of their own drop
+// it. For a datagram that no socket received, Received is called with a nil Conn.
 type Workers struct {
 	cfg      WorkersConfig
 	handlers []Handler // one, or one for each goroutine
@@ -127,8 +126,8 @@ func (w *Workers) Started(c *Conn) {
 	}
 }
 
-// Received implements [Handler], for Handlers that pass datagrams on: sockets whose
-// Handler are the Workers do not call it.
+// Received implements [Handler]. It is for Handlers that pass datagrams on: a socket
+// whose Handler is the Workers does not call it.
 func (w *Workers) Received(c *Conn, d Datagram) {
 	p := w.pool.Load()
 	if p == nil {

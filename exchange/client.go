@@ -45,9 +45,9 @@ func New[K comparable](cfg Config[K]) (*Client[K], error) {
 	return c, nil
 }
 
-// Close closes the client: requests that wait fail with [net.ErrClosed], as do those that follow.
-// It does not wait for them. Called again, it does nothing. Its error is nil, except for a Client
-// that [New] has not made.
+// Close closes the client. Requests that wait fail with [net.ErrClosed], and so do later ones.
+// Close does not wait for them. Called again, it does nothing. It returns an error only for a
+// Client that was not created by [New].
 func (c *Client[K]) Close() error {
 	if !c.made() {
 		return errUnmade

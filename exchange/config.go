@@ -25,10 +25,11 @@ type Config[K comparable] struct {
 	// from any goroutine. Whatever others send reaches it, so it must expect any length.
 	Key func(payload []byte) (K, bool)
 
-	// Match decides whether a response that has the right key and comes from the right address
-	// is one to the request: whether it has the same DNS question, or a valid authenticator.
-	// One that it rejects is counted in Stats.Spoofed, and the request goes on. It is called on
-	// the socket's goroutine and must not wait. Nil means always.
+	// Match decides whether a response belongs to the request, for example because it has the
+	// same DNS question or a valid authenticator. It is called for responses that have the right
+	// key and come from the right address. One that it rejects is counted in Stats.Spoofed, and
+	// the request goes on. It is called on the socket's goroutine and must not wait. Nil accepts
+	// every response.
 	Match func(request, response []byte) bool
 
 	// Attempts is how often a request is sent at most. Zero means [DefaultAttempts].
@@ -39,9 +40,9 @@ type Config[K comparable] struct {
 	Schedule func(attempt int) time.Duration
 
 	// RetransmitRate and RetransmitBurst bound the retransmissions of all requests together, in
-	// datagrams per second and datagrams: an outage of a server does not multiply the load of a
-	// busy client. A retransmission that exceeds them is skipped and counted in Stats.Suppressed,
-	// and the request goes on waiting. Zero means [DefaultRetransmitRate] and
+	// datagrams per second and datagrams. So an outage of a server does not multiply the load of
+	// a busy client. A retransmission that exceeds them is skipped and counted in
+	// Stats.Suppressed, and the request goes on waiting. Zero means [DefaultRetransmitRate] and
 	// [DefaultRetransmitBurst].
 	RetransmitRate  float64
 	RetransmitBurst int
@@ -51,16 +52,16 @@ type Config[K comparable] struct {
 	MaxOutstanding int
 
 	// SocketPerRequest sends each request from a socket of its own, which is connected to the
-	// server and has a random port: that is harder to forge a response for, and it hears of ICMP
-	// errors on every system. It costs a few system calls and a file descriptor per request.
-	// Otherwise all requests share one socket, which is opened when it is needed first.
+	// server and has a random port. Responses are harder to forge then, and ICMP errors arrive on
+	// every system. It costs a few system calls and a file descriptor per request. Otherwise all
+	// requests share one socket, which is opened when it is needed first.
 	SocketPerRequest bool
 
 	// Network is "udp", "udp4" or "udp6"; "" means "udp".
 	Network string
 
-	// Socket is the configuration of the sockets. Their LocalAddr is that of a shared one too,
-	// for which the client also sets PeerErrors, where the system supports that.
+	// Socket is the configuration of the sockets. LocalAddr applies to a shared socket, too. For
+	// that one the client also sets PeerErrors, where the system supports that.
 	Socket udp.Config
 }
 
@@ -75,7 +76,7 @@ func Backoff(attempt int) time.Duration {
 
 // A ConfigError reports a value that [New] cannot use. It is os.ErrInvalid for [errors.Is].
 type ConfigError struct {
-	Field  string // of Config, or Client, whose zero value was used
+	Field  string // of Config, or Client if its zero value was used
 	Reason string // what is wrong with it
 }
 

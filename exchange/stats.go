@@ -13,9 +13,9 @@ import (
 //
 //	Requests == Outstanding + Succeeded + Refused + TimedOut + Canceled + Failed
 //
-// With Config.SocketPerRequest the system discards what comes from an address not asked, and
-// closes the socket with the request: Spoofed counts what Match rejects only, and Late next to
-// nothing.
+// With Config.SocketPerRequest, the system discards what comes from an address not asked, and the
+// socket is closed with its request. Spoofed then counts only what Match rejects, and Late counts
+// hardly anything.
 type Stats struct {
 	Outstanding uint64 // calls of Do that have not returned
 

@@ -33,12 +33,12 @@ type Config struct {
 	OverflowRate  rate.Limit
 	OverflowBurst int
 
-	// MaxSources bounds the table of sources, and the one of addresses that Reply is about. Zero
+	// MaxSources bounds the table of sources, and the table of addresses that Reply uses. Zero
 	// means [DefaultMaxSources]. A source and its address take about 0.3 KiB.
 	MaxSources int
 
-	// Amplification is how many bytes Reply sends to an address that is not validated for each
-	// byte of payload from it. Zero means [DefaultAmplification].
+	// Amplification is how many bytes Reply may send to an address that is not validated, for
+	// each byte of payload that came from it. Zero means [DefaultAmplification].
 	Amplification float64
 
 	// ValidFor is how long an address stays validated after its last datagram. Zero means

@@ -13,8 +13,8 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// ErrAmplification means that a reply was not sent, since it is longer than what the address has
-// been sent to it allows: see [Limiter.Reply]. It comes in a [*net.OpError].
+// ErrAmplification means that a reply was not sent, since it would exceed what may be sent to an
+// address that is not validated: see [Limiter.Reply]. It comes in a [*net.OpError].
 var ErrAmplification = errors.New("limit: reply exceeds what an unvalidated address may be sent")
 
 // A Limiter is a [udp.Handler] that gives another one the datagrams that it admits. [New] makes
@@ -133,9 +133,9 @@ func (l *Limiter) handler() udp.Handler {
 	return l.next
 }
 
-// Allow counts a datagram, and says whether its source may send it now; its bytes then count for
-// [Limiter.Reply]. Received calls it. On its own it fits Config.Accept of package session, where
-// it limits how fast sessions begin.
+// Allow counts a datagram and reports whether it is admitted. The bytes of an admitted datagram
+// count for [Limiter.Reply]. Received calls Allow. Allow can also be the Config.Accept of package
+// session, where it limits how fast sessions begin.
 func (l *Limiter) Allow(d udp.Datagram) bool {
 	if l.next == nil {
 		return false

@@ -15,8 +15,8 @@ type Stats struct {
 	Received   uint64 // datagrams
 	Admitted   uint64 // datagrams passed on
 	Limited    uint64 // datagrams rejected, since their source had sent too much
-	Overflowed uint64 // datagrams rejected, since the sources that have no bucket had
-	Replaced   uint64 // sources that made room for others, their buckets being full
+	Overflowed uint64 // datagrams rejected, since all sources without a bucket together had
+	Replaced   uint64 // sources with a full bucket that made room for others
 	Forgotten  uint64 // addresses that made room for others: Reply sends nothing to them any more
 
 	Replied      uint64 // datagrams that Reply sent

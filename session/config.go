@@ -20,21 +20,21 @@ const (
 // the functions that take it.
 type Config struct {
 	// Socket is the configuration of the socket that [Config.Listen] opens. Listen also sets its
-	// PeerErrors where the system supports that. [Handler] does not use it, except for Logger,
-	// which gets panics of callbacks that the socket's goroutine did not call.
+	// PeerErrors where the system supports that. [Handler] uses only its Logger, which gets
+	// panics of callbacks that the socket's goroutine did not call.
 	Socket udp.Config
 
-	// IdleTimeout ends a session after this long without a datagram from the peer; among many
-	// sessions, it may take a sixteenth longer. What is sent
-	// to the peer does not count, so that nobody keeps sending to a host that is gone. Zero means
+	// IdleTimeout ends a session after this long without a datagram from the peer. Among many
+	// sessions, it may take a sixteenth longer. What is sent to the peer does not count:
+	// otherwise a program could keep sending to a host that no longer exists. Zero means
 	// [DefaultIdleTimeout].
 	IdleTimeout time.Duration
 
-	// MaxSessions bounds the sessions of one socket. Zero means [DefaultMaxSessions]. A new peer
-	// that finds no room takes the place of the session that was idle for longest among those
-	// that are not confirmed; if all are confirmed, its datagram is dropped. A session is
-	// confirmed when the peer has sent something after something was sent to it: whoever forges
-	// source addresses creates unconfirmed sessions only, unless it guesses when to send twice.
+	// MaxSessions bounds the sessions of one socket. Zero means [DefaultMaxSessions]. If there is
+	// no room for a new peer, it takes the place of the unconfirmed session that was idle for
+	// longest. If all are confirmed, its datagram is dropped. A session is confirmed when the
+	// peer has sent something after something was sent to it. So whoever forges source addresses
+	// creates only unconfirmed sessions, unless they guess when to send a second time.
 	MaxSessions int
 
 	// Backlog bounds the sessions of a [Listener] that wait for Accept. Zero means
@@ -42,10 +42,10 @@ type Config struct {
 	// backlog.
 	Backlog int
 
-	// ReadBuffer bounds the bytes that wait to be read from one [Conn]: payloads, and two more
-	// for each datagram. Zero means [DefaultReadBuffer]. A datagram that does not fit is dropped,
-	// except that an empty buffer takes one of any size. The memory is allocated while datagrams
-	// wait, and not before.
+	// ReadBuffer bounds the bytes that wait to be read from one [Conn]: the payloads, and two
+	// bytes more for each datagram. Zero means [DefaultReadBuffer]. A datagram that does not fit
+	// is dropped, except that an empty buffer takes one of any size. Memory is allocated only
+	// while datagrams wait.
 	ReadBuffer int
 
 	// Accept decides whether a datagram of an unknown peer begins a session. It runs before any

@@ -76,8 +76,9 @@ func (s *Conn) Read(b []byte) (int, error) {
 }
 
 // Write sends b to the peer as one datagram, from the address that the peer last sent to. Its
-// errors are those of [udp.Datagram.Reply], and [os.ErrDeadlineExceeded] when the write deadline
-// has passed before: a send hardly ever waits, and one that does cannot be interrupted.
+// errors are those of [udp.Datagram.Reply], and [os.ErrDeadlineExceeded] if the write deadline
+// has passed before the call. A send hardly ever waits, and the deadline does not interrupt one
+// that does.
 func (s *Conn) Write(b []byte) (int, error) {
 	if !s.made() {
 		return 0, unmade("write", "Conn", "Accept")

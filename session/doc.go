@@ -1,8 +1,8 @@
 // Package session gives each peer of a UDP socket a conversation of its own.
 //
-// There are two forms. [Listen] returns a [net.Listener]: Accept returns a [net.Conn] for each
-// address that sends to the socket, for programs with a goroutine per peer and for libraries that
-// expect package net.
+// There are two forms. [Listen] returns a [net.Listener], whose Accept returns a [net.Conn] for
+// each address that sends to the socket. It is for programs with a goroutine per peer, and for
+// libraries that expect package net.
 //
 //	ln, err := session.Listen(ctx, "udp", ":7007")
 //	...
@@ -22,15 +22,15 @@
 //	})
 //	c, err := udp.Listen(ctx, "udp", ":7007", m)
 //
-// A session is known by the address and port of its peer. It sends from the address of this host
-// that the peer last sent to.
+// The address and port of its peer identify a session. A session sends from the address of this
+// host that the peer last sent to.
 //
 // # The end of a session
 //
-// UDP has no end of a conversation, so a session ends when its program closes it, when the peer
-// was silent for Config.IdleTimeout, when a new peer needs its place, or with the socket. One
-// timer per socket watches over all of them. The next datagram of the same address begins a new
-// session.
+// UDP itself does not end a conversation. So a session ends when its program closes it, when the
+// peer was silent for Config.IdleTimeout, when a new peer needs its place, or when the socket
+// closes. One timer per socket serves all its sessions. The next datagram of the same address
+// begins a new session.
 //
 // Closing a Listener ends the sessions that nobody has accepted yet. Accepted ones go on, and the
 // socket closes with the last of them: see [Listener.Close].
@@ -38,10 +38,10 @@
 // # Forged addresses
 //
 // Anybody can send datagrams from addresses that are not theirs, and each begins a session.
-// Config bounds how many there are, and a session that is confirmed, since its peer has sent
-// something after it was sent something, is never evicted. Config.Accept decides about a
-// datagram before anything is allocated for it; package limit has a filter that fits. Memory is
-// bounded by MaxSessions: a session takes about 0.6 KiB, and what waits to be read.
+// Config bounds how many there are. A session is confirmed when its peer has sent something after
+// something was sent to it. A confirmed session is never evicted. Config.Accept decides about a
+// datagram before anything is allocated for it; package limit has a filter that fits. MaxSessions
+// bounds the memory: a session takes about 0.6 KiB, and the memory of what waits to be read.
 //
-// ICMP errors fail one Read, and end nothing: they are not authenticated either.
+// An ICMP error fails one Read and ends no session: ICMP is not authenticated either.
 package session

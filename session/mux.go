@@ -8,9 +8,9 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// A Mux is a [udp.Handler] that gives each peer a handler of its own. [Handler] makes one. It
-// may serve several sockets: the limits of its Config hold for each of them, and its Stats are
-// about all.
+// A Mux is a [udp.Handler] that gives each peer a handler of its own. [Handler] makes one. It may
+// serve several sockets. The limits of its Config hold for each of them, and its Stats are those
+// of all together.
 type Mux struct {
 	cfg    Config
 	begin  func(p *Peer) (udp.Handler, *atomic.Uint64)
@@ -26,13 +26,13 @@ var _ udp.Handler = (*Mux)(nil)
 // timer per peer.
 //
 // The calls for one session are Started, then any number of Received and Refused, and at last
-// Stopped, with nil after [Peer.End] or when the socket was closed, and otherwise [ErrIdle],
-// [ErrEvicted] or what stopped the socket. Calls for sessions of one socket never overlap, begin
-// included, so that they may share state without a lock. When begin returns nil there is no
-// session, and the datagram is dropped and counted in Stats.Rejected.
+// Stopped. Stopped gets nil after [Peer.End] or when the socket was closed, and otherwise
+// [ErrIdle], [ErrEvicted] or what stopped the socket. Calls for sessions of one socket, begin
+// included, never overlap, so they may share state without a lock. When begin returns nil there
+// is no session, and the datagram is dropped and counted in Stats.Rejected.
 //
-// begin gets the session's [Peer], which sends and ends. The handler may be a [udp.Queue], one
-// for each session, where the session is consumed by a goroutine.
+// begin gets the session's [Peer], whose methods send to it and end the session. The handler may
+// be a [udp.Queue] for each session, which a goroutine consumes.
 //
 // Handler panics with a [*ConfigError] if begin is nil or cfg is not valid; see
 // [Config.Validate]. To hear of ICMP errors, open the socket with [udp.Config.PeerErrors].

@@ -275,10 +275,10 @@ func (h *Host) Restart() {
 	h.down = false
 }
 
-// Pause stops the programs of the host and not its kernel, as SIGSTOP or a long garbage
-// collection does. Sockets read nothing, so that their receive buffers fill up and overflow;
-// sends wait until Resume or the write deadline. The host still sends ICMP errors. Goroutines
-// and timers of the programs are not stopped.
+// Pause cuts the programs of the host off from its kernel, as if SIGSTOP or a long garbage
+// collection had stopped them. Sockets read nothing, so that their receive buffers fill up and
+// overflow. Sends wait until Resume or the write deadline. The host still sends ICMP errors.
+// Goroutines and timers of the programs go on.
 //
 // In a virtual machine that is paused, the kernel stops too: use SetDown on In and Out.
 func (h *Host) Pause() { h.paused.Store(true) }

@@ -133,9 +133,9 @@ func (i *Interface) RemoveAddr(addr string) {
 	})
 }
 
-// SetMTU sets the longest IP packet that the interface sends and receives, in bytes; the
-// default is 1500. The host fragments longer datagrams, or returns EMSGSIZE where they must
-// not be fragmented; a router returns an ICMP error for a packet that must not. As on an
+// SetMTU sets the longest IP packet that the interface sends and receives, in bytes; the default
+// is 1500. The host fragments longer datagrams, or returns EMSGSIZE where they must not be
+// fragmented. A router returns an ICMP error for a packet that must not be fragmented. As on an
 // Ethernet, an interface loses packets longer than its MTU without an error when it receives
 // them. IPv6 needs at least 1280.
 func (i *Interface) SetMTU(bytes int) {

@@ -61,11 +61,10 @@ type Segment struct {
 
 // NewNet returns a network without hosts.
 //
-// A network that is built wrongly, for example with two hosts of one address, fails t with
-// Fatal. When t has failed for any reason, its log gets a drawing of the network and the
-// last datagrams ([Net.String], [Net.Trace]); when it ends, the log names the sockets that
-// are still open. t may be nil, in an example or a program; building the network wrongly
-// panics with an error then.
+// A network that is built wrongly, for example with two hosts of one address, fails t with Fatal.
+// When t has failed for any reason, its log gets a drawing of the network and the last datagrams
+// ([Net.String], [Net.Trace]). When t ends, its log names the sockets that are still open. In an
+// example or a program t may be nil. A network that is built wrongly then panics with an error.
 func NewNet(t testing.TB, cfg Config) *Net {
 	n := &Net{
 		cfg: cfg, t: t, start: time.Now(), paths: make(map[[2]*Host]*Pipe),

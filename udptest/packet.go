@@ -15,7 +15,7 @@ type Packet struct {
 	Data         []byte         // of UDP, or quoted by ICMP
 	TTL          int            // or hop limit
 	TrafficClass uint8          // DSCP and ECN
-	ICMP         bool           // an ICMP message of From about a datagram that To has sent; Data is the quoted payload
+	ICMP         bool           // From sends an ICMP error about a datagram of To; Data is the quoted payload
 }
 
 // packet is a datagram in flight, or an ICMP message about one.

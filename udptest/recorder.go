@@ -179,7 +179,7 @@ func (r *Recorder) Refuse(f *udp.Refusal) {
 }
 
 // Fail makes the socket fail with err, as the kernel would, and returns after Stopped. For a
-// socket that was opened with Network or Config it does not wait: [udp.Conn.Done] does.
+// socket that was opened with Network or Config it does not wait: wait for [udp.Conn.Done].
 func (r *Recorder) Fail(err error) {
 	r.host.net.t.Helper()
 	s := r.current()

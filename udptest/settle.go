@@ -15,10 +15,10 @@ const (
 	noticeTime = time.Second
 )
 
-// Settle waits until no datagram is in flight and all other goroutines of the bubble are
-// blocked, so that every socket has read its receive buffer and every callback has returned or
-// waits for something. After a change of an interface it waits until the sockets have noticed
-// it, for a second. It does not wait for other timers. It must be called in a bubble of
+// Settle waits until no datagram is in flight and all other goroutines of the bubble are blocked.
+// Then every socket has read its receive buffer, and every callback has returned or waits for
+// something. After a change of an interface Settle waits for a second, so that the sockets have
+// noticed it. It does not wait for other timers. It must be called in a bubble of
 // [testing/synctest], and panics outside as [synctest.Wait] does.
 //
 // The test fails if datagrams are still in flight after an hour, for example because programs
