@@ -10,7 +10,8 @@ import (
 type Info struct {
 	ReadBuffer, WriteBuffer int // kernel buffers granted, bytes, as asked for (Linux reports double)
 	// PacketInfo: Datagram.To and IfIndex are known, and replies leave from To. If it
-	// is false and the socket is bound to one address, To is that one.
+	// is false and the socket is bound to one address, To is that one. In gVisor it is
+	// false although To is known: replies leave from an address that the system chooses.
 	PacketInfo      bool
 	ECN             bool     // Datagram.ECN is filled, Message.ECN is obeyed
 	ErrorQueue      bool     // Refusals come with all their fields

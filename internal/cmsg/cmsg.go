@@ -4,9 +4,13 @@
 package cmsg
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"time"
 )
+
+// ne is the byte order of the kernel's structures.
+var ne = binary.NativeEndian
 
 // Received is what the control messages of one read say.
 type Received struct {

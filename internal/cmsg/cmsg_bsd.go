@@ -12,20 +12,8 @@ import (
 // address of a network, so Received.Own is true for these too.
 const OwnMayBeBroadcast = true
 
-// The BSDs tell the destination with IP_RECVDSTADDR, whose type also is the
-// name under which FreeBSD, OpenBSD and DragonFly take a source (there called
-// IP_SENDSRCADDR). macOS has it for reading and takes a source as IP_PKTINFO.
 func parseIPv4(typ int, data []byte, r *Received) {
-	switch {
-	case typ == unix.IP_RECVDSTADDR && len(data) >= 4:
-		r.To = netip.AddrFrom4([4]byte(data[:4]))
-		r.Own = !r.To.IsMulticast() && r.To != netip.AddrFrom4([4]byte{255, 255, 255, 255})
-	case typ == unix.IP_RECVIF && len(data) >= 4:
-		// struct sockaddr_dl { u_char sdl_len; u_char sdl_family; u_short sdl_index; ... };
-		r.IfIndex = int(ne.Uint16(data[2:]))
-	case typ == unix.IP_RECVTTL && len(data) >= 1:
-		r.TTL = data[0]
-	}
+	bsd{destination: unix.IP_RECVDSTADDR, iface: unix.IP_RECVIF, ttl: unix.IP_RECVTTL}.parse(typ, data, r)
 }
 
 func parseIPv6System(int, []byte, *Received) {}

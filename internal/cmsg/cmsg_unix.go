@@ -3,7 +3,6 @@
 package cmsg
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"unsafe"
 
@@ -14,9 +13,6 @@ import (
 // users asks for. The most is 208 bytes, of an IPv4 datagram on a socket of both
 // families. Options that others set on the socket may need more.
 const Space = 256
-
-// ne is the byte order of the kernel's structures.
-var ne = binary.NativeEndian
 
 func parse(b []byte, r *Received) bool {
 	for len(b) >= unix.SizeofCmsghdr {

@@ -61,6 +61,9 @@ type groups interface {
 
 // changeMembership changes a membership of one socket.
 func changeMembership(uc *net.UDPConn, m member, a action) error {
+	if done, err := changeLenient(uc, m, a); done || err != nil {
+		return err
+	}
 	ifi, group, source := byIndex(m.ifindex), udpAddr(m.group), udpAddr(m.source)
 	var p groups = ipv6.NewPacketConn(uc)
 	if m.group.Is4() {

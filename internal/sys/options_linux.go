@@ -16,7 +16,9 @@ func bindToDevice(rc syscall.RawConn, name string) error {
 }
 
 func setMark(rc syscall.RawConn, mark uint32) error {
-	return setInt(rc, unix.SOL_SOCKET, unix.SO_MARK, int(int32(mark)))
+	return onFD(rc, func(fd int) error {
+		return sysErr("setsockopt", setOption(fd, unix.SOL_SOCKET, unix.SO_MARK, int(int32(mark))))
+	})
 }
 
 // setFreeBind: IPV6_FREEBIND is of Linux 4.15, and IP_FREEBIND does both before.
@@ -25,7 +27,7 @@ func setFreeBind(rc syscall.RawConn) error {
 		if inet6(fd) {
 			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1)
 		}
-		return sysErr("setsockopt", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_FREEBIND, 1))
+		return sysErr("setsockopt", setOption(fd, unix.IPPROTO_IP, unix.IP_FREEBIND, 1))
 	})
 }
 

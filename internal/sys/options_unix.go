@@ -20,9 +20,9 @@ func setTTL(rc syscall.RawConn, ttl uint8) error {
 // families needs both options; on one of IPv6 alone some systems refuse the first.
 func setFamilies(rc syscall.RawConn, option4, option6, value int) error {
 	return onFD(rc, func(fd int) error {
-		err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, option4, value)
+		err := setOption(fd, unix.IPPROTO_IP, option4, value)
 		if inet6(fd) {
-			err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, option6, value)
+			err = setOption(fd, unix.IPPROTO_IPV6, option6, value)
 		}
 		return sysErr("setsockopt", err)
 	})

@@ -140,7 +140,7 @@ func (r *receiver) poll() {
 // step reads and dispatches until nothing is left. It returns true to leave
 // RawConn.Read, and false to wait for more.
 func (r *receiver) step(fd uintptr) bool {
-	rounds := 0
+	rounds, faults := 0, 0
 	r.reports = r.reports || r.conn.mayHoldStamps()
 	for first := true; ; first = false {
 		// At least one read each time, or wake-ups would starve reading.
@@ -174,6 +174,16 @@ func (r *receiver) step(fd uintptr) bool {
 		case unix.EINTR:
 			continue
 		default:
+			// Without the error queue, what a Handler sends from Refused while draining may
+			// make the next error, for ever.
+			if faults++; r.draining && faults > maxErrors && !r.conn.path.reports.Load() {
+				r.conn.path.queue.lose()
+				if faults == maxDrainFaults {
+					r.ended = true
+					return true
+				}
+				continue
+			}
 			if r.fault(errno); r.ended {
 				return true
 			}
@@ -290,6 +300,10 @@ func incomplete(m *cmsg.Received) bool { return !m.HasClass }
 // made the next message by the time that it returns, would keep datagrams out for
 // ever.
 const maxErrors = 4
+
+// maxDrainFaults ends a drain whose reads fail on and on, since somebody sends without an
+// end. Close counts what is left.
+const maxDrainFaults = 1000
 
 // reported says whether a read has only met an ICMP message, which is in the
 // error queue with all it says.

@@ -207,7 +207,8 @@ func (g *PortGroup) attachMap() error {
 // more. What is queued stays. A lookup that has chosen it already may still queue one.
 func (c *Conn) leaveArray(fd int) bool {
 	after := c.group.Load().willLeave()
-	left := c.connectToSelf(fd)
+	// What a lenient stack sends from then on would leave from the address of the connection.
+	left := !c.lenient && c.connectToSelf(fd)
 	if left && (c.mayBalance || c.exposed.Load()) {
 		// connect takes a socket out that is bound to every address (udp_lib_rehash), and
 		// since Linux 6.13 any (udp_lib_hash4). Otherwise it stays in the array, where a

@@ -15,6 +15,8 @@ func (c *Conn) Send(m socket.Message) error {
 	}
 	var err error
 	switch {
+	case c.lenient && (m.IfIndex != 0 || m.TrafficClass != 0):
+		_, err = c.sendLenient([]socket.Message{m}, true)
 	case m.From.IsValid() || m.IfIndex != 0 || m.TTL|m.TrafficClass|m.ECN != 0 || len(m.Control) > 0 || m.To.Addr().Zone() != "":
 		_, err = c.sendBatch(&m, 1, true)
 	case m.To.IsValid():
@@ -36,7 +38,13 @@ func (c *Conn) SendBatch(ms []socket.Message, wait bool) (int, error) {
 	if c.alone.Load() {
 		ms = c.withSources(ms)
 	}
-	n, err := c.sendBatch(&ms[0], len(ms), wait)
+	var n int
+	var err error
+	if c.lenient {
+		n, err = c.sendLenient(ms, wait)
+	} else {
+		n, err = c.sendBatch(&ms[0], len(ms), wait)
+	}
 	if err != nil {
 		err = c.sendErr(err)
 	}

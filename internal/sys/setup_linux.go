@@ -1,6 +1,8 @@
 package sys
 
 import (
+	"errors"
+	"fmt"
 	"syscall"
 	"unsafe"
 
@@ -45,9 +47,10 @@ func beforeBind(rc syscall.RawConn, network string, o socket.Options) (filter bo
 // onlyOwnGroups makes a socket get the groups that it has joined itself, not those
 // of everybody on the host (ip(7); Linux 2.6.31, 4.20 for IPv6).
 func onlyOwnGroups(fd int, v6 bool) bool {
-	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)
+	ignores := lenient(fd)
+	err := trySetting(fd, ignores, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)
 	if v6 && err == nil {
-		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 0)
+		err = trySetting(fd, ignores, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 0)
 	}
 	return err == nil
 }
@@ -56,8 +59,9 @@ func onlyOwnGroups(fd int, v6 bool) bool {
 // one of these costs that feature only, never the socket; Info says so.
 func (c *Conn) setup(o socket.Options) error {
 	return onFD(c.rc, func(fd int) error {
+		c.lenient = lenient(fd)
 		on := func(level, option int) bool {
-			return unix.SetsockoptInt(fd, level, option, 1) == nil
+			return trySetting(fd, c.lenient, level, option, 1) == nil
 		}
 		v6 := c.inet6
 		if c.needsInfo() {
@@ -73,7 +77,15 @@ func (c *Conn) setup(o socket.Options) error {
 		if !c.info.MulticastFilter {
 			c.info.MulticastFilter = onlyOwnGroups(fd, v6)
 		}
-		return c.path.setup(fd, v6, o, &c.info)
+		if err := c.path.setup(fd, v6, o, &c.info); err != nil || !c.lenient {
+			return err
+		}
+		// Only the system's own options are left, and errnos of connected sockets.
+		c.info.PacketInfo, c.info.ECN, c.info.ErrorQueue = false, false, false
+		if o.PeerErrors {
+			return fmt.Errorf("PeerErrors: %w", errors.ErrUnsupported)
+		}
+		return nil
 	})
 }
 
@@ -96,6 +108,9 @@ func drops(rc syscall.RawConn) (n uint32, ok bool) {
 // the kernel counts it as it counts what the buffer has no room for. It takes the
 // place of another filter, and fails when that is locked (SO_LOCK_FILTER).
 func (c *Conn) refuseAll(fd int) error {
+	if c.lenient {
+		return errors.ErrUnsupported
+	}
 	program := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
 	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 		&unix.SockFprog{Len: 1, Filter: &program[0]})

@@ -46,6 +46,7 @@ type Conn struct {
 	sharing     sharing                        // what to restore for them
 	mayBalance  bool                           // it may be in a SO_REUSEPORT group
 	redirected  bool                           // datagrams may come that were sent to another address and port
+	lenient     bool                           // the system ignores options that it does not have
 	refuses     atomic.Bool                    // its filter drops everything
 	portKept    atomic.Bool                    // the port stays bound when the peer changes
 	segments    atomic.Int32                   // of a segmented send, 0: there are none (Windows; see packetPath for Linux)

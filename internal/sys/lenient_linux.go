@@ -1,0 +1,70 @@
+package sys
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// lenient reports whether a network stack accepts options that it does not have, and
+// ignores them. gVisor's does so for programs that worked with its early versions:
+// setSockOptIP in pkg/sentry/socket/netstack/netstack.go. It has no control messages but
+// those of the TTL either (linuxToNetstackControlMessages there), and reports ICMP errors
+// to connected sockets only (https://gvisor.dev/issue/5270).
+func lenient(fd int) bool {
+	return unix.SetsockoptInt(fd, unix.IPPROTO_IP, noOption, 1) == nil
+}
+
+const noOption = 0x7fff // of no Linux, which fails with ENOPROTOOPT
+
+// setOption sets an option and fails if that has no effect.
+func setOption(fd, level, option, value int) error {
+	return trySetting(fd, lenient(fd), level, option, value)
+}
+
+// trySetting is setOption on a stack of which it is known whether it is lenient. What it
+// has can be read back.
+func trySetting(fd int, lenient bool, level, option, value int) error {
+	err := unix.SetsockoptInt(fd, level, option, value)
+	if err == nil && lenient {
+		if _, err := unix.GetsockoptInt(fd, level, option); err != nil {
+			return fmt.Errorf("%w: the option is ignored: %w", err, errors.ErrUnsupported)
+		}
+	}
+	return err
+}
+
+// changeLenient changes a membership of a socket of a lenient stack, which has those of
+// any source, by the options that are older than RFC 3678. It returns false for other
+// stacks.
+func changeLenient(uc *net.UDPConn, m member, a action) (done bool, err error) {
+	rc, err := uc.SyscallConn()
+	if err != nil {
+		return true, unwrapOp(err)
+	}
+	err = onFD(rc, func(fd int) error {
+		if done = lenient(fd); !done {
+			return nil
+		}
+		if m.source.IsValid() {
+			return fmt.Errorf("membership of one source: %w", errors.ErrUnsupported)
+		}
+		if m.group.Is4() {
+			option := unix.IP_ADD_MEMBERSHIP
+			if a == leave {
+				option = unix.IP_DROP_MEMBERSHIP
+			}
+			return sysErr("setsockopt", unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, option,
+				&unix.IPMreqn{Multiaddr: m.group.As4(), Ifindex: int32(m.ifindex)}))
+		}
+		option := unix.IPV6_JOIN_GROUP
+		if a == leave {
+			option = unix.IPV6_LEAVE_GROUP
+		}
+		return sysErr("setsockopt", unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, option,
+			&unix.IPv6Mreq{Multiaddr: m.group.As16(), Interface: uint32(m.ifindex)}))
+	})
+	return done, err
+}
