@@ -62,7 +62,8 @@
 // goroutines.
 //
 // Every method may be called from any goroutine, inside callbacks, and while holding
-// locks that callbacks need. What a method does never depends on the goroutine that
+// locks that callbacks need, except those that wait for the end of the socket: Shutdown,
+// Run and Detach. What a method does never depends on the goroutine that
 // calls it. [Conn.Close] starts closing and returns. The channel [Conn.Done] is closed
 // after the last callback. No goroutine outlives its socket.
 //
@@ -85,7 +86,8 @@
 // [errors.Is] and [errors.As] find all of them. SendBatch returns a [*BatchError] that
 // holds one of these for each message that was not sent.
 //
-// Only a closed socket ends the reader. An error of one datagram goes to the
+// The reader ends when the socket is closed, when the system has destroyed the socket and
+// it cannot be restored, or when a callback calls [runtime.Goexit]. An error of one datagram goes to the
 // Handler or to [Config.OnSendError]. Any other error is counted and logged to
 // [Config.Logger], and reading goes on after a pause that grows. A panic in a callback
 // is recovered, counted and logged, by default to [slog.Default].

@@ -153,8 +153,8 @@ func (r *reader) refuse(f *Refusal) {
 	r.conn.guard("Refused", func() { r.conn.consumer.handler.Refused(r.conn, f) })
 }
 
-// Fault implements socket.Sink: it sorts the errors of reads. Nothing but a closed
-// socket ends the reader, and no error makes it spin.
+// Fault implements socket.Sink: it sorts the errors of reads. Of these only that of a
+// closed socket ends the reader, and none makes it spin.
 func (r *reader) Fault(err error) bool {
 	c := r.conn
 	if c.closed() {
