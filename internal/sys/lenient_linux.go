@@ -12,9 +12,9 @@ import (
 // ignores them. gVisor's does so for programs that worked with its early versions:
 // setSockOptIP in pkg/sentry/socket/netstack/netstack.go. It has no control messages but
 // those of the TTL either (linuxToNetstackControlMessages there), and reports ICMP errors
-// to connected sockets only (https://gvisor.dev/issue/5270).
+// to connected sockets only (https://gvisor.dev/issue/5270). One socket is asked.
 func lenient(fd int) bool {
-	return unix.SetsockoptInt(fd, unix.IPPROTO_IP, noOption, 1) == nil
+	return !isStrict.known(func() bool { return unix.SetsockoptInt(fd, unix.IPPROTO_IP, noOption, 1) != nil })
 }
 
 const noOption = 0x7fff // of no Linux, which fails with ENOPROTOOPT

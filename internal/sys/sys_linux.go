@@ -76,24 +76,6 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 	return nil
 }
 
-// A capability of the kernel was found by one socket: the next need not ask for it,
-// which takes a system call. One that is missing may be so for one socket (seccomp).
-type capability struct{ found atomic.Bool }
-
-var canReport, canCoalesce, canSegment capability
-
-func (c *capability) known(ask func() bool) bool {
-	if !c.found.Load() && ask() {
-		c.found.Store(true)
-	}
-	return c.found.Load()
-}
-
-func hasOption(fd, level, option int) bool {
-	_, err := unix.GetsockoptInt(fd, level, option)
-	return err == nil
-}
-
 // offload switches UDP_GRO and UDP_SEGMENT on, where the kernel has them.
 func (p *packetPath) offload(fd int, info *socket.Info) {
 	if canCoalesce.known(func() bool { return hasOption(fd, unix.SOL_UDP, unix.UDP_GRO) }) { // Linux 5.0

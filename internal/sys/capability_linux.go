@@ -1,0 +1,26 @@
+package sys
+
+import (
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// A capability of the kernel was found by one socket: the next need not ask for it,
+// which takes a system call. One that is missing may be so for one socket (seccomp).
+type capability struct{ found atomic.Bool }
+
+// isStrict: see lenient.
+var canReport, canCoalesce, canSegment, isStrict capability
+
+func (c *capability) known(ask func() bool) bool {
+	if !c.found.Load() && ask() {
+		c.found.Store(true)
+	}
+	return c.found.Load()
+}
+
+func hasOption(fd, level, option int) bool {
+	_, err := unix.GetsockoptInt(fd, level, option)
+	return err == nil
+}
