@@ -301,7 +301,9 @@ func TestWorkersWithDatagramsOfOtherSockets(t *testing.T) {
 		t.Run(fmt.Sprintf("closed inside %v", inside), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var by []*udp.Conn
+				passed := make(chan struct{}) // all of them, before the first one closes the socket
 				w := newWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+					<-passed
 					by = append(by, c)
 					if inside {
 						c.Close()
@@ -310,7 +312,15 @@ func TestWorkersWithDatagramsOfOtherSockets(t *testing.T) {
 				})})
 				its := newScripted().listen(t, udp.Config{}, w)
 				s := newScripted()
-				c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { w.Received(its, d) }))
+				reads := 0
+				h := newRecorder()
+				h.received = func(_ *udp.Conn, d udp.Datagram) { w.Received(its, d) }
+				c := s.listen(t, udp.Config{}, &ending{recorder: h,
+					readDone: func(*udp.Conn) {
+						if reads++; reads == 1 {
+							close(passed)
+						}
+					}})
 				s.arrive("1", "2", "3")
 				synctest.Wait()
 				start := time.Now()
