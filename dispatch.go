@@ -107,7 +107,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 			continue
 		}
 		if f.working {
-			c.work.begin(1) // before a worker can end it
+			c.consumer.work.begin(1) // before a worker can end it
 		}
 		one := d
 		if !whole && len(f.ch) >= f.whole {
@@ -127,7 +127,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 		} else {
 			c.drop(p, d.Data, why)
 			if f.working {
-				c.work.end()
+				c.consumer.work.end()
 			}
 		}
 	}
@@ -195,7 +195,7 @@ func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) reason {
 		return dropTruncated
 	case peer != nil && *peer != p.From && !c.peer.isNext(p.From):
 		return dropStranger
-	case c.checkGroups && !c.groups.Wants(p.To.Addr(), p.From.Addr(), p.IfIndex):
+	case c.groups.check && !c.groups.Wants(p.To.Addr(), p.From.Addr(), p.IfIndex):
 		return dropStranger
 	}
 	return notDropped

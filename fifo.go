@@ -123,7 +123,7 @@ func (f *fifo) evict(d *Datagram) {
 	}
 	d.Release()
 	if f.working && !d.packet.passed {
-		h.conn.work.end()
+		h.conn.consumer.work.end()
 	}
 }
 

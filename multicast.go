@@ -87,12 +87,12 @@ func (cfg Config) ListenMulticast(ctx context.Context, network, address string, 
 	if err != nil {
 		return nil, err
 	}
-	if c.groups, err = mcast.New(cfg.source(), c.multicastConfig(only)); err != nil {
+	if c.groups.Manager, err = mcast.New(cfg.source(), c.multicastConfig(only)); err != nil {
 		c.sock.Close()
 		return nil, opError("listen", network, c.LocalAddr(), err)
 	}
-	c.checkGroups = true
-	m := &MulticastConn{c, c.groups}
+	c.groups.check = true
+	m := &MulticastConn{c, c.groups.Manager}
 	for _, group := range groups {
 		if err := m.Join(group); err != nil {
 			c.groups.Stop()
@@ -123,7 +123,7 @@ func (c *Conn) membershipsChanged() {
 		}
 		c.traceMembership(membershipOf(s))
 		if c.cfg.OnMembership != nil {
-			c.guard("OnMembership", func() { c.cfg.OnMembership(&MulticastConn{c, c.groups}, membershipOf(s)) })
+			c.guard("OnMembership", func() { c.cfg.OnMembership(&MulticastConn{c, c.groups.Manager}, membershipOf(s)) })
 		}
 	}
 }
@@ -139,10 +139,10 @@ func membershipOf(s mcast.Membership) Membership {
 // Multicast returns the socket as a [MulticastConn] if ListenMulticast or Adopt has made it. It
 // is for Handlers, which get a [*Conn].
 func (c *Conn) Multicast() (*MulticastConn, bool) {
-	if !c.ok() || c.groups == nil {
+	if !c.ok() || c.groups.Manager == nil {
 		return nil, false
 	}
-	return &MulticastConn{c, c.groups}, true
+	return &MulticastConn{c, c.groups.Manager}, true
 }
 
 // Join joins a group on the named interfaces. Without any, it joins on every interface that is
@@ -245,7 +245,7 @@ var errNotMulticast = fmt.Errorf("MulticastConn not made by ListenMulticast: %w"
 
 func (m *MulticastConn) ready(op string) error {
 	switch {
-	case !m.ok(), m.memberships == nil, m.groups != m.memberships:
+	case !m.ok(), m.memberships == nil, m.groups.Manager != m.memberships:
 		return opError(op, "udp", nil, errNotMulticast)
 	case m.closed():
 		return m.opError(op, netip.AddrPort{}, net.ErrClosed)

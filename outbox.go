@@ -17,7 +17,8 @@ import (
 // consumer whose queue is empty, an immediate send, or the writer. Order of locks:
 // sending, then mu.
 type outbox struct {
-	conn *Conn
+	conn     *Conn
+	deadline atomic.Pointer[deadline] // of all sends, never nil
 
 	// more is set by the reader: it is dispatching, and other datagrams of the read
 	// follow the current one.

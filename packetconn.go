@@ -158,7 +158,7 @@ func newPacketConn(c *Conn) (*PacketConn, error) {
 		c.sock.Close()
 		return nil, opError("listen", c.network, nil, errors.ErrUnsupported)
 	}
-	c.checkGroups = false // programs join by the descriptor
+	c.groups.check = false // programs join by the descriptor
 	info := sock.Info()
 	pc := &PacketConn{
 		conn: c, sock: sock, puller: sock.Puller(), created: time.Now(),

@@ -50,7 +50,7 @@ func (r *reader) finish() {
 	c.out.readDone() // Goexit in Received may have left something
 	phase := c.life.phase.Load()
 	if phase >= draining && phase < stopping && r.err == nil {
-		c.work.wait(c.life.closing) // Close, and the end of Shutdown's context, cut it short
+		c.consumer.work.wait(c.life.closing) // Close, and the end of Shutdown's context, cut it short
 	}
 	detach := r.err == nil && c.life.phase.Load() == detaching
 	c.stop()
@@ -66,7 +66,7 @@ func (r *reader) finish() {
 		c.stats.dropped[dropClosed].Add(n)
 		c.stats.kernel.sample(c.sock, true)
 	}
-	if c.groups != nil {
+	if c.groups.Manager != nil {
 		c.groups.Stop()
 	}
 	c.peer.changing.Lock()
@@ -77,7 +77,7 @@ func (r *reader) finish() {
 			r.err = err
 		}
 	}
-	c.work.wait(nil)
+	c.consumer.work.wait(nil)
 	c.life.err = r.readError(r.err)
 	c.guard("Stopped", func() { c.consumer.handler.Stopped(c, c.life.err) })
 	c.stats.verify(c)

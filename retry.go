@@ -210,7 +210,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 	if c.closed() {
 		return c.opError("set", netip.AddrPort{}, net.ErrClosed)
 	}
-	close(c.deadline.Swap(&deadline{t, make(chan struct{})}).changed)
+	close(c.out.deadline.Swap(&deadline{t, make(chan struct{})}).changed)
 	err := c.sock.SetWriteDeadline(t)
 	if c.closed() {
 		c.endSends() // which stop may have done just before
@@ -225,7 +225,7 @@ func (c *Conn) endSends() { _ = c.sock.SetWriteDeadline(time.Unix(1, 0)) }
 // Close.
 func (c *Conn) pause(d time.Duration) error {
 	for end := time.Now().Add(d); ; {
-		by, until, late := c.deadline.Load(), end, false
+		by, until, late := c.out.deadline.Load(), end, false
 		if !by.at.IsZero() && !by.at.After(end) {
 			until, late = by.at, true
 		}

@@ -20,27 +20,31 @@ type Conn struct {
 	// then those of internal packages. events.mu, log.mu and the mutexes of Queue and
 	// Workers are leaves. No lock is held while user code runs, except in Config.Trace.
 
-	sock     socket.Socket // set once, as cfg, network, family, consumer and groups are
+	// Set before anybody else has the Conn.
+	sock     socket.Socket
 	cfg      Config
 	network  string
 	family   socket.Family
 	consumer consumer
-	groups   *mcast.Manager // nil unless made by ListenMulticast
-	group    *Group         // nil unless made by ListenGroup
-	// checkGroups: destinations are checked, since this socket has groups, or the
-	// system lets in what others have joined.
-	checkGroups bool
-
-	life     life
-	peer     peer
-	deadline atomic.Pointer[deadline] // of writes
-	out      outbox
-	events   events
-	work     work // datagrams that Workers have
-	stats    counters
-	log      limitedLog
-	reader   reader      // used by the socket's goroutine only
+	groups   groups
+	group    *Group      // nil unless made by ListenGroup
 	pulled   *PacketConn // whose socket it is, instead of a goroutine's; nil: nobody's
+
+	// Used by any goroutine; each has locks of its own, or none but atomics.
+	life   life
+	peer   peer
+	out    outbox
+	events events
+	stats  counters
+	log    limitedLog
+
+	reader reader // used by the socket's goroutine only
+}
+
+// groups are the memberships of a socket. Both are set before it is used.
+type groups struct {
+	*mcast.Manager      // nil unless made by ListenMulticast
+	check          bool // destinations: it has memberships, or the system lets in what others have joined
 }
 
 // consumer is the Handler of a socket in the form that the reader uses.
@@ -50,7 +54,7 @@ type consumer struct {
 	queue    *Queue
 	workers  *Workers
 	readDone interface{ ReadDone(*Conn) } // if the handler has that method
-	work     *work
+	work     work                         // datagrams that Workers have
 }
 
 // waiting reports whether datagrams wait for a consumer.
@@ -135,10 +139,10 @@ func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 		return nil, opError("adopt", "udp", addr, err)
 	}
 	c := newConn(sock, cfg, "udp", h)
-	c.checkGroups = false // its owner may have joined some
+	c.groups.check = false // its owner may have joined some
 	// A lack of netlink costs the MulticastConn only.
 	if groups, err := mcast.New(cfg.source(), c.multicastConfig(netip.Addr{})); err == nil {
-		c.groups = groups
+		c.groups.Manager = groups
 	}
 	if peer := sock.Peer(); peer.IsValid() {
 		c.peer.current.Store(&peer)
@@ -215,14 +219,14 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	case *Queue:
 		t.queue = h
 	case *Workers:
-		t.workers, t.work = h, &c.work
-		c.work.none = make(chan struct{}, 1)
+		t.workers = h
+		t.work.none = make(chan struct{}, 1)
 	default:
 		t.readDone, _ = h.(interface{ ReadDone(*Conn) })
 	}
-	c.deadline.Store(&deadline{changed: make(chan struct{})})
+	c.out.deadline.Store(&deadline{changed: make(chan struct{})})
 	c.reader.conn, c.out.conn = c, c
-	c.checkGroups = !info.MulticastFilter
+	c.groups.check = !info.MulticastFilter
 	return c
 }
 

@@ -156,12 +156,12 @@ func (w *Workers) Refused(c *Conn, r *Refusal) {
 	passed := c == nil || c.consumer.workers != w // by another Handler: the socket does not wait for it
 	d.packet = &packet{header: &header{conn: c, refusal: r}, queue: f, passed: passed}
 	if !passed {
-		c.work.begin(1)
+		c.consumer.work.begin(1)
 	}
 	if f.put(c, &d) != notDropped {
 		r.lost()
 		if !passed {
-			c.work.end()
+			c.consumer.work.end()
 		}
 	}
 }
@@ -294,7 +294,7 @@ func (p *pool) handle(h Handler, d *Datagram) {
 		}
 		d.Release()
 		if !passed {
-			conn.work.end()
+			conn.consumer.work.end()
 		}
 	}()
 	switch {

@@ -170,6 +170,24 @@ func TestFilesAreShort(t *testing.T) {
 	}
 }
 
+// What a socket keeps is in structs that each have their owner, not in fields of Conn.
+func TestConnHasFewFields(t *testing.T) {
+	const most = 15
+	for _, f := range sources(t) {
+		if f.dir != "." || f.Scope.Lookup("Conn") == nil {
+			continue
+		}
+		n := 0
+		for _, field := range fields(f.Scope.Lookup("Conn").Decl.(*ast.TypeSpec).Type) {
+			n += max(len(field.Names), 1)
+		}
+		assert.LessOrEqual(t, n, most)
+		assert.NotZero(t, n)
+		return
+	}
+	assert.Fail(t, "no Conn")
+}
+
 // Every exported name of a package that others can import has a doc comment: its
 // own, that of its group, or, for a field, a comment on its line. Fields on
 // successive lines may share one.
