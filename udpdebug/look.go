@@ -156,7 +156,7 @@ func capabilities(i udp.Info) []capability {
 		{"error_queue", i.ErrorQueue, "Refusals say who sent them and about which datagram.",
 			"It needs Linux, and a connected socket or Config.PeerErrors."},
 		{"multicast_filter", i.MulticastFilter, "The kernel itself keeps away groups that others have joined.",
-			"The system delivers them; they are dropped and counted as stranger."},
+			"The system delivers them; they are dropped, and counted as datagrams of an unexpected source."},
 		{"timestamps", i.Timestamps, "Datagrams carry the kernel's time of arrival.", "It needs Linux, and Config.Timestamps."},
 		{"steering", i.Steering != udp.SteeringNone, "Flows are distributed over the sockets of a Group: " + i.Steering.String() + ".",
 			"The socket is not a member of a Group, or the system can't distribute flows."},

@@ -7,7 +7,7 @@ import "net/netip"
 // Space is zero where no control message is read.
 const Space = 0
 
-// OwnMayBeBroadcast: no destination is told.
+// OwnMayBeBroadcast: the destination is not known.
 const OwnMayBeBroadcast = false
 
 func parse([]byte, *Received) bool               { return true }

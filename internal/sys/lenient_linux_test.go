@@ -14,7 +14,7 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// drainingSink counts the errors that it is told of while the socket is drained.
+// drainingSink counts the errors that it gets while the socket is drained.
 type drainingSink struct{ faults int }
 
 func (s *drainingSink) Packets([]socket.Packet) bool { return true }

@@ -246,7 +246,7 @@ func (c *Conn) lookAtReports() {
 	c.Wake()
 }
 
-// reportsAtOnce bounds how many the Sink is told between two reads.
+// reportsAtOnce bounds how many the Sink gets between two reads.
 const reportsAtOnce = 16
 
 // tellReports tells the Sink. r.reports stays set while there may be more.
