@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"bytes"
 	"sync/atomic"
 	"syscall"
 
@@ -40,7 +41,7 @@ func (p *packetPath) look(rc syscall.RawConn, b *batch, n int) {
 	}
 	alike := 0
 	for i := 1; i < n; i++ {
-		if b.hdrs[i].n == b.hdrs[i-1].n && b.names[i] == b.names[i-1] {
+		if b.hdrs[i].n == b.hdrs[i-1].n && bytes.Equal(b.name(i), b.name(i-1)) {
 			alike++
 		}
 	}

@@ -99,6 +99,12 @@ func (b *batch) reset(i int) {
 	h.SetControllen(len(b.control[i]))
 }
 
+// name is the sender of message i. Behind it lies what an earlier read left there: an
+// IPv4 address is shorter than the space.
+func (b *batch) name(i int) []byte {
+	return (*[unix.SizeofSockaddrInet6]byte)(unsafe.Pointer(&b.names[i]))[:b.hdrs[i].hdr.Namelen]
+}
+
 // renew makes the first n slots ready again; a buffer that somebody has retained
 // is replaced.
 func (b *batch) renew(n int) {

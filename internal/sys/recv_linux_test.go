@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"net"
 	"runtime"
 	"testing"
 	"weak"
@@ -10,7 +11,36 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp/internal/cmsg"
+	"github.com/udpkit/udp/internal/socket"
 )
+
+// UDP_GRO is switched on for datagrams of one sender whatever an earlier socket of
+// the other family has left in the batch.
+func TestOneSenderIsRecognizedInAUsedBatch(t *testing.T) {
+	c := open(t, "udp4", "127.0.0.1:0", socket.Options{})
+	if c.path.gro.state.Load() != groWanted {
+		t.Skip("no UDP_GRO here")
+	}
+	sender, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(c.Local()))
+	require.NoError(t, err)
+	defer sender.Close()
+	for range 2 * minRun {
+		_, err = sender.Write([]byte("datagram"))
+		require.NoError(t, err)
+	}
+	r := &receiver{conn: c, slots: 2 * minRun, batch: new(batch)}
+	for i := range r.batch.names {
+		r.batch.names[i].Addr[15] = byte(i) // behind an IPv4 address
+	}
+	c.rc.Control(func(fd uintptr) {
+		n, errno := r.read(fd)
+		require.Zero(t, errno)
+		require.Equal(t, 2*minRun, n)
+		r.unpack(n)
+	})
+	r.giveBack()
+	require.Equal(t, groOn, c.path.gro.state.Load())
+}
 
 // A batch that has read into many buffers does not keep them when it is used for
 // fewer, or not at all.
