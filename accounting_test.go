@@ -16,6 +16,7 @@ import (
 	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/netns"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // flood is how many datagrams the tests of the counters send. .ci/run has no race
@@ -76,7 +77,7 @@ func accountForAFlood(t *testing.T, overflow udp.Overflow, workers, segments boo
 	var consumer sync.WaitGroup
 	var h udp.Handler = q
 	if workers {
-		h = newWorkers(t, udp.WorkersConfig{N: 2, Key: func(d udp.Datagram) uint64 { return uint64(len(d.Data)) },
+		h = sockettest.NewWorkers(t, udp.WorkersConfig{N: 2, Key: func(d udp.Datagram) uint64 { return uint64(len(d.Data)) },
 			Overflow: overflow, Handler: udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { slow() })})
 	} else {
 		consumer.Go(func() {
@@ -86,8 +87,8 @@ func accountForAFlood(t *testing.T, overflow udp.Overflow, workers, segments boo
 			}
 		})
 	}
-	c := listen(t, udp.Config{NoOffload: !segments, ReadBuffer: 4 << 20}, "udp4", h)
-	sender := dial(t, c.LocalAddrPort(), udp.BaseHandler{})
+	c := sockettest.Listen(t, udp.Config{NoOffload: !segments, ReadBuffer: 4 << 20}, "udp4", h)
+	sender := sockettest.Dial(t, c.LocalAddrPort(), udp.BaseHandler{})
 	longest := uint64(1) // of a segment
 	if segments {
 		if !c.Info().GRO {
@@ -126,14 +127,14 @@ func TestWhatAFirewallDropsIsAllThatIsMissing(t *testing.T) {
 		h, wait := consumers[1].make(t, func(udp.Datagram) {})
 		ns.Do(func() { c, err = udp.Config{}.Listen(t.Context(), "udp4", "127.0.0.1:0", h) })
 		require.NoError(t, err)
-		closes(t, c)
+		sockettest.CloseAtEnd(t, c)
 		ns.Command("nft", "add table inet lossy")
 		ns.Command("nft", "add chain inet lossy in { type filter hook input priority 0; }")
 		ns.Command("nft", fmt.Sprintf("add rule inet lossy in udp dport %d numgen random mod 10 < 3 counter drop",
 			c.LocalAddrPort().Port()))
 		ns.Do(func() { sender, err = udp.Dial(t.Context(), "udp4", c.LocalAddrPort().String(), udp.BaseHandler{}) })
 		require.NoError(t, err)
-		closes(t, sender)
+		sockettest.CloseAtEnd(t, sender)
 		for range n {
 			require.NoError(t, sender.Send([]byte("x"))) // no segments: nft would count one as one packet
 		}
@@ -153,28 +154,28 @@ func TestWhatAFirewallDropsIsAllThatIsMissing(t *testing.T) {
 
 // KernelDrops is asked for, and keeps the last value before the socket closed.
 func TestKernelDropsOutliveTheSocket(t *testing.T) {
-	s := newScripted()
-	c := s.listen(t, udp.Config{}, udp.BaseHandler{})
+	s := sockettest.NewScripted()
+	c := s.Listen(t, udp.Config{}, udp.BaseHandler{})
 	for _, n := range []int64{-1, 0, 5, 1 << 33} {
-		s.drops.Store(n)
+		s.DropCount.Store(n)
 		require.Equal(t, n, c.Stats().KernelDrops)
 	}
-	s.drops.Store(1<<33 + 7)
-	stop(t, c)
-	s.drops.Store(9)
+	s.DropCount.Store(1<<33 + 7)
+	sockettest.Stop(t, c)
+	s.DropCount.Store(9)
 	require.Equal(t, int64(1<<33+7), c.Stats().KernelDrops)
 }
 
 func TestStatsSayHowDatagramsCame(t *testing.T) {
-	s := newScripted()
+	s := sockettest.NewScripted()
 	q := udp.NewQueue(10, udp.DropNewest)
-	c := s.listen(t, udp.Config{}, q)
-	s.arrive("1", "22", "")
-	s.arrive("4444")
+	c := s.Listen(t, udp.Config{}, q)
+	s.Arrive("1", "22", "")
+	s.Arrive("4444")
 	for range 4 {
 		<-q.Datagrams()
 	}
-	stop(t, c)
+	sockettest.Stop(t, c)
 	st := c.Stats()
 	require.EqualValues(t, 2, st.Reads)
 	require.EqualValues(t, 4, st.Received)
@@ -186,9 +187,9 @@ func TestStatsSayHowDatagramsCame(t *testing.T) {
 // shows more handled or dropped than received.
 func TestStatsCanBePolledAtAnyTime(t *testing.T) {
 	var inStopped udp.Stats
-	r := &recorder{events: make(chan event, 1<<17), stopped: func(c *udp.Conn, _ error) { inStopped = c.Stats() }}
+	r := &sockettest.Recorder{Events: make(chan sockettest.Event, 1<<17), OnStopped: func(c *udp.Conn, _ error) { inStopped = c.Stats() }}
 	q := udp.NewQueue(10, udp.DropOldest)
-	c := listen(t, udp.Config{NoOffload: true}, "udp4", both{q, r})
+	c := sockettest.Listen(t, udp.Config{NoOffload: true}, "udp4", both{q, r})
 	quit := make(chan struct{})
 	var pollers sync.WaitGroup
 	for range 2 {
@@ -213,7 +214,7 @@ func TestStatsCanBePolledAtAnyTime(t *testing.T) {
 			}
 		})
 	}
-	sendAll(t, dial(t, c.LocalAddrPort(), udp.BaseHandler{}), 20_000)
+	sendAll(t, sockettest.Dial(t, c.LocalAddrPort(), udp.BaseHandler{}), 20_000)
 	require.NoError(t, c.Shutdown(t.Context()))
 	close(quit)
 	pollers.Wait()
@@ -227,7 +228,7 @@ func TestStatsCanBePolledAtAnyTime(t *testing.T) {
 func TestNoPollOfASharedQueueShowsMoreThanReceived(t *testing.T) {
 	const n = 20_000
 	q := udp.NewQueue(64, udp.DropOldest)
-	a, b := listen(t, udp.Config{NoOffload: true}, "udp4", q), listen(t, udp.Config{NoOffload: true}, "udp4", q)
+	a, b := sockettest.Listen(t, udp.Config{NoOffload: true}, "udp4", q), sockettest.Listen(t, udp.Config{NoOffload: true}, "udp4", q)
 	quit := make(chan struct{})
 	var poller sync.WaitGroup
 	poller.Go(func() {
@@ -243,7 +244,7 @@ func TestNoPollOfASharedQueueShowsMoreThanReceived(t *testing.T) {
 			}
 		}
 	})
-	toA, toB := dial(t, a.LocalAddrPort(), udp.BaseHandler{}), dial(t, b.LocalAddrPort(), udp.BaseHandler{})
+	toA, toB := sockettest.Dial(t, a.LocalAddrPort(), udp.BaseHandler{}), sockettest.Dial(t, b.LocalAddrPort(), udp.BaseHandler{})
 	for range n / 100 {
 		sendAll(t, toA, 100)
 		sendAll(t, toB, 100)
@@ -258,7 +259,7 @@ func TestNoPollOfASharedQueueShowsMoreThanReceived(t *testing.T) {
 // both is a Queue of which a recorder hears when it stops.
 type both struct {
 	*udp.Queue
-	r *recorder
+	r *sockettest.Recorder
 }
 
 func (b both) Stopped(c *udp.Conn, err error) {
@@ -271,10 +272,10 @@ func (b both) Stopped(c *udp.Conn, err error) {
 func BenchmarkCounting(b *testing.B) {
 	for _, perRead := range []int{1, 64, 1024} {
 		b.Run(fmt.Sprintf("%d a read", perRead), func(b *testing.B) {
-			s := newScripted()
+			s := sockettest.NewScripted()
 			done := make(chan struct{})
 			n := 0
-			c := s.listen(b, udp.Config{}, udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
+			c := s.Listen(b, udp.Config{}, udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
 				if n++; n == b.N {
 					close(done)
 				}
@@ -284,9 +285,9 @@ func BenchmarkCounting(b *testing.B) {
 			data := buf.B[:32*min(perRead, 64)]
 			p := make([]socket.Packet, max(1, perRead/64))
 			for i := range p {
-				p[i] = socket.Packet{Data: data, Buf: buf, Segment: 32, From: netip.AddrPortFrom(there.Addr(), 1)}
+				p[i] = socket.Packet{Data: data, Buf: buf, Segment: 32, From: netip.AddrPortFrom(sockettest.There.Addr(), 1)}
 			}
-			s.forever = p
+			s.Forever = p
 			b.ReportAllocs()
 			b.ResetTimer()
 			s.Wake()
@@ -307,7 +308,7 @@ func BenchmarkCountersAlone(b *testing.B) {
 }
 
 func BenchmarkStats(b *testing.B) {
-	c := listen(b, udp.Config{}, "udp4", udp.BaseHandler{})
+	c := sockettest.Listen(b, udp.Config{}, "udp4", udp.BaseHandler{})
 	b.ReportAllocs()
 	for b.Loop() {
 		c.Stats()
@@ -316,7 +317,7 @@ func BenchmarkStats(b *testing.B) {
 
 // Each poll of Stats is taken once, whatever senders do meanwhile.
 func TestSendErrorsAreTheSumOfTheirReasons(t *testing.T) {
-	c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+	c := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
 	quit, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -12,52 +12,45 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
-
-// unowned makes a socket of package net that an Adopt will own.
-func unowned(t testing.TB, network string) *net.UDPConn {
-	t.Helper()
-	pc, err := net.ListenPacket(network, loopback(network)+":0")
-	require.NoError(t, err)
-	return pc.(*net.UDPConn)
-}
 
 // A socket that was made elsewhere works as one of ours.
 //
 // Twisted: A1
 func TestAdopt(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		t.Run(network, func(t *testing.T) {
-			uc := unowned(t, network)
-			at := addrPort(uc)
-			peer := raw(t, network)
+			uc := sockettest.Unowned(t, network)
+			at := sockettest.AddrPort(uc)
+			peer := sockettest.ListenNet(t, network)
 			_, err := peer.WriteToUDPAddrPort([]byte("before"), at)
 			require.NoError(t, err)
 
-			h := newRecorder()
-			h.received = func(_ *udp.Conn, d udp.Datagram) { assert.NoError(t, d.Reply(d.Data)) }
+			h := sockettest.NewRecorder()
+			h.OnReceived = func(_ *udp.Conn, d udp.Datagram) { assert.NoError(t, d.Reply(d.Data)) }
 			c, err := udp.Config{}.Adopt(uc, h)
 			require.NoError(t, err)
-			closes(t, c)
+			sockettest.CloseAtEnd(t, c)
 			require.Equal(t, at, c.LocalAddrPort())
 			_, ok := c.Connected()
 			require.False(t, ok)
-			h.next(t, "Started")
-			require.Equal(t, "before", h.next(t, "Received").data, "what was queued is not lost")
-			data, from := read(t, peer)
+			h.Next(t, "Started")
+			require.Equal(t, "before", h.Next(t, "Received").Data, "what was queued is not lost")
+			data, from := sockettest.Read(t, peer)
 			require.Equal(t, "before", data)
 			require.Equal(t, at, from)
 
-			cc, err := c.Connect(addrPort(peer))
+			cc, err := c.Connect(sockettest.AddrPort(peer))
 			require.NoError(t, err)
 			require.NoError(t, cc.Send([]byte("connected")))
-			read(t, peer)
+			sockettest.Read(t, peer)
 			_, err = cc.Disconnect()
 			require.NoError(t, err)
-			require.NoError(t, c.SendTo([]byte("free"), addrPort(peer)))
-			read(t, peer)
+			require.NoError(t, c.SendTo([]byte("free"), sockettest.AddrPort(peer)))
+			sockettest.Read(t, peer)
 
-			stop(t, c)
+			sockettest.Stop(t, c)
 			require.ErrorIs(t, uc.Close(), net.ErrClosed, "it was ours")
 		})
 	}
@@ -67,104 +60,104 @@ func TestAdopt(t *testing.T) {
 //
 // Twisted: A1
 func TestAdoptConnected(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		t.Run(network, func(t *testing.T) {
-			peer, other := raw(t, network), raw(t, network)
+			peer, other := sockettest.ListenNet(t, network), sockettest.ListenNet(t, network)
 			uc, err := net.DialUDP(network, nil, peer.LocalAddr().(*net.UDPAddr))
 			require.NoError(t, err)
-			h := newRecorder()
+			h := sockettest.NewRecorder()
 			c, err := udp.Config{}.Adopt(uc, h)
 			require.NoError(t, err)
-			closes(t, c)
-			h.next(t, "Started")
+			sockettest.CloseAtEnd(t, c)
+			h.Next(t, "Started")
 			cc, ok := c.Connected()
 			require.True(t, ok)
-			require.Equal(t, addrPort(peer), cc.RemoteAddrPort())
+			require.Equal(t, sockettest.AddrPort(peer), cc.RemoteAddrPort())
 			local := c.LocalAddrPort()
 
 			require.NoError(t, cc.Send([]byte("hello")))
-			_, from := read(t, peer)
+			_, from := sockettest.Read(t, peer)
 			require.Equal(t, local, from)
 			_, err = peer.WriteToUDPAddrPort([]byte("back"), local)
 			require.NoError(t, err)
-			require.Equal(t, "back", h.next(t, "Received").data)
+			require.Equal(t, "back", h.Next(t, "Received").Data)
 
-			require.NoError(t, cc.Reconnect(addrPort(other)))
+			require.NoError(t, cc.Reconnect(sockettest.AddrPort(other)))
 			require.NoError(t, cc.Send([]byte("other")))
-			data, from := read(t, other)
+			data, from := sockettest.Read(t, other)
 			require.Equal(t, "other", data)
 			require.Equal(t, local.Port(), from.Port())
 
 			_, err = cc.Disconnect()
 			require.NoError(t, err)
 			require.Equal(t, local.Port(), c.LocalAddrPort().Port())
-			require.NoError(t, c.SendTo([]byte("free"), addrPort(peer)))
-			data, from = read(t, peer)
+			require.NoError(t, c.SendTo([]byte("free"), sockettest.AddrPort(peer)))
+			data, from = sockettest.Read(t, peer)
 			require.Equal(t, "free", data)
 			require.Equal(t, local.Port(), from.Port())
 
-			stop(t, cc.Conn)
+			sockettest.Stop(t, cc.Conn)
 		})
 	}
 }
 
 // An adopted socket to a dead port hears of refusals.
 func TestAdoptedSocketIsRefused(t *testing.T) {
-	dead := deadPort(t, "udp4")
+	dead := sockettest.DeadPort(t, "udp4")
 	uc, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(dead))
 	require.NoError(t, err)
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	c, err := udp.Config{}.Adopt(uc, h)
 	require.NoError(t, err)
-	closes(t, c)
-	h.next(t, "Started")
+	sockettest.CloseAtEnd(t, c)
+	h.Next(t, "Started")
 	cc, _ := c.Connected()
 	require.NoError(t, cc.Send([]byte("x")))
-	requireRefused(t, c, h.next(t, "Refused").r, dead, "x")
+	sockettest.RequireRefused(t, c, h.Next(t, "Refused").Refusal, dead, "x")
 }
 
 // What can't be adopted is closed all the same, and the Handler hears nothing.
 //
 // Twisted: A2
 func TestAdoptErrors(t *testing.T) {
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	_, err := udp.Config{}.Adopt(nil, h)
-	requireOpError(t, err, "adopt")
+	sockettest.RequireOpError(t, err, "adopt")
 	require.ErrorIs(t, err, syscall.EINVAL)
 
 	_, err = udp.Config{}.Adopt(&net.UDPConn{}, h)
-	requireOpError(t, err, "adopt")
+	sockettest.RequireOpError(t, err, "adopt")
 	require.ErrorIs(t, err, syscall.EINVAL)
 
-	closed := unowned(t, "udp4")
+	closed := sockettest.Unowned(t, "udp4")
 	require.NoError(t, closed.Close())
 	_, err = udp.Config{}.Adopt(closed, h)
-	requireOpError(t, err, "adopt")
+	sockettest.RequireOpError(t, err, "adopt")
 	require.ErrorIs(t, err, net.ErrClosed)
 
 	for name, cfg := range map[string]udp.Config{"a nil Handler": {}, "a bad Config": {ReadBuffer: -1}} {
 		t.Run(name, func(t *testing.T) {
-			uc := unowned(t, "udp4")
+			uc := sockettest.Unowned(t, "udp4")
 			var handler udp.Handler
 			if name == "a bad Config" {
 				handler = h
 			}
 			_, err := cfg.Adopt(uc, handler)
-			requireOpError(t, err, "adopt")
+			sockettest.RequireOpError(t, err, "adopt")
 			require.ErrorIs(t, uc.Close(), net.ErrClosed)
 		})
 	}
-	require.Empty(t, h.names())
+	require.Empty(t, h.Names())
 }
 
 // A socket made for IPv4 by Adopt knows its family.
 //
 // Twisted: A3
 func TestAdoptKnowsTheFamily(t *testing.T) {
-	for _, network := range networks(t) {
-		c, err := udp.Config{}.Adopt(unowned(t, network), udp.BaseHandler{})
+	for _, network := range sockettest.Networks(t) {
+		c, err := udp.Config{}.Adopt(sockettest.Unowned(t, network), udp.BaseHandler{})
 		require.NoError(t, err)
-		closes(t, c)
+		sockettest.CloseAtEnd(t, c)
 		to := netip.MustParseAddrPort("[::1]:9")
 		if network == "udp6" {
 			to = netip.MustParseAddrPort("127.0.0.1:9")
@@ -175,45 +168,45 @@ func TestAdoptKnowsTheFamily(t *testing.T) {
 	require.NoError(t, err)
 	c, err := udp.Config{}.Adopt(dual.(*net.UDPConn), udp.BaseHandler{})
 	require.NoError(t, err)
-	closes(t, c)
+	sockettest.CloseAtEnd(t, c)
 	require.NoError(t, errors.Join(c.SendTo(nil, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), c.LocalAddrPort().Port()))))
 }
 
 // Deadlines of its former owner that have passed do not get in the way.
 func TestAdoptForgetsDeadlines(t *testing.T) {
-	uc := unowned(t, "udp4")
+	uc := sockettest.Unowned(t, "udp4")
 	require.NoError(t, uc.SetDeadline(time.Unix(1, 0)))
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	c, err := udp.Config{}.Adopt(uc, h)
 	require.NoError(t, err)
-	closes(t, c)
-	h.next(t, "Started")
+	sockettest.CloseAtEnd(t, c)
+	h.Next(t, "Started")
 	require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
-	require.Equal(t, "x", h.next(t, "Received").data)
+	require.Equal(t, "x", h.Next(t, "Received").Data)
 }
 
 // A socket that is adopted with a peer says where each datagram was sent to once
 // the peer is taken away: then it may hear more than one address.
 func TestAdoptedAndDisconnected(t *testing.T) {
-	peer := raw(t, "udp4")
+	peer := sockettest.ListenNet(t, "udp4")
 	// With a port of its own Linux knows it as bound to every address.
 	var local uint16
 	var uc *net.UDPConn
 	for range 10 { // another program may be given the port meanwhile
-		port := raw(t, "udp4")
-		local = addrPort(port).Port()
+		port := sockettest.ListenNet(t, "udp4")
+		local = sockettest.AddrPort(port).Port()
 		require.NoError(t, port.Close())
 		var err error
-		if uc, err = net.DialUDP("udp4", &net.UDPAddr{Port: int(local)}, net.UDPAddrFromAddrPort(addrPort(peer))); err == nil {
+		if uc, err = net.DialUDP("udp4", &net.UDPAddr{Port: int(local)}, net.UDPAddrFromAddrPort(sockettest.AddrPort(peer))); err == nil {
 			break
 		}
 	}
 	require.NotNil(t, uc)
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	c, err := udp.Config{}.Adopt(uc, h)
 	require.NoError(t, err)
-	closes(t, c)
-	h.next(t, "Started")
+	sockettest.CloseAtEnd(t, c)
+	h.Next(t, "Started")
 	cc, ok := c.Connected()
 	require.True(t, ok)
 	_, err = cc.Disconnect()
@@ -225,5 +218,5 @@ func TestAdoptedAndDisconnected(t *testing.T) {
 	if _, err := peer.WriteToUDPAddrPort([]byte("x"), other); err != nil {
 		t.Skip(err)
 	}
-	require.Equal(t, other.Addr(), h.next(t, "Received").d.To().Addr())
+	require.Equal(t, other.Addr(), h.Next(t, "Received").Datagram.To().Addr())
 }

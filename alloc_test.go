@@ -13,6 +13,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // Sending, receiving and dispatching allocate nothing: not a single time in
@@ -27,7 +28,7 @@ func TestNothingIsAllocated(t *testing.T) {
 		{"IPv4 to a dual-stack socket", "udp", ":0", "127.0.0.1"},
 		{"IPv6 to a dual-stack socket", "udp", ":0", "::1"},
 	}
-	have := networks(t)
+	have := sockettest.Networks(t)
 	for _, s := range scenes {
 		t.Run(s.name, func(t *testing.T) {
 			if s.network != "udp4" && len(have) < 2 {
@@ -58,10 +59,10 @@ func TestNothingIsAllocatedWithSeveralZones(t *testing.T) {
 		g := newGauge()
 		server, err := udp.Listen(t.Context(), "udp6", "[::]:0", g)
 		require.NoError(t, err)
-		closes(t, server)
+		sockettest.CloseAtEnd(t, server)
 		c, err := udp.Listen(t.Context(), "udp6", "[::]:0", udp.BaseHandler{})
 		require.NoError(t, err)
-		closes(t, c)
+		sockettest.CloseAtEnd(t, c)
 		payload, port := make([]byte, 100), server.LocalAddrPort().Port()
 		peers := [2]netip.AddrPort{
 			netip.AddrPortFrom(netip.MustParseAddr("fe80::1%left"), port),
@@ -83,7 +84,7 @@ func allocateNothing(t *testing.T, network, address string, target netip.Addr) {
 	open := func(t *testing.T, h udp.Handler) (*udp.Conn, netip.AddrPort) {
 		c, err := udp.Listen(t.Context(), network, address, h)
 		require.NoError(t, err)
-		closes(t, c)
+		sockettest.CloseAtEnd(t, c)
 		return c, netip.AddrPortFrom(target, c.LocalAddrPort().Port())
 	}
 	payload := make([]byte, 100)
@@ -121,7 +122,7 @@ func allocateNothing(t *testing.T, network, address string, target netip.Addr) {
 	})
 	t.Run("SendTo to a Handler that drops", func(t *testing.T) { // Config.Trace is nil
 		g := newGauge()
-		_, to := open(t, &recorderOf{received: func(c *udp.Conn, d udp.Datagram) {
+		_, to := open(t, &sockettest.Funcs{OnReceived: func(c *udp.Conn, d udp.Datagram) {
 			d.Drop()
 			g.Received(c, d)
 		}})
@@ -131,7 +132,7 @@ func allocateNothing(t *testing.T, network, address string, target netip.Addr) {
 	t.Run("Send to a Handler", func(t *testing.T) {
 		g := newGauge()
 		_, to := open(t, g)
-		c := dial(t, to, udp.BaseHandler{})
+		c := sockettest.Dial(t, to, udp.BaseHandler{})
 		noAllocs(t, g.full, each(func() error { return c.Send(payload) }))
 	})
 	t.Run("SendBatch to a Handler", func(t *testing.T) {
@@ -192,7 +193,7 @@ func allocateNothing(t *testing.T, network, address string, target netip.Addr) {
 		atMost(t, 1, g.full, each(func() error { return c.SendTo(payload, to) }))
 	})
 	t.Run("Reply from Workers", func(t *testing.T) {
-		_, to := open(t, newWorkers(t, udp.WorkersConfig{N: 2, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+		_, to := open(t, sockettest.NewWorkers(t, udp.WorkersConfig{N: 2, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 			if err := d.Reply(d.Data); err != nil {
 				t.Error(err)
 			}
@@ -231,7 +232,7 @@ func noAllocs(t *testing.T, full <-chan struct{}, send func() error) {
 // part, pools and the memory for 256 packets at a time come to one now and then.
 func atMost(t *testing.T, n float64, full <-chan struct{}, send func() error) {
 	t.Helper()
-	late := time.After(patience)
+	late := time.After(sockettest.Patience)
 	run := func() {
 		if err := send(); err != nil {
 			t.Error(err)

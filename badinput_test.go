@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // What can't be listened to or dialled says why, as a net.OpError, and leaves
@@ -21,7 +22,7 @@ import (
 //
 // Twisted: L3 UDPTests.test_bindError
 func TestWhatCanNotBeOpened(t *testing.T) {
-	busy := listen(t, udp.Config{}, "udp4", udp.BaseHandler{}).LocalAddr().String()
+	busy := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{}).LocalAddr().String()
 	var none udp.Handler
 	for _, test := range []struct {
 		name, network, address string
@@ -47,28 +48,28 @@ func TestWhatCanNotBeOpened(t *testing.T) {
 		{"a port out of range", "udp4", "127.0.0.1:65536", udp.Config{}, udp.BaseHandler{}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := newRecorder()
+			h := sockettest.NewRecorder()
 			if test.h == (udp.BaseHandler{}) {
 				test.h = h
 			}
 			c, err := test.cfg.Listen(t.Context(), test.network, test.address, test.h)
 			require.Nil(t, c)
-			requireOpError(t, err, "listen")
+			sockettest.RequireOpError(t, err, "listen")
 			if test.is != nil {
 				require.ErrorIs(t, err, test.is)
 			}
 			m, err := test.cfg.ListenMulticast(t.Context(), test.network, test.address, test.h)
 			require.Nil(t, m)
-			requireOpError(t, err, "listen")
+			sockettest.RequireOpError(t, err, "listen")
 			if test.is == nil || test.is == os.ErrInvalid || test.is == udp.ErrFamily {
 				cc, err := test.cfg.Dial(t.Context(), test.network, test.address, test.h)
 				require.Nil(t, cc)
-				requireOpError(t, err, "dial")
+				sockettest.RequireOpError(t, err, "dial")
 				if test.is != nil {
 					require.ErrorIs(t, err, test.is)
 				}
 			}
-			require.Empty(t, h.names(), "the Handler hears nothing of it")
+			require.Empty(t, h.Names(), "the Handler hears nothing of it")
 		})
 	}
 	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
@@ -83,7 +84,7 @@ func TestWhatCanNotBeOpened(t *testing.T) {
 // UDPPortTestsMixin.test_writingToIPv6OnIPv4RaisesInvalidAddressError
 // UDPPortTestsMixin.test_writingToIPv4OnIPv6RaisesInvalidAddressError
 func TestWhatCanNotBeSent(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		t.Run(network, func(t *testing.T) {
 			v4, v6 := netip.MustParseAddrPort("127.0.0.1:9"), netip.MustParseAddrPort("[::1]:9")
 			fits, other, largest := v4, v6, largestIPv4
@@ -106,9 +107,9 @@ func TestWhatCanNotBeSent(t *testing.T) {
 				{"far too long", make([]byte, 1<<20), fits, udp.ErrTooLarge, udp.SendFailures{TooLarge: 1}},
 			} {
 				t.Run(test.name, func(t *testing.T) {
-					c := listen(t, udp.Config{}, network, udp.BaseHandler{})
+					c := sockettest.Listen(t, udp.Config{}, network, udp.BaseHandler{})
 					err := c.SendTo(test.data, test.to)
-					requireOpError(t, err, "send")
+					sockettest.RequireOpError(t, err, "send")
 					if test.is != nil {
 						require.ErrorIs(t, err, test.is)
 					} else {
@@ -118,25 +119,25 @@ func TestWhatCanNotBeSent(t *testing.T) {
 					require.Zero(t, c.Stats().Sent)
 
 					// In a batch it fails alone.
-					sink := raw(t, network)
+					sink := sockettest.ListenNet(t, network)
 					n, err := c.SendBatch([]udp.Message{
-						{Data: []byte("before"), To: addrPort(sink)}, {Data: test.data, To: test.to}, {Data: []byte("after"), To: addrPort(sink)},
+						{Data: []byte("before"), To: sockettest.AddrPort(sink)}, {Data: test.data, To: test.to}, {Data: []byte("after"), To: sockettest.AddrPort(sink)},
 					})
 					require.Equal(t, 2, n)
-					requireOpError(t, err, "send")
+					sockettest.RequireOpError(t, err, "send")
 					if test.is != nil {
 						require.ErrorIs(t, err, test.is)
 					}
-					require.NoError(t, c.SendTo([]byte("next"), addrPort(sink)))
+					require.NoError(t, c.SendTo([]byte("next"), sockettest.AddrPort(sink)))
 					for _, want := range []string{"before", "after", "next"} {
-						data, _ := read(t, sink)
+						data, _ := sockettest.Read(t, sink)
 						require.Equal(t, want, data)
 					}
 					require.EqualValues(t, 3, c.Stats().Sent)
 				})
 			}
 			t.Run("a SizeError has the sizes", func(t *testing.T) {
-				c := listen(t, udp.Config{}, network, udp.BaseHandler{})
+				c := sockettest.Listen(t, udp.Config{}, network, udp.BaseHandler{})
 				err := c.SendTo(make([]byte, largest+1), fits)
 				var se *udp.SizeError
 				require.ErrorAs(t, err, &se)
@@ -153,43 +154,43 @@ func TestWhatCanNotBeSent(t *testing.T) {
 // Twisted: L5 B1 UDPPortTestsMixin.test_allowBroadcast
 func TestBroadcast(t *testing.T) {
 	to := netip.MustParseAddrPort("127.255.255.255:9") // loopback's broadcast address stays there
-	without := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+	without := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
 	err := without.SendTo([]byte("x"), to)
-	requireOpError(t, err, "send")
+	sockettest.RequireOpError(t, err, "send")
 	require.ErrorIs(t, err, syscall.EACCES)
 	require.EqualValues(t, 1, without.Stats().SendErrors)
-	with := listen(t, udp.Config{Broadcast: true}, "udp4", udp.BaseHandler{})
+	with := sockettest.Listen(t, udp.Config{Broadcast: true}, "udp4", udp.BaseHandler{})
 	require.NoError(t, with.SendTo([]byte("x"), to))
 }
 
 // A broadcast arrives with the address it was sent to, and the answer leaves
 // from one of ours.
 func TestBroadcastArrives(t *testing.T) {
-	h, server := newRecorder(), newRecorder()
-	server.received = func(_ *udp.Conn, d udp.Datagram) { _ = d.Reply([]byte("pong")) }
+	h, server := sockettest.NewRecorder(), sockettest.NewRecorder()
+	server.OnReceived = func(_ *udp.Conn, d udp.Datagram) { _ = d.Reply([]byte("pong")) }
 	s, err := udp.Listen(t.Context(), "udp4", ":0", server)
 	require.NoError(t, err)
-	closes(t, s)
-	server.next(t, "Started")
-	c := listen(t, udp.Config{Broadcast: true}, "udp4", h)
-	h.next(t, "Started")
+	sockettest.CloseAtEnd(t, s)
+	server.Next(t, "Started")
+	c := sockettest.Listen(t, udp.Config{Broadcast: true}, "udp4", h)
+	h.Next(t, "Started")
 	require.NoError(t, c.SendTo([]byte("ping"), netip.AddrPortFrom(netip.MustParseAddr("127.255.255.255"), s.LocalAddrPort().Port())))
-	e := server.next(t, "Received")
+	e := server.Next(t, "Received")
 	if s.Info().PacketInfo {
-		require.Equal(t, "127.255.255.255", e.d.To().Addr().String())
+		require.Equal(t, "127.255.255.255", e.Datagram.To().Addr().String())
 	}
-	e = h.next(t, "Received")
-	require.Equal(t, "pong", e.data)
-	require.Equal(t, "127.0.0.1", e.d.From.Addr().String())
+	e = h.Next(t, "Received")
+	require.Equal(t, "pong", e.Data)
+	require.Equal(t, "127.0.0.1", e.Datagram.From.Addr().String())
 }
 
 // After Close everything says net.ErrClosed, and the counters stay.
 //
 // Twisted: W8
 func TestAfterClose(t *testing.T) {
-	c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+	c := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
 	local := c.LocalAddrPort()
-	stop(t, c)
+	sockettest.Stop(t, c)
 	for name, err := range map[string]error{
 		"SendTo":           c.SendTo(nil, local),
 		"SetWriteDeadline": c.SetWriteDeadline(time.Now()),
@@ -209,10 +210,10 @@ func TestAfterClose(t *testing.T) {
 //
 // Twisted: W6
 func TestWriteDeadline(t *testing.T) {
-	c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+	c := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
 	require.NoError(t, c.SetWriteDeadline(time.Unix(1, 0)))
 	err := c.SendTo([]byte("x"), c.LocalAddrPort())
-	requireOpError(t, err, "send")
+	sockettest.RequireOpError(t, err, "send")
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	var ne net.Error
 	require.ErrorAs(t, err, &ne)
@@ -224,7 +225,7 @@ func TestWriteDeadline(t *testing.T) {
 
 // Errors read as package net's do.
 func TestErrorsReadWell(t *testing.T) {
-	c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+	c := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
 	err := c.SendTo(nil, netip.MustParseAddrPort("[::1]:9"))
 	require.Equal(t, "send udp4 "+c.LocalAddr().String()+"->[::1]:9: udp: address family does not fit the socket", err.Error())
 	r := &udp.Refusal{Peer: netip.MustParseAddrPort("192.0.2.1:9"), Err: syscall.ECONNREFUSED}
@@ -258,6 +259,6 @@ func TestDialWithoutAHostMeansThisOne(t *testing.T) {
 		c, err := udp.Dial(t.Context(), network, ":9", udp.BaseHandler{})
 		require.NoError(t, err)
 		require.Equal(t, want, c.RemoteAddrPort().String())
-		stop(t, c)
+		sockettest.Stop(t, c)
 	}
 }

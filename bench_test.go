@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // burst is how many datagrams a run of an allocation test or a round of a
@@ -56,7 +57,7 @@ func rounds(b *testing.B, size int, send func() error, received <-chan struct{})
 // BenchmarkReceive has the same sender for all, with SendBatch.
 func BenchmarkReceive(b *testing.B) {
 	batch := func(b *testing.B, payload []byte, to *net.UDPAddr) func() error {
-		c := listen(b, udp.Config{}, "udp4", udp.BaseHandler{})
+		c := sockettest.Listen(b, udp.Config{}, "udp4", udp.BaseHandler{})
 		ms := make([]udp.Message, burst)
 		for i := range ms {
 			ms[i] = udp.Message{Data: payload, To: to.AddrPort()}
@@ -89,14 +90,14 @@ func BenchmarkReceive(b *testing.B) {
 	b.Run("Handler", func(b *testing.B) {
 		bySize(b, func(b *testing.B, payload []byte) {
 			g := newGauge()
-			c := listen(b, buffers, "udp4", g)
+			c := sockettest.Listen(b, buffers, "udp4", g)
 			rounds(b, len(payload), batch(b, payload, c.LocalAddr().(*net.UDPAddr)), g.full)
 		})
 	})
 	b.Run("Queue", func(b *testing.B) {
 		bySize(b, func(b *testing.B, payload []byte) {
 			q := udp.NewQueue(2*burst, udp.Block)
-			c := listen(b, buffers, "udp4", q)
+			c := sockettest.Listen(b, buffers, "udp4", q)
 			full := make(chan struct{}, 1)
 			go func() {
 				n := 0
@@ -167,7 +168,7 @@ func BenchmarkSend(b *testing.B) {
 	}
 	b.Run("net", func(b *testing.B) {
 		bySize(b, func(b *testing.B, payload []byte) {
-			to, uc := addrPort(netListen(b)), netListen(b)
+			to, uc := sockettest.AddrPort(netListen(b)), netListen(b)
 			sends(b, len(payload), func() error {
 				_, err := uc.WriteToUDPAddrPort(payload, to)
 				return err
@@ -176,19 +177,19 @@ func BenchmarkSend(b *testing.B) {
 	})
 	b.Run("SendTo", func(b *testing.B) {
 		bySize(b, func(b *testing.B, payload []byte) {
-			to, c := addrPort(netListen(b)), listen(b, udp.Config{}, "udp4", udp.BaseHandler{})
+			to, c := sockettest.AddrPort(netListen(b)), sockettest.Listen(b, udp.Config{}, "udp4", udp.BaseHandler{})
 			sends(b, len(payload), func() error { return c.SendTo(payload, to) })
 		})
 	})
 	b.Run("Send", func(b *testing.B) {
 		bySize(b, func(b *testing.B, payload []byte) {
-			c := dial(b, addrPort(netListen(b)), udp.BaseHandler{})
+			c := sockettest.Dial(b, sockettest.AddrPort(netListen(b)), udp.BaseHandler{})
 			sends(b, len(payload), func() error { return c.Send(payload) })
 		})
 	})
 	b.Run("SendBatch", func(b *testing.B) {
 		bySize(b, func(b *testing.B, payload []byte) {
-			to, c := addrPort(netListen(b)), listen(b, udp.Config{}, "udp4", udp.BaseHandler{})
+			to, c := sockettest.AddrPort(netListen(b)), sockettest.Listen(b, udp.Config{}, "udp4", udp.BaseHandler{})
 			ms := make([]udp.Message, burst)
 			for i := range ms {
 				ms[i] = udp.Message{Data: payload, To: to}
@@ -240,7 +241,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 	})
 	b.Run("Reply", func(b *testing.B) {
 		bySize(b, func(b *testing.B, payload []byte) {
-			c := listen(b, udp.Config{}, "udp4", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			c := sockettest.Listen(b, udp.Config{}, "udp4", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 				if err := d.Reply(d.Data); err != nil {
 					b.Error(err)
 				}

@@ -10,28 +10,29 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // File().Fd() makes all descriptors of a socket blocking. It is used as any other
 // when it is adopted, and blocking again for its owner when it is closed.
 func TestAdoptOfABlockingSocket(t *testing.T) {
-	for how, end := range endings {
+	for how, end := range sockettest.Endings {
 		t.Run(how, func(t *testing.T) {
-			uc := unowned(t, "udp4")
+			uc := sockettest.Unowned(t, "udp4")
 			f, err := uc.File()
 			require.NoError(t, err)
 			defer f.Close()
 			fd := int(f.Fd())
 			require.True(t, isBlocking(t, fd))
-			h := newRecorder()
+			h := sockettest.NewRecorder()
 			c, err := udp.Config{}.Adopt(uc, h)
 			require.NoError(t, err)
-			h.next(t, "Started")
+			h.Next(t, "Started")
 			require.NoError(t, c.SendTo([]byte("self"), c.LocalAddrPort()))
-			require.Equal(t, "self", h.next(t, "Received").data)
+			require.Equal(t, "self", h.Next(t, "Received").Data)
 			ended := make(chan struct{})
 			go func() { defer close(ended); end(t, c) }()
-			next(t, ended)
+			sockettest.Next(t, ended)
 			require.True(t, isBlocking(t, fd))
 		})
 	}
@@ -39,9 +40,9 @@ func TestAdoptOfABlockingSocket(t *testing.T) {
 
 // A socket that becomes blocking later, behind the toolkit's back, still closes.
 func TestCloseOfASocketThatBecameBlocking(t *testing.T) {
-	for how, end := range endings {
+	for how, end := range sockettest.Endings {
 		t.Run(how, func(t *testing.T) {
-			c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+			c := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
 			if c.Info().Batch == 1 {
 				t.Skip("package net reads, and waits in the kernel")
 			}
@@ -51,7 +52,7 @@ func TestCloseOfASocketThatBecameBlocking(t *testing.T) {
 			require.NoError(t, err)
 			ended := make(chan struct{})
 			go func() { defer close(ended); end(t, c) }()
-			next(t, ended)
+			sockettest.Next(t, ended)
 		})
 	}
 }
@@ -68,13 +69,13 @@ func isBlocking(t *testing.T, fd int) bool {
 func TestAdoptOfAConnectedSocketWithoutDescriptors(t *testing.T) {
 	netns.Isolated(t, func() { // for its process: the limit is one of all sockets
 		for free := range 4 {
-			peer := raw(t, "udp4")
-			uc, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(addrPort(peer)))
+			peer := sockettest.ListenNet(t, "udp4")
+			uc, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(sockettest.AddrPort(peer)))
 			require.NoError(t, err)
 			warm, err := udp.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{}) // the poller has its own by now
 			require.NoError(t, err)
-			stop(t, warm)
-			next(t, warm.Done())
+			sockettest.Stop(t, warm)
+			sockettest.Next(t, warm.Done())
 			restore := leaveDescriptors(t, free)
 			c, err := udp.Config{}.Adopt(uc, udp.BaseHandler{})
 			restore()
@@ -88,10 +89,10 @@ func TestAdoptOfAConnectedSocketWithoutDescriptors(t *testing.T) {
 			require.True(t, ok)
 			u, err := cc.Disconnect()
 			require.NoError(t, err)
-			require.NoError(t, u.SendTo([]byte("free"), addrPort(peer)), "with %d descriptors", free)
-			read(t, peer)
-			stop(t, c)
-			next(t, c.Done())
+			require.NoError(t, u.SendTo([]byte("free"), sockettest.AddrPort(peer)), "with %d descriptors", free)
+			sockettest.Read(t, peer)
+			sockettest.Stop(t, c)
+			sockettest.Next(t, c.Done())
 		}
 	})
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 	"github.com/udpkit/udp/udptest"
 )
 
@@ -111,7 +112,7 @@ func (x *calls) open() {
 	}
 	m := &modelled{host: x.hosts[x.next(len(x.hosts))], joined: map[netip.Addr]bool{}, counting: true}
 	cfg := m.host.Config()
-	cfg.Logger = quiet
+	cfg.Logger = sockettest.Quiet
 	options := x.next(8)
 	cfg.PeerErrors = options&1 != 0
 	cfg.NoOffload = options&2 != 0

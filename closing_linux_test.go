@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // However much waits when a socket is closed, it is counted.
@@ -18,7 +19,7 @@ func TestCloseCountsALongQueue(t *testing.T) {
 	const segment, n = 64, 300_000 / 64 * 64
 	gate, in := make(chan struct{}), make(chan struct{}, segment)
 	var hold atomic.Bool
-	c := listen(t, udp.Config{ReadBuffer: 32 << 20}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
+	c := sockettest.Listen(t, udp.Config{ReadBuffer: 32 << 20}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
 		if !hold.Load() {
 			return
 		}
@@ -28,7 +29,7 @@ func TestCloseCountsALongQueue(t *testing.T) {
 		}
 		<-gate
 	}))
-	sender := dial(t, c.LocalAddrPort(), udp.BaseHandler{})
+	sender := sockettest.Dial(t, c.LocalAddrPort(), udp.BaseHandler{})
 	if !c.Info().GRO || sender.Info().Segments < segment || c.Info().ReadBuffer < 32<<20 {
 		t.Skip("no segments here, or no room for them")
 	}
@@ -52,11 +53,11 @@ func TestCloseCountsALongQueue(t *testing.T) {
 	for range n / segment {
 		send()
 	}
-	next(t, in)
+	sockettest.Next(t, in)
 	require.Zero(t, c.Stats().KernelDrops)
 	require.NoError(t, c.Close())
 	close(gate)
-	next(t, c.Done())
+	sockettest.Next(t, c.Done())
 	require.EqualValues(t, n+first*segment, c.Stats().Received)
 	require.EqualValues(t, n-1, c.Stats().Dropped.Closed)
 }
@@ -75,16 +76,16 @@ func TestShutdownEndsWhenTheFilterIsLocked(t *testing.T) {
 		return err
 	}}
 	// Each is answered with another one to the same socket, so there is always more.
-	c := listen(t, cfg, "udp4", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+	c := sockettest.Listen(t, cfg, "udp4", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 		c.SendTo(d.Data, c.LocalAddrPort())
 	}))
-	flood := raw(t, "udp4")
+	flood := sockettest.ListenNet(t, "udp4")
 	const sent = 200 // more than one read takes
 	for range sent {
 		_, err := flood.WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort())
 		require.NoError(t, err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), sockettest.Patience)
 	defer cancel()
 	require.NoError(t, c.Shutdown(ctx))
 	require.GreaterOrEqual(t, c.Stats().Handled, uint64(sent))

@@ -17,6 +17,7 @@ import (
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // Close returns while a callback runs. From then on sends fail, and Done is closed
@@ -24,15 +25,15 @@ import (
 //
 // Twisted: P4 S1
 func TestCloseReturnsAndDoneFollows(t *testing.T) {
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	release := make(chan struct{})
-	h.received = func(*udp.Conn, udp.Datagram) { <-release }
-	c := listen(t, udp.Config{}, "udp4", h)
-	h.next(t, "Started")
+	h.OnReceived = func(*udp.Conn, udp.Datagram) { <-release }
+	c := sockettest.Listen(t, udp.Config{}, "udp4", h)
+	h.Next(t, "Started")
 	for range 3 {
 		require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
 	}
-	h.next(t, "Received")
+	h.Next(t, "Received")
 	select {
 	case <-c.Closing():
 		require.Fail(t, "nobody has closed it")
@@ -41,7 +42,7 @@ func TestCloseReturnsAndDoneFollows(t *testing.T) {
 	for range 10 {
 		require.NoError(t, c.Close())
 	}
-	next(t, c.Closing())
+	sockettest.Next(t, c.Closing())
 	require.ErrorIs(t, c.SendTo([]byte("x"), c.LocalAddrPort()), net.ErrClosed)
 	select {
 	case <-c.Done():
@@ -50,9 +51,9 @@ func TestCloseReturnsAndDoneFollows(t *testing.T) {
 	}
 	require.NoError(t, c.Err())
 	close(release)
-	next(t, c.Done())
+	sockettest.Next(t, c.Done())
 	require.NoError(t, c.Err())
-	require.Equal(t, []string{"Stopped"}, h.names(), "what was queued is not handled any more")
+	require.Equal(t, []string{"Stopped"}, h.Names(), "what was queued is not handled any more")
 	require.EqualValues(t, 1, c.Stats().Handled)
 }
 
@@ -61,8 +62,8 @@ func TestCloseReturnsAndDoneFollows(t *testing.T) {
 func TestCloseAgainstSend(t *testing.T) {
 	const goroutines, each = 100, 20
 	for range 20 {
-		sink := raw(t, "udp4")
-		c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+		sink := sockettest.ListenNet(t, "udp4")
+		c := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
 		var wg sync.WaitGroup
 		var sent, failed [goroutines]uint64
 		begin := make(chan struct{})
@@ -72,9 +73,9 @@ func TestCloseAgainstSend(t *testing.T) {
 				for i := range each {
 					var err error
 					if i%2 == 0 {
-						err = c.SendTo([]byte("x"), addrPort(sink))
+						err = c.SendTo([]byte("x"), sockettest.AddrPort(sink))
 					} else {
-						_, err = c.SendBatch([]udp.Message{{Data: []byte("x"), To: addrPort(sink)}})
+						_, err = c.SendBatch([]udp.Message{{Data: []byte("x"), To: sockettest.AddrPort(sink)}})
 					}
 					if err == nil {
 						sent[g]++
@@ -107,10 +108,10 @@ var ends = []struct {
 }{
 	{"Close", func(c *udp.Conn) { c.Close() }},
 	{"Close twice", func(c *udp.Conn) { c.Close(); c.Close() }},
-	{"Shutdown with a context that has ended", func(c *udp.Conn) { c.Shutdown(done()) }},
-	{"Run with a context that has ended", func(c *udp.Conn) { c.Run(done(), 0) }},
+	{"Shutdown with a context that has ended", func(c *udp.Conn) { c.Shutdown(sockettest.Canceled()) }},
+	{"Run with a context that has ended", func(c *udp.Conn) { c.Run(sockettest.Canceled(), 0) }},
 	{"go Shutdown", func(c *udp.Conn) { go c.Shutdown(context.Background()) }},
-	{"go Run", func(c *udp.Conn) { go c.Run(done(), patience) }},
+	{"go Run", func(c *udp.Conn) { go c.Run(sockettest.Canceled(), sockettest.Patience) }},
 	{"from a goroutine that is joined", func(c *udp.Conn) {
 		joined := make(chan struct{})
 		go func() { defer close(joined); c.Close() }()
@@ -118,7 +119,7 @@ var ends = []struct {
 	}},
 	{"Shutdown from a goroutine that is joined", func(c *udp.Conn) {
 		joined := make(chan struct{})
-		go func() { defer close(joined); c.Shutdown(done()) }()
+		go func() { defer close(joined); c.Shutdown(sockettest.Canceled()) }()
 		<-joined
 	}},
 	{"from many goroutines that are joined", func(c *udp.Conn) {
@@ -128,7 +129,7 @@ var ends = []struct {
 				if i%2 == 0 {
 					c.Close()
 				} else {
-					c.Shutdown(done())
+					c.Shutdown(sockettest.Canceled())
 				}
 			})
 		}
@@ -151,22 +152,22 @@ func TestEndFromEveryCallback(t *testing.T) {
 					continue // which Workers do not have
 				}
 				t.Run(fmt.Sprintf("%s in %s, Workers %v", way.name, callback, workers), func(t *testing.T) {
-					s, h, called := newScripted(), &ending{recorder: newRecorder()}, make(chan struct{}, 10)
-					w := newWorkers(t, udp.WorkersConfig{N: 2, Handler: h.recorder})
+					s, h, called := sockettest.NewScripted(), &ending{Recorder: sockettest.NewRecorder()}, make(chan struct{}, 10)
+					w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 2, Handler: h.Recorder})
 					switch callback {
 					case "Started":
-						h.started = way.end
+						h.OnStarted = way.end
 					case "Received":
-						h.received = func(c *udp.Conn, _ udp.Datagram) { way.end(c) }
+						h.OnReceived = func(c *udp.Conn, _ udp.Datagram) { way.end(c) }
 					case "ReadDone":
 						h.readDone = way.end
 					case "Refused":
-						h.refused = func(c *udp.Conn, _ *udp.Refusal) { way.end(c) }
+						h.OnRefused = func(c *udp.Conn, _ *udp.Refusal) { way.end(c) }
 					case "Stopped":
-						h.stopped = func(c *udp.Conn, _ error) { way.end(c) }
+						h.OnStopped = func(c *udp.Conn, _ error) { way.end(c) }
 					case "OnSendError":
-						s.send = func(socket.Message) error { return net.UnknownNetworkError("fails") }
-						h.received = func(_ *udp.Conn, d udp.Datagram) {
+						s.OnSend = func(socket.Message) error { return net.UnknownNetworkError("fails") }
+						h.OnReceived = func(_ *udp.Conn, d udp.Datagram) {
 							for workers && d.Data[0] == 'x' && w.Stats().Waiting < 2 {
 								runtime.Gosched() // so that the reply is kept
 							}
@@ -181,20 +182,20 @@ func TestEndFromEveryCallback(t *testing.T) {
 					if workers {
 						handler = w
 					}
-					c := s.dial(t, cfg, handler)
+					c := s.Dial(t, cfg, handler)
 					switch callback {
 					case "Received", "ReadDone":
-						s.arrive("x")
+						s.Arrive("x")
 					case "OnSendError":
-						s.arrive("x", "y", "z")
-						next(t, called)
+						s.Arrive("x", "y", "z")
+						sockettest.Next(t, called)
 					case "Refused":
-						s.inputs <- []socket.Report{{Peer: there, Err: net.UnknownNetworkError("refused")}}
+						s.Inputs <- []socket.Report{{Peer: sockettest.There, Err: net.UnknownNetworkError("refused")}}
 					case "Stopped":
 						require.NoError(t, c.Close())
 					}
-					next(t, c.Done())
-					names := h.names()
+					sockettest.Next(t, c.Done())
+					names := h.Names()
 					require.Equal(t, "Started", names[0])
 					require.Equal(t, "Stopped", names[len(names)-1])
 					require.NoError(t, c.Err())
@@ -202,7 +203,7 @@ func TestEndFromEveryCallback(t *testing.T) {
 					require.NoError(t, c.Shutdown(t.Context()))
 					require.NoError(t, c.Run(t.Context(), 0))
 					require.ErrorIs(t, c.Send([]byte("x")), net.ErrClosed)
-					balanced(t, c.Stats())
+					sockettest.CountersAgree(t, c.Stats())
 				})
 			}
 		}
@@ -211,7 +212,7 @@ func TestEndFromEveryCallback(t *testing.T) {
 
 // ending is a recorder with ReadDone.
 type ending struct {
-	*recorder
+	*sockettest.Recorder
 	readDone func(*udp.Conn)
 }
 
@@ -240,22 +241,22 @@ func TestEndUnderAMutexThatACallbackNeeds(t *testing.T) {
 		n = 2_000
 	}
 	for i := range n {
-		s := &scripted{inputs: make(chan any, 2), wake: make(chan struct{}, 1), gone: make(chan struct{})}
+		s := sockettest.NewScriptedOf(2)
 		for range 2 {
 			b := buffer.Of(1)
-			s.inputs <- []socket.Packet{{Data: b.B[:1], Buf: b, From: there}}
+			s.Inputs <- []socket.Packet{{Data: b.B[:1], Buf: b, From: sockettest.There}}
 		}
 		h := &locking{}
-		c := s.listen(t, udp.Config{}, h)
+		c := s.Listen(t, udp.Config{}, h)
 		if i%16 == 0 {
 			runtime.Gosched() // so that the reader is somewhere else each time
 		}
 		h.mu.Lock()
 		switch i % 4 {
 		case 0:
-			c.Shutdown(done())
+			c.Shutdown(sockettest.Canceled())
 		case 1:
-			c.Run(done(), 0)
+			c.Run(sockettest.Canceled(), 0)
 		default:
 			c.Close()
 		}
@@ -269,7 +270,7 @@ func TestEndUnderAMutexThatAWorkerNeeds(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	for range 200 {
 		h := &locking{}
-		c, err := udp.Listen(t.Context(), "udp4", "127.0.0.1:0", newWorkers(t, udp.WorkersConfig{N: 2, Handler: h}))
+		c, err := udp.Listen(t.Context(), "udp4", "127.0.0.1:0", sockettest.NewWorkers(t, udp.WorkersConfig{N: 2, Handler: h}))
 		require.NoError(t, err)
 		for range 3 {
 			require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
@@ -277,8 +278,8 @@ func TestEndUnderAMutexThatAWorkerNeeds(t *testing.T) {
 		h.mu.Lock()
 		c.Close()
 		h.mu.Unlock()
-		next(t, c.Done())
-		balanced(t, c.Stats())
+		sockettest.Next(t, c.Done())
+		sockettest.CountersAgree(t, c.Stats())
 	}
 }
 
@@ -287,8 +288,8 @@ func TestEndUnderAMutexThatAWorkerNeeds(t *testing.T) {
 // Twisted: S2
 func TestShutdownAgainstClose(t *testing.T) {
 	for range 50 {
-		h := newRecorder()
-		c := listen(t, udp.Config{}, "udp4", h)
+		h := sockettest.NewRecorder()
+		c := sockettest.Listen(t, udp.Config{}, "udp4", h)
 		var wg sync.WaitGroup
 		for i := range 15 {
 			wg.Go(func() {
@@ -303,7 +304,7 @@ func TestShutdownAgainstClose(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		require.Equal(t, []string{"Started", "Stopped"}, h.names())
+		require.Equal(t, []string{"Started", "Stopped"}, h.Names())
 	}
 }
 
@@ -337,9 +338,9 @@ func TestSocketsThatEndEachOther(t *testing.T) {
 						handlers[i] = &closer{end: way.end, ready: make(chan struct{})}
 						var h udp.Handler = handlers[i]
 						if workers {
-							h = newWorkers(t, udp.WorkersConfig{N: 2, Handler: h})
+							h = sockettest.NewWorkers(t, udp.WorkersConfig{N: 2, Handler: h})
 						}
-						conns[i] = listen(t, udp.Config{}, "udp4", h)
+						conns[i] = sockettest.Listen(t, udp.Config{}, "udp4", h)
 					}
 					for i, h := range handlers {
 						h.others = []*udp.Conn{conns[(i+1)%n]}
@@ -356,7 +357,7 @@ func TestSocketsThatEndEachOther(t *testing.T) {
 					}
 					all.Wait()
 					for _, c := range conns {
-						next(t, c.Done())
+						sockettest.Next(t, c.Done())
 					}
 				})
 			}
@@ -382,30 +383,30 @@ func TestSocketsThatCloseEachOtherWhileTheyReceive(t *testing.T) {
 		assert.NoError(t, other.Close())
 		conns <- c
 	}
-	sockets[0] = listen(t, udp.Config{}, "udp4", udp.HandlerFunc(received))
-	sockets[1] = listen(t, udp.Config{}, "udp4", newWorkers(t, udp.WorkersConfig{N: 2, Handler: udp.HandlerFunc(received)}))
+	sockets[0] = sockettest.Listen(t, udp.Config{}, "udp4", udp.HandlerFunc(received))
+	sockets[1] = sockettest.Listen(t, udp.Config{}, "udp4", sockettest.NewWorkers(t, udp.WorkersConfig{N: 2, Handler: udp.HandlerFunc(received)}))
 	close(ready)
 	for _, c := range sockets {
 		require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
 	}
-	next(t, conns)
-	next(t, conns)
-	next(t, sockets[0].Done())
-	next(t, sockets[1].Done())
+	sockettest.Next(t, conns)
+	sockettest.Next(t, conns)
+	sockettest.Next(t, sockets[0].Done())
+	sockettest.Next(t, sockets[1].Done())
 }
 
 // A callback may wait until another socket has stopped.
 func TestACallbackMayWaitForAnotherSocket(t *testing.T) {
-	stopped := newRecorder()
-	other := listen(t, udp.Config{}, "udp4", stopped)
-	stopped.next(t, "Started")
+	stopped := sockettest.NewRecorder()
+	other := sockettest.Listen(t, udp.Config{}, "udp4", stopped)
+	stopped.Next(t, "Started")
 	seen := make(chan []string, 1)
-	c := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
+	c := sockettest.Listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
 		assert.NoError(t, other.Shutdown(context.Background()))
-		seen <- stopped.names()
+		seen <- stopped.Names()
 	}))
 	require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
-	require.Equal(t, []string{"Stopped"}, next(t, seen))
+	require.Equal(t, []string{"Stopped"}, sockettest.Next(t, seen))
 }
 
 // A worker may close a socket whose callback then gives those Workers a datagram.
@@ -413,38 +414,38 @@ func TestCloseByAWorkerThatTheSocketComesToNeed(t *testing.T) {
 	for range 20 {
 		var x *udp.Conn
 		ready := make(chan struct{})
-		w := newWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+		w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 			if string(d.Data) == "close" {
 				<-ready
 				assert.NoError(t, x.Close())
 			}
 		})})
-		a := listen(t, udp.Config{}, "udp4", w)
+		a := sockettest.Listen(t, udp.Config{}, "udp4", w)
 		in := make(chan struct{})
-		x = listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+		x = sockettest.Listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 			close(in)
 			<-c.Closing()
 			w.Received(c, d)
 		}))
 		close(ready)
 		require.NoError(t, a.SendTo([]byte("hi"), x.LocalAddrPort()))
-		next(t, in)
+		sockettest.Next(t, in)
 		require.NoError(t, a.SendTo([]byte("close"), a.LocalAddrPort()))
-		next(t, x.Done())
-		stop(t, a)
+		sockettest.Next(t, x.Done())
+		sockettest.Stop(t, a)
 	}
 }
 
 // Closing ends a Handler that blocks.
 func TestClosingReachesAHandlerThatBlocks(t *testing.T) {
 	in := make(chan struct{})
-	c := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(c *udp.Conn, _ udp.Datagram) {
+	c := sockettest.Listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(c *udp.Conn, _ udp.Datagram) {
 		close(in)
 		<-c.Closing()
 	}))
 	require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
-	next(t, in)
-	stop(t, c)
+	sockettest.Next(t, in)
+	sockettest.Stop(t, c)
 	require.EqualValues(t, 1, c.Stats().Handled)
 }
 
@@ -456,46 +457,46 @@ func TestRun(t *testing.T) {
 		return result
 	}
 	t.Run("Close", func(t *testing.T) {
-		c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+		c := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
 		result := run(c, t.Context(), 0)
 		require.NoError(t, c.Close())
-		require.NoError(t, next(t, result))
+		require.NoError(t, sockettest.Next(t, result))
 	})
 	t.Run("the socket fails", func(t *testing.T) {
-		s := newScripted()
-		c := s.listen(t, udp.Config{}, udp.BaseHandler{})
-		result := run(c, t.Context(), patience)
-		s.inputs <- error(net.ErrClosed)
-		err := next(t, result)
-		requireOpError(t, err, "read")
+		s := sockettest.NewScripted()
+		c := s.Listen(t, udp.Config{}, udp.BaseHandler{})
+		result := run(c, t.Context(), sockettest.Patience)
+		s.Inputs <- error(net.ErrClosed)
+		err := sockettest.Next(t, result)
+		sockettest.RequireOpError(t, err, "read")
 		require.ErrorIs(t, err, net.ErrClosed)
 		require.Equal(t, err, c.Err())
-		require.Equal(t, err, c.Run(done(), patience), "also afterwards")
+		require.Equal(t, err, c.Run(sockettest.Canceled(), sockettest.Patience), "also afterwards")
 	})
 	t.Run("its context ends", func(t *testing.T) {
 		release, in := make(chan struct{}), make(chan struct{}, 10)
-		c := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { in <- struct{}{}; <-release }))
+		c := sockettest.Listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { in <- struct{}{}; <-release }))
 		ctx, cancel := context.WithCancel(t.Context())
-		result := run(c, ctx, patience)
+		result := run(c, ctx, sockettest.Patience)
 		for range 3 {
 			require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
 		}
-		next(t, in)
+		sockettest.Next(t, in)
 		cancel()
 		close(release)
-		require.NoError(t, next(t, result))
+		require.NoError(t, sockettest.Next(t, result))
 		require.EqualValues(t, 3, c.Stats().Handled, "what was queued is handled")
-		next(t, c.Done())
+		sockettest.Next(t, c.Done())
 	})
 	t.Run("grace is over", func(t *testing.T) {
 		release, in := make(chan struct{}), make(chan struct{})
-		c := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { close(in); <-release }))
+		c := sockettest.Listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { close(in); <-release }))
 		require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
-		next(t, in)
-		err := c.Run(done(), time.Millisecond)
-		requireOpError(t, err, "shutdown")
+		sockettest.Next(t, in)
+		err := c.Run(sockettest.Canceled(), time.Millisecond)
+		sockettest.RequireOpError(t, err, "shutdown")
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		close(release)
-		next(t, c.Done())
+		sockettest.Next(t, c.Done())
 	})
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // One write to a port where nobody listens, on a socket that does nothing else,
@@ -18,24 +18,24 @@ import (
 //
 // Twisted: C5 C7 test_udp_internals.test_connectedReadImmediateError
 func TestSingleWriteToADeadPortIsRefused(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		t.Run(network, func(t *testing.T) {
-			h := newRecorder()
-			dead, revive := holdPort(t, network)
-			c := dial(t, dead, h)
-			h.next(t, "Started")
+			h := sockettest.NewRecorder()
+			dead, revive := sockettest.HoldPort(t, network)
+			c := sockettest.Dial(t, dead, h)
+			h.Next(t, "Started")
 			require.NoError(t, c.Send([]byte("anybody?")))
-			r := h.next(t, "Refused").r
-			requireRefused(t, c.Conn, r, dead, "anybody?")
+			r := h.Next(t, "Refused").Refusal
+			sockettest.RequireRefused(t, c.Conn, r, dead, "anybody?")
 
 			peer := revive()
 			require.NoError(t, c.Send([]byte("now?")))
-			data, from := read(t, peer)
+			data, from := sockettest.Read(t, peer)
 			require.Equal(t, "now?", data)
 			require.Equal(t, c.LocalAddrPort(), from)
 			_, err := peer.WriteToUDPAddrPort([]byte("yes"), c.LocalAddrPort())
 			require.NoError(t, err)
-			require.Equal(t, "yes", h.next(t, "Received").data)
+			require.Equal(t, "yes", h.Next(t, "Received").Data)
 			s := c.Stats()
 			require.EqualValues(t, 1, s.Refused)
 			require.EqualValues(t, 2, s.Sent)
@@ -44,45 +44,26 @@ func TestSingleWriteToADeadPortIsRefused(t *testing.T) {
 	}
 }
 
-func requireRefused(t testing.TB, c *udp.Conn, r *udp.Refusal, peer netip.AddrPort, data string) {
-	t.Helper()
-	require.ErrorIs(t, r, udp.ErrRefused)
-	require.ErrorIs(t, r, syscall.ECONNREFUSED)
-	require.Equal(t, peer, r.Peer)
-	require.Contains(t, r.Error(), peer.String())
-	if !c.Info().ErrorQueue {
-		return
-	}
-	require.Equal(t, data, string(r.Payload))
-	require.Equal(t, peer.Addr(), r.Offender)
-	want := [2]uint8{3, 3} // RFC 792: destination unreachable, port unreachable
-	if peer.Addr().Is6() {
-		want = [2]uint8{1, 4} // RFC 4443
-	}
-	require.Equal(t, want, [2]uint8{r.Type, r.Code})
-	require.Zero(t, r.MTU)
-}
-
 // Each ICMP error is reported exactly once, whether a read or a later send met it, and
 // fails no send.
 //
 // Twisted: P7
 func TestOneRefusedForEachICMPMessage(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		t.Run(network, func(t *testing.T) {
 			const n = 50 // fewer than ICMP messages a second are limited to on loopback
-			h := newRecorder()
-			dead := deadPort(t, network)
-			c := dial(t, dead, h)
-			h.next(t, "Started")
+			h := sockettest.NewRecorder()
+			dead := sockettest.DeadPort(t, network)
+			c := sockettest.Dial(t, dead, h)
+			h.Next(t, "Started")
 			for range n {
 				require.NoError(t, c.Send([]byte("x")))
 				// Linux without an error queue keeps one pending error only, so that a
 				// second message would replace the first: one after another.
-				requireRefused(t, c.Conn, h.next(t, "Refused").r, dead, "x")
+				sockettest.RequireRefused(t, c.Conn, h.Next(t, "Refused").Refusal, dead, "x")
 			}
-			stop(t, c)
-			require.Equal(t, []string{"Stopped"}, h.names())
+			sockettest.Stop(t, c)
+			require.Equal(t, []string{"Stopped"}, h.Names())
 			s := c.Stats()
 			require.EqualValues(t, n, s.Sent)
 			require.EqualValues(t, n, s.Refused)
@@ -96,12 +77,12 @@ func TestOneRefusedForEachICMPMessage(t *testing.T) {
 //
 // Twisted: W5 UDPTests.test_connectionRefused
 func TestSendThatMeetsAnOlderErrorIsRepeated(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		t.Run(network, func(t *testing.T) {
 			const n = 100
-			h := newRecorder()
+			h := sockettest.NewRecorder()
 			// While Started runs nothing reads, so the sends themselves meet the errors.
-			h.started = func(c *udp.Conn) {
+			h.OnStarted = func(c *udp.Conn) {
 				cc, ok := c.Connected()
 				assert.True(t, ok)
 				for i := range n {
@@ -118,15 +99,15 @@ func TestSendThatMeetsAnOlderErrorIsRepeated(t *testing.T) {
 				assert.EqualValues(t, n, s.Sent)
 				assert.NotZero(t, s.Retried)
 			}
-			dead, revive := holdPort(t, network)
-			c := dial(t, dead, h)
-			h.next(t, "Started")
-			h.next(t, "Refused")
+			dead, revive := sockettest.HoldPort(t, network)
+			c := sockettest.Dial(t, dead, h)
+			h.Next(t, "Started")
+			h.Next(t, "Refused")
 			peer := revive()
 			require.NoError(t, c.Send([]byte("last")))
-			data, _ := read(t, peer)
+			data, _ := sockettest.Read(t, peer)
 			require.Equal(t, "last", data, "and nothing twice")
-			stop(t, c)
+			sockettest.Stop(t, c)
 			s := c.Stats()
 			require.LessOrEqual(t, s.Refused, uint64(n))
 			require.Zero(t, s.SendErrors)
@@ -139,24 +120,24 @@ func TestSendThatMeetsAnOlderErrorIsRepeated(t *testing.T) {
 //
 // Twisted: W5
 func TestSendAfterARefusalIsDelivered(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		t.Run(network, func(t *testing.T) {
-			h := newRecorder()
-			dead, revive := holdPort(t, network)
+			h := sockettest.NewRecorder()
+			dead, revive := sockettest.HoldPort(t, network)
 			var peer *net.UDPConn
-			h.started = func(c *udp.Conn) {
+			h.OnStarted = func(c *udp.Conn) {
 				cc, _ := c.Connected()
 				assert.NoError(t, cc.Send([]byte("too early")))
 				peer = revive()
 				assert.NoError(t, cc.Send([]byte("in time")))
 				assert.NoError(t, c.Flush())
 			}
-			c := dial(t, dead, h)
-			h.next(t, "Started")
+			c := sockettest.Dial(t, dead, h)
+			h.Next(t, "Started")
 			require.NotNil(t, peer)
-			data, _ := read(t, peer)
+			data, _ := sockettest.Read(t, peer)
 			require.Equal(t, "in time", data)
-			requireRefused(t, c.Conn, h.next(t, "Refused").r, dead, "too early")
+			sockettest.RequireRefused(t, c.Conn, h.Next(t, "Refused").Refusal, dead, "too early")
 			require.EqualValues(t, 1, c.Stats().Retried)
 		})
 	}
@@ -167,19 +148,19 @@ func TestSendAfterARefusalIsDelivered(t *testing.T) {
 //
 // Twisted: C8
 func TestWritingInRefused(t *testing.T) {
-	h := newRecorder()
-	h.refused = func(c *udp.Conn, _ *udp.Refusal) {
+	h := sockettest.NewRecorder()
+	h.OnRefused = func(c *udp.Conn, _ *udp.Refusal) {
 		if cc, ok := c.Connected(); ok {
 			_ = cc.Send([]byte("again"))
 		}
 	}
-	c := dial(t, deadPort(t, "udp4"), h)
-	h.next(t, "Started")
+	c := sockettest.Dial(t, sockettest.DeadPort(t, "udp4"), h)
+	h.Next(t, "Started")
 	require.NoError(t, c.Send([]byte("first")))
 	for range 20 {
-		h.next(t, "Refused")
+		h.Next(t, "Refused")
 	}
-	stop(t, c)
+	sockettest.Stop(t, c)
 }
 
 // Unconnected sockets hear nothing of refusals and are not harmed by them; with
@@ -188,35 +169,35 @@ func TestWritingInRefused(t *testing.T) {
 // Twisted: W5 C5 UDPTests.test_connectionRefused UDPTests.test_serverReadFailure
 // test_udp_internals.test_readImmediateError
 func TestRefusalsOnUnconnectedSockets(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		t.Run(network, func(t *testing.T) {
-			h := newRecorder()
-			c := listen(t, udp.Config{}, network, h)
-			h.next(t, "Started")
-			dead := deadPort(t, network)
+			h := sockettest.NewRecorder()
+			c := sockettest.Listen(t, udp.Config{}, network, h)
+			h.Next(t, "Started")
+			dead := sockettest.DeadPort(t, network)
 			for range 10 {
 				require.NoError(t, c.SendTo([]byte("x"), dead))
 				require.NoError(t, c.SendTo([]byte("y"), c.LocalAddrPort()))
-				require.Equal(t, "y", h.next(t, "Received").data)
+				require.Equal(t, "y", h.Next(t, "Received").Data)
 			}
 			require.Zero(t, c.Stats().Refused)
 			require.EqualValues(t, 20, c.Stats().Sent)
 		})
 		t.Run(network+" with PeerErrors", func(t *testing.T) {
-			h := newRecorder()
-			c, err := udp.Config{PeerErrors: true}.Listen(t.Context(), network, loopback(network)+":0", h)
+			h := sockettest.NewRecorder()
+			c, err := udp.Config{PeerErrors: true}.Listen(t.Context(), network, sockettest.Loopback(network)+":0", h)
 			if err != nil {
-				requireOpError(t, err, "listen")
+				sockettest.RequireOpError(t, err, "listen")
 			}
-			requireSupported(t, err)
-			closes(t, c)
+			sockettest.RequireSupported(t, err)
+			sockettest.CloseAtEnd(t, c)
 			require.True(t, c.Info().ErrorQueue)
-			h.next(t, "Started")
-			for _, dead := range []netip.AddrPort{deadPort(t, network), deadPort(t, network)} {
+			h.Next(t, "Started")
+			for _, dead := range []netip.AddrPort{sockettest.DeadPort(t, network), sockettest.DeadPort(t, network)} {
 				require.NoError(t, c.SendTo([]byte("x"), dead))
-				requireRefused(t, c, h.next(t, "Refused").r, dead, "x")
+				sockettest.RequireRefused(t, c, h.Next(t, "Refused").Refusal, dead, "x")
 				require.NoError(t, c.SendTo([]byte("y"), c.LocalAddrPort()))
-				require.Equal(t, "y", h.next(t, "Received").data)
+				require.Equal(t, "y", h.Next(t, "Received").Data)
 			}
 			require.Zero(t, c.Stats().SendErrors)
 		})
@@ -225,9 +206,9 @@ func TestRefusalsOnUnconnectedSockets(t *testing.T) {
 
 // Dial takes the host that it has a route to.
 func TestDial(t *testing.T) {
-	server := newRecorder()
-	server.received = func(_ *udp.Conn, d udp.Datagram) { assert.NoError(t, d.Reply(d.Data)) }
-	c := listen(t, udp.Config{}, "udp4", server)
+	server := sockettest.NewRecorder()
+	server.OnReceived = func(_ *udp.Conn, d udp.Datagram) { assert.NoError(t, d.Reply(d.Data)) }
+	c := sockettest.Listen(t, udp.Config{}, "udp4", server)
 	_, port, err := net.SplitHostPort(c.LocalAddr().String())
 	require.NoError(t, err)
 	for _, test := range []struct{ name, network, address string }{
@@ -237,17 +218,17 @@ func TestDial(t *testing.T) {
 		{"no host is this host", "udp4", ":" + port},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := newRecorder()
+			h := sockettest.NewRecorder()
 			client, err := udp.Dial(t.Context(), test.network, test.address, h)
 			require.NoError(t, err)
-			closes(t, client)
+			sockettest.CloseAtEnd(t, client)
 			require.Equal(t, c.LocalAddrPort(), client.RemoteAddrPort())
-			h.next(t, "Started")
+			h.Next(t, "Started")
 			require.NoError(t, client.Send([]byte("hello")))
-			require.Equal(t, "hello", h.next(t, "Received").data)
+			require.Equal(t, "hello", h.Next(t, "Received").Data)
 		})
 	}
 	_, err = udp.Dial(context.Background(), "udp", "127.0.0.1:0", udp.BaseHandler{})
-	requireOpError(t, err, "dial")
+	sockettest.RequireOpError(t, err, "dial")
 	require.ErrorAs(t, err, new(*net.AddrError))
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // What a program may set on its socket by itself: each makes the kernel append
@@ -49,7 +50,7 @@ func TestOptionsOfTheProgramsOwnCostNoControlMessage(t *testing.T) {
 					if when == "before" {
 						cfg.Control = func(_, _ string, rc syscall.RawConn) error { return setExtraControl(rc) }
 					}
-					c := listenAt(t, cfg, network, ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { received <- d.Clone() }))
+					c := sockettest.ListenAt(t, cfg, network, ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { received <- d.Clone() }))
 					if when == "after" {
 						rc, err := c.SyscallConn()
 						require.NoError(t, err)
@@ -59,7 +60,7 @@ func TestOptionsOfTheProgramsOwnCostNoControlMessage(t *testing.T) {
 					if network == "udp6" {
 						to = netip.AddrPortFrom(netip.IPv6Loopback(), to.Port())
 					}
-					s := listenAt(t, udp.Config{}, network, ":0", udp.BaseHandler{})
+					s := sockettest.ListenAt(t, udp.Config{}, network, ":0", udp.BaseHandler{})
 					const segments = 40
 					ms := make([]udp.Message, segments)
 					for i := range ms {

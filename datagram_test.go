@@ -14,6 +14,7 @@ import (
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // The largest payloads, see RFC 768, RFC 791 and RFC 8200.
@@ -26,7 +27,7 @@ const (
 //
 // Twisted: P5 UDPPortTestsMixin.test_writeToIPv6Interface
 func TestEveryLengthArrivesWhole(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		largest := largestIPv4
 		if network == "udp6" {
 			largest = largestIPv6
@@ -34,9 +35,9 @@ func TestEveryLengthArrivesWhole(t *testing.T) {
 		lengths := []int{0, 1, 0, 0, 100, 1472, 1473, 9000, largest - 1, largest, 0}
 		for _, batch := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, in a batch: %v", network, batch), func(t *testing.T) {
-				h := newRecorder()
-				c := listen(t, udp.Config{ReadBuffer: 1 << 20}, network, h)
-				h.next(t, "Started")
+				h := sockettest.NewRecorder()
+				c := sockettest.Listen(t, udp.Config{ReadBuffer: 1 << 20}, network, h)
+				h.Next(t, "Started")
 				var ms []udp.Message
 				bytesSent := 0
 				for i, n := range lengths {
@@ -52,14 +53,14 @@ func TestEveryLengthArrivesWhole(t *testing.T) {
 					if !batch { // one at a time: this machine's buffers hold a few
 						require.NoError(t, c.SendTo(m.Data, m.To))
 					}
-					e := h.next(t, "Received")
-					require.True(t, e.data == string(m.Data), "datagram %d of %d bytes is another one, of %d bytes", i, len(m.Data), len(e.data))
-					require.Equal(t, c.LocalAddrPort(), e.d.From)
+					e := h.Next(t, "Received")
+					require.True(t, e.Data == string(m.Data), "datagram %d of %d bytes is another one, of %d bytes", i, len(m.Data), len(e.Data))
+					require.Equal(t, c.LocalAddrPort(), e.Datagram.From)
 				}
 				s := c.Stats()
 				require.EqualValues(t, len(ms), s.Sent)
 				require.EqualValues(t, bytesSent, s.SentBytes)
-				stop(t, c)
+				sockettest.Stop(t, c)
 				s = c.Stats()
 				require.EqualValues(t, len(ms), s.Handled)
 				require.EqualValues(t, bytesSent, s.ReceivedBytes)
@@ -84,16 +85,16 @@ func TestMaxDatagram(t *testing.T) {
 		{"one byte", 1, []int{0, 1, 2, 1}, []int{0, 1, 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := newRecorder()
-			c := listen(t, udp.Config{MaxDatagram: test.max, ReadBuffer: 1 << 20}, "udp4", h)
-			h.next(t, "Started")
+			h := sockettest.NewRecorder()
+			c := sockettest.Listen(t, udp.Config{MaxDatagram: test.max, ReadBuffer: 1 << 20}, "udp4", h)
+			h.Next(t, "Started")
 			for _, n := range test.sent {
 				require.NoError(t, c.SendTo(make([]byte, n), c.LocalAddrPort()))
 			}
 			for _, n := range test.taken {
-				require.Len(t, h.next(t, "Received").data, n)
+				require.Len(t, h.Next(t, "Received").Data, n)
 			}
-			stop(t, c)
+			sockettest.Stop(t, c)
 			require.EqualValues(t, len(test.sent)-len(test.taken), c.Stats().Dropped.Truncated)
 			require.EqualValues(t, len(test.taken), c.Stats().Handled)
 		})
@@ -106,7 +107,7 @@ func TestOwnershipOfData(t *testing.T) {
 	const n = 50
 	var plain, retained, cloned []udp.Datagram
 	all := make(chan struct{})
-	c := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+	c := sockettest.Listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 		d.Retain()
 		d.Retain()
 		d.Release() // still one
@@ -118,8 +119,8 @@ func TestOwnershipOfData(t *testing.T) {
 	for i := range n {
 		require.NoError(t, c.SendTo([]byte{byte(i)}, c.LocalAddrPort()))
 	}
-	next(t, all)
-	stop(t, c)
+	sockettest.Next(t, all)
+	sockettest.Stop(t, c)
 	for i := range n {
 		require.Equal(t, []byte{byte(i)}, retained[i].Data)
 		require.Equal(t, []byte{byte(i)}, cloned[i].Data)
@@ -154,22 +155,22 @@ var poisoned = func() bool {
 // No buffer is kept of datagrams that nobody retained, and a Release too many is
 // told at once.
 func TestRelease(t *testing.T) {
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	before := buffer.Live()
 	kept := make(chan udp.Datagram, 1)
-	h.received = func(_ *udp.Conn, d udp.Datagram) {
+	h.OnReceived = func(_ *udp.Conn, d udp.Datagram) {
 		if string(d.Data) == "keep" {
 			d.Retain()
 			kept <- d
 		}
 	}
-	c := listen(t, udp.Config{}, "udp4", h)
-	h.next(t, "Started")
+	c := sockettest.Listen(t, udp.Config{}, "udp4", h)
+	h.Next(t, "Started")
 	for _, data := range []string{"a", "b", "keep", "c"} {
 		require.NoError(t, c.SendTo([]byte(data), c.LocalAddrPort()))
-		h.next(t, "Received") // one buffer each
+		h.Next(t, "Received") // one buffer each
 	}
-	stop(t, c)
+	sockettest.Stop(t, c)
 	if !thorough { // buffers are counted with the race detector only
 		require.Equal(t, before+1, buffer.Live())
 	}
@@ -184,18 +185,18 @@ func TestRelease(t *testing.T) {
 // Twisted: W3 UDPTests.test_sendPackets
 func TestAddressesAreNeverFourInSix(t *testing.T) {
 	hosts := []string{"127.0.0.1", "::ffff:127.0.0.1"}
-	if len(networks(t)) > 1 {
+	if len(sockettest.Networks(t)) > 1 {
 		hosts = append(hosts, "::1")
 	}
 	for _, host := range hosts {
-		h := newRecorder()
+		h := sockettest.NewRecorder()
 		c, err := udp.Listen(t.Context(), "udp", ":0", h)
 		require.NoError(t, err)
-		closes(t, c)
-		h.next(t, "Started")
+		sockettest.CloseAtEnd(t, c)
+		h.Next(t, "Started")
 		to := netip.AddrPortFrom(netip.MustParseAddr(host), c.LocalAddrPort().Port())
 		require.NoError(t, c.SendTo([]byte(host), to))
-		d := h.next(t, "Received").d
+		d := h.Next(t, "Received").Datagram
 		require.Equal(t, to.Addr().Unmap(), d.From.Addr())
 		require.False(t, d.From.Addr().Is4In6())
 		if c.Info().PacketInfo {
@@ -210,8 +211,8 @@ func TestAddressesAreNeverFourInSix(t *testing.T) {
 		require.NoError(t, connected.SendTo([]byte(host), to), "its peer in whatever form")
 		// Its own peer only when the address that it leaves from is the peer's.
 		require.Equal(t, to.Addr().Unmap(), connected.LocalAddrPort().Addr())
-		h.next(t, "Received")
-		h.next(t, "Received")
+		h.Next(t, "Received")
+		h.Next(t, "Received")
 	}
 }
 
@@ -227,7 +228,7 @@ func TestZonesAreKept(t *testing.T) {
 		here.Addr("left", "fe80::1/64")
 		there.Addr("right", "fe80::2/64")
 
-		server, client := newRecorder(), newRecorder()
+		server, client := sockettest.NewRecorder(), sockettest.NewRecorder()
 		var peer *udp.Conn
 		var err error
 		there.Do(func() {
@@ -236,16 +237,16 @@ func TestZonesAreKept(t *testing.T) {
 			}))
 		})
 		require.NoError(t, err)
-		closes(t, peer)
+		sockettest.CloseAtEnd(t, peer)
 		to := netip.AddrPortFrom(netip.MustParseAddr("fe80::2%left"), peer.LocalAddrPort().Port())
 
 		c, err := udp.Listen(t.Context(), "udp6", "[fe80::1%left]:0", server)
 		require.NoError(t, err)
-		closes(t, c)
-		server.next(t, "Started")
+		sockettest.CloseAtEnd(t, c)
+		server.Next(t, "Started")
 		require.Equal(t, "left", c.LocalAddrPort().Addr().Zone())
 		require.NoError(t, c.SendTo([]byte("hello"), to))
-		d := server.next(t, "Received").d
+		d := server.Next(t, "Received").Datagram
 		require.Equal(t, to, d.From)
 		require.Equal(t, "fe80::1%left", c.LocalAddrPort().Addr().String())
 		require.Equal(t, "fe80::1", d.To().Addr().WithZone("").String())
@@ -254,49 +255,49 @@ func TestZonesAreKept(t *testing.T) {
 		// A connected socket accepts the datagrams of its own peer.
 		cc, err := udp.Dial(t.Context(), "udp", to.String(), client)
 		require.NoError(t, err)
-		closes(t, cc)
-		client.next(t, "Started")
+		sockettest.CloseAtEnd(t, cc)
+		client.Next(t, "Started")
 		require.Equal(t, to, cc.RemoteAddrPort())
 		require.NoError(t, cc.Send([]byte("connected")))
-		require.Equal(t, to, client.next(t, "Received").d.From)
+		require.Equal(t, to, client.Next(t, "Received").Datagram.From)
 
 		// An index instead of the name is the same zone.
 		index := fmt.Sprint(here.Interface("left").Index)
 		byIndex := netip.AddrPortFrom(to.Addr().WithZone(index), to.Port())
 		require.NoError(t, cc.Reconnect(byIndex))
 		require.NoError(t, cc.Send([]byte("by index")))
-		require.Equal(t, to, client.next(t, "Received").d.From)
+		require.Equal(t, to, client.Next(t, "Received").Datagram.From)
 	})
 }
 
 // With Config.Timestamps a datagram carries the kernel's time.
 func TestTimestamps(t *testing.T) {
-	h := newRecorder()
-	c := listen(t, udp.Config{Timestamps: true}, "udp4", h)
+	h := sockettest.NewRecorder()
+	c := sockettest.Listen(t, udp.Config{Timestamps: true}, "udp4", h)
 	if !c.Info().Timestamps {
 		t.Skip("no timestamps here")
 	}
-	plain := newRecorder()
-	without := listen(t, udp.Config{}, "udp4", plain)
-	h.next(t, "Started")
-	plain.next(t, "Started")
+	plain := sockettest.NewRecorder()
+	without := sockettest.Listen(t, udp.Config{}, "udp4", plain)
+	h.Next(t, "Started")
+	plain.Next(t, "Started")
 	for range 2 {
 		require.NoError(t, c.SendTo(nil, c.LocalAddrPort()))
 		require.NoError(t, c.SendTo(nil, without.LocalAddrPort()))
 	}
-	first, second := h.next(t, "Received").d.Time(), h.next(t, "Received").d.Time()
+	first, second := h.Next(t, "Received").Datagram.Time(), h.Next(t, "Received").Datagram.Time()
 	require.False(t, first.IsZero())
 	require.False(t, second.Before(first))
-	require.Zero(t, plain.next(t, "Received").d.Time())
+	require.Zero(t, plain.Next(t, "Received").Datagram.Time())
 }
 
 // The two bits of ECN travel where Info says so.
 func TestECN(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		t.Run(network, func(t *testing.T) {
-			h := newRecorder()
-			c := listen(t, udp.Config{}, network, h)
-			h.next(t, "Started")
+			h := sockettest.NewRecorder()
+			c := sockettest.Listen(t, udp.Config{}, network, h)
+			h.Next(t, "Started")
 			if !c.Info().ECN {
 				t.Skip("no ECN here")
 			}
@@ -304,7 +305,7 @@ func TestECN(t *testing.T) {
 				n, err := c.SendBatch([]udp.Message{{Data: []byte("x"), To: c.LocalAddrPort(), ECN: ecn}})
 				require.NoError(t, err)
 				require.Equal(t, 1, n)
-				require.Equal(t, ecn, h.next(t, "Received").d.ECN())
+				require.Equal(t, ecn, h.Next(t, "Received").Datagram.ECN())
 			}
 		})
 	}
@@ -328,9 +329,9 @@ func TestADatagramFitsACacheLine(t *testing.T) {
 // frees what another datagram, or the next read, lies in.
 func TestReleaseWithoutRetainPanics(t *testing.T) {
 	before := buffer.Live()
-	s := newScripted()
+	s := sockettest.NewScripted()
 	var kept []udp.Datagram
-	c := s.listen(t, udp.Config{Logger: quiet}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+	c := s.Listen(t, udp.Config{Logger: sockettest.Quiet}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 		switch d.Data[0] {
 		case 'k':
 			d.Retain()
@@ -343,7 +344,7 @@ func TestReleaseWithoutRetainPanics(t *testing.T) {
 			d.Release()
 		}
 	}))
-	s.inputs <- coalesced("krkt-", "r", "k")
+	s.Inputs <- sockettest.Coalesced("krkt-", "r", "k")
 	require.NoError(t, c.Shutdown(t.Context()))
 	require.Equal(t, udp.Drops{Panicked: 3}, c.Stats().Dropped)
 	require.EqualValues(t, 4, c.Stats().Handled)
@@ -358,9 +359,9 @@ func TestReleaseWithoutRetainPanics(t *testing.T) {
 	require.Equal(t, before, buffer.Live())
 
 	// Of a Queue: one Release is the consumer's.
-	again, q := newScripted(), udp.NewQueue(10, udp.Block)
-	c = again.listen(t, udp.Config{}, q)
-	again.inputs <- coalesced("ab")
+	again, q := sockettest.NewScripted(), udp.NewQueue(10, udp.Block)
+	c = again.Listen(t, udp.Config{}, q)
+	again.Inputs <- sockettest.Coalesced("ab")
 	require.NoError(t, c.Shutdown(t.Context()))
 	a, b := <-q.Datagrams(), <-q.Datagrams()
 	a.Release()
@@ -383,13 +384,13 @@ func TestDrop(t *testing.T) {
 		})
 		var handler udp.Handler = h
 		if workers {
-			handler = newWorkers(t, udp.WorkersConfig{N: 2, Key: lastByte, Handler: h})
+			handler = sockettest.NewWorkers(t, udp.WorkersConfig{N: 2, Key: lastByte, Handler: h})
 		}
-		s := newScripted()
-		c := s.listen(t, udp.Config{}, handler)
-		s.inputs <- coalesced("adda", "d")
+		s := sockettest.NewScripted()
+		c := s.Listen(t, udp.Config{}, handler)
+		s.Inputs <- sockettest.Coalesced("adda", "d")
 		require.NoError(t, c.Shutdown(t.Context()))
-		balanced(t, c.Stats())
+		sockettest.CountersAgree(t, c.Stats())
 		require.Equal(t, udp.Drops{Handler: 3}, c.Stats().Dropped)
 		require.EqualValues(t, 2, c.Stats().Handled)
 		require.EqualValues(t, 5, c.Stats().Received)

@@ -3,7 +3,9 @@
 package udp_test
 
 import (
+	"context"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -15,17 +17,19 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // SetWriteDeadline beside Close does not let a send wait that Close has ended.
 func TestAWriteDeadlineBesideCloseStaysInThePast(t *testing.T) {
-	s := &deadlines{scripted: newScripted(), entered: make(chan struct{}), leave: make(chan struct{})}
-	c, err := udp.Config{Network: s}.Listen(t.Context(), "udp4", here.String(), udp.BaseHandler{})
+	s := &deadlines{Scripted: sockettest.NewScripted(), entered: make(chan struct{}), leave: make(chan struct{})}
+	c, err := udp.Config{Network: s}.Listen(t.Context(), "udp4", sockettest.Here.String(), udp.BaseHandler{})
 	require.NoError(t, err)
 	var setter sync.WaitGroup
 	setter.Go(func() { c.SetWriteDeadline(time.Time{}) })
-	next(t, s.entered)
-	stop(t, c)
+	sockettest.Next(t, s.entered)
+	sockettest.Stop(t, c)
 	close(s.leave)
 	setter.Wait()
 	s.mu.Lock()
@@ -37,11 +41,11 @@ func TestAWriteDeadlineBesideCloseStaysInThePast(t *testing.T) {
 // A write deadline that is set while a send waits to be repeated ends that wait.
 func TestAWriteDeadlineReachesASendThatIsRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newScripted()
-		c := s.listen(t, udp.Config{}, udp.BaseHandler{})
-		s.send = always(sysError(syscall.EAGAIN))
+		s := sockettest.NewScripted()
+		c := s.Listen(t, udp.Config{}, udp.BaseHandler{})
+		s.OnSend = sockettest.Always(sockettest.SysError(syscall.EAGAIN))
 		sent := make(chan error, 1)
-		go func() { sent <- c.SendTo([]byte("a"), there) }()
+		go func() { sent <- c.SendTo([]byte("a"), sockettest.There) }()
 		time.Sleep(200 * time.Millisecond) // in a pause of 64
 		require.NoError(t, c.SetWriteDeadline(time.Now().Add(time.Millisecond)))
 		require.NoError(t, c.SetWriteDeadline(time.Now().Add(time.Hour)), "nobody has to have waited for the first")
@@ -50,23 +54,47 @@ func TestAWriteDeadlineReachesASendThatIsRepeated(t *testing.T) {
 		require.NoError(t, c.SetWriteDeadline(start))
 		require.ErrorIs(t, <-sent, os.ErrDeadlineExceeded)
 		require.Zero(t, time.Since(start))
-		stop(t, c)
+		sockettest.Stop(t, c)
 	})
 }
 
 // What a callback has sent before it sets a write deadline leaves before that.
 func TestAWriteDeadlineInACallbackIsForWhatComesAfter(t *testing.T) {
-	s := newScripted()
+	s := sockettest.NewScripted()
 	var before, after int
-	c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+	c := s.Listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 		if string(d.Data) == "1" {
 			assert.NoError(t, d.Reply([]byte("gathered")))
-			before = len(s.sent)
+			before = len(s.SentData)
 			assert.NoError(t, c.SetWriteDeadline(time.Unix(1, 0)))
-			after = len(s.sent)
+			after = len(s.SentData)
 		}
 	}))
-	s.arrive("1", "2")
+	s.Arrive("1", "2")
 	require.NoError(t, c.Shutdown(t.Context()))
 	require.Equal(t, [2]int{0, 1}, [2]int{before, after})
+}
+
+// deadlines is a scripted network on which setting no write deadline takes a while.
+type deadlines struct {
+	*sockettest.Scripted
+	entered, leave chan struct{}
+	mu             sync.Mutex
+	last           time.Time
+}
+
+func (s *deadlines) SetWriteDeadline(at time.Time) error {
+	if at.IsZero() {
+		close(s.entered)
+		<-s.leave
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = at
+	return nil
+}
+
+// Open implements socket.Network.
+func (s *deadlines) Open(context.Context, string, netip.AddrPort, socket.Options) (socket.Socket, error) {
+	return s, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // Six things that go wrong with net.UDPConn and a loop around it. Each test
@@ -22,7 +23,7 @@ import (
 // with the error of the first.
 func TestDemoRefusedThenSend(t *testing.T) {
 	// The naive one.
-	peer, revive := holdPort(t, "udp4")
+	peer, revive := sockettest.HoldPort(t, "udp4")
 	naive, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(peer))
 	require.NoError(t, err)
 	defer naive.Close()
@@ -32,15 +33,15 @@ func TestDemoRefusedThenSend(t *testing.T) {
 	_, err = naive.Write([]byte("charged with it"))
 	require.ErrorIs(t, err, syscall.ECONNREFUSED, "the naive send pays for an older one")
 
-	peer, revive = holdPort(t, "udp4")
+	peer, revive = sockettest.HoldPort(t, "udp4")
 	q := udp.NewQueue(1, udp.Block)
-	c := dial(t, peer, q)
+	c := sockettest.Dial(t, peer, q)
 	require.NoError(t, c.Send([]byte("into the void")))
 	revived := revive()
 	require.NoError(t, c.Send([]byte("arrives")))
-	data, _ := read(t, revived)
+	data, _ := sockettest.Read(t, revived)
 	require.Equal(t, "arrives", data)
-	require.ErrorIs(t, next(t, q.Refusals()), syscall.ECONNREFUSED)
+	require.ErrorIs(t, sockettest.Next(t, q.Refusals()), syscall.ECONNREFUSED)
 }
 
 // Two groups on one port: a socket that has joined one gets the other's too.
@@ -51,7 +52,7 @@ func TestDemoTwoGroupsOnOnePort(t *testing.T) {
 		ns.IP("route add 239.0.0.0/8 dev lo")
 		lo := ns.Interface("lo")
 		mine, theirs := netip.MustParseAddr("239.1.1.1"), netip.MustParseAddr("239.1.1.2")
-		sender := raw(t, "udp4")
+		sender := sockettest.ListenNet(t, "udp4")
 
 		naive, err := net.ListenUDP("udp4", &net.UDPAddr{})
 		require.NoError(t, err)
@@ -67,7 +68,7 @@ func TestDemoTwoGroupsOnOnePort(t *testing.T) {
 			require.NoError(t, serr)
 		}
 		join(mine, rc)
-		other := raw(t, "udp4")
+		other := sockettest.ListenNet(t, "udp4")
 		orc, err := other.SyscallConn()
 		require.NoError(t, err)
 		join(theirs, orc) // by anybody on this host
@@ -75,20 +76,20 @@ func TestDemoTwoGroupsOnOnePort(t *testing.T) {
 			_, err := sender.WriteToUDPAddrPort([]byte(to.Addr().String()), to)
 			require.NoError(t, err)
 		}
-		send(netip.AddrPortFrom(theirs, addrPort(naive).Port()))
-		require.NoError(t, naive.SetReadDeadline(time.Now().Add(patience)))
-		data, _ := read(t, naive)
+		send(netip.AddrPortFrom(theirs, sockettest.AddrPort(naive).Port()))
+		require.NoError(t, naive.SetReadDeadline(time.Now().Add(sockettest.Patience)))
+		data, _ := sockettest.Read(t, naive)
 		require.Equal(t, theirs.String(), data, "the naive socket gets a group that it has not joined")
 
 		q := udp.NewQueue(10, udp.Block)
 		m, err := udp.ListenMulticast(context.Background(), "udp4", ":0", q)
 		require.NoError(t, err)
-		closes(t, m)
+		sockettest.CloseAtEnd(t, m)
 		require.NoError(t, m.Join(mine, lo))
 		port := m.LocalAddrPort().Port()
 		send(netip.AddrPortFrom(theirs, port))
 		send(netip.AddrPortFrom(mine, port))
-		require.Equal(t, mine.String(), string(next(t, q.Datagrams()).Data))
+		require.Equal(t, mine.String(), string(sockettest.Next(t, q.Datagrams()).Data))
 	})
 }
 
@@ -109,18 +110,18 @@ func TestDemoReplyFromTheAddressThatWasAsked(t *testing.T) {
 		here.Do(func() { client, err = net.ListenUDP("udp4", nil) })
 		require.NoError(t, err)
 		defer client.Close()
-		require.NoError(t, client.SetReadDeadline(time.Now().Add(patience)))
+		require.NoError(t, client.SetReadDeadline(time.Now().Add(sockettest.Patience)))
 		alias := netip.MustParseAddr("192.0.2.3")
 
 		ask := func(port uint16) {
 			_, err := client.WriteToUDPAddrPort([]byte("?"), netip.AddrPortFrom(alias, port))
 			require.NoError(t, err)
 		}
-		ask(addrPort(naive).Port())
-		_, from := read(t, naive)
+		ask(sockettest.AddrPort(naive).Port())
+		_, from := sockettest.Read(t, naive)
 		_, err = naive.WriteToUDPAddrPort([]byte("!"), from)
 		require.NoError(t, err)
-		_, from = read(t, client)
+		_, from = sockettest.Read(t, client)
 		require.Equal(t, "192.0.2.2", from.Addr().String(), "the naive answer comes from another address")
 
 		there.Do(func() {
@@ -128,9 +129,9 @@ func TestDemoReplyFromTheAddressThatWasAsked(t *testing.T) {
 				udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { d.Reply([]byte("!")) }))
 		})
 		require.NoError(t, err)
-		closes(t, server)
+		sockettest.CloseAtEnd(t, server)
 		ask(server.LocalAddrPort().Port())
-		_, from = read(t, client)
+		_, from = sockettest.Read(t, client)
 		require.Equal(t, alias, from.Addr())
 	})
 }
@@ -138,7 +139,7 @@ func TestDemoReplyFromTheAddressThatWasAsked(t *testing.T) {
 // A flood: the naive loop can't say how many datagrams it has lost.
 func TestDemoFloodAccounting(t *testing.T) {
 	const sent = 5000
-	naive, sender := raw(t, "udp4"), raw(t, "udp4")
+	naive, sender := sockettest.ListenNet(t, "udp4"), sockettest.ListenNet(t, "udp4")
 	require.NoError(t, naive.SetReadBuffer(4096))
 	flood := func(to netip.AddrPort) {
 		for range sent {
@@ -146,7 +147,7 @@ func TestDemoFloodAccounting(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	flood(addrPort(naive))
+	flood(sockettest.AddrPort(naive))
 	got, b := 0, make([]byte, 10)
 	// What is there is read, so the deadline is no limit to it but the end of it.
 	for require.NoError(t, naive.SetReadDeadline(time.Now().Add(100*time.Millisecond))); ; got++ {
@@ -157,7 +158,7 @@ func TestDemoFloodAccounting(t *testing.T) {
 	require.Less(t, got, sent)
 
 	gate := make(chan struct{})
-	c := listen(t, udp.Config{ReadBuffer: 4096}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { <-gate }))
+	c := sockettest.Listen(t, udp.Config{ReadBuffer: 4096}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { <-gate }))
 	flood(c.LocalAddrPort())
 	close(gate)
 	require.NoError(t, c.Shutdown(t.Context()))
@@ -199,7 +200,7 @@ func TestDemoInterfaceBounce(t *testing.T) {
 		there.Do(func() { client, err = net.ListenUDP("udp4", nil) })
 		require.NoError(t, err)
 		defer client.Close()
-		require.NoError(t, client.SetReadDeadline(time.Now().Add(patience)))
+		require.NoError(t, client.SetReadDeadline(time.Now().Add(sockettest.Patience)))
 		here.Do(func() {
 			naive, err = net.ListenUDP("udp4", nil)
 			if err == nil {
@@ -216,33 +217,33 @@ func TestDemoInterfaceBounce(t *testing.T) {
 		})
 		require.NoError(t, err)
 		defer naive.Close()
-		closes(t, c)
+		sockettest.CloseAtEnd(t, c)
 		go func() { ended <- naiveEcho(naive, in, gate) }()
 		ask := func(what string) {
-			for _, port := range []uint16{addrPort(naive).Port(), c.LocalAddrPort().Port()} {
+			for _, port := range []uint16{sockettest.AddrPort(naive).Port(), c.LocalAddrPort().Port()} {
 				_, err := client.WriteToUDPAddrPort([]byte(what), netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port))
 				require.NoError(t, err)
 			}
 		}
 
 		ask("before")
-		require.Equal(t, "before", next(t, in))
-		require.Equal(t, "before", next(t, in))
+		require.Equal(t, "before", sockettest.Next(t, in))
+		require.Equal(t, "before", sockettest.Next(t, in))
 		here.IP("link set left0 down")
 		close(gate)
-		require.ErrorIs(t, next(t, ended), syscall.ENETUNREACH, "the naive server ends here")
-		require.ErrorIs(t, next(t, replied), syscall.ENETUNREACH)
+		require.ErrorIs(t, sockettest.Next(t, ended), syscall.ENETUNREACH, "the naive server ends here")
+		require.ErrorIs(t, sockettest.Next(t, replied), syscall.ENETUNREACH)
 		require.EqualValues(t, 1, c.Stats().SendFailed.Unreachable)
 
 		here.IP("link set left0 up")
 		here.AwaitRunning("left0")
 		ask("after")
-		data, from := read(t, client)
+		data, from := sockettest.Read(t, client)
 		require.Equal(t, "after", data)
 		require.Equal(t, c.LocalAddrPort().Port(), from.Port(), "this one answers")
-		require.NoError(t, next(t, replied))
-		require.NoError(t, naive.SetReadDeadline(time.Now().Add(patience)))
-		data, _ = read(t, naive)
+		require.NoError(t, sockettest.Next(t, replied))
+		require.NoError(t, naive.SetReadDeadline(time.Now().Add(sockettest.Patience)))
+		data, _ = sockettest.Read(t, naive)
 		require.Equal(t, "after", data, "the other one has been asked, and nobody was there")
 	})
 }
@@ -250,37 +251,37 @@ func TestDemoInterfaceBounce(t *testing.T) {
 // The naive end is Close, which throws away what waits.
 func TestDemoShutdownDrains(t *testing.T) {
 	const sent = 100
-	sender := raw(t, "udp4")
+	sender := sockettest.ListenNet(t, "udp4")
 	send := func(to netip.AddrPort) {
 		for range sent {
 			_, err := sender.WriteToUDPAddrPort([]byte("x"), to)
 			require.NoError(t, err)
 		}
 	}
-	naive, in, gate := raw(t, "udp4"), make(chan string, sent), make(chan struct{})
+	naive, in, gate := sockettest.ListenNet(t, "udp4"), make(chan string, sent), make(chan struct{})
 	ended := make(chan error, 1)
 	go func() { ended <- naiveEcho(naive, in, gate) }()
-	send(addrPort(naive))
-	next(t, in)
+	send(sockettest.AddrPort(naive))
+	sockettest.Next(t, in)
 	require.NoError(t, naive.Close())
 	close(gate)
-	require.ErrorIs(t, next(t, ended), net.ErrClosed)
+	require.ErrorIs(t, sockettest.Next(t, ended), net.ErrClosed)
 	naiveHandled := 1 + len(in) // the one that it was at, and those after it
 	require.Equal(t, 99, sent-naiveHandled, "are lost, and nothing reports it")
 
 	var handled atomic.Int64
 	began, release := make(chan struct{}, sent), make(chan struct{})
-	c := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
+	c := sockettest.Listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
 		began <- struct{}{}
 		<-release
 		handled.Add(1)
 	}))
 	send(c.LocalAddrPort())
-	next(t, began)
+	sockettest.Next(t, began)
 	result := make(chan error)
 	go func() { result <- c.Shutdown(context.Background()) }()
 	close(release)
-	require.NoError(t, next(t, result))
+	require.NoError(t, sockettest.Next(t, result))
 	require.Zero(t, sent-handled.Load(), "lost")
 	require.Zero(t, c.Stats().KernelDrops)
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // A program that is started meanwhile inherits no socket, and none of them blocks
@@ -20,10 +21,10 @@ func TestDescriptorsAreNotInheritedAndNeverBlock(t *testing.T) {
 	group := netip.MustParseAddr("239.1.2.3")
 	bound, err := udp.ListenMulticast(t.Context(), "udp4", netip.AddrPortFrom(group, 0).String(), udp.BaseHandler{})
 	require.NoError(t, err)
-	closes(t, bound)
+	sockettest.CloseAtEnd(t, bound)
 	for name, c := range map[string]*udp.Conn{
-		"Listen":                     listen(t, udp.Config{}, "udp4", udp.BaseHandler{}),
-		"Dial":                       dial(t, addrPort(raw(t, "udp4")), udp.BaseHandler{}).Conn,
+		"Listen":                     sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{}),
+		"Dial":                       sockettest.Dial(t, sockettest.AddrPort(sockettest.ListenNet(t, "udp4")), udp.BaseHandler{}).Conn,
 		"ListenMulticast to a group": bound.Conn,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,19 +16,8 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
-
-// twoHosts are joined by eth0 of each, with addresses .1 and ::1, .2 and ::2.
-func twoHosts(t *testing.T) (here, there *netns.NS) {
-	t.Helper()
-	here, there = netns.New(t), netns.New(t)
-	netns.Veth(t, here, "eth0", there, "eth0")
-	for i, ns := range []*netns.NS{here, there} {
-		ns.Addr("eth0", fmt.Sprintf("192.0.2.%d/24", i+1))
-		ns.Addr("eth0", fmt.Sprintf("2001:db8::%d/64", i+1))
-	}
-	return here, there
-}
 
 // destroy aborts the sockets on a port, as Android does when a network goes, and
 // Cilium when a backend does.
@@ -43,48 +32,35 @@ func destroy(t *testing.T, ns *netns.NS, port uint16) {
 	}
 }
 
-// echoIn answers on every address of a namespace.
-func echoIn(t *testing.T, ns *netns.NS) *udp.Conn {
-	t.Helper()
-	var c *udp.Conn
-	var err error
-	ns.Do(func() {
-		c, err = udp.Listen(t.Context(), "udp", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { _ = d.Reply(d.Data) }))
-	})
-	require.NoError(t, err)
-	closes(t, c)
-	return c
-}
-
 // A connected socket that is destroyed associates itself again, with the port that
 // it had, and no send fails meanwhile.
 func TestAConnectedSocketSurvivesItsDestruction(t *testing.T) {
 	netns.Run(t, func() {
-		here, there := twoHosts(t)
-		server := echoIn(t, there)
+		here, there := sockettest.TwoHosts(t)
+		server := sockettest.EchoIn(t, there)
 		for _, peer := range []string{"192.0.2.2", "2001:db8::2"} {
 			for _, finds := range []string{"reader", "sender"} {
 				t.Run(peer+" "+finds, func(t *testing.T) {
-					h := newRecorder()
+					h := sockettest.NewRecorder()
 					var c *udp.ConnectedConn
 					var err error
 					here.Do(func() {
 						c, err = udp.Dial(t.Context(), "udp", netip.AddrPortFrom(netip.MustParseAddr(peer), server.LocalAddrPort().Port()).String(), h)
 					})
 					require.NoError(t, err)
-					closes(t, c)
-					h.next(t, "Started")
+					sockettest.CloseAtEnd(t, c)
+					h.Next(t, "Started")
 					local := c.LocalAddrPort()
 					destroy(t, here, local.Port())
 					if finds == "reader" {
-						require.Eventually(t, func() bool { return c.Stats().Rebinds > 0 }, patience, 1e6)
+						require.Eventually(t, func() bool { return c.Stats().Rebinds > 0 }, sockettest.Patience, 1e6)
 						there.Do(func() { require.NoError(t, server.SendTo([]byte("unasked"), local)) })
-						require.Equal(t, "unasked", h.next(t, "Received").data)
+						require.Equal(t, "unasked", h.Next(t, "Received").Data)
 					}
 					for range 10 {
 						require.NoError(t, c.Send([]byte("again")))
-						e := h.next(t, "Received")
-						require.Equal(t, "again", e.data)
+						e := h.Next(t, "Received")
+						require.Equal(t, "again", e.Data)
 					}
 					require.Equal(t, local, c.LocalAddrPort())
 					s := c.Stats()
@@ -105,30 +81,30 @@ func TestAListenerSurvivesItsDestruction(t *testing.T) {
 		return err
 	}}
 	netns.Run(t, func() {
-		here, there := twoHosts(t)
+		here, there := sockettest.TwoHosts(t)
 		there.IP("route add 239.0.0.0/8 dev eth0")
-		sender := echoIn(t, there)
+		sender := sockettest.EchoIn(t, there)
 		for _, test := range []struct {
 			address string
 			cfg     udp.Config
 		}{{":0", udp.Config{}}, {"192.0.2.1:0", udp.Config{}}, {":7007", udp.Config{}}, {"192.0.2.1:7007", udp.Config{}}, {":0", bound}} {
 			t.Run(fmt.Sprint(test.address, " ", test.cfg.Control != nil), func(t *testing.T) {
-				h := newRecorder()
+				h := sockettest.NewRecorder()
 				var c *udp.Conn
 				var err error
 				rebinds := make(chan struct{}, 10)
 				test.cfg.Trace = &udp.Trace{Rebind: func(*udp.Conn) { rebinds <- struct{}{} }}
 				here.Do(func() { c, err = test.cfg.Listen(t.Context(), "udp", test.address, h) })
 				require.NoError(t, err)
-				closes(t, c)
-				h.next(t, "Started")
+				sockettest.CloseAtEnd(t, c)
+				h.Next(t, "Started")
 				port := c.LocalAddrPort().Port()
 				for n := 1; n <= 2; n++ {
 					destroy(t, here, port)
-					require.Eventually(t, func() bool { return c.Stats().Rebinds == uint64(n) }, patience, 1e6)
-					next(t, rebinds) // before anything else arrives
+					require.Eventually(t, func() bool { return c.Stats().Rebinds == uint64(n) }, sockettest.Patience, 1e6)
+					sockettest.Next(t, rebinds) // before anything else arrives
 					require.NoError(t, sender.SendTo([]byte("after"), netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port)))
-					require.Equal(t, "after", h.next(t, "Received").data)
+					require.Equal(t, "after", h.Next(t, "Received").Data)
 				}
 				if test.cfg.Control != nil {
 					rc, err := c.SyscallConn()
@@ -143,18 +119,18 @@ func TestAListenerSurvivesItsDestruction(t *testing.T) {
 			})
 		}
 		t.Run("multicast", func(t *testing.T) {
-			h := newRecorder()
+			h := sockettest.NewRecorder()
 			var m *udp.MulticastConn
 			var err error
 			here.Do(func() { m, err = udp.ListenMulticast(t.Context(), "udp4", ":0", h, group) })
 			require.NoError(t, err)
-			closes(t, m)
-			h.next(t, "Started")
+			sockettest.CloseAtEnd(t, m)
+			h.Next(t, "Started")
 			port := m.LocalAddrPort().Port()
 			destroy(t, here, port)
-			require.Eventually(t, func() bool { return m.Stats().Rebinds == 1 }, patience, 1e6)
+			require.Eventually(t, func() bool { return m.Stats().Rebinds == 1 }, sockettest.Patience, 1e6)
 			require.NoError(t, sender.SendTo([]byte("group"), netip.AddrPortFrom(group, port)))
-			require.Equal(t, "group", h.next(t, "Received").data)
+			require.Equal(t, "group", h.Next(t, "Received").Data)
 		})
 	})
 }
@@ -163,11 +139,11 @@ func TestAListenerSurvivesItsDestruction(t *testing.T) {
 // stops, and says why.
 func TestASocketThatCannotBeRepairedStops(t *testing.T) {
 	netns.Run(t, func() {
-		here, there := twoHosts(t)
-		server := echoIn(t, there)
+		here, there := sockettest.TwoHosts(t)
+		server := sockettest.EchoIn(t, there)
 		for _, connected := range []bool{false, true} {
 			t.Run(fmt.Sprint("connected ", connected), func(t *testing.T) {
-				h := newRecorder()
+				h := sockettest.NewRecorder()
 				var c *udp.Conn
 				var err error
 				here.Do(func() {
@@ -175,19 +151,19 @@ func TestASocketThatCannotBeRepairedStops(t *testing.T) {
 					require.NoError(t, lerr)
 					// The kernel gives the port up when the socket is destroyed; somebody else has
 					// it then. SO_REUSEADDR lets that happen now.
-					setOption(t, uc, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+					sockettest.SetOption(t, uc, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 					reuse := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) (err error) {
 						rc.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
 						return err
 					}}
-					other, lerr := reuse.ListenPacket(t.Context(), "udp4", fmt.Sprint("127.0.0.1:", addrPort(uc).Port()))
+					other, lerr := reuse.ListenPacket(t.Context(), "udp4", fmt.Sprint("127.0.0.1:", sockettest.AddrPort(uc).Port()))
 					require.NoError(t, lerr)
 					t.Cleanup(func() { other.Close() })
-					setOption(t, other.(*net.UDPConn), unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
+					sockettest.SetOption(t, other.(*net.UDPConn), unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
 					c, err = udp.Config{}.Adopt(uc, h)
 					require.NoError(t, err)
 				})
-				h.next(t, "Started")
+				h.Next(t, "Started")
 				require.False(t, c.Info().PortKept)
 				port := c.LocalAddrPort().Port()
 				if connected {
@@ -195,11 +171,11 @@ func TestASocketThatCannotBeRepairedStops(t *testing.T) {
 					require.NoError(t, err)
 				}
 				destroy(t, here, port)
-				e := h.next(t, "Stopped")
-				require.ErrorIs(t, e.err, syscall.ECONNABORTED)
-				require.ErrorIs(t, e.err, syscall.EADDRINUSE)
-				requireOpError(t, e.err, "read")
-				next(t, c.Done())
+				e := h.Next(t, "Stopped")
+				require.ErrorIs(t, e.Err, syscall.ECONNABORTED)
+				require.ErrorIs(t, e.Err, syscall.EADDRINUSE)
+				sockettest.RequireOpError(t, e.Err, "read")
+				sockettest.Next(t, c.Done())
 			})
 		}
 	})
@@ -207,10 +183,10 @@ func TestASocketThatCannotBeRepairedStops(t *testing.T) {
 
 // The port of a socket is never free while its peer changes.
 func TestThePortStaysBoundWhileThePeerChanges(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		t.Run(network, func(t *testing.T) {
-			peers := [2]netip.AddrPort{addrPort(raw(t, network)), addrPort(raw(t, network))}
-			c := dial(t, peers[0], udp.BaseHandler{})
+			peers := [2]netip.AddrPort{sockettest.AddrPort(sockettest.ListenNet(t, network)), sockettest.AddrPort(sockettest.ListenNet(t, network))}
+			c := sockettest.Dial(t, peers[0], udp.BaseHandler{})
 			require.True(t, c.Info().PortKept)
 			local := c.LocalAddrPort()
 			ctx, cancel := context.WithCancel(t.Context())

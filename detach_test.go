@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/ipv4"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 	"github.com/udpkit/udp/udptest"
 )
 
@@ -18,12 +19,12 @@ import (
 // handled by the old owner or read by the new one.
 func TestDetachLosesNothing(t *testing.T) {
 	gate := make(chan struct{})
-	h := newRecorder()
-	h.received = func(*udp.Conn, udp.Datagram) { <-gate }
-	c := listen(t, udp.Config{NoOffload: true}, "udp4", h)
-	h.next(t, "Started")
+	h := sockettest.NewRecorder()
+	h.OnReceived = func(*udp.Conn, udp.Datagram) { <-gate }
+	c := sockettest.Listen(t, udp.Config{NoOffload: true}, "udp4", h)
+	h.Next(t, "Started")
 	to := c.LocalAddrPort()
-	sender := raw(t, "udp4")
+	sender := sockettest.ListenNet(t, "udp4")
 	sent := 0
 	send := func(n int) {
 		for range n {
@@ -33,7 +34,7 @@ func TestDetachLosesNothing(t *testing.T) {
 		}
 	}
 	send(100)
-	h.next(t, "Received")
+	h.Next(t, "Received")
 	type result struct {
 		uc  *net.UDPConn
 		err error
@@ -46,19 +47,19 @@ func TestDetachLosesNothing(t *testing.T) {
 	send(50)
 	close(gate)
 	send(50)
-	r := next(t, detached)
+	r := sockettest.Next(t, detached)
 	if errors.Is(r.err, errors.ErrUnsupported) {
 		t.Skip(r.err)
 	}
 	require.NoError(t, r.err)
 	defer r.uc.Close()
-	require.Equal(t, to.Port(), addrPort(r.uc).Port())
+	require.Equal(t, to.Port(), sockettest.AddrPort(r.uc).Port())
 	require.ErrorIs(t, c.SendTo(nil, to), net.ErrClosed)
 	send(20)
 	handled := int(c.Stats().Handled)
-	balanced(t, c.Stats())
+	sockettest.CountersAgree(t, c.Stats())
 	require.Zero(t, c.Stats().Dropped.Total())
-	require.NoError(t, r.uc.SetReadDeadline(time.Now().Add(patience)))
+	require.NoError(t, r.uc.SetReadDeadline(time.Now().Add(sockettest.Patience)))
 	b := make([]byte, 10)
 	for i := handled; i < sent; i++ {
 		_, _, err := r.uc.ReadFromUDPAddrPort(b)
@@ -68,26 +69,26 @@ func TestDetachLosesNothing(t *testing.T) {
 }
 
 func TestDetachAndAdopt(t *testing.T) {
-	first := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+	first := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
 	uc, err := first.Detach()
 	if errors.Is(err, errors.ErrUnsupported) {
 		t.Skip(err)
 	}
 	require.NoError(t, err)
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	second, err := udp.Config{}.Adopt(uc, h)
 	require.NoError(t, err)
-	closes(t, second)
-	h.next(t, "Started")
+	sockettest.CloseAtEnd(t, second)
+	h.Next(t, "Started")
 	require.Equal(t, first.LocalAddrPort(), second.LocalAddrPort())
-	_, err = raw(t, "udp4").WriteToUDPAddrPort([]byte("x"), second.LocalAddrPort())
+	_, err = sockettest.ListenNet(t, "udp4").WriteToUDPAddrPort([]byte("x"), second.LocalAddrPort())
 	require.NoError(t, err)
-	require.Equal(t, "x", h.next(t, "Received").data)
+	require.Equal(t, "x", h.Next(t, "Received").Data)
 }
 
 func TestDetachFails(t *testing.T) {
-	c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
-	stop(t, c)
+	c := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+	sockettest.Stop(t, c)
 	_, err := c.Detach()
 	require.ErrorIs(t, err, net.ErrClosed)
 
@@ -97,7 +98,7 @@ func TestDetachFails(t *testing.T) {
 	_, err = simulated.Detach()
 	require.ErrorIs(t, err, errors.ErrUnsupported)
 	require.NoError(t, simulated.SendTo(nil, netip.MustParseAddrPort("10.0.0.1:9")), "it goes on")
-	stop(t, simulated)
+	sockettest.Stop(t, simulated)
 }
 
 // An adopted socket keeps the groups that it has joined, and can join others.
@@ -110,11 +111,11 @@ func TestAdoptOfAJoinedSocket(t *testing.T) {
 	require.NoError(t, err)
 	joined, other := netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("239.1.2.4")
 	require.NoError(t, ipv4.NewPacketConn(uc).JoinGroup(lo, &net.UDPAddr{IP: joined.AsSlice()}))
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	c, err := udp.Config{}.Adopt(uc, h)
 	require.NoError(t, err)
-	closes(t, c)
-	h.next(t, "Started")
+	sockettest.CloseAtEnd(t, c)
+	h.Next(t, "Started")
 	m, ok := c.Multicast()
 	require.True(t, ok)
 	require.NoError(t, m.Join(other, lo))
@@ -122,7 +123,7 @@ func TestAdoptOfAJoinedSocket(t *testing.T) {
 	require.NoError(t, m.SetMulticastInterface(lo))
 	for _, group := range []netip.Addr{joined, other} {
 		require.NoError(t, c.SendTo([]byte(group.String()), netip.AddrPortFrom(group, c.LocalAddrPort().Port())))
-		require.Equal(t, group.String(), h.next(t, "Received").data)
+		require.Equal(t, group.String(), h.Next(t, "Received").Data)
 	}
 }
 
@@ -134,7 +135,7 @@ func TestDetachKeepsMemberships(t *testing.T) {
 	}
 	c, err := udp.ListenMulticast(t.Context(), "udp4", ":0", udp.BaseHandler{})
 	require.NoError(t, err)
-	closes(t, c.Conn)
+	sockettest.CloseAtEnd(t, c.Conn)
 	group := netip.MustParseAddr("239.1.2.5")
 	require.NoError(t, c.Join(group, lo))
 	uc, err := c.Detach()
@@ -142,14 +143,14 @@ func TestDetachKeepsMemberships(t *testing.T) {
 		t.Skip(err)
 	}
 	require.NoError(t, err)
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	next, err := udp.Config{}.Adopt(uc, h)
 	require.NoError(t, err)
-	closes(t, next)
-	h.next(t, "Started")
+	sockettest.CloseAtEnd(t, next)
+	h.Next(t, "Started")
 	m, ok := next.Multicast()
 	require.True(t, ok)
 	require.NoError(t, m.SetMulticastInterface(lo))
 	require.NoError(t, next.SendTo([]byte("x"), netip.AddrPortFrom(group, next.LocalAddrPort().Port())))
-	require.Equal(t, "x", h.next(t, "Received").data)
+	require.Equal(t, "x", h.Next(t, "Received").Data)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // With any number of descriptors left, from none on, whatever needs one works or fails
@@ -25,38 +26,38 @@ func TestExhaustedDescriptors(t *testing.T) {
 		require.NoError(t, err)
 		handler := func(int) udp.Handler { return udp.BaseHandler{} }
 		echo := func(c *udp.Conn, d udp.Datagram) { _ = d.Reply(d.Data) }
-		server := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(echo))
-		other := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(echo))
+		server := sockettest.Listen(t, udp.Config{}, "udp4", udp.HandlerFunc(echo))
+		other := sockettest.Listen(t, udp.Config{}, "udp4", udp.HandlerFunc(echo))
 		var old unix.Rlimit
 		require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
 		warm, err := udp.ListenMulticast(ctx, "udp4", ":0", udp.BaseHandler{}, group)
 		require.NoError(t, err)
-		stop(t, warm)
+		sockettest.Stop(t, warm)
 
 		q := udp.NewQueue(10, udp.Block)
-		client := dial(t, server.LocalAddrPort(), q)
+		client := sockettest.Dial(t, server.LocalAddrPort(), q)
 		member, err := udp.ListenMulticast(ctx, "udp4", ":0", udp.BaseHandler{})
 		require.NoError(t, err)
-		closes(t, member)
+		sockettest.CloseAtEnd(t, member)
 		for name, call := range map[string]func() error{
 			"Listen": func() error {
 				c, err := udp.Listen(ctx, "udp", ":0", udp.BaseHandler{})
 				if err == nil {
-					stop(t, c)
+					sockettest.Stop(t, c)
 				}
 				return err
 			},
 			"Dial": func() error {
 				c, err := udp.Dial(ctx, "udp4", server.LocalAddrPort().String(), udp.BaseHandler{})
 				if err == nil {
-					stop(t, c)
+					sockettest.Stop(t, c)
 				}
 				return err
 			},
 			"ListenMulticast": func() error {
 				m, err := udp.ListenMulticast(ctx, "udp4", ":0", udp.BaseHandler{}, group)
 				if err == nil {
-					stop(t, m)
+					sockettest.Stop(t, m)
 				}
 				return err
 			},
@@ -89,7 +90,7 @@ func TestExhaustedDescriptors(t *testing.T) {
 				return err
 			},
 		} {
-			before, worked := descriptors(t), false
+			before, worked := sockettest.Descriptors(t), false
 			// The lowest number that no descriptor has: as many as n more can be opened.
 			lowest := func() int {
 				f, err := os.Open("/dev/null")
@@ -108,10 +109,10 @@ func TestExhaustedDescriptors(t *testing.T) {
 				}
 				worked = err == nil
 				t.Logf("%-15s %2d descriptors left: %v", name, n, err)
-				require.Equal(t, before, descriptors(t), "%s with %d", name, n)
+				require.Equal(t, before, sockettest.Descriptors(t), "%s with %d", name, n)
 
 				require.NoError(t, client.Send([]byte("still there")))
-				require.Equal(t, "still there", string(next(t, q.Datagrams()).Data))
+				require.Equal(t, "still there", string(sockettest.Next(t, q.Datagrams()).Data))
 			}
 			require.True(t, worked, "%s", name)
 		}

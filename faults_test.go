@@ -21,10 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
-
-// sysError is what a failed system call gives.
-func sysError(errno syscall.Errno) error { return os.NewSyscallError("recvmsg", errno) }
 
 // readFaults are the errors that a reader survives.
 var readFaults = []struct {
@@ -33,27 +31,27 @@ var readFaults = []struct {
 	report    bool // on a connected socket it is an ICMP message
 	temporary bool // says nothing at all
 }{
-	{"no buffers", sysError(syscall.ENOBUFS), false, false},
-	{"no memory", sysError(syscall.ENOMEM), false, false},
-	{"network down", sysError(syscall.ENETDOWN), false, false},
-	{"firewall", sysError(syscall.EPERM), false, false},
-	{"address gone", sysError(syscall.EADDRNOTAVAIL), false, false},
-	{"device gone", sysError(syscall.ENODEV), false, false},
-	{"device not configured", sysError(syscall.ENXIO), false, false},
-	{"an errno that nobody has thought of", sysError(syscall.EXDEV), false, false},
+	{"no buffers", sockettest.SysError(syscall.ENOBUFS), false, false},
+	{"no memory", sockettest.SysError(syscall.ENOMEM), false, false},
+	{"network down", sockettest.SysError(syscall.ENETDOWN), false, false},
+	{"firewall", sockettest.SysError(syscall.EPERM), false, false},
+	{"address gone", sockettest.SysError(syscall.EADDRNOTAVAIL), false, false},
+	{"device gone", sockettest.SysError(syscall.ENODEV), false, false},
+	{"device not configured", sockettest.SysError(syscall.ENXIO), false, false},
+	{"an errno that nobody has thought of", sockettest.SysError(syscall.EXDEV), false, false},
 	{"an error that is no errno", errors.New("out of order"), false, false},
 	{"a deadline that nobody has set", os.ErrDeadlineExceeded, false, false},
-	{"refused", sysError(syscall.ECONNREFUSED), true, false},
-	{"host unreachable", sysError(syscall.EHOSTUNREACH), true, false},
-	{"network unreachable", sysError(syscall.ENETUNREACH), true, false},
-	{"prohibited", sysError(syscall.EACCES), true, false},
-	{"protocol unreachable", sysError(syscall.ENOPROTOOPT), true, false},
-	{"packet too big", sysError(syscall.EMSGSIZE), true, false},
-	{"parameter problem", sysError(syscall.EPROTO), true, false},
-	{"source route failed", sysError(syscall.EOPNOTSUPP), true, false},
-	{"host unknown", sysError(syscall.EHOSTDOWN), true, false},
-	{"interrupted", sysError(syscall.EINTR), false, true},
-	{"try again", sysError(syscall.EAGAIN), false, true},
+	{"refused", sockettest.SysError(syscall.ECONNREFUSED), true, false},
+	{"host unreachable", sockettest.SysError(syscall.EHOSTUNREACH), true, false},
+	{"network unreachable", sockettest.SysError(syscall.ENETUNREACH), true, false},
+	{"prohibited", sockettest.SysError(syscall.EACCES), true, false},
+	{"protocol unreachable", sockettest.SysError(syscall.ENOPROTOOPT), true, false},
+	{"packet too big", sockettest.SysError(syscall.EMSGSIZE), true, false},
+	{"parameter problem", sockettest.SysError(syscall.EPROTO), true, false},
+	{"source route failed", sockettest.SysError(syscall.EOPNOTSUPP), true, false},
+	{"host unknown", sockettest.SysError(syscall.EHOSTDOWN), true, false},
+	{"interrupted", sockettest.SysError(syscall.EINTR), false, true},
+	{"try again", sockettest.SysError(syscall.EAGAIN), false, true},
 }
 
 // Twisted: C6 C7 R3 test_udp_internals.test_socketReadNormal
@@ -69,41 +67,41 @@ func TestAReaderSurvivesEveryErrorAmongDatagrams(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					const times = 50
-					s, h := newScripted(), newRecorder()
+					s, h := sockettest.NewScripted(), sockettest.NewRecorder()
 					var c *udp.Conn
 					if connected {
-						c = s.dial(t, udp.Config{}, h).Conn
+						c = s.Dial(t, udp.Config{}, h).Conn
 					} else {
-						c = s.listen(t, udp.Config{}, h)
+						c = s.Listen(t, udp.Config{}, h)
 					}
-					h.next(t, "Started")
+					h.Next(t, "Started")
 					for i := range times {
-						s.arrive("before", strconv.Itoa(i))
-						s.fail(f.err)
+						s.Arrive("before", strconv.Itoa(i))
+						s.Fail(f.err)
 					}
-					s.arrive("last")
+					s.Arrive("last")
 					received, refused := 0, 0
 					for last := false; !last; {
 						select {
-						case e := <-h.events:
-							switch e.name {
+						case e := <-h.Events:
+							switch e.Name {
 							case "Received":
 								received++
-								last = e.data == "last"
+								last = e.Data == "last"
 							case "Refused":
 								refused++
-								require.Equal(t, there, e.r.Peer)
-								require.ErrorIs(t, e.r, udp.ErrRefused)
+								require.Equal(t, sockettest.There, e.Refusal.Peer)
+								require.ErrorIs(t, e.Refusal, udp.ErrRefused)
 							}
 						case <-time.After(time.Hour): // of the bubble
 							require.FailNow(t, "the reader is stuck")
 						}
 					}
-					stop(t, c)
-					h.next(t, "Stopped")
+					sockettest.Stop(t, c)
+					h.Next(t, "Stopped")
 					require.Equal(t, 2*times+1, received)
 					st := c.Stats()
-					balanced(t, st)
+					sockettest.CountersAgree(t, st)
 					switch {
 					case f.temporary:
 						require.Zero(t, st.ReadErrors)
@@ -134,32 +132,32 @@ func TestAReaderNeverSpins(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					s, q := newScripted(), udp.NewQueue(10, udp.DropNewest)
+					s, q := sockettest.NewScripted(), udp.NewQueue(10, udp.DropNewest)
 					var c *udp.Conn
 					if connected {
-						c = s.dial(t, udp.Config{}, q).Conn
+						c = s.Dial(t, udp.Config{}, q).Conn
 					} else {
-						c = s.listen(t, udp.Config{}, q)
+						c = s.Listen(t, udp.Config{}, q)
 					}
-					s.setStuck(f.err)
+					s.SetStuck(f.err)
 					time.Sleep(10 * time.Second)
-					n := s.reads.Load()
+					n := s.ReadCalls.Load()
 					require.Positive(t, n)
 					if f.temporary || f.report && connected {
 						require.LessOrEqual(t, n, int64(10_100), "a thousand times a second")
 					} else {
 						require.LessOrEqual(t, n, int64(21), "once a second, after ten quicker ones")
 					}
-					s.setStuck(nil)
-					s.arrive("alive")
+					s.SetStuck(nil)
+					s.Arrive("alive")
 					require.Equal(t, "alive", string((<-q.Datagrams()).Data))
 
-					s.setStuck(f.err)
+					s.SetStuck(f.err)
 					time.Sleep(10 * time.Second)
 					start := time.Now()
-					stop(t, c)
+					sockettest.Stop(t, c)
 					require.Zero(t, time.Since(start), "Close does not wait for a back-off")
-					balanced(t, c.Stats())
+					sockettest.CountersAgree(t, c.Stats())
 				})
 			})
 		}
@@ -167,19 +165,19 @@ func TestAReaderNeverSpins(t *testing.T) {
 }
 
 func TestOnlyAClosedSocketEndsAReader(t *testing.T) {
-	for _, err := range []error{net.ErrClosed, sysError(syscall.EBADF)} {
+	for _, err := range []error{net.ErrClosed, sockettest.SysError(syscall.EBADF)} {
 		t.Run(err.Error(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, h := newScripted(), newRecorder()
-				c := s.listen(t, udp.Config{}, h)
-				h.next(t, "Started")
-				s.fail(err)
-				e := h.next(t, "Stopped")
-				require.ErrorIs(t, e.err, err)
-				requireOpError(t, e.err, "read")
+				s, h := sockettest.NewScripted(), sockettest.NewRecorder()
+				c := s.Listen(t, udp.Config{}, h)
+				h.Next(t, "Started")
+				s.Fail(err)
+				e := h.Next(t, "Stopped")
+				require.ErrorIs(t, e.Err, err)
+				sockettest.RequireOpError(t, e.Err, "read")
 				<-c.Done()
-				require.EqualValues(t, 1, s.closes.Load())
-				require.ErrorIs(t, c.SendTo(nil, there), net.ErrClosed)
+				require.EqualValues(t, 1, s.CloseCalls.Load())
+				require.ErrorIs(t, c.SendTo(nil, sockettest.There), net.ErrClosed)
 			})
 		})
 	}
@@ -190,25 +188,25 @@ func TestOnlyAClosedSocketEndsAReader(t *testing.T) {
 func TestAFloodDoesNotBreakTheLogsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		s := newScripted()
-		c := s.dial(t, udp.Config{Logger: slog.New(slog.NewJSONHandler(&out, nil))},
+		s := sockettest.NewScripted()
+		c := s.Dial(t, udp.Config{Logger: slog.New(slog.NewJSONHandler(&out, nil))},
 			udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
 				time.Sleep(10 * time.Millisecond)
 				panic("again")
 			}))
 		const panics = 1000 // ten seconds
 		for range panics / 10 {
-			s.arrive("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
-			s.fail(sysError(syscall.ENOBUFS), sysError(syscall.EPERM))
+			s.Arrive("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+			s.Fail(sockettest.SysError(syscall.ENOBUFS), sockettest.SysError(syscall.EPERM))
 		}
 		time.Sleep(time.Minute)
 		// One more of each kind, to hear of those that were left out.
-		s.arrive("last")
-		s.fail(sysError(syscall.ENOBUFS), sysError(syscall.EPERM))
+		s.Arrive("last")
+		s.Fail(sockettest.SysError(syscall.ENOBUFS), sockettest.SysError(syscall.EPERM))
 		time.Sleep(time.Minute)
-		stop(t, c)
+		sockettest.Stop(t, c)
 		st := c.Stats()
-		balanced(t, st)
+		sockettest.CountersAgree(t, st)
 		require.EqualValues(t, panics+1, st.Dropped.Panicked)
 		require.EqualValues(t, panics+1, st.Panics)
 
@@ -250,13 +248,13 @@ func (panickyLog) Handle(context.Context, slog.Record) error { panic("out of pap
 func TestALoggerThatPanicsIsSurvived(t *testing.T) {
 	for name, h := range map[string]udp.Handler{
 		"a handler": udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { panic("as I was told") }),
-		"Workers":   newWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { panic("as I was told") })}),
+		"Workers":   sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { panic("as I was told") })}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScripted()
-			s.fail(sysError(syscall.ENETDOWN))
-			s.arrive("1", "2")
-			c := s.listen(t, udp.Config{Logger: slog.New(panickyLog{})}, h)
+			s := sockettest.NewScripted()
+			s.Fail(sockettest.SysError(syscall.ENETDOWN))
+			s.Arrive("1", "2")
+			c := s.Listen(t, udp.Config{Logger: slog.New(panickyLog{})}, h)
 			require.NoError(t, c.Shutdown(t.Context()))
 			st := c.Stats()
 			require.Equal(t, udp.Drops{Panicked: 2}, st.Dropped)
@@ -273,8 +271,8 @@ func TestATrainIsCountedToTheLastDatagram(t *testing.T) {
 		const segment = 4
 		r := rand.New(rand.NewPCG(1, 2))
 		var handled, want []string
-		s := newScripted()
-		c := s.dial(t, udp.Config{MaxDatagram: 100}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+		s := sockettest.NewScripted()
+		c := s.Dial(t, udp.Config{MaxDatagram: 100}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 			if d.Data[0] == 'p' {
 				panic("as I was told")
 			}
@@ -306,24 +304,24 @@ func TestATrainIsCountedToTheLastDatagram(t *testing.T) {
 					want = append(want, d)
 				}
 			}
-			in := packets(string(train))
+			in := sockettest.Packets(string(train))
 			in[0].Segment = segment
 			if stranger {
-				in[0].From = here
+				in[0].From = sockettest.Here
 				strangers += uint64(len(one))
 			}
 			if long {
-				in = append(packets(string(make([]byte, 101))), in...)
+				in = append(sockettest.Packets(string(make([]byte, 101))), in...)
 				total++
 				truncated++
 			}
-			s.inputs <- in
+			s.Inputs <- in
 			synctest.Wait()
 		}
-		stop(t, c)
+		sockettest.Stop(t, c)
 		require.Equal(t, want, handled)
 		st := c.Stats()
-		balanced(t, st)
+		sockettest.CountersAgree(t, st)
 		require.Equal(t, total, st.Received)
 		require.Equal(t, udp.Drops{Panicked: panicked, Stranger: strangers, Truncated: truncated}, st.Dropped)
 		require.Equal(t, panicked, st.Panics)
@@ -334,19 +332,19 @@ func TestATrainIsCountedToTheLastDatagram(t *testing.T) {
 // can't be survived, so the socket is closed in order.
 func TestGoexitInTheMiddleOfARead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, h := newScripted(), newRecorder()
-		h.received = func(_ *udp.Conn, d udp.Datagram) {
+		s, h := sockettest.NewScripted(), sockettest.NewRecorder()
+		h.OnReceived = func(_ *udp.Conn, d udp.Datagram) {
 			if string(d.Data) == "three" {
 				runtime.Goexit()
 			}
 		}
-		s.arrive("one", "two", "three", "four", "five")
-		s.arrive("six")
-		c := s.listen(t, udp.Config{}, h)
+		s.Arrive("one", "two", "three", "four", "five")
+		s.Arrive("six")
+		c := s.Listen(t, udp.Config{}, h)
 		<-c.Done()
-		require.Equal(t, []string{"Started", "Received", "Received", "Received", "Stopped"}, h.names())
+		require.Equal(t, []string{"Started", "Received", "Received", "Received", "Stopped"}, h.Names())
 		st := c.Stats()
-		balanced(t, st)
+		sockettest.CountersAgree(t, st)
 		require.Equal(t, udp.Drops{Panicked: 1, Closed: 3}, st.Dropped)
 		require.EqualValues(t, 2, st.Handled)
 	})

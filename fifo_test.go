@@ -14,6 +14,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/buffer"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 var overflows = []udp.Overflow{udp.Block, udp.DropNewest, udp.DropOldest}
@@ -40,16 +41,16 @@ func TestAQueueCountsWhatIsPassedOn(t *testing.T) {
 					capacity = 2
 				}
 				q := udp.NewQueue(capacity, overflow)
-				a, b := newScripted(), newScripted()
-				other := a.listen(t, udp.Config{}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+				a, b := sockettest.NewScripted(), sockettest.NewScripted()
+				other := a.Listen(t, udp.Config{}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 					if name == "another socket's" {
 						d.Retain()
 						kept <- d
 					}
 				}))
-				c := b.listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) { pass(q, c, d) }))
-				a.arrive("1", "2")
-				b.inputs <- coalesced("34")
+				c := b.Listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) { pass(q, c, d) }))
+				a.Arrive("1", "2")
+				b.Inputs <- sockettest.Coalesced("34")
 				require.NoError(t, c.Shutdown(t.Context()))
 				require.NoError(t, other.Shutdown(t.Context()))
 				require.Len(t, q.Datagrams(), capacity)
@@ -57,7 +58,7 @@ func TestAQueueCountsWhatIsPassedOn(t *testing.T) {
 					s := c.Stats()
 					require.Equal(t, [2]uint64{2, 2}, [2]uint64{s.Received, s.Handled})
 					require.Zero(t, s.Panics)
-					balanced(t, s)
+					sockettest.CountersAgree(t, s)
 				}
 				require.Equal(t, udp.QueueStats{
 					Received: 2, Dropped: uint64(2 - capacity), Waiting: capacity, Peak: uint64(capacity),
@@ -69,15 +70,15 @@ func TestAQueueCountsWhatIsPassedOn(t *testing.T) {
 
 // A panic after a datagram was passed on is the Handler's, and the datagram stays.
 func TestAPanicDoesNotTakeBackWhatWasPassedOn(t *testing.T) {
-	s, q := newScripted(), udp.NewQueue(10, udp.Block)
-	c := s.listen(t, udp.Config{Logger: quiet}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+	s, q := sockettest.NewScripted(), udp.NewQueue(10, udp.Block)
+	c := s.Listen(t, udp.Config{Logger: sockettest.Quiet}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 		q.Received(c, d)
 		panic("too late")
 	}))
-	s.inputs <- coalesced("abc", "d")
+	s.Inputs <- sockettest.Coalesced("abc", "d")
 	require.NoError(t, c.Shutdown(t.Context()))
 	require.Equal(t, udp.Drops{Panicked: 4}, c.Stats().Dropped)
-	balanced(t, c.Stats())
+	sockettest.CountersAgree(t, c.Stats())
 	require.Equal(t, udp.QueueStats{Received: 4, Waiting: 4, Peak: 4}, q.Stats())
 	for _, want := range []string{"a", "b", "c", "d"} {
 		d := <-q.Datagrams()
@@ -90,12 +91,12 @@ func TestAPanicDoesNotTakeBackWhatWasPassedOn(t *testing.T) {
 func TestADatagramInTwoQueuesIsCountedByEach(t *testing.T) {
 	before := buffer.Live()
 	first, second := udp.NewQueue(10, udp.DropNewest), udp.NewQueue(2, udp.DropNewest)
-	s := newScripted()
-	c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+	s := sockettest.NewScripted()
+	c := s.Listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 		first.Received(c, d)
 		second.Received(c, d)
 	}))
-	s.inputs <- coalesced("abc")
+	s.Inputs <- sockettest.Coalesced("abc")
 	require.NoError(t, c.Shutdown(t.Context()))
 	require.EqualValues(t, 3, c.Stats().Handled)
 	require.Equal(t, udp.QueueStats{Received: 3, Waiting: 3, Peak: 3}, first.Stats())
@@ -113,7 +114,7 @@ func TestADatagramInTwoQueuesIsCountedByEach(t *testing.T) {
 func endedQueue(t *testing.T, overflow udp.Overflow) *udp.Queue {
 	t.Helper()
 	q := udp.NewQueue(10, overflow)
-	stop(t, newScripted().listen(t, udp.Config{}, q))
+	sockettest.Stop(t, sockettest.NewScripted().Listen(t, udp.Config{}, q))
 	return q
 }
 
@@ -128,19 +129,19 @@ func TestWhatIsPassedToWhatHasEndedIsDropped(t *testing.T) {
 					func() (uint64, uint64) { return q.Stats().Received, q.Stats().Dropped }
 			},
 			"Workers": func(t *testing.T) (udp.Handler, func() (uint64, uint64)) {
-				w := newWorkers(t, udp.WorkersConfig{N: 1, Overflow: overflow, Handler: udp.BaseHandler{}})
-				stop(t, newScripted().listen(t, udp.Config{}, w))
+				w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Overflow: overflow, Handler: udp.BaseHandler{}})
+				sockettest.Stop(t, sockettest.NewScripted().Listen(t, udp.Config{}, w))
 				return udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) { w.Received(c, d) }),
 					func() (uint64, uint64) { return w.Stats().Received, w.Stats().Dropped }
 			},
 			"Workers that never had a socket": func(t *testing.T) (udp.Handler, func() (uint64, uint64)) {
-				w := newWorkers(t, udp.WorkersConfig{N: 1, Overflow: overflow, Handler: udp.BaseHandler{}})
+				w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Overflow: overflow, Handler: udp.BaseHandler{}})
 				return udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) { w.Received(c, d) }),
 					func() (uint64, uint64) { return w.Stats().Received, w.Stats().Dropped }
 			},
 			"a Queue, behind Workers": func(t *testing.T) (udp.Handler, func() (uint64, uint64)) {
 				q := endedQueue(t, overflow)
-				return newWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(q.Received)}),
+				return sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(q.Received)}),
 					func() (uint64, uint64) { return q.Stats().Received, q.Stats().Dropped }
 			},
 			"a Queue, from another goroutine": func(t *testing.T) (udp.Handler, func() (uint64, uint64)) {
@@ -152,9 +153,9 @@ func TestWhatIsPassedToWhatHasEndedIsDropped(t *testing.T) {
 			t.Run(name+", "+overflow.String(), func(t *testing.T) {
 				before := buffer.Live()
 				h, counted := test(t)
-				s := newScripted()
-				c := s.listen(t, udp.Config{}, h)
-				s.inputs <- coalesced("abc", "d")
+				s := sockettest.NewScripted()
+				c := s.Listen(t, udp.Config{}, h)
+				s.Inputs <- sockettest.Coalesced("abc", "d")
 				require.NoError(t, c.Shutdown(t.Context()))
 				require.Zero(t, c.Stats().Dropped)
 				require.EqualValues(t, 4, c.Stats().Handled)
@@ -177,18 +178,18 @@ func TestAQueueMayEndWhileOthersPutIntoIt(t *testing.T) {
 					var h udp.Handler = q
 					var w *udp.Workers
 					if workers {
-						w = newWorkers(t, udp.WorkersConfig{N: 2, Capacity: 1, Overflow: overflow, Handler: udp.BaseHandler{}})
+						w = sockettest.NewWorkers(t, udp.WorkersConfig{N: 2, Capacity: 1, Overflow: overflow, Handler: udp.BaseHandler{}})
 						h = w
 					}
-					its := newScripted().listen(t, udp.Config{}, h)
+					its := sockettest.NewScripted().Listen(t, udp.Config{}, h)
 					var others []*udp.Conn
 					var passed atomic.Int64
 					for range 2 {
-						s := newScripted()
+						s := sockettest.NewScripted()
 						for range 10 {
-							s.arrive("1", "2", "3")
+							s.Arrive("1", "2", "3")
 						}
-						others = append(others, s.listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+						others = append(others, s.Listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 							passed.Add(1)
 							h.Received(c, d)
 						})))
@@ -196,13 +197,13 @@ func TestAQueueMayEndWhileOthersPutIntoIt(t *testing.T) {
 					for passed.Load() < 4 {
 						runtime.Gosched()
 					}
-					stop(t, its)
+					sockettest.Stop(t, its)
 					for _, c := range others {
 						require.NoError(t, c.Shutdown(t.Context()), "none waits for room for ever")
 						s := c.Stats()
 						require.Equal(t, [2]uint64{30, 30}, [2]uint64{s.Received, s.Handled})
 						require.Zero(t, s.Panics)
-						balanced(t, s)
+						sockettest.CountersAgree(t, s)
 					}
 					if workers {
 						s := w.Stats()
@@ -230,14 +231,14 @@ func TestTheCountersOfAChainAgree(t *testing.T) {
 			const n = 3000
 			before := buffer.Live()
 			var handled atomic.Uint64
-			w := newWorkers(t, udp.WorkersConfig{N: 3, Key: lastByte, Capacity: 4, Overflow: overflow,
+			w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 3, Key: lastByte, Capacity: 4, Overflow: overflow,
 				Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 					if handled.Add(1); d.Data[0] == 'p' {
 						handled.Add(^uint64(0))
 						panic("as the test wants")
 					}
 				})})
-			own := listen(t, udp.Config{Logger: quiet}, "udp4", w) // keeps the Workers going
+			own := sockettest.Listen(t, udp.Config{Logger: sockettest.Quiet}, "udp4", w) // keeps the Workers going
 			q := udp.NewQueue(10, overflow)
 			// A wrapper that the socket does not know for a Queue.
 			first := &wrapper{Handler: q, received: func(c *udp.Conn, d udp.Datagram) {
@@ -247,8 +248,8 @@ func TestTheCountersOfAChainAgree(t *testing.T) {
 				}
 				q.Received(c, d)
 			}}
-			s := newScripted()
-			c := s.listen(t, udp.Config{Logger: quiet}, first)
+			s := sockettest.NewScripted()
+			c := s.Listen(t, udp.Config{Logger: sockettest.Quiet}, first)
 			var consumer sync.WaitGroup
 			taken := uint64(0)
 			consumer.Go(func() {
@@ -259,14 +260,14 @@ func TestTheCountersOfAChainAgree(t *testing.T) {
 				}
 			})
 			for i := range n / 3 {
-				s.inputs <- coalesced(fmt.Sprintf("%cx%d", "apd"[i%3], i%10))
+				s.Inputs <- sockettest.Coalesced(fmt.Sprintf("%cx%d", "apd"[i%3], i%10))
 			}
 			require.NoError(t, c.Shutdown(t.Context()))
 			consumer.Wait()
 			require.NoError(t, own.Shutdown(t.Context()))
 
 			st := c.Stats()
-			balanced(t, st)
+			sockettest.CountersAgree(t, st)
 			require.EqualValues(t, n, st.Received)
 			require.Equal(t, udp.Drops{Handler: n / 9}, st.Dropped)
 			qs := q.Stats()
@@ -302,7 +303,7 @@ func TestWorkersWithDatagramsOfOtherSockets(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var by []*udp.Conn
 				passed := make(chan struct{}) // all of them, before the first one closes the socket
-				w := newWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+				w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 					<-passed
 					by = append(by, c)
 					if inside {
@@ -310,25 +311,25 @@ func TestWorkersWithDatagramsOfOtherSockets(t *testing.T) {
 					}
 					time.Sleep(time.Second)
 				})})
-				its := newScripted().listen(t, udp.Config{}, w)
-				s := newScripted()
+				its := sockettest.NewScripted().Listen(t, udp.Config{}, w)
+				s := sockettest.NewScripted()
 				reads := 0
-				h := newRecorder()
-				h.received = func(_ *udp.Conn, d udp.Datagram) { w.Received(its, d) }
-				c := s.listen(t, udp.Config{}, &ending{recorder: h,
+				h := sockettest.NewRecorder()
+				h.OnReceived = func(_ *udp.Conn, d udp.Datagram) { w.Received(its, d) }
+				c := s.Listen(t, udp.Config{}, &ending{Recorder: h,
 					readDone: func(*udp.Conn) {
 						if reads++; reads == 1 {
 							close(passed)
 						}
 					}})
-				s.arrive("1", "2", "3")
+				s.Arrive("1", "2", "3")
 				synctest.Wait()
 				start := time.Now()
-				stop(t, c)
+				sockettest.Stop(t, c)
 				require.Zero(t, time.Since(start), "it does not wait for Workers that are not its own")
 				require.EqualValues(t, 3, c.Stats().Handled)
 				require.Zero(t, c.Stats().Dropped)
-				stop(t, its)
+				sockettest.Stop(t, its)
 				require.Equal(t, []*udp.Conn{c}, by, "it is called with the socket that the datagram came by")
 				require.Zero(t, its.Stats().Received)
 				ws := w.Stats()
@@ -345,7 +346,7 @@ func TestWhatSomebodyHasMadeIsPassedOn(t *testing.T) {
 	made := udp.Datagram{Data: []byte("made"), From: netip.MustParseAddrPort("127.0.0.1:9")}
 	t.Run("Queue", func(t *testing.T) {
 		q := udp.NewQueue(2, udp.DropNewest)
-		c := newScripted().listen(t, udp.Config{}, udp.BaseHandler{})
+		c := sockettest.NewScripted().Listen(t, udp.Config{}, udp.BaseHandler{})
 		for range 3 {
 			q.Received(c, made)
 		}
@@ -353,25 +354,25 @@ func TestWhatSomebodyHasMadeIsPassedOn(t *testing.T) {
 		require.Same(t, c, d.Conn())
 		require.Equal(t, made.From, d.From)
 		d.Release()
-		stop(t, c)
+		sockettest.Stop(t, c)
 		require.Zero(t, c.Stats().Received)
 		require.Equal(t, udp.QueueStats{Received: 3, Dropped: 1, Waiting: 1, Peak: 2}, q.Stats())
 	})
 	t.Run("Workers", func(t *testing.T) {
 		handled := make(chan *udp.Conn, 2)
-		w := newWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+		w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 			if handled <- c; string(d.Data) == "panic" {
 				panic("as the test wants")
 			}
 		})})
-		c := newScripted().listen(t, udp.Config{}, w)
+		c := sockettest.NewScripted().Listen(t, udp.Config{}, w)
 		w.Received(c, made)
-		require.Same(t, c, next(t, handled))
+		require.Same(t, c, sockettest.Next(t, handled))
 		w.Received(nil, udp.Datagram{Data: []byte("panic")})
-		require.Nil(t, next(t, handled))
+		require.Nil(t, sockettest.Next(t, handled))
 		w.Received(nil, made)
-		require.Nil(t, next(t, handled))
-		stop(t, c)
+		require.Nil(t, sockettest.Next(t, handled))
+		sockettest.Stop(t, c)
 		w.Received(c, made)
 		require.Zero(t, c.Stats().Received)
 		ws := w.Stats()
@@ -385,10 +386,10 @@ func TestWhatSomebodyHasMadeIsPassedOn(t *testing.T) {
 func TestWhatIsPassedOnIsRetained(t *testing.T) {
 	before := buffer.Live()
 	const n = 500 // more than are left in the buffers that they came in
-	s, q := newScripted(), udp.NewQueue(n, udp.Block)
-	c := s.listen(t, udp.Config{}, udp.HandlerFunc(q.Received))
+	s, q := sockettest.NewScripted(), udp.NewQueue(n, udp.Block)
+	c := s.Listen(t, udp.Config{}, udp.HandlerFunc(q.Received))
 	for i := range n {
-		s.arrive(fmt.Sprint("datagram ", i))
+		s.Arrive(fmt.Sprint("datagram ", i))
 	}
 	require.NoError(t, c.Shutdown(t.Context()))
 	for i := range n {

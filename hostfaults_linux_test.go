@@ -13,6 +13,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // A firewall that drops on output gives EPERM; the socket goes on, and so it does
@@ -42,21 +43,21 @@ func TestSendsSurviveWhatHappensToAHost(t *testing.T) {
 				netns.Veth(t, here, "left0", there, "right0")
 				here.Addr("left0", "192.0.2.1/24")
 				there.Addr("right0", "192.0.2.2/24")
-				q, answers := udp.NewQueue(10, udp.Block), newRecorder()
-				answers.received = func(_ *udp.Conn, d udp.Datagram) { d.Reply(d.Data) }
+				q, answers := udp.NewQueue(10, udp.Block), sockettest.NewRecorder()
+				answers.OnReceived = func(_ *udp.Conn, d udp.Datagram) { d.Reply(d.Data) }
 				var c, server *udp.Conn
 				var err error
 				there.Do(func() { server, err = udp.Listen(context.Background(), "udp4", ":0", answers) })
 				require.NoError(t, err)
-				closes(t, server)
+				sockettest.CloseAtEnd(t, server)
 				here.Do(func() { c, err = udp.Listen(context.Background(), "udp4", ":0", q) })
 				require.NoError(t, err)
-				closes(t, c)
+				sockettest.CloseAtEnd(t, c)
 				peer := server.LocalAddrPort().Port()
 				to := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.2"), peer)
 				roundTrip := func(s string) {
 					require.NoError(t, c.SendTo([]byte(s), to))
-					require.Equal(t, s, string(next(t, q.Datagrams()).Data))
+					require.Equal(t, s, string(sockettest.Next(t, q.Datagrams()).Data))
 				}
 				roundTrip("before")
 				test.breaks(here)
@@ -88,7 +89,7 @@ func TestAFullSendBufferHoldsASendUpAndNoLonger(t *testing.T) {
 			c, err = udp.Config{WriteBuffer: 20_000}.Listen(context.Background(), "udp4", ":0", udp.BaseHandler{})
 		})
 		require.NoError(t, err)
-		closes(t, c)
+		sockettest.CloseAtEnd(t, c)
 		to := netip.MustParseAddrPort("192.0.2.2:9")
 		require.NoError(t, c.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
 		for err == nil {
@@ -106,7 +107,7 @@ func TestAFullSendBufferHoldsASendUpAndNoLonger(t *testing.T) {
 			}
 			result <- err
 		}()
-		stop(t, c)
-		require.ErrorIs(t, next(t, result), net.ErrClosed)
+		sockettest.Stop(t, c)
+		require.ErrorIs(t, sockettest.Next(t, result), net.ErrClosed)
 	})
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // The peer of a socket is what the kernel has for it: a zone may be on one side
@@ -25,13 +26,13 @@ func TestRepliesComeFromTheKernelsPeer(t *testing.T) {
 		return err
 	}}
 	netns.Run(t, func() {
-		here, there := twoHosts(t)
+		here, there := sockettest.TwoHosts(t)
 		here.Addr("eth0", "fe80::1/64")
 		there.Addr("eth0", "fe80::2/64")
 		if _, err := here.Try("ip", "link", "property", "add", "dev", "eth0", "altname", "other"); err != nil {
 			t.Skip("alternative names of interfaces:", err)
 		}
-		server := echoIn(t, there)
+		server := sockettest.EchoIn(t, there)
 		for _, test := range []struct {
 			name, peer, kernel string
 			cfg                udp.Config
@@ -43,7 +44,7 @@ func TestRepliesComeFromTheKernelsPeer(t *testing.T) {
 			{"IPv4 in IPv6 with a zone", "::ffff:192.0.2.2%eth0", "192.0.2.2", udp.Config{}},
 		} {
 			t.Run(test.name, func(t *testing.T) {
-				h := newRecorder()
+				h := sockettest.NewRecorder()
 				port := server.LocalAddrPort().Port()
 				var c *udp.ConnectedConn
 				var err error
@@ -51,17 +52,17 @@ func TestRepliesComeFromTheKernelsPeer(t *testing.T) {
 					c, err = test.cfg.Dial(t.Context(), "udp", net.JoinHostPort(test.peer, fmt.Sprint(port)), h)
 				})
 				require.NoError(t, err)
-				closes(t, c)
-				h.next(t, "Started")
+				sockettest.CloseAtEnd(t, c)
+				h.Next(t, "Started")
 				peer := netip.AddrPortFrom(netip.MustParseAddr(test.kernel), port)
-				if peer.Addr().Zone() != "" && !namesZones(c.Conn) {
+				if peer.Addr().Zone() != "" && !sockettest.NamesZones(c.Conn) {
 					t.Skip("package net names zones of another namespace")
 				}
 				require.Equal(t, peer, c.RemoteAddrPort())
 				for range 3 {
 					require.NoError(t, c.Send([]byte("ask")))
-					e := h.next(t, "Received")
-					require.Equal(t, c.RemoteAddrPort(), e.d.From)
+					e := h.Next(t, "Received")
+					require.Equal(t, c.RemoteAddrPort(), e.Datagram.From)
 				}
 				require.Zero(t, c.Stats().Dropped.Stranger)
 			})
@@ -73,20 +74,20 @@ func TestRepliesComeFromTheKernelsPeer(t *testing.T) {
 // connected (BPF_CGROUP_INET4_CONNECT): its replies are the peer's.
 func TestRepliesComeFromAPeerThatWasRewritten(t *testing.T) {
 	netns.Isolated(t, func() { // for its process: the program is one for all sockets of a cgroup
-		server := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { _ = d.Reply(d.Data) }))
+		server := sockettest.Listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { _ = d.Reply(d.Data) }))
 		service := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.99"), server.LocalAddrPort().Port())
 		netns.Self(t).IP("addr add 192.0.2.1/24 dev lo")
 		rewriteConnects(t, service.Addr(), server.LocalAddrPort().Addr())
-		h := newRecorder()
-		c := dial(t, service, h)
-		h.next(t, "Started")
+		h := sockettest.NewRecorder()
+		c := sockettest.Dial(t, service, h)
+		h.Next(t, "Started")
 		require.NoError(t, c.Send([]byte("ask")))
-		e := h.next(t, "Received")
-		require.Equal(t, server.LocalAddrPort(), e.d.From)
+		e := h.Next(t, "Received")
+		require.Equal(t, server.LocalAddrPort(), e.Datagram.From)
 		require.Equal(t, server.LocalAddrPort(), c.RemoteAddrPort())
 		require.NoError(t, c.Reconnect(service))
 		require.NoError(t, c.Send([]byte("ask again")))
-		require.Equal(t, "ask again", h.next(t, "Received").data)
+		require.Equal(t, "ask again", h.Next(t, "Received").Data)
 	})
 }
 
@@ -159,32 +160,32 @@ func rewriteConnects(t *testing.T, from, to netip.Addr) {
 // when that is an address of one link.
 func TestADestinationCanBeListenedOn(t *testing.T) {
 	netns.Run(t, func() {
-		here, there := twoHosts(t)
+		here, there := sockettest.TwoHosts(t)
 		here.Addr("eth0", "fe80::1/64")
 		there.Addr("eth0", "fe80::2/64")
 		group := netip.MustParseAddr("ff02::1234")
-		h := newRecorder()
+		h := sockettest.NewRecorder()
 		var c *udp.MulticastConn
 		var err error
 		here.Do(func() { c, err = udp.ListenMulticast(t.Context(), "udp6", ":0", h, group) })
 		require.NoError(t, err)
-		closes(t, c)
-		h.next(t, "Started")
-		if !namesZones(c.Conn) {
+		sockettest.CloseAtEnd(t, c)
+		h.Next(t, "Started")
+		if !sockettest.NamesZones(c.Conn) {
 			t.Skip("package net names zones of another namespace")
 		}
-		client := echoIn(t, there)
+		client := sockettest.EchoIn(t, there)
 		for _, to := range []string{"2001:db8::1", "fe80::1%eth0", "ff02::1234%eth0"} {
 			at := netip.MustParseAddr(to)
 			require.NoError(t, client.SendTo([]byte("ask"), netip.AddrPortFrom(at, c.LocalAddrPort().Port())))
-			d := h.next(t, "Received").d
+			d := h.Next(t, "Received").Datagram
 			require.Equal(t, at, d.To().Addr(), "both hosts name the interface alike")
 			require.NoError(t, d.Reply([]byte("reply")))
-			require.Equal(t, "reply", h.next(t, "Received").data) // echoed
+			require.Equal(t, "reply", h.Next(t, "Received").Data) // echoed
 			here.Do(func() {
 				fresh, err := udp.Listen(t.Context(), "udp6", netip.AddrPortFrom(d.To().Addr(), 0).String(), udp.BaseHandler{})
 				require.NoError(t, err)
-				closes(t, fresh)
+				sockettest.CloseAtEnd(t, fresh)
 			})
 		}
 	})
@@ -195,19 +196,19 @@ func TestADestinationCanBeListenedOn(t *testing.T) {
 // so does Reconnect to the same peer.
 func TestASourceAddressThatWasReplaced(t *testing.T) {
 	netns.Run(t, func() {
-		here, there := twoHosts(t)
-		server := echoIn(t, there)
+		here, there := sockettest.TwoHosts(t)
+		server := sockettest.EchoIn(t, there)
 		for i, how := range []string{"Send", "Reconnect"} {
 			t.Run(how, func(t *testing.T) {
-				h := newRecorder()
+				h := sockettest.NewRecorder()
 				var c *udp.ConnectedConn
 				var err error
 				here.Do(func() {
 					c, err = udp.Dial(t.Context(), "udp4", fmt.Sprint("192.0.2.2:", server.LocalAddrPort().Port()), h)
 				})
 				require.NoError(t, err)
-				closes(t, c)
-				h.next(t, "Started")
+				sockettest.CloseAtEnd(t, c)
+				h.Next(t, "Started")
 				old := c.LocalAddrPort()
 				here.IP(fmt.Sprintf("addr del %v/24 dev eth0", old.Addr()))
 				here.Addr("eth0", fmt.Sprintf("192.0.2.%d/24", 10+i))
@@ -216,7 +217,7 @@ func TestASourceAddressThatWasReplaced(t *testing.T) {
 				}
 				for range 3 {
 					require.NoError(t, c.Send([]byte("ask")))
-					require.Equal(t, "ask", h.next(t, "Received").data)
+					require.Equal(t, "ask", h.Next(t, "Received").Data)
 				}
 				s := c.Stats()
 				require.Zero(t, s.SendErrors)
@@ -233,18 +234,18 @@ func TestASourceAddressThatWasReplaced(t *testing.T) {
 // address is watched, also after a Reconnect, and until the socket is disconnected.
 func TestAnIPv6SourceAddressThatWasRemoved(t *testing.T) {
 	netns.Run(t, func() {
-		here, there := twoHosts(t)
+		here, there := sockettest.TwoHosts(t)
 		here.Addr("eth0", "2001:db8::11/64")
-		server := echoIn(t, there)
-		h := newRecorder()
+		server := sockettest.EchoIn(t, there)
+		h := sockettest.NewRecorder()
 		var c *udp.ConnectedConn
 		var err error
 		here.Do(func() {
 			c, err = udp.Dial(t.Context(), "udp6", fmt.Sprintf("[2001:db8::2]:%d", server.LocalAddrPort().Port()), h)
 		})
 		require.NoError(t, err)
-		closes(t, c)
-		h.next(t, "Started")
+		sockettest.CloseAtEnd(t, c)
+		h.Next(t, "Started")
 		for n := range 3 {
 			if n == 1 {
 				require.NoError(t, c.Reconnect(c.RemoteAddrPort()))
@@ -252,9 +253,9 @@ func TestAnIPv6SourceAddressThatWasRemoved(t *testing.T) {
 			old := c.LocalAddrPort()
 			here.Addr("eth0", fmt.Sprintf("2001:db8::%d/64", 20+n))
 			here.IP(fmt.Sprintf("addr del %v/64 dev eth0", old.Addr()))
-			require.Eventually(t, func() bool { return c.Stats().Rebinds > uint64(n) }, patience, 1e6)
+			require.Eventually(t, func() bool { return c.Stats().Rebinds > uint64(n) }, sockettest.Patience, 1e6)
 			require.NoError(t, c.Send([]byte("ask")))
-			require.Equal(t, "ask", h.next(t, "Received").data)
+			require.Equal(t, "ask", h.Next(t, "Received").Data)
 			now := c.LocalAddrPort()
 			require.NotEqual(t, old.Addr(), now.Addr())
 			require.Equal(t, old.Port(), now.Port())

@@ -10,13 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // What is asked of the kernel's buffers is granted as far as it goes, told, and
 // no reason to fail.
 func TestSocketBuffers(t *testing.T) {
 	info := func(t *testing.T, cfg udp.Config) udp.Info {
-		return listen(t, cfg, "udp4", udp.BaseHandler{}).Info()
+		return sockettest.Listen(t, cfg, "udp4", udp.BaseHandler{}).Info()
 	}
 	t.Run("the system's default", func(t *testing.T) {
 		i := info(t, udp.Config{})
@@ -74,7 +75,7 @@ func limitOf(t *testing.T, name string) int {
 // forces says whether this process may pass the limit (CAP_NET_ADMIN).
 func forces(t *testing.T, limit int) (may bool) {
 	t.Helper()
-	uc := raw(t, "udp4")
+	uc := sockettest.ListenNet(t, "udp4")
 	rc, err := uc.SyscallConn()
 	require.NoError(t, err)
 	require.NoError(t, rc.Control(func(fd uintptr) { may = force(fd, 2*limit) }))
@@ -83,13 +84,13 @@ func forces(t *testing.T, limit int) (may bool) {
 
 // A Conn's raw connection sets options that the package does not have.
 func TestSyscallConn(t *testing.T) {
-	c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+	c := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
 	rc, err := c.SyscallConn()
 	require.NoError(t, err)
 	called := false
 	require.NoError(t, rc.Control(func(uintptr) { called = true }))
 	require.True(t, called)
-	stop(t, c)
+	sockettest.Stop(t, c)
 	require.Error(t, rc.Control(func(uintptr) {}))
 }
 
@@ -97,17 +98,17 @@ func TestSyscallConn(t *testing.T) {
 func TestControl(t *testing.T) {
 	var network, address string
 	cfg := udp.Config{Control: func(n, a string, _ syscall.RawConn) error { network, address = n, a; return nil }}
-	c := listen(t, cfg, "udp4", udp.BaseHandler{})
+	c := sockettest.Listen(t, cfg, "udp4", udp.BaseHandler{})
 	require.Equal(t, "udp4", network)
 	require.Equal(t, "127.0.0.1:0", address)
 	require.NotZero(t, c.LocalAddrPort().Port())
 
 	cfg.Control = func(string, string, syscall.RawConn) error { return syscall.EDOM }
 	_, err := cfg.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
-	requireOpError(t, err, "listen")
+	sockettest.RequireOpError(t, err, "listen")
 	require.ErrorIs(t, err, syscall.EDOM)
 	_, err = cfg.Dial(t.Context(), "udp4", "127.0.0.1:9", udp.BaseHandler{})
-	requireOpError(t, err, "dial")
+	sockettest.RequireOpError(t, err, "dial")
 	require.ErrorIs(t, err, syscall.EDOM)
 }
 

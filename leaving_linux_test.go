@@ -15,6 +15,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // A socket that shuts down leaves its SO_REUSEPORT group at once, even while its
@@ -22,7 +23,7 @@ import (
 // handled, with replies from the addresses that were asked.
 func TestShutdownLeavesItsGroup(t *testing.T) {
 	netns.Run(t, func() {
-		here, there := twoHosts(t)
+		here, there := sockettest.TwoHosts(t)
 		for _, test := range []struct {
 			network, bind string
 			asked         []string
@@ -58,7 +59,7 @@ func TestShutdownLeavesItsGroup(t *testing.T) {
 					b, err = cfg.Listen(t.Context(), test.network, a.LocalAddrPort().String(), handler(nil))
 					require.NoError(t, err)
 				})
-				closes(t, b)
+				sockettest.CloseAtEnd(t, b)
 				port := int(a.LocalAddrPort().Port())
 				var clients []*net.UDPConn
 				there.Do(func() {
@@ -76,7 +77,7 @@ func TestShutdownLeavesItsGroup(t *testing.T) {
 					}
 				}
 				ask()
-				next(t, busy)
+				sockettest.Next(t, busy)
 				rc, err := a.SyscallConn()
 				require.NoError(t, err)
 				stopped := make(chan error)
@@ -84,18 +85,18 @@ func TestShutdownLeavesItsGroup(t *testing.T) {
 				require.Eventually(t, func() (left bool) { // it has a peer then: itself
 					_ = rc.Control(func(fd uintptr) { _, err := unix.Getpeername(int(fd)); left = err == nil })
 					return left
-				}, patience, 1e6)
+				}, sockettest.Patience, 1e6)
 				for range rounds {
 					ask()
 				}
-				require.Eventually(t, func() bool { return b.Stats().Handled >= flows*rounds }, patience, 1e6, "the gate is closed")
+				require.Eventually(t, func() bool { return b.Stats().Handled >= flows*rounds }, sockettest.Patience, 1e6, "the gate is closed")
 				close(gate)
-				require.NoError(t, next(t, stopped))
+				require.NoError(t, sockettest.Next(t, stopped))
 				require.Positive(t, a.Stats().Handled)
-				require.Eventually(t, func() bool { return a.Stats().Handled+b.Stats().Handled == flows*(1+rounds) }, patience, 1e6)
+				require.Eventually(t, func() bool { return a.Stats().Handled+b.Stats().Handled == flows*(1+rounds) }, sockettest.Patience, 1e6)
 				for _, uc := range clients {
 					for range 2 * (1 + rounds) {
-						read(t, uc) // a connected socket hears only the address that it has asked
+						sockettest.Read(t, uc) // a connected socket hears only the address that it has asked
 					}
 				}
 			})
@@ -107,7 +108,7 @@ func TestShutdownLeavesItsGroup(t *testing.T) {
 // refused by the kernel.
 func TestNothingIsUncountedAtClose(t *testing.T) {
 	netns.Run(t, func() {
-		for how, end := range endings {
+		for how, end := range sockettest.Endings {
 			t.Run(how, func(t *testing.T) {
 				for range 20 {
 					ns := netns.New(t)
@@ -137,10 +138,10 @@ func TestNothingIsUncountedAtClose(t *testing.T) {
 							}
 						}
 					}()
-					require.Eventually(t, func() bool { return got.Load() > 100 }, patience, 1e6)
+					require.Eventually(t, func() bool { return got.Load() > 100 }, sockettest.Patience, 1e6)
 					end(t, c)
 					close(stop)
-					n := next(t, sent)
+					n := sockettest.Next(t, sent)
 					s := c.Stats()
 					require.Equal(t, n, s.Received+uint64(s.KernelDrops)+unreachable(t, ns), "%v", s)
 					require.NoError(t, flood.Close())
@@ -179,11 +180,11 @@ func TestHugeBuffers(t *testing.T) {
 	if strconv.IntSize == 32 {
 		t.Skip("an int has 32 bits")
 	}
-	plain := listen(t, udp.Config{}, "udp4", udp.BaseHandler{}).Info()
+	plain := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{}).Info()
 	for _, shift := range []int{30, 31, 32, 40} {
 		size := 1 << shift
 		for _, more := range []int{-1, 0, 1, 1000} {
-			i := listen(t, udp.Config{ReadBuffer: size + more, WriteBuffer: size + more}, "udp4", udp.BaseHandler{}).Info()
+			i := sockettest.Listen(t, udp.Config{ReadBuffer: size + more, WriteBuffer: size + more}, "udp4", udp.BaseHandler{}).Info()
 			require.GreaterOrEqual(t, i.ReadBuffer, plain.ReadBuffer, "%d", size+more)
 			require.GreaterOrEqual(t, i.WriteBuffer, plain.WriteBuffer, "%d", size+more)
 		}
@@ -203,28 +204,28 @@ func TestListenWithoutLoopback(t *testing.T) {
 			ns.Addr("eth0", fmt.Sprintf("2001:db8::%d/64", i+1))
 		}
 		for _, address := range []string{":0", ":7007"} {
-			h := newRecorder()
+			h := sockettest.NewRecorder()
 			c, err := udp.Listen(t.Context(), "udp", address, h)
 			require.NoError(t, err)
-			closes(t, c)
-			h.next(t, "Started")
+			sockettest.CloseAtEnd(t, c)
+			h.Next(t, "Started")
 			require.Equal(t, netip.IPv6Unspecified(), c.LocalAddrPort().Addr())
 			var peer *udp.Conn
-			answers := newRecorder()
+			answers := sockettest.NewRecorder()
 			there.Do(func() { peer, err = udp.Listen(t.Context(), "udp", ":0", answers) })
 			require.NoError(t, err)
-			closes(t, peer)
-			answers.next(t, "Started")
+			sockettest.CloseAtEnd(t, peer)
+			answers.Next(t, "Started")
 			for _, at := range []string{"192.0.2.", "2001:db8::"} {
 				require.NoError(t, peer.SendTo([]byte("ask"), netip.AddrPortFrom(netip.MustParseAddr(at+"1"), c.LocalAddrPort().Port())))
-				require.NoError(t, h.next(t, "Received").d.Reply([]byte("reply")))
-				require.Equal(t, "reply", answers.next(t, "Received").data)
+				require.NoError(t, h.Next(t, "Received").Datagram.Reply([]byte("reply")))
+				require.Equal(t, "reply", answers.Next(t, "Received").Data)
 
 				d, err := udp.Dial(t.Context(), "udp", netip.AddrPortFrom(netip.MustParseAddr(at+"2"), peer.LocalAddrPort().Port()).String(), udp.BaseHandler{})
 				require.NoError(t, err)
-				closes(t, d)
+				sockettest.CloseAtEnd(t, d)
 				require.NoError(t, d.Send([]byte("dialled")))
-				require.Equal(t, "dialled", answers.next(t, "Received").data)
+				require.Equal(t, "dialled", answers.Next(t, "Received").Data)
 			}
 		}
 		m, err := udp.ListenMulticast(t.Context(), "udp", ":0", udp.BaseHandler{}, netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("ff02::1234"))

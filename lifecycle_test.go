@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // Started comes first, inside Listen; then datagrams; then Stopped, once, and Done
@@ -21,13 +22,13 @@ import (
 //
 // Twisted: L1 L4 P1 S2 UDPTests.test_startStop
 func TestCallbacksComeInOrder(t *testing.T) {
-	h := newRecorder()
-	h.started = func(c *udp.Conn) {
+	h := sockettest.NewRecorder()
+	h.OnStarted = func(c *udp.Conn) {
 		// What arrives before Listen has returned waits for that.
 		assert.NoError(t, c.SendTo([]byte("early"), c.LocalAddrPort()))
-		assert.Equal(t, []string{"Started"}, h.names(), "nothing is read in Started")
+		assert.Equal(t, []string{"Started"}, h.Names(), "nothing is read in Started")
 	}
-	h.stopped = func(c *udp.Conn, _ error) {
+	h.OnStopped = func(c *udp.Conn, _ error) {
 		select {
 		case <-c.Done():
 			t.Error("done before Stopped has returned")
@@ -35,32 +36,32 @@ func TestCallbacksComeInOrder(t *testing.T) {
 		}
 	}
 
-	c := listen(t, udp.Config{}, "udp4", h)
-	require.Equal(t, "early", h.next(t, "Received").data)
+	c := sockettest.Listen(t, udp.Config{}, "udp4", h)
+	require.Equal(t, "early", h.Next(t, "Received").Data)
 	require.NoError(t, c.SendTo([]byte("late"), c.LocalAddrPort()))
-	require.Equal(t, "late", h.next(t, "Received").data)
+	require.Equal(t, "late", h.Next(t, "Received").Data)
 
-	stop(t, c)
-	require.Equal(t, []string{"Stopped"}, h.names())
+	sockettest.Stop(t, c)
+	require.Equal(t, []string{"Stopped"}, h.Names())
 	require.NoError(t, c.Close(), "again")
 	require.NoError(t, c.Shutdown(t.Context()))
-	require.Empty(t, h.names())
-	require.False(t, h.overlap.Load())
+	require.Empty(t, h.Names())
+	require.False(t, h.Overlap.Load())
 }
 
 // One Handler may serve several sockets, then at the same time.
 //
 // Twisted: P2
 func TestOneHandlerOnSeveralSockets(t *testing.T) {
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	const n = 3
 	var meet sync.WaitGroup
 	meet.Add(n)
-	h.received = func(*udp.Conn, udp.Datagram) { meet.Done(); meet.Wait() } // all of them at once
+	h.OnReceived = func(*udp.Conn, udp.Datagram) { meet.Done(); meet.Wait() } // all of them at once
 	conns := map[*udp.Conn]bool{}
 	for range n {
-		c := listen(t, udp.Config{}, "udp4", h)
-		require.Same(t, c, h.next(t, "Started").conn)
+		c := sockettest.Listen(t, udp.Config{}, "udp4", h)
+		require.Same(t, c, h.Next(t, "Started").Conn)
 		conns[c] = true
 	}
 	for c := range conns {
@@ -68,13 +69,13 @@ func TestOneHandlerOnSeveralSockets(t *testing.T) {
 	}
 	got := map[*udp.Conn]bool{}
 	for range n {
-		got[h.next(t, "Received").conn] = true
+		got[h.Next(t, "Received").Conn] = true
 	}
 	require.Equal(t, conns, got)
 	meet.Wait()
 	for c := range conns {
-		stop(t, c)
-		require.Same(t, c, h.next(t, "Stopped").conn)
+		sockettest.Stop(t, c)
+		require.Same(t, c, h.Next(t, "Stopped").Conn)
 	}
 }
 
@@ -82,16 +83,16 @@ func TestOneHandlerOnSeveralSockets(t *testing.T) {
 //
 // Twisted: L6 UDPTests.test_rebind
 func TestHandlerListensAgain(t *testing.T) {
-	h := newRecorder()
-	c := listen(t, udp.Config{}, "udp4", h)
+	h := sockettest.NewRecorder()
+	c := sockettest.Listen(t, udp.Config{}, "udp4", h)
 	at := c.LocalAddrPort()
-	stop(t, c)
+	sockettest.Stop(t, c)
 	again, err := udp.Listen(t.Context(), "udp4", at.String(), h)
 	require.NoError(t, err)
-	closes(t, again)
+	sockettest.CloseAtEnd(t, again)
 	require.Equal(t, at, again.LocalAddrPort())
-	stop(t, again)
-	require.Equal(t, []string{"Started", "Stopped", "Started", "Stopped"}, h.names())
+	sockettest.Stop(t, again)
+	require.Equal(t, []string{"Started", "Stopped", "Started", "Stopped"}, h.Names())
 }
 
 // Shutdown handles what the kernel has queued, then stops.
@@ -101,9 +102,9 @@ func TestShutdownHandlesWhatIsQueued(t *testing.T) {
 	const n = 200
 	for _, from := range []string{"outside", "Received"} {
 		t.Run(from, func(t *testing.T) {
-			h := newRecorder()
+			h := sockettest.NewRecorder()
 			first := make(chan struct{})
-			h.received = func(c *udp.Conn, d udp.Datagram) {
+			h.OnReceived = func(c *udp.Conn, d udp.Datagram) {
 				if string(d.Data) == "first" {
 					<-first
 					if from == "Received" {
@@ -111,10 +112,10 @@ func TestShutdownHandlesWhatIsQueued(t *testing.T) {
 					}
 				}
 			}
-			c := listen(t, udp.Config{}, "udp4", h)
-			h.next(t, "Started")
+			c := sockettest.Listen(t, udp.Config{}, "udp4", h)
+			h.Next(t, "Started")
 			require.NoError(t, c.SendTo([]byte("first"), c.LocalAddrPort()))
-			h.next(t, "Received")
+			h.Next(t, "Received")
 			for range n {
 				require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
 			}
@@ -122,11 +123,11 @@ func TestShutdownHandlesWhatIsQueued(t *testing.T) {
 				go c.Shutdown(t.Context())
 			}
 			close(first)
-			next(t, c.Done())
+			sockettest.Next(t, c.Done())
 			s := c.Stats()
 			require.LessOrEqual(t, s.KernelDrops, int64(0), "the buffer has room for %d", n)
 			require.EqualValues(t, n+1, s.Handled)
-			names := h.names()
+			names := h.Names()
 			require.Len(t, names, n+1)
 			require.Equal(t, "Stopped", names[n])
 		})
@@ -135,22 +136,22 @@ func TestShutdownHandlesWhatIsQueued(t *testing.T) {
 
 // A Shutdown whose context ends closes the socket without waiting, and says so.
 func TestShutdownThatCanNotFinish(t *testing.T) {
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	release := make(chan struct{})
-	h.received = func(*udp.Conn, udp.Datagram) { <-release }
-	c := listen(t, udp.Config{}, "udp4", h)
-	h.next(t, "Started")
+	h.OnReceived = func(*udp.Conn, udp.Datagram) { <-release }
+	c := sockettest.Listen(t, udp.Config{}, "udp4", h)
+	h.Next(t, "Started")
 	require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
-	h.next(t, "Received")
+	h.Next(t, "Received")
 
-	err := c.Shutdown(done())
-	requireOpError(t, err, "shutdown")
+	err := c.Shutdown(sockettest.Canceled())
+	sockettest.RequireOpError(t, err, "shutdown")
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, c.SendTo(nil, c.LocalAddrPort()), net.ErrClosed)
 	close(release)
-	next(t, c.Done())
-	require.NoError(t, h.next(t, "Stopped").err)
-	require.NoError(t, c.Shutdown(done()), "what has stopped is shut down")
+	sockettest.Next(t, c.Done())
+	require.NoError(t, h.Next(t, "Stopped").Err)
+	require.NoError(t, c.Shutdown(sockettest.Canceled()), "what has stopped is shut down")
 }
 
 // String names the socket by its address, peer and state.
@@ -158,14 +159,14 @@ func TestShutdownThatCanNotFinish(t *testing.T) {
 // Twisted: L4 L7 UDPTests.test_oldAddress UDPPortTestsMixin.test_getHost
 // UDPPortTestsMixin.test_str UDPPortTestsMixin.test_repr
 func TestString(t *testing.T) {
-	c := listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
+	c := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
 	local := c.LocalAddrPort().String()
 	require.Equal(t, "udp4 "+local, c.String())
-	peer := raw(t, "udp4")
-	_, err := c.Connect(addrPort(peer))
+	peer := sockettest.ListenNet(t, "udp4")
+	_, err := c.Connect(sockettest.AddrPort(peer))
 	require.NoError(t, err)
-	require.Equal(t, "udp4 "+local+" to "+addrPort(peer).String(), c.String())
-	stop(t, c)
+	require.Equal(t, "udp4 "+local+" to "+sockettest.AddrPort(peer).String(), c.String())
+	sockettest.Stop(t, c)
 	require.True(t, strings.HasSuffix(c.String(), "(closed)"))
 	require.Contains(t, c.String(), local, "also when it is closed")
 	require.Equal(t, local, c.LocalAddr().String())
@@ -177,34 +178,34 @@ func TestString(t *testing.T) {
 // Twisted: P6 UDPTests.test_datagramReceivedError
 func TestPanics(t *testing.T) {
 	var log bytes.Buffer
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	blow := func(where string) { panic("in " + where) }
-	h.started = func(*udp.Conn) { blow("Started") }
-	h.received = func(_ *udp.Conn, d udp.Datagram) {
+	h.OnStarted = func(*udp.Conn) { blow("Started") }
+	h.OnReceived = func(_ *udp.Conn, d udp.Datagram) {
 		if len(d.Data) == 0 {
 			blow("Received")
 		}
 	}
-	h.refused = func(*udp.Conn, *udp.Refusal) { blow("Refused") }
-	h.stopped = func(*udp.Conn, error) { blow("Stopped") }
-	c, err := udp.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}.Dial(t.Context(), "udp4", deadPort(t, "udp4").String(), h)
+	h.OnRefused = func(*udp.Conn, *udp.Refusal) { blow("Refused") }
+	h.OnStopped = func(*udp.Conn, error) { blow("Stopped") }
+	c, err := udp.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}.Dial(t.Context(), "udp4", sockettest.DeadPort(t, "udp4").String(), h)
 	require.NoError(t, err)
-	closes(t, c)
-	h.next(t, "Started")
+	sockettest.CloseAtEnd(t, c)
+	h.Next(t, "Started")
 
 	require.NoError(t, c.Send(nil))
-	h.next(t, "Refused")
-	peer := raw(t, "udp4")
-	require.NoError(t, c.Reconnect(addrPort(peer)))
+	h.Next(t, "Refused")
+	peer := sockettest.ListenNet(t, "udp4")
+	require.NoError(t, c.Reconnect(sockettest.AddrPort(peer)))
 	for _, data := range []string{"a", "", "b", "", "c"} {
 		_, err := peer.WriteToUDPAddrPort([]byte(data), c.LocalAddrPort())
 		require.NoError(t, err)
 	}
 	for _, data := range []string{"a", "", "b", "", "c"} {
-		require.Equal(t, data, h.next(t, "Received").data)
+		require.Equal(t, data, h.Next(t, "Received").Data)
 	}
-	stop(t, c)
-	require.NoError(t, h.next(t, "Stopped").err)
+	sockettest.Stop(t, c)
+	require.NoError(t, h.Next(t, "Stopped").Err)
 
 	s := c.Stats()
 	require.EqualValues(t, 5, s.Received)
@@ -221,53 +222,53 @@ func TestPanics(t *testing.T) {
 func TestGoexit(t *testing.T) {
 	for _, callback := range []string{"Started", "Received", "Refused", "Stopped"} {
 		t.Run(callback, func(t *testing.T) {
-			h := newRecorder()
+			h := sockettest.NewRecorder()
 			conns := make(chan *udp.Conn, 1)
-			h.started = func(c *udp.Conn) {
+			h.OnStarted = func(c *udp.Conn) {
 				conns <- c
 				if callback == "Started" {
 					runtime.Goexit()
 				}
 			}
-			h.received = func(*udp.Conn, udp.Datagram) { runtime.Goexit() }
-			h.refused = func(*udp.Conn, *udp.Refusal) { runtime.Goexit() }
-			h.stopped = func(*udp.Conn, error) {
+			h.OnReceived = func(*udp.Conn, udp.Datagram) { runtime.Goexit() }
+			h.OnRefused = func(*udp.Conn, *udp.Refusal) { runtime.Goexit() }
+			h.OnStopped = func(*udp.Conn, error) {
 				if callback == "Stopped" {
 					runtime.Goexit()
 				}
 			}
-			peer := raw(t, "udp4")
-			to := addrPort(peer)
+			peer := sockettest.ListenNet(t, "udp4")
+			to := sockettest.AddrPort(peer)
 			if callback == "Refused" {
-				to = deadPort(t, "udp4")
+				to = sockettest.DeadPort(t, "udp4")
 			}
 			go udp.Dial(context.Background(), "udp4", to.String(), h)
-			c := next(t, conns)
-			h.next(t, "Started")
+			c := sockettest.Next(t, conns)
+			h.Next(t, "Started")
 			switch callback {
 			case "Received":
 				for range 3 {
 					_, err := peer.WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort())
 					require.NoError(t, err)
 				}
-				h.next(t, "Received")
+				h.Next(t, "Received")
 			case "Refused":
 				require.NoError(t, c.SendTo([]byte("x"), to))
-				h.next(t, "Refused")
+				h.Next(t, "Refused")
 			case "Stopped":
-				stop(t, c)
+				sockettest.Stop(t, c)
 			}
-			next(t, c.Done())
-			err := h.next(t, "Stopped").err
+			sockettest.Next(t, c.Done())
+			err := h.Next(t, "Stopped").Err
 			if callback == "Stopped" {
 				require.NoError(t, err)
 			} else {
 				require.ErrorContains(t, err, "Goexit")
-				requireOpError(t, err, "read")
+				sockettest.RequireOpError(t, err, "read")
 			}
-			require.Empty(t, h.names())
-			stop(t, c)
-			balanced(t, c.Stats())
+			require.Empty(t, h.Names())
+			sockettest.Stop(t, c)
+			sockettest.CountersAgree(t, c.Stats())
 			require.ErrorIs(t, c.SendTo([]byte("x"), to), net.ErrClosed)
 		})
 	}

@@ -10,22 +10,23 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // A socket of both families joins groups of both.
 func TestGroupsOfBothFamilies(t *testing.T) {
 	onCable(t, func(t *testing.T, c wire, fam family) {
-		h := newRecorder()
+		h := sockettest.NewRecorder()
 		m, err := udp.ListenMulticast(t.Context(), "udp", ":0", h, families[0].group, families[1].group)
 		require.NoError(t, err)
-		closes(t, m)
-		h.next(t, "Started")
+		sockettest.CloseAtEnd(t, m)
+		h.Next(t, "Started")
 		require.Len(t, m.Memberships(), 2)
 		s := c.sender(t, fam)
 		require.NoError(t, s.SendTo([]byte("x"), netip.AddrPortFrom(fam.group, m.LocalAddrPort().Port())))
-		e := h.next(t, "Received")
-		require.Equal(t, fam.group, e.d.To().Addr())
-		require.Equal(t, fam.right, e.d.From.Addr())
+		e := h.Next(t, "Received")
+		require.Equal(t, fam.group, e.Datagram.To().Addr())
+		require.Equal(t, fam.right, e.Datagram.From.Addr())
 		require.NoError(t, m.SetMulticastTTL(7))
 		n, err := m.MulticastTTL()
 		require.NoError(t, err)
@@ -48,11 +49,11 @@ func TestListenMulticastAddresses(t *testing.T) {
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				for _, network := range []string{"udp", fam.network} {
-					h := newRecorder()
+					h := sockettest.NewRecorder()
 					m, err := udp.ListenMulticast(t.Context(), network, test.address, h, test.groups...)
 					require.NoError(t, err)
-					closes(t, m)
-					h.next(t, "Started")
+					sockettest.CloseAtEnd(t, m)
+					h.Next(t, "Started")
 					require.Equal(t, fam.group.Is4(), m.LocalAddrPort().Addr().Is4())
 					ms := m.Memberships()
 					require.Len(t, ms, test.want)
@@ -60,12 +61,12 @@ func TestListenMulticastAddresses(t *testing.T) {
 					require.True(t, ms[0].All)
 					s := c.sender(t, fam)
 					require.NoError(t, s.SendTo([]byte("x"), netip.AddrPortFrom(fam.group, m.LocalAddrPort().Port())))
-					require.Equal(t, fam.group, h.next(t, "Received").d.To().Addr())
+					require.Equal(t, fam.group, h.Next(t, "Received").Datagram.To().Addr())
 				}
 			})
 		}
 		_, err := udp.ListenMulticast(t.Context(), fam.network, net.JoinHostPort(fam.group.String(), "0"), udp.BaseHandler{}, fam.other)
-		requireOpError(t, err, "join")
+		sockettest.RequireOpError(t, err, "join")
 		require.ErrorIs(t, err, syscall.EINVAL, "bound to one group it hears no other")
 	})
 }
@@ -76,13 +77,13 @@ func TestListenMulticastAddresses(t *testing.T) {
 func TestBadMemberships(t *testing.T) {
 	lo := loopbackInterface(t)
 	for _, fam := range families {
-		if fam.network == "udp6" && len(networks(t)) == 1 {
+		if fam.network == "udp6" && len(sockettest.Networks(t)) == 1 {
 			continue
 		}
 		t.Run(fam.network, func(t *testing.T) {
-			h := newRecorder()
+			h := sockettest.NewRecorder()
 			m := memberOf(t, udp.Config{}, fam.network, ":0", h, nil)
-			h.next(t, "Started")
+			h.Next(t, "Started")
 			addrError := func(err error) bool { return errors.As(err, new(*net.AddrError)) }
 			is := func(target error) func(error) bool { return func(err error) bool { return errors.Is(err, target) } }
 			for _, test := range []struct {
@@ -110,7 +111,7 @@ func TestBadMemberships(t *testing.T) {
 				t.Run(test.name, func(t *testing.T) {
 					require.True(t, test.ok(test.err), "%v", test.err)
 					if test.err != nil {
-						requireOpError(t, test.err, test.op)
+						sockettest.RequireOpError(t, test.err, test.op)
 					}
 				})
 			}
@@ -118,9 +119,9 @@ func TestBadMemberships(t *testing.T) {
 			require.ErrorIs(t, err, syscall.EINVAL)
 			_, err = udp.ListenMulticast(t.Context(), fam.network, ":0", h, fam.wildly)
 			require.ErrorIs(t, err, udp.ErrFamily)
-			require.Empty(t, h.names(), "the Handler hears nothing of it")
+			require.Empty(t, h.Names(), "the Handler hears nothing of it")
 
-			stop(t, m)
+			sockettest.Stop(t, m)
 			for _, err := range []error{
 				m.Join(fam.group, lo), m.Leave(fam.group), m.JoinSource(fam.group, fam.left, lo),
 				m.LeaveSource(fam.group, fam.left), m.SetMulticastTTL(1), m.SetMulticastLoopback(true), m.SetMulticastInterface(lo),

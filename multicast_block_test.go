@@ -13,6 +13,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // blocking is a diary whose system can keep sources out.
@@ -62,7 +63,7 @@ func TestASourceIsBlockedByTheSystemOrNotAtAll(t *testing.T) {
 				}
 				m, err := udp.Config{Network: network}.ListenMulticast(t.Context(), "udp", ":0", udp.BaseHandler{}, group)
 				require.NoError(t, err)
-				defer stop(t, m)
+				defer sockettest.Stop(t, m)
 				if test.left {
 					require.NoError(t, m.Leave(group, &d.ifs[0].Interface, &d.ifs[1].Interface))
 				}
@@ -74,7 +75,7 @@ func TestASourceIsBlockedByTheSystemOrNotAtAll(t *testing.T) {
 				require.Equal(t, test.want, d.notes)
 				blocked := m.Memberships()[0].Blocked
 				if test.err != nil {
-					requireOpError(t, err, "block")
+					sockettest.RequireOpError(t, err, "block")
 					require.Empty(t, blocked)
 					require.ErrorIs(t, m.UnblockSource(group, source), syscall.EADDRNOTAVAIL)
 					return

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 	"github.com/udpkit/udp/udptest"
 )
 
@@ -204,7 +205,7 @@ func TestAllSocketsLeaveBeforeAnyJoins(t *testing.T) {
 					var err error
 					others[i], err = udp.Config{Network: l.net}.ListenMulticast(t.Context(), "udp4", ":0", udp.BaseHandler{})
 					require.NoError(t, err)
-					t.Cleanup(func() { stop(t, others[i]) })
+					t.Cleanup(func() { sockettest.Stop(t, others[i]) })
 				}
 				for _, m := range append(others, l.m) {
 					require.NoError(t, m.JoinSource(group, one))

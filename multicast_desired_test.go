@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // on are the names of the interfaces where the lab's only membership holds, and
@@ -176,7 +177,7 @@ func TestInterfacesThatCantBeListedAreAskedForAgain(t *testing.T) {
 func TestAnInterfaceFilterThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, "udp4")
-		stop(t, l.m)
+		sockettest.Stop(t, l.m)
 		cfg := udp.Config{Network: l.net, InterfaceFilter: func(ifi *net.Interface) bool {
 			if ifi.Name == "wlan0" {
 				panic("no wireless")

@@ -10,12 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // filtered replaces the lab's socket by one with a filter, and joins the group.
 func (l *lab) filtered(filter func(*net.Interface) bool, group netip.Addr) {
 	l.t.Helper()
-	stop(l.t, l.m)
+	sockettest.Stop(l.t, l.m)
 	cfg := udp.Config{Network: l.net, InterfaceFilter: filter}
 	m, err := cfg.ListenMulticast(l.t.Context(), "udp4", ":0", udp.BaseHandler{}, group)
 	require.NoError(l.t, err)

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // A *net.Interface that is out of date means the interface of its name, if there is
@@ -84,19 +85,19 @@ type unhashable struct {
 func TestANetworkThatCantBeCompared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, "udp4")
-		stop(t, l.m)
+		sockettest.Stop(t, l.m)
 		for range 2 {
 			m, err := udp.Config{Network: unhashable{Network: l.net}}.ListenMulticast(t.Context(), "udp4", ":0",
 				udp.BaseHandler{}, netip.MustParseAddr("239.1.2.3"))
 			require.NoError(t, err)
 			l.m = m
-			t.Cleanup(func() { stop(t, m) })
+			t.Cleanup(func() { sockettest.Stop(t, m) })
 			l.near.Attach(l.wifi, "wlan0", wifiAddrs...)
 			l.settled()
 			require.Equal(t, "eth0 wlan0", l.on())
 			l.near.Interface("wlan0").Remove()
 			l.settled()
-			stop(t, m)
+			sockettest.Stop(t, m)
 		}
 	})
 }

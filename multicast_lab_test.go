@@ -14,6 +14,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sockettest"
 	"github.com/udpkit/udp/udptest"
 )
 
@@ -143,10 +144,10 @@ func newLab(t *testing.T, network string) *lab {
 	var err error
 	l.m, err = cfg.ListenMulticast(t.Context(), network, ":0", l.queue)
 	require.NoError(t, err)
-	t.Cleanup(func() { stop(t, l.m) })
+	t.Cleanup(func() { sockettest.Stop(t, l.m) })
 	l.far, err = udp.Config{Network: far.Network()}.ListenMulticast(t.Context(), network, ":0", udp.BaseHandler{})
 	require.NoError(t, err)
-	t.Cleanup(func() { stop(t, l.far) })
+	t.Cleanup(func() { sockettest.Stop(t, l.far) })
 	return l
 }
 

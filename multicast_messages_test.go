@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // What the toolkit refuses by itself is no system call's error, though it has its
@@ -22,7 +23,7 @@ func TestWhatTheToolkitRefusesNamesNoSystemCall(t *testing.T) {
 		l := newLab(t, "udp4")
 		bound, err := udp.Config{Network: l.net}.ListenMulticast(t.Context(), "udp4", "239.1.2.3:0", udp.BaseHandler{})
 		require.NoError(t, err)
-		defer stop(t, bound)
+		defer sockettest.Stop(t, bound)
 		for _, test := range []struct {
 			err   error
 			errno syscall.Errno

@@ -10,6 +10,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // The TTL is 1 unless set, goes out with every datagram, and stays in its range.
@@ -22,7 +23,7 @@ func TestMulticastTTL(t *testing.T) {
 		defer pc.Close()
 		ttl := fam.joinRaw(t, pc, c.left, fam.group)
 		s := c.sender(t, fam)
-		to := netip.AddrPortFrom(fam.group, addrPort(pc.(*net.UDPConn)).Port())
+		to := netip.AddrPortFrom(fam.group, sockettest.AddrPort(pc.(*net.UDPConn)).Port())
 		expect := func(want int) {
 			t.Helper()
 			got, err := s.MulticastTTL()
@@ -40,7 +41,7 @@ func TestMulticastTTL(t *testing.T) {
 		}
 		for _, n := range []int{-1, 256} {
 			err := s.SetMulticastTTL(n)
-			requireOpError(t, err, "set")
+			sockettest.RequireOpError(t, err, "set")
 			require.ErrorIs(t, err, syscall.EINVAL)
 			expect(255)
 		}
@@ -54,15 +55,15 @@ func TestMulticastTTL(t *testing.T) {
 // Twisted: M4 MulticastTests.test_loopback
 func TestMulticastLoopback(t *testing.T) {
 	onCable(t, func(t *testing.T, c wire, fam family) {
-		h, far := newRecorder(), newRecorder()
+		h, far := sockettest.NewRecorder(), sockettest.NewRecorder()
 		m := memberOf(t, udp.Config{}, fam.network, ":0", h, c.left, fam.group)
-		h.next(t, "Started")
+		h.Next(t, "Started")
 		port := m.LocalAddrPort().Port()
 		var there *udp.MulticastConn
 		c.there.Do(func() {
 			there = memberOf(t, udp.Config{}, fam.network, netip.AddrPortFrom(fam.wildcard(), port).String(), far, c.right, fam.group)
 		})
-		far.next(t, "Started")
+		far.Next(t, "Started")
 		expect := func(own bool) {
 			t.Helper()
 			on, err := m.MulticastLoopback()
@@ -70,13 +71,13 @@ func TestMulticastLoopback(t *testing.T) {
 			require.Equal(t, own, on)
 			require.NoError(t, m.SendTo([]byte("group"), netip.AddrPortFrom(fam.group, port)))
 			require.NoError(t, m.SendTo([]byte("unicast"), netip.AddrPortFrom(fam.left, port)))
-			e := h.next(t, "Received")
+			e := h.Next(t, "Received")
 			if own {
-				require.Equal(t, "group", e.data)
-				e = h.next(t, "Received")
+				require.Equal(t, "group", e.Data)
+				e = h.Next(t, "Received")
 			}
-			require.Equal(t, "unicast", e.data)
-			require.Equal(t, "group", far.next(t, "Received").data)
+			require.Equal(t, "unicast", e.Data)
+			require.Equal(t, "group", far.Next(t, "Received").Data)
 		}
 		expect(true)
 		require.NoError(t, m.SetMulticastLoopback(false))
@@ -100,9 +101,9 @@ func TestMulticastInterface(t *testing.T) {
 			c.there.Addr("right2", "2001:db8:2::2/64")
 		}
 		left2, right2 := c.here.Interface("left2"), c.there.Interface("right2")
-		h := newRecorder()
+		h := sockettest.NewRecorder()
 		m := memberOf(t, udp.Config{}, fam.network, ":0", h, nil)
-		h.next(t, "Started")
+		h.Next(t, "Started")
 		require.NoError(t, m.Join(fam.group), "on both")
 		require.Len(t, m.Memberships()[0].On, 2)
 		s := c.sender(t, fam)
@@ -115,21 +116,21 @@ func TestMulticastInterface(t *testing.T) {
 				require.Equal(t, way.out.Name, got.Name)
 			})
 			require.NoError(t, s.SendTo([]byte("x"), to))
-			require.Equal(t, way.in.Index, h.next(t, "Received").d.IfIndex())
+			require.Equal(t, way.in.Index, h.Next(t, "Received").Datagram.IfIndex())
 		}
 		// Joined on one of them only, the other's don't arrive.
 		require.NoError(t, m.Leave(fam.group, c.left))
 		require.NoError(t, s.SendTo([]byte("no"), to))
 		require.NoError(t, s.SetMulticastInterface(right2))
 		require.NoError(t, s.SendTo([]byte("yes"), to))
-		require.Equal(t, "yes", h.next(t, "Received").data)
+		require.Equal(t, "yes", h.Next(t, "Received").Data)
 
 		require.NoError(t, s.SetMulticastInterface(nil))
 		got, err := s.MulticastInterface()
 		require.NoError(t, err)
 		require.Nil(t, got)
 		err = s.SetMulticastInterface(&net.Interface{Index: 1 << 20, Name: "nothing"})
-		requireOpError(t, err, "set")
+		sockettest.RequireOpError(t, err, "set")
 		require.ErrorIs(t, err, syscall.ENODEV)
 		got, err = s.MulticastInterface()
 		require.NoError(t, err)

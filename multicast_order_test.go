@@ -2,6 +2,7 @@ package udp_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -16,17 +17,18 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // willing is a network where every group can be joined at no cost, so that what
 // is measured is the toolkit.
 type willing struct {
-	*scripted
+	*sockettest.Scripted
 	ifs []socket.Interface
 }
 
 func newWilling(interfaces int) *willing {
-	w := &willing{scripted: newScripted()}
+	w := &willing{Scripted: sockettest.NewScripted()}
 	for i := range interfaces {
 		w.ifs = append(w.ifs, socket.Interface{
 			Interface: net.Interface{Index: i + 1, Name: fmt.Sprint("eth", i), Flags: net.FlagUp | net.FlagRunning | net.FlagMulticast},
@@ -58,7 +60,7 @@ type diary struct {
 
 func newDiary(family socket.Family) *diary {
 	d := &diary{willing: newWilling(2), family: family, options: map[string]int{}}
-	d.scripted.send = func(m socket.Message) error {
+	d.Scripted.OnSend = func(m socket.Message) error {
 		return d.note(fmt.Sprintf("send %s by %d", m.Data, m.IfIndex))
 	}
 	return d
@@ -96,7 +98,7 @@ func (d *diary) Multicast(o socket.MulticastOption, v6 bool) (int, error) {
 // returns the calls to the network.
 func (d *diary) inReceived(t *testing.T, f func(m *udp.MulticastConn)) []string {
 	t.Helper()
-	h := &recorderOf{received: func(c *udp.Conn, got udp.Datagram) {
+	h := &sockettest.Funcs{OnReceived: func(c *udp.Conn, got udp.Datagram) {
 		if string(got.Data) == "first" {
 			m, _ := c.Multicast()
 			f(m)
@@ -104,11 +106,11 @@ func (d *diary) inReceived(t *testing.T, f func(m *udp.MulticastConn)) []string 
 	}}
 	m, err := udp.Config{Network: d}.ListenMulticast(t.Context(), "udp", ":0", h)
 	require.NoError(t, err)
-	t.Cleanup(func() { stop(t, m) })
-	d.arrive("first", "and more")
+	t.Cleanup(func() { sockettest.Stop(t, m) })
+	d.Arrive("first", "and more")
 	synctest.Wait()
-	stop(t, m)
-	balanced(t, m.Stats())
+	sockettest.Stop(t, m)
+	sockettest.CountersAgree(t, m.Stats())
 	return d.notes
 }
 
@@ -163,7 +165,7 @@ func TestOptionsOfBothFamiliesOrNone(t *testing.T) {
 		d := newDiary(socket.Dual)
 		m, err := udp.Config{Network: d}.ListenMulticast(t.Context(), "udp", ":0", udp.BaseHandler{})
 		require.NoError(t, err)
-		defer stop(t, m)
+		defer sockettest.Stop(t, m)
 		set := []func(second bool) error{
 			func(second bool) error { return m.SetMulticastTTL(map[bool]int{false: 3, true: 9}[second]) },
 			func(second bool) error { return m.SetMulticastLoopback(!second) },
@@ -198,10 +200,10 @@ func TestBlockSourceWhereNobodyCan(t *testing.T) {
 		group := netip.MustParseAddr("239.1.2.3")
 		m, err := udp.Config{Network: d}.ListenMulticast(t.Context(), "udp", ":0", udp.BaseHandler{}, group)
 		require.NoError(t, err)
-		defer stop(t, m)
+		defer sockettest.Stop(t, m)
 		err = m.BlockSource(group, netip.MustParseAddr("10.0.0.9"))
-		requireOpError(t, err, "block")
-		require.ErrorIs(t, err, errUnsupported)
+		sockettest.RequireOpError(t, err, "block")
+		require.ErrorIs(t, err, errors.ErrUnsupported)
 		require.Empty(t, m.Memberships()[0].Blocked)
 	})
 }
@@ -231,7 +233,7 @@ func TestNothingLeavesByAnotherInterfaceOfThatIndex(t *testing.T) {
 			},
 		} {
 			err := send()
-			requireOpError(t, err, "send")
+			sockettest.RequireOpError(t, err, "send")
 			require.ErrorIs(t, err, syscall.ENODEV)
 		}
 		require.EqualValues(t, 3, l.m.Stats().SendFailed.Unreachable)

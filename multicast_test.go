@@ -13,6 +13,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // memberOf makes a socket of ListenMulticast that the test closes; a nil ifi is that
@@ -21,7 +22,7 @@ func memberOf(t testing.TB, cfg udp.Config, network, address string, h udp.Handl
 	t.Helper()
 	m, err := cfg.ListenMulticast(t.Context(), network, address, h)
 	require.NoError(t, err)
-	closes(t, m)
+	sockettest.CloseAtEnd(t, m)
 	for _, g := range groups {
 		require.NoError(t, m.Join(g, ifi))
 	}
@@ -49,31 +50,31 @@ func loopbackInterface(t testing.TB) *net.Interface {
 // Twisted: MulticastTests.test_multicast
 func TestMulticastOnLoopback(t *testing.T) {
 	lo, group := loopbackInterface(t), netip.MustParseAddr("239.255.42.1")
-	h := newRecorder()
-	h.received = func(_ *udp.Conn, d udp.Datagram) { assert.NoError(t, d.Reply([]byte("pong"))) }
+	h := sockettest.NewRecorder()
+	h.OnReceived = func(_ *udp.Conn, d udp.Datagram) { assert.NoError(t, d.Reply([]byte("pong"))) }
 	m := memberOf(t, udp.Config{}, "udp4", ":0", h, lo, group)
-	h.next(t, "Started")
+	h.Next(t, "Started")
 	got, ok := m.Conn.Multicast()
 	require.True(t, ok)
 	require.Equal(t, m, got)
 
 	to := netip.AddrPortFrom(group, m.LocalAddrPort().Port())
-	sender := newRecorder()
+	sender := sockettest.NewRecorder()
 	s := memberOf(t, udp.Config{}, "udp4", ":0", sender, lo)
-	sender.next(t, "Started")
+	sender.Next(t, "Started")
 	require.NoError(t, s.SendTo([]byte("ping"), to))
-	e := h.next(t, "Received")
-	require.Equal(t, "ping", e.data)
-	require.Equal(t, s.LocalAddrPort().Port(), e.d.From.Port())
+	e := h.Next(t, "Received")
+	require.Equal(t, "ping", e.Data)
+	require.Equal(t, s.LocalAddrPort().Port(), e.Datagram.From.Port())
 	if m.Info().PacketInfo {
-		require.Equal(t, group, e.d.To().Addr())
-		require.Equal(t, lo.Index, e.d.IfIndex())
+		require.Equal(t, group, e.Datagram.To().Addr())
+		require.Equal(t, lo.Index, e.Datagram.IfIndex())
 	}
 	// The answer comes from an address of the member's, never from the group.
-	e = sender.next(t, "Received")
-	require.Equal(t, "pong", e.data)
-	require.Equal(t, m.LocalAddrPort().Port(), e.d.From.Port())
-	require.False(t, e.d.From.Addr().IsMulticast())
+	e = sender.Next(t, "Received")
+	require.Equal(t, "pong", e.Data)
+	require.Equal(t, m.LocalAddrPort().Port(), e.Datagram.From.Port())
+	require.False(t, e.Datagram.From.Addr().IsMulticast())
 }
 
 // A wire between two namespaces, in each of which there is an address of each
@@ -167,9 +168,9 @@ func (c wire) sender(t testing.TB, fam family) (m *udp.MulticastConn) {
 // Twisted: M1 M2 M7 MulticastTests.test_joinLeave MulticastTests.test_multicast
 func TestJoinAndLeave(t *testing.T) {
 	onCable(t, func(t *testing.T, c wire, fam family) {
-		h := newRecorder()
+		h := sockettest.NewRecorder()
 		m := memberOf(t, udp.Config{}, fam.network, ":0", h, nil)
-		h.next(t, "Started")
+		h.Next(t, "Started")
 		s := c.sender(t, fam)
 		port := m.LocalAddrPort().Port()
 		// expect sends to the group and, after that, to the socket itself.
@@ -177,16 +178,16 @@ func TestJoinAndLeave(t *testing.T) {
 			t.Helper()
 			require.NoError(t, s.SendTo([]byte("group"), netip.AddrPortFrom(fam.group, port)))
 			require.NoError(t, s.SendTo([]byte("unicast"), netip.AddrPortFrom(fam.left, port)))
-			e := h.next(t, "Received")
+			e := h.Next(t, "Received")
 			if want {
-				require.Equal(t, "group", e.data)
-				require.Equal(t, fam.group, e.d.To().Addr())
-				require.Equal(t, netip.AddrPortFrom(fam.right, s.LocalAddrPort().Port()), e.d.From)
-				require.Equal(t, c.left.Index, e.d.IfIndex())
-				e = h.next(t, "Received")
+				require.Equal(t, "group", e.Data)
+				require.Equal(t, fam.group, e.Datagram.To().Addr())
+				require.Equal(t, netip.AddrPortFrom(fam.right, s.LocalAddrPort().Port()), e.Datagram.From)
+				require.Equal(t, c.left.Index, e.Datagram.IfIndex())
+				e = h.Next(t, "Received")
 			}
-			require.Equal(t, "unicast", e.data, "a socket with groups is one without, too")
-			require.Equal(t, fam.left, e.d.To().Addr())
+			require.Equal(t, "unicast", e.Data, "a socket with groups is one without, too")
+			require.Equal(t, fam.left, e.Datagram.To().Addr())
 		}
 		expect(false)
 		for _, ifs := range [][]*net.Interface{{c.left}, nil} {
@@ -203,7 +204,7 @@ func TestJoinAndLeave(t *testing.T) {
 			require.Empty(t, m.Memberships())
 			expect(false)
 			err := m.Leave(fam.group, ifs...)
-			requireOpError(t, err, "leave")
+			sockettest.RequireOpError(t, err, "leave")
 			require.ErrorIs(t, err, syscall.EADDRNOTAVAIL)
 		}
 		require.NoError(t, m.Join(fam.group.WithZone(map[bool]string{true: "left"}[fam.group.Is6()])))
@@ -216,9 +217,9 @@ func TestJoinAndLeave(t *testing.T) {
 // Twisted: M8
 func TestJoinSource(t *testing.T) {
 	onCable(t, func(t *testing.T, c wire, fam family) {
-		h := newRecorder()
+		h := sockettest.NewRecorder()
 		m := memberOf(t, udp.Config{}, fam.network, ":0", h, nil)
-		h.next(t, "Started")
+		h.Next(t, "Started")
 		c.there.Addr("right", fam.second.String()+map[bool]string{true: "/24", false: "/64"}[fam.second.Is4()])
 		s := c.sender(t, fam)
 		to := netip.AddrPortFrom(fam.group, m.LocalAddrPort().Port())
@@ -232,11 +233,11 @@ func TestJoinSource(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, 3, n)
 			for _, w := range want {
-				e := h.next(t, "Received")
-				require.Equal(t, "group", e.data)
-				require.Equal(t, w, e.d.From.Addr())
+				e := h.Next(t, "Received")
+				require.Equal(t, "group", e.Data)
+				require.Equal(t, w, e.Datagram.From.Addr())
 			}
-			require.Equal(t, "unicast", h.next(t, "Received").data)
+			require.Equal(t, "unicast", h.Next(t, "Received").Data)
 		}
 		expect()
 		require.NoError(t, m.JoinSource(fam.group, fam.second, c.left))
@@ -271,11 +272,11 @@ func TestGroupsOnOnePortAreKeptApart(t *testing.T) {
 	}{{"ReuseAddr", udp.Config{ReuseAddr: true}}, {"ReusePort", udp.Config{ReusePort: true}}} {
 		t.Run(cfg.name, func(t *testing.T) {
 			onCable(t, func(t *testing.T, c wire, fam family) {
-				var hs []*recorder
+				var hs []*sockettest.Recorder
 				var ms []*udp.MulticastConn
 				address := ":0"
 				for _, groups := range [][]netip.Addr{{fam.group}, {fam.group}, {fam.other}, {fam.group, fam.other}, nil} {
-					h := newRecorder()
+					h := sockettest.NewRecorder()
 					m := memberOf(t, cfg.Config, fam.network, address, h, c.left, groups...)
 					address = netip.AddrPortFrom(fam.wildcard(), m.LocalAddrPort().Port()).String()
 					hs, ms = append(hs, h), append(ms, m)
@@ -287,19 +288,19 @@ func TestGroupsOnOnePortAreKeptApart(t *testing.T) {
 					require.NoError(t, s.SendTo([]byte("two"), netip.AddrPortFrom(fam.other, port)))
 				}
 				for i, want := range [][]string{{"one"}, {"one"}, {"two"}, {"one", "two"}, nil} {
-					hs[i].next(t, "Started")
+					hs[i].Next(t, "Started")
 					for range 3 {
 						for _, data := range want {
-							e := hs[i].next(t, "Received")
-							require.Equal(t, data, e.data, "socket %d", i)
-							require.Equal(t, map[string]netip.Addr{"one": fam.group, "two": fam.other}[data], e.d.To().Addr())
+							e := hs[i].Next(t, "Received")
+							require.Equal(t, data, e.Data, "socket %d", i)
+							require.Equal(t, map[string]netip.Addr{"one": fam.group, "two": fam.other}[data], e.Datagram.To().Addr())
 						}
 					}
 				}
 				// All has been delivered by now, also what nobody should have got.
 				for i, m := range ms {
 					require.NoError(t, m.Shutdown(t.Context()))
-					require.Equal(t, []string{"Stopped"}, hs[i].names(), "socket %d", i)
+					require.Equal(t, []string{"Stopped"}, hs[i].Names(), "socket %d", i)
 				}
 			})
 		})
@@ -312,9 +313,9 @@ func TestGroupsOnOnePortAreKeptApart(t *testing.T) {
 func TestAPortIsNotSharedUnasked(t *testing.T) {
 	m, err := udp.ListenMulticast(t.Context(), "udp4", ":0", udp.BaseHandler{})
 	require.NoError(t, err)
-	closes(t, m)
+	sockettest.CloseAtEnd(t, m)
 	_, err = udp.ListenMulticast(t.Context(), "udp4", m.LocalAddr().String(), udp.BaseHandler{})
-	requireOpError(t, err, "listen")
+	sockettest.RequireOpError(t, err, "listen")
 	require.ErrorIs(t, err, syscall.EADDRINUSE)
 	_, err = udp.Config{ReuseAddr: true, ReusePort: true}.Listen(t.Context(), "udp4", m.LocalAddr().String(), udp.BaseHandler{})
 	require.ErrorIs(t, err, syscall.EADDRINUSE, "the first one has to agree")
@@ -326,9 +327,9 @@ func TestAPortIsNotSharedUnasked(t *testing.T) {
 // Twisted: M7
 func TestMulticastBesideTheRest(t *testing.T) {
 	onCable(t, func(t *testing.T, c wire, fam family) {
-		h, plain := newRecorder(), newRecorder()
+		h, plain := sockettest.NewRecorder(), sockettest.NewRecorder()
 		m := memberOf(t, udp.Config{}, fam.network, ":0", h, c.left, fam.group)
-		h.next(t, "Started")
+		h.Next(t, "Started")
 		to := netip.AddrPortFrom(fam.group, m.LocalAddrPort().Port())
 		var p *udp.Conn
 		c.there.Do(func() {
@@ -338,24 +339,24 @@ func TestMulticastBesideTheRest(t *testing.T) {
 			var err error
 			p, err = udp.Listen(t.Context(), fam.network, net.JoinHostPort(fam.right.String(), "0"), plain)
 			require.NoError(t, err)
-			closes(t, p)
+			sockettest.CloseAtEnd(t, p)
 		})
-		plain.next(t, "Started")
+		plain.Next(t, "Started")
 		_, ok := p.Multicast()
 		require.False(t, ok)
 		require.NoError(t, p.SendTo([]byte("x"), to))
-		require.Equal(t, p.LocalAddrPort(), h.next(t, "Received").d.From)
+		require.Equal(t, p.LocalAddrPort(), h.Next(t, "Received").Datagram.From)
 
 		cc, err := m.Connect(p.LocalAddrPort())
 		require.NoError(t, err)
 		require.NoError(t, cc.Send([]byte("back")))
-		require.Equal(t, "back", plain.next(t, "Received").data)
+		require.Equal(t, "back", plain.Next(t, "Received").Data)
 		require.NoError(t, p.SendTo([]byte("unicast"), netip.AddrPortFrom(fam.left, to.Port())))
-		require.Equal(t, "unicast", h.next(t, "Received").data)
+		require.Equal(t, "unicast", h.Next(t, "Received").Data)
 		require.Len(t, m.Memberships(), 1, "memberships survive")
 		_, err = cc.Disconnect()
 		require.NoError(t, err)
 		require.NoError(t, p.SendTo([]byte("y"), to))
-		require.Equal(t, "y", h.next(t, "Received").data)
+		require.Equal(t, "y", h.Next(t, "Received").Data)
 	})
 }

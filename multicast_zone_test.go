@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // A zone is a name as good as another: what was joined by it can be left when there
@@ -29,7 +31,7 @@ func TestAZoneWhoseInterfaceHasGone(t *testing.T) {
 
 		for _, zone := range []string{"eth0", "nothing"} {
 			err := l.m.Join(group.WithZone(zone))
-			requireOpError(t, err, "join")
+			sockettest.RequireOpError(t, err, "join")
 			require.ErrorIs(t, err, syscall.ENODEV)
 		}
 		for _, f := range []func(netip.Addr, ...*net.Interface) error{l.m.Join, l.m.Leave} {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // rejectedOption is one that can be set or asked for.
@@ -140,19 +141,19 @@ func features(t *testing.T) (has []string) {
 		require.NoError(t, err)
 		require.Equal(t, len(ms), n)
 		for i := range ms {
-			got := next(t, q.Datagrams())
+			got := sockettest.Next(t, q.Datagrams())
 			require.Equal(t, []byte{byte(i), 1}, got.Data)
 			require.NoError(t, got.Reply(got.Data))
 		}
 		require.NoError(t, c.Flush())
 		for i := range ms {
-			require.Equal(t, []byte{byte(i), 1}, next(t, answers.Datagrams()).Data)
+			require.Equal(t, []byte{byte(i), 1}, sockettest.Next(t, answers.Datagrams()).Data)
 		}
-		stop(t, d)
+		sockettest.Stop(t, d)
 	}
 	group, err := udp.ListenMulticast(t.Context(), "udp4", "239.1.2.3:0", udp.BaseHandler{})
 	if err == nil { // there may be no interface for it
-		stop(t, group)
+		sockettest.Stop(t, group)
 	}
 	info := c.Info()
 	for name, on := range map[string]bool{
@@ -168,7 +169,7 @@ func features(t *testing.T) (has []string) {
 	p, err := udp.Config{PeerErrors: true}.Listen(t.Context(), "udp", "127.0.0.1:0", udp.BaseHandler{})
 	if err == nil {
 		has = append(has, "PeerErrors")
-		stop(t, p)
+		sockettest.Stop(t, p)
 	} else {
 		require.ErrorIs(t, err, errors.ErrUnsupported)
 	}

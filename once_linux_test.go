@@ -12,6 +12,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // The members of a group on this host get a datagram before the interface refuses the
@@ -88,8 +89,8 @@ func TestAGroupDatagramIsSentOnce(t *testing.T) {
 							require.NoError(t, sender.Join(address, full)) // for SendGroup
 						}
 					})
-					closes(t, member)
-					closes(t, sender)
+					sockettest.CloseAtEnd(t, member)
+					sockettest.CloseAtEnd(t, sender)
 					at := netip.AddrPortFrom(address, member.LocalAddrPort().Port())
 					if s.name == "SendGroup, PeerErrors" && !address.IsMulticast() {
 						return // SendGroup is for groups
@@ -101,7 +102,7 @@ func TestAGroupDatagramIsSentOnce(t *testing.T) {
 						index = 0
 					}
 					s.send(t, sender, at, index)
-					require.Eventually(t, func() bool { return got.Load() >= sends }, patience, 1e6)
+					require.Eventually(t, func() bool { return got.Load() >= sends }, sockettest.Patience, 1e6)
 					require.NoError(t, sender.Shutdown(t.Context()))
 					require.NoError(t, member.Shutdown(t.Context())) // handles what has arrived
 					require.EqualValues(t, sends, got.Load(), "sender: %v", sender.Stats())
@@ -129,8 +130,8 @@ func TestADestinationWithoutARouteIsConfirmedOnce(t *testing.T) {
 					here.Addr("eth0", "2001:db8::1/64")
 					there.Addr("eth0", "2001:db8::2/64")
 					q := udp.NewQueue(100, udp.Block)
-					server := listenIn(t, there, udp.Config{}, "udp", ":0", q)
-					c := listenIn(t, here, udp.Config{PeerErrors: hears}, network, ":0", udp.BaseHandler{})
+					server := sockettest.ListenIn(t, there, udp.Config{}, "udp", ":0", q)
+					c := sockettest.ListenIn(t, here, udp.Config{PeerErrors: hears}, network, ":0", udp.BaseHandler{})
 					port := server.LocalAddrPort().Port()
 					good, bad := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("198.51.100.1")
 					if network == "udp6" {
@@ -150,7 +151,7 @@ func TestADestinationWithoutARouteIsConfirmedOnce(t *testing.T) {
 					require.ErrorAs(t, err, &failed)
 					require.Len(t, failed.Failed, 5)
 					for range sent {
-						next(t, q.Datagrams()).Release()
+						sockettest.Next(t, q.Datagrams()).Release()
 					}
 					st := c.Stats()
 					require.EqualValues(t, 45, st.Sent)
@@ -173,5 +174,5 @@ func needsPeerErrors(t *testing.T, wanted bool) {
 		t.Skip(err)
 	}
 	require.NoError(t, err)
-	stop(t, c)
+	sockettest.Stop(t, c)
 }

@@ -16,36 +16,8 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
-
-// option reads an option of a socket.
-func option(t *testing.T, c *udp.Conn, level, name int) (value int) {
-	t.Helper()
-	rc, err := c.SyscallConn()
-	require.NoError(t, err)
-	require.NoError(t, rc.Control(func(fd uintptr) { value, err = unix.GetsockoptInt(int(fd), level, name) }))
-	require.NoError(t, err)
-	return value
-}
-
-// listenAt makes a socket of any address with books.
-func listenAt(t *testing.T, cfg udp.Config, network, address string, h udp.Handler) *udp.Conn {
-	t.Helper()
-	c, err := cfg.Listen(t.Context(), network, address, h)
-	require.NoError(t, err)
-	closes(t, c)
-	return c
-}
-
-// listenIn makes a socket in a namespace, with books.
-func listenIn(t *testing.T, ns *netns.NS, cfg udp.Config, network, address string, h udp.Handler) (c *udp.Conn) {
-	t.Helper()
-	var err error
-	ns.Do(func() { c, err = cfg.Listen(context.Background(), network, address, h) })
-	require.NoError(t, err)
-	closes(t, c)
-	return c
-}
 
 // header is what a test looks at of a datagram.
 type header struct {
@@ -101,12 +73,12 @@ func TestECNLeavesTheDSCP(t *testing.T) {
 			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_TCLASS, dscp)
 		})
 	}
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		for _, from := range []string{network, "udp"} {
 			for _, how := range []string{"Config", "Control", "SyscallConn"} {
 				for _, connected := range []bool{false, true} {
 					t.Run(fmt.Sprintf("to %s by a socket of %s, set by %s, connected %v", network, from, how, connected), func(t *testing.T) {
-						to, next := hearHeaders(t, network, loopback(network)+":0")
+						to, next := hearHeaders(t, network, sockettest.Loopback(network)+":0")
 						var cfg udp.Config
 						switch how {
 						case "Config":
@@ -114,7 +86,7 @@ func TestECNLeavesTheDSCP(t *testing.T) {
 						case "Control":
 							cfg.Control = func(_, _ string, rc syscall.RawConn) error { return byHand(rc) }
 						}
-						s := listenAt(t, cfg, from, ":0", udp.BaseHandler{})
+						s := sockettest.ListenAt(t, cfg, from, ":0", udp.BaseHandler{})
 						if how == "SyscallConn" {
 							_, err := s.SendBatch([]udp.Message{{To: to, ECN: udp.ECT0}}) // it may remember that there is none
 							require.NoError(t, err)
@@ -154,11 +126,11 @@ func TestECNLeavesTheDSCP(t *testing.T) {
 // The TTL of a message comes before the socket's, in segmented sends too: messages
 // of several TTLs are not segments of one.
 func TestTTLOfSocketAndMessage(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		for _, from := range []string{network, "udp"} {
 			t.Run(fmt.Sprintf("to %s by a socket of %s", network, from), func(t *testing.T) {
-				to, next := hearHeaders(t, network, loopback(network)+":0")
-				s := listenAt(t, udp.Config{TTL: 33}, from, ":0", udp.BaseHandler{})
+				to, next := hearHeaders(t, network, sockettest.Loopback(network)+":0")
+				s := sockettest.ListenAt(t, udp.Config{TTL: 33}, from, ":0", udp.BaseHandler{})
 				require.NoError(t, s.SendTo([]byte("alone"), to))
 				require.Equal(t, 33, next().ttl)
 				var ms []udp.Message
@@ -179,22 +151,22 @@ func TestTTLOfSocketAndMessage(t *testing.T) {
 // Received datagrams have the TTL and class of their own, also when others of
 // another TTL arrived beside them.
 func TestReceivedTTLAndClass(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		for _, at := range []string{network, "udp"} {
 			t.Run(fmt.Sprintf("%s to a socket of %s", network, at), func(t *testing.T) {
 				received := make(chan header, 10)
-				c := listenAt(t, udp.Config{}, at, ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+				c := sockettest.ListenAt(t, udp.Config{}, at, ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 					received <- header{string(d.Data), d.TTL(), d.TrafficClass()}
 				}))
-				to := netip.AddrPortFrom(netip.MustParseAddr(strings.Trim(loopback(network), "[]")), c.LocalAddrPort().Port())
-				s := listenAt(t, udp.Config{TTL: 9, TrafficClass: 4}, network, loopback(network)+":0", udp.BaseHandler{})
+				to := netip.AddrPortFrom(netip.MustParseAddr(strings.Trim(sockettest.Loopback(network), "[]")), c.LocalAddrPort().Port())
+				s := sockettest.ListenAt(t, udp.Config{TTL: 9, TrafficClass: 4}, network, sockettest.Loopback(network)+":0", udp.BaseHandler{})
 				n, err := s.SendBatch([]udp.Message{
 					{Data: []byte("a"), To: to}, {Data: []byte("b"), To: to}, {Data: []byte("c"), To: to, TTL: 200}, {Data: []byte("d"), To: to, TrafficClass: 0xb9},
 				})
 				require.NoError(t, err)
 				require.Equal(t, 4, n)
 				for _, want := range []header{{"a", 9, 4}, {"b", 9, 4}, {"c", 200, 4}, {"d", 9, 0xb9}} {
-					got := next(t, received)
+					got := sockettest.Next(t, received)
 					if c.Info().Batch == 1 { // the portable path asks for neither here
 						got.ttl, got.class = want.ttl, want.class
 					}
@@ -227,11 +199,11 @@ func TestAMessageLeavesByItsInterface(t *testing.T) {
 				h := udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 					received <- d.From.Addr().WithZone("").String() + " " + string(d.Data)
 				})
-				clients = append(clients, client{listenIn(t, there, udp.Config{}, "udp", address, h), received, device})
+				clients = append(clients, client{sockettest.ListenIn(t, there, udp.Config{}, "udp", address, h), received, device})
 			}
 		}
 		for _, local := range []string{"", "169.254.0.1"} {
-			c := listenIn(t, server, udp.Config{}, "udp", local+":0", udp.BaseHandler{})
+			c := sockettest.ListenIn(t, server, udp.Config{}, "udp", local+":0", udp.BaseHandler{})
 			for _, cl := range clients {
 				to := netip.AddrPortFrom(cl.LocalAddrPort().Addr().WithZone(""), 7)
 				if to.Addr().Is6() && local != "" {
@@ -248,7 +220,7 @@ func TestAMessageLeavesByItsInterface(t *testing.T) {
 					require.NoError(t, err)
 					require.Equal(t, 2, n)
 					for range 2 {
-						require.Equal(t, source.String()+" "+cl.device, next(t, cl.received))
+						require.Equal(t, source.String()+" "+cl.device, sockettest.Next(t, cl.received))
 					}
 				}
 			}
@@ -266,18 +238,18 @@ func TestAnInterfaceDoesNotChangeTheSource(t *testing.T) {
 		here.Addr("left", "192.0.2.77/24")
 		there.Addr("right", "192.0.2.2/24")
 		from := make(chan netip.AddrPort, 10)
-		r := listenIn(t, there, udp.Config{}, "udp4", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { from <- d.From }))
+		r := sockettest.ListenIn(t, there, udp.Config{}, "udp4", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { from <- d.From }))
 		to := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.2"), r.LocalAddrPort().Port())
-		c := listenIn(t, here, udp.Config{}, "udp4", "192.0.2.77:0", udp.BaseHandler{})
+		c := sockettest.ListenIn(t, here, udp.Config{}, "udp4", "192.0.2.77:0", udp.BaseHandler{})
 		index := here.Interface("left").Index
 		_, err := c.SendBatch([]udp.Message{{To: to, IfIndex: index}})
 		require.NoError(t, err)
-		require.Equal(t, c.LocalAddrPort(), next(t, from))
+		require.Equal(t, c.LocalAddrPort(), sockettest.Next(t, from))
 		_, err = c.Connect(to)
 		require.NoError(t, err)
 		_, err = c.SendBatch([]udp.Message{{IfIndex: index}})
 		require.NoError(t, err)
-		require.Equal(t, c.LocalAddrPort(), next(t, from))
+		require.Equal(t, c.LocalAddrPort(), sockettest.Next(t, from))
 	})
 }
 
@@ -288,15 +260,15 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 		here.Addr("left", "192.0.2.1/24")
 		there.Addr("right", "192.0.2.2/24")
 		from := make(chan netip.AddrPort, 10)
-		r := listenIn(t, there, udp.Config{}, "udp4", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { from <- d.From }))
+		r := sockettest.ListenIn(t, there, udp.Config{}, "udp4", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { from <- d.From }))
 		there.IP("route add 198.51.100.0/24 via 192.0.2.1")
 		to := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.2"), r.LocalAddrPort().Port())
 
 		t.Run("Device", func(t *testing.T) {
-			c := listenIn(t, here, udp.Config{Device: "left"}, "udp4", ":0", udp.BaseHandler{})
-			require.Equal(t, here.Interface("left").Index, option(t, c, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX))
+			c := sockettest.ListenIn(t, here, udp.Config{Device: "left"}, "udp4", ":0", udp.BaseHandler{})
+			require.Equal(t, here.Interface("left").Index, sockettest.Option(t, c, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX))
 			require.NoError(t, c.SendTo(nil, to))
-			next(t, from)
+			sockettest.Next(t, from)
 			here.Do(func() {
 				for _, name := range []string{"nosuch", "left4567890123456"} {
 					_, err := udp.Config{Device: name}.Listen(context.Background(), "udp4", ":0", udp.BaseHandler{})
@@ -310,11 +282,11 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 			here.IP("route add 203.0.113.0/24 via 192.0.2.2 dev left table 7")
 			there.Addr("lo", "203.0.113.1/32")
 			marked := netip.AddrPortFrom(netip.MustParseAddr("203.0.113.1"), to.Port())
-			plain := listenIn(t, here, udp.Config{}, "udp4", ":0", udp.BaseHandler{})
+			plain := sockettest.ListenIn(t, here, udp.Config{}, "udp4", ":0", udp.BaseHandler{})
 			require.ErrorIs(t, plain.SendTo(nil, marked), unix.ENETUNREACH)
-			c := listenIn(t, here, udp.Config{Mark: 0xfffffff1}, "udp4", ":0", udp.BaseHandler{})
+			c := sockettest.ListenIn(t, here, udp.Config{Mark: 0xfffffff1}, "udp4", ":0", udp.BaseHandler{})
 			require.NoError(t, c.SendTo(nil, marked))
-			next(t, from)
+			sockettest.Next(t, from)
 		})
 		t.Run("FreeBind", func(t *testing.T) {
 			here.Do(func() {
@@ -323,13 +295,13 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 				if needsIPv6(t) {
 					c, err := udp.Config{FreeBind: true}.Listen(context.Background(), "udp6", "[2001:db8::9]:0", udp.BaseHandler{})
 					require.NoError(t, err)
-					stop(t, c)
+					sockettest.Stop(t, c)
 				}
 			})
-			c := listenIn(t, here, udp.Config{FreeBind: true}, "udp4", "198.51.100.9:0", udp.BaseHandler{})
+			c := sockettest.ListenIn(t, here, udp.Config{FreeBind: true}, "udp4", "198.51.100.9:0", udp.BaseHandler{})
 			here.IP("addr add 198.51.100.9/32 dev left") // later
 			require.NoError(t, c.SendTo(nil, to))
-			require.Equal(t, c.LocalAddrPort(), next(t, from))
+			require.Equal(t, c.LocalAddrPort(), sockettest.Next(t, from))
 		})
 		t.Run("LocalAddr", func(t *testing.T) {
 			here.Addr("left", "192.0.2.10/24")
@@ -337,44 +309,44 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 				local := netip.MustParseAddrPort("192.0.2.10:4321")
 				c, err := udp.Config{LocalAddr: local}.Dial(context.Background(), "udp", to.String(), udp.BaseHandler{})
 				require.NoError(t, err)
-				closes(t, c.Conn)
+				sockettest.CloseAtEnd(t, c.Conn)
 				require.Equal(t, local, c.LocalAddrPort())
 				require.NoError(t, c.Send(nil))
-				require.Equal(t, local, next(t, from))
+				require.Equal(t, local, sockettest.Next(t, from))
 				_, err = udp.Config{LocalAddr: netip.MustParseAddrPort("[::1]:4321")}.Dial(context.Background(), "udp", to.String(), udp.BaseHandler{})
 				require.ErrorIs(t, err, udp.ErrFamily)
 				c, err = udp.Config{LocalAddr: netip.MustParseAddrPort("[::]:4322")}.Dial(context.Background(), "udp", to.String(), udp.BaseHandler{})
 				require.NoError(t, err)
-				closes(t, c.Conn)
+				sockettest.CloseAtEnd(t, c.Conn)
 				require.Equal(t, netip.MustParseAddrPort("192.0.2.1:4322"), c.LocalAddrPort())
 			})
 		})
 		t.Run("Transparent", func(t *testing.T) {
 			here.IP("route add local 198.51.100.0/24 dev lo") // as a TPROXY set-up has
 			received := make(chan netip.AddrPort, 10)
-			s := listenIn(t, here, udp.Config{Transparent: true}, "udp", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			s := sockettest.ListenIn(t, here, udp.Config{Transparent: true}, "udp", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 				received <- d.To()
 				_ = d.Reply(d.Data)
 			}))
 			at := netip.AddrPortFrom(netip.MustParseAddr("198.51.100.200"), s.LocalAddrPort().Port())
 			require.NoError(t, r.SendTo([]byte("x"), at))
-			require.Equal(t, at, next(t, received))
-			require.Equal(t, at, next(t, from), "the address that the sender meant")
+			require.Equal(t, at, sockettest.Next(t, received))
+			require.Equal(t, at, sockettest.Next(t, from), "the address that the sender meant")
 		})
 		t.Run("MTUDiscovery", func(t *testing.T) {
 			here.IP("route add 192.0.2.2/32 dev left mtu 1000") // as after a forged "fragmentation needed"
 			send := func(mode udp.MTUDiscovery, n int) error {
-				c := listenIn(t, here, udp.Config{MTUDiscovery: mode}, "udp4", ":0", udp.BaseHandler{})
+				c := sockettest.ListenIn(t, here, udp.Config{MTUDiscovery: mode}, "udp4", ":0", udp.BaseHandler{})
 				err := c.SendTo(make([]byte, n), to)
 				if err == nil {
-					next(t, from)
+					sockettest.Next(t, from)
 				}
 				return err
 			}
 			var tooLong *udp.SizeError
 			here.IP("rule add fwmark 9 table 9")
 			here.IP("route add 192.0.2.2/32 dev left mtu 900 table 9")
-			marked := listenIn(t, here, udp.Config{Mark: 9, MTUDiscovery: udp.MTUDiscoveryDo}, "udp4", ":0", udp.BaseHandler{})
+			marked := sockettest.ListenIn(t, here, udp.Config{Mark: 9, MTUDiscovery: udp.MTUDiscoveryDo}, "udp4", ":0", udp.BaseHandler{})
 			require.ErrorAs(t, marked.SendTo(make([]byte, 950), to), &tooLong)
 			require.Equal(t, 900, tooLong.MTU, "of the route that the mark leads to")
 			require.NoError(t, send(udp.MTUDiscoveryDefault, 1200))
@@ -383,7 +355,7 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 			here.Do(func() { // one attempt, also where older datagrams may be reported
 				c, err := udp.Config{MTUDiscovery: udp.MTUDiscoveryDo}.Dial(context.Background(), "udp4", to.String(), udp.BaseHandler{})
 				require.NoError(t, err)
-				closes(t, c.Conn)
+				sockettest.CloseAtEnd(t, c.Conn)
 				require.ErrorAs(t, c.Send(make([]byte, 1200)), &tooLong)
 				require.Equal(t, 1000, tooLong.MTU)
 				require.Zero(t, c.Stats().Retried)
@@ -397,7 +369,7 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 }
 
 // needsIPv6 says whether this kernel has IPv6.
-func needsIPv6(t *testing.T) bool { return len(networks(t)) == 2 }
+func needsIPv6(t *testing.T) bool { return len(sockettest.Networks(t)) == 2 }
 
 func TestOptionsOutOfRange(t *testing.T) {
 	for name, cfg := range map[string]udp.Config{
@@ -420,9 +392,9 @@ func TestAdoptedSocketsGetOptions(t *testing.T) {
 	require.NoError(t, err)
 	c, err := udp.Config{TTL: 12, TrafficClass: 0x20}.Adopt(uc, udp.BaseHandler{})
 	require.NoError(t, err)
-	closes(t, c)
-	require.Equal(t, 12, option(t, c, unix.IPPROTO_IP, unix.IP_TTL))
-	require.Equal(t, 0x20, option(t, c, unix.IPPROTO_IP, unix.IP_TOS))
+	sockettest.CloseAtEnd(t, c)
+	require.Equal(t, 12, sockettest.Option(t, c, unix.IPPROTO_IP, unix.IP_TTL))
+	require.Equal(t, 0x20, sockettest.Option(t, c, unix.IPPROTO_IP, unix.IP_TOS))
 	uc, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
 	_, err = udp.Config{Device: "nosuch0"}.Adopt(uc, udp.BaseHandler{})
@@ -440,20 +412,20 @@ func TestFreeBindRepliesFromAddressesThatAreLocalByRoute(t *testing.T) {
 		at := netip.MustParseAddr("2001:db8:1::5")
 		for _, free := range []bool{false, true} {
 			errs := make(chan error, 1)
-			s := listenIn(t, ns, udp.Config{FreeBind: free}, "udp", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			s := sockettest.ListenIn(t, ns, udp.Config{FreeBind: free}, "udp", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 				errs <- d.Reply(d.Data)
 			}))
 			from := make(chan netip.AddrPort, 1)
-			c := listenIn(t, ns, udp.Config{}, "udp6", "[2001:db8::1]:0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { from <- d.From }))
+			c := sockettest.ListenIn(t, ns, udp.Config{}, "udp6", "[2001:db8::1]:0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { from <- d.From }))
 			to := netip.AddrPortFrom(at, s.LocalAddrPort().Port())
 			require.NoError(t, c.SendTo([]byte("x"), to))
-			if err := next(t, errs); !free {
+			if err := sockettest.Next(t, errs); !free {
 				require.ErrorIs(t, err, unix.EINVAL)
 				continue
 			} else {
 				require.NoError(t, err)
 			}
-			require.Equal(t, to, next(t, from))
+			require.Equal(t, to, sockettest.Next(t, from))
 		}
 	})
 }
@@ -470,7 +442,7 @@ func TestOptionsOutliveThePeer(t *testing.T) {
 		here.Do(func() {
 			c, err := cfg.Dial(context.Background(), "udp6", "[2001:db8::2]:7", udp.BaseHandler{})
 			require.NoError(t, err)
-			closes(t, c.Conn)
+			sockettest.CloseAtEnd(t, c.Conn)
 			check := func(when string) {
 				t.Helper()
 				for _, o := range []struct{ level, name, value int }{
@@ -478,7 +450,7 @@ func TestOptionsOutliveThePeer(t *testing.T) {
 					{unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, 9}, {unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 0x20},
 					{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE},
 				} {
-					require.Equal(t, o.value, option(t, c.Conn, o.level, o.name), when)
+					require.Equal(t, o.value, sockettest.Option(t, c.Conn, o.level, o.name), when)
 				}
 			}
 			check("Dial")
@@ -505,20 +477,20 @@ func TestABroadcastLeavesByItsInterface(t *testing.T) {
 			netns.Veth(t, here, device, there, "peer")
 			here.Addr(device, fmt.Sprintf("192.0.%d.1/24", 2+i))
 			there.Addr("peer", fmt.Sprintf("192.0.%d.2/24", 2+i))
-			listenIn(t, there, udp.Config{}, "udp4", ":7", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			sockettest.ListenIn(t, there, udp.Config{}, "udp4", ":7", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 				received <- device + " " + d.From.Addr().String()
 			}))
 		}
 		here.IP("route add default dev one")
 		to := netip.MustParseAddrPort("255.255.255.255:7")
 		for _, network := range []string{"udp4", "udp"} {
-			c := listenIn(t, here, udp.Config{Broadcast: true}, network, ":0", udp.BaseHandler{})
+			c := sockettest.ListenIn(t, here, udp.Config{Broadcast: true}, network, ":0", udp.BaseHandler{})
 			for i, device := range []string{"one", "two"} {
 				m := udp.Message{Data: []byte("x"), To: to, IfIndex: here.Interface(device).Index}
 				n, err := c.SendBatch([]udp.Message{m})
 				require.NoError(t, err)
 				require.Equal(t, 1, n)
-				require.Equal(t, fmt.Sprintf("%s 192.0.%d.1", device, 2+i), next(t, received))
+				require.Equal(t, fmt.Sprintf("%s 192.0.%d.1", device, 2+i), sockettest.Next(t, received))
 			}
 		}
 	})

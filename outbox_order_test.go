@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 	"github.com/udpkit/udp/udptest"
 )
 
@@ -87,7 +88,7 @@ func TestWhatOneGoroutineSendsLeavesInOrder(t *testing.T) {
 						}
 					})
 				case "Workers":
-					h = newWorkers(t, udp.WorkersConfig{N: 3, Key: lastByte, PerWorker: func(int) udp.Handler { return handler() }})
+					h = sockettest.NewWorkers(t, udp.WorkersConfig{N: 3, Key: lastByte, PerWorker: func(int) udp.Handler { return handler() }})
 				default:
 					h = udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 						select {
@@ -99,12 +100,12 @@ func TestWhatOneGoroutineSendsLeavesInOrder(t *testing.T) {
 				var err error
 				m, err = udp.Config{Network: here.Network()}.ListenMulticast(t.Context(), "udp4", ":5000", h)
 				require.NoError(t, err)
-				t.Cleanup(func() { stop(t, m) })
+				t.Cleanup(func() { sockettest.Stop(t, m) })
 				close(ready)
 				q := udp.NewQueue(10*requests, udp.Block)
 				peer, err := udp.Config{Network: there.Network(), ReadBuffer: 8 << 20}.ListenMulticast(t.Context(), "udp4", ":5000", q, group.Addr())
 				require.NoError(t, err)
-				t.Cleanup(func() { stop(t, peer) })
+				t.Cleanup(func() { sockettest.Stop(t, peer) })
 				for i := range requests {
 					require.NoError(t, peer.SendTo(fmt.Append(nil, i), netip.MustParseAddrPort("10.0.0.2:5000")))
 				}
@@ -115,9 +116,9 @@ func TestWhatOneGoroutineSendsLeavesInOrder(t *testing.T) {
 					}
 				}
 				time.Sleep(time.Second) // of the bubble, until all has been sent and received
-				stop(t, m)
+				sockettest.Stop(t, m)
 				consumer.Wait()
-				stop(t, peer)
+				sockettest.Stop(t, peer)
 				last, got := map[string]int{}, 0
 				for d := range q.Datagrams() {
 					var name string

@@ -22,6 +22,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sockettest"
 	"github.com/udpkit/udp/internal/sys"
 )
 
@@ -30,7 +31,7 @@ import (
 func held(t *testing.T, cfg udp.Config, received func(c *udp.Conn, d udp.Datagram)) (server *udp.Conn, entered chan struct{}, open func()) {
 	t.Helper()
 	entered = make(chan struct{})
-	gate, open := newGate()
+	gate, open := sockettest.NewGate()
 	first := true
 	server, err := cfg.Listen(context.Background(), "udp4", "127.0.0.1:0", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 		if first {
@@ -42,7 +43,7 @@ func held(t *testing.T, cfg udp.Config, received func(c *udp.Conn, d udp.Datagra
 		received(c, d)
 	}))
 	require.NoError(t, err)
-	closes(t, server)
+	sockettest.CloseAtEnd(t, server)
 	t.Cleanup(open) // before it is closed
 	return server, entered, open
 }
@@ -84,7 +85,7 @@ func TestRepliesOfOneReadLeaveInOrderAndWhole(t *testing.T) {
 		require.Equal(t, 4, k)
 		require.Equal(t, i, binary.BigEndian.Uint32(got))
 	}
-	stop(t, server)
+	sockettest.Stop(t, server)
 	require.EqualValues(t, n, server.Stats().Sent)
 }
 
@@ -92,37 +93,37 @@ func TestRepliesOfOneReadLeaveInOrderAndWhole(t *testing.T) {
 // Flush.
 func TestImmediateSendsFlushTheOutbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newScripted()
+		s := sockettest.NewScripted()
 		var kept, sent [][]string
 		step := func(f func() error) {
-			kept = append(kept, s.takeSent())
+			kept = append(kept, s.TakeSent())
 			assert.NoError(t, f())
-			sent = append(sent, s.takeSent())
+			sent = append(sent, s.TakeSent())
 		}
-		c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+		c := s.Listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 			if d.Data[0] == 'z' {
 				return // the last one of the read, whose reply would not be kept
 			}
-			one := udp.Message{Data: []byte("now"), To: there}
+			one := udp.Message{Data: []byte("now"), To: sockettest.There}
 			assert.NoError(t, d.Reply(d.Data))
 			switch d.Data[0] {
 			case 'a':
-				step(func() error { return c.SendTo([]byte("now"), there) })
+				step(func() error { return c.SendTo([]byte("now"), sockettest.There) })
 			case 'b':
 				step(func() error { _, err := c.SendBatch([]udp.Message{one, one}); return err })
 			case 'c':
 				step(c.Flush)
 			case 'd':
-				assert.NoError(t, c.Enqueue(udp.Message{Data: []byte("more"), To: there}))
+				assert.NoError(t, c.Enqueue(udp.Message{Data: []byte("more"), To: sockettest.There}))
 				step(func() (err error) {
-					elsewhere(func() { err = c.SendTo([]byte("now"), there) })
+					elsewhere(func() { err = c.SendTo([]byte("now"), sockettest.There) })
 					return err
 				})
 			case 'e':
 				step(func() error { return c.SetWriteDeadline(time.Time{}) })
 			}
 		}))
-		s.inputs <- coalesced("abcdez")
+		s.Inputs <- sockettest.Coalesced("abcdez")
 		require.NoError(t, c.Shutdown(context.Background()))
 		require.Equal(t, make([][]string, 5), kept)
 		require.Equal(t, [][]string{{"a", "now"}, {"b", "now", "now"}, {"c"}, {"d", "more", "now"}, {"e"}}, sent)
@@ -133,7 +134,7 @@ func TestImmediateSendsFlushTheOutbox(t *testing.T) {
 func batching(t *testing.T) bool {
 	c, err := udp.Listen(context.Background(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
 	require.NoError(t, err)
-	defer stop(t, c)
+	defer sockettest.Stop(t, c)
 	return c.Info().Batch > 1
 }
 
@@ -144,12 +145,12 @@ func TestTheLastReplyOfAReadDoesNotWaitForItsHandler(t *testing.T) {
 		<-finish
 	}))
 	require.NoError(t, err)
-	defer stop(t, server)
+	defer sockettest.Stop(t, server)
 	client := plainClient(t, server)
 	_, err = client.Write([]byte("now"))
 	require.NoError(t, err)
 	require.NoError(t, <-replied)
-	require.NoError(t, client.SetReadDeadline(time.Now().Add(patience)))
+	require.NoError(t, client.SetReadDeadline(time.Now().Add(sockettest.Patience)))
 	n, err := client.Read(make([]byte, 10))
 	require.NoError(t, err, "the reply must have left although the handler still runs")
 	require.Equal(t, 3, n)
@@ -173,7 +174,7 @@ func TestRepliesDoNotWaitForAFullQueue(t *testing.T) {
 		}
 	}
 	open()
-	require.NoError(t, client.SetReadDeadline(time.Now().Add(patience)))
+	require.NoError(t, client.SetReadDeadline(time.Now().Add(sockettest.Patience)))
 	b := make([]byte, 20)
 	for _, want := range []string{"one", "two", "three", "four"} {
 		n, err := client.Read(b)
@@ -184,7 +185,7 @@ func TestRepliesDoNotWaitForAFullQueue(t *testing.T) {
 			d.Release()
 		}
 	}
-	stop(t, server)
+	sockettest.Stop(t, server)
 }
 
 func TestAReplyLeavesBeforeCloseInACallback(t *testing.T) {
@@ -230,11 +231,11 @@ func TestLateErrorsAreReported(t *testing.T) {
 			defer mu.Unlock()
 			late[to]++
 			assert.ErrorIs(t, err, os.ErrPermission)
-			assert.Equal(t, to.String(), requireOpError(t, err, "send").Addr.String())
+			assert.Equal(t, to.String(), sockettest.RequireOpError(t, err, "send").Addr.String())
 		},
 	}
 	var direct []string
-	bad := netipAddrPort("255.255.255.255", 9) // not allowed on this socket: EACCES when it leaves
+	bad := sockettest.At("255.255.255.255", 9) // not allowed on this socket: EACCES when it leaves
 	server, entered, open := held(t, cfg, func(c *udp.Conn, d udp.Datagram) {
 		var err error
 		if string(d.Data) == "bad" {
@@ -260,7 +261,7 @@ func TestLateErrorsAreReported(t *testing.T) {
 		_, err := client.Write([]byte(s))
 		require.NoError(t, err)
 		if i == 0 {
-			next(t, entered)
+			sockettest.Next(t, entered)
 		}
 	}
 	open()
@@ -284,8 +285,8 @@ func TestLateErrorsAreReported(t *testing.T) {
 // OnSendError may use the socket: no lock is held.
 func TestOnSendErrorMaySend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newScripted()
-		s.send = func(m socket.Message) error {
+		s := sockettest.NewScripted()
+		s.OnSend = func(m socket.Message) error {
 			if string(m.Data) == "bad" {
 				return net.UnknownNetworkError("fails")
 			}
@@ -298,15 +299,15 @@ func TestOnSendErrorMaySend(t *testing.T) {
 			assert.NoError(t, c.Enqueue(udp.Message{Data: []byte("instead"), To: to}))
 			assert.NoError(t, c.Flush())
 		}}
-		c := s.listen(t, cfg, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+		c := s.Listen(t, cfg, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 			if d.Data[0] != 'z' {
 				assert.NoError(t, d.Reply([]byte("bad")))
 			}
 		}))
-		s.inputs <- coalesced("aaz")
+		s.Inputs <- sockettest.Coalesced("aaz")
 		require.NoError(t, c.Shutdown(context.Background()))
 		require.Equal(t, 2, calls)
-		require.Equal(t, []string{"instead", "instead", "instead", "instead"}, s.takeSent())
+		require.Equal(t, []string{"instead", "instead", "instead", "instead"}, s.TakeSent())
 		require.EqualValues(t, 2, c.Stats().SendErrors)
 	})
 }
@@ -314,9 +315,9 @@ func TestOnSendErrorMaySend(t *testing.T) {
 // Flush returns the first error, and Enqueue what is known at once.
 func TestEnqueueAndFlushReturnErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newScripted()
+		s := sockettest.NewScripted()
 		first, second := net.UnknownNetworkError("one"), net.UnknownNetworkError("two")
-		s.send = func(m socket.Message) error {
+		s.OnSend = func(m socket.Message) error {
 			switch string(m.Data) {
 			case "1":
 				return first
@@ -328,7 +329,7 @@ func TestEnqueueAndFlushReturnErrors(t *testing.T) {
 		var late []error
 		cfg := udp.Config{OnSendError: func(_ *udp.Conn, _ netip.AddrPort, err error) { late = append(late, err) }}
 		var flushed error
-		c := s.listen(t, cfg, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+		c := s.Listen(t, cfg, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 			switch d.Data[0] {
 			case 'z':
 			case 'f':
@@ -337,9 +338,9 @@ func TestEnqueueAndFlushReturnErrors(t *testing.T) {
 				assert.NoError(t, d.Reply(d.Data))
 			}
 		}))
-		s.inputs <- coalesced("x12yfz")
+		s.Inputs <- sockettest.Coalesced("x12yfz")
 		synctest.Wait()
-		requireOpError(t, flushed, "send")
+		sockettest.RequireOpError(t, flushed, "send")
 		require.ErrorIs(t, flushed, first)
 		require.Len(t, late, 2)
 		require.ErrorIs(t, late[0], first)
@@ -350,14 +351,14 @@ func TestEnqueueAndFlushReturnErrors(t *testing.T) {
 			{},
 			{To: netip.MustParseAddrPort("192.0.2.9:0")},
 			{To: netip.MustParseAddrPort("[2001:db8::1]:9")},
-			{To: there, Data: make([]byte, 65508)},
-			{To: there, From: netip.IPv6Loopback()},
+			{To: sockettest.There, Data: make([]byte, 65508)},
+			{To: sockettest.There, From: netip.IPv6Loopback()},
 		} {
-			requireOpError(t, c.Enqueue(m), "send")
+			sockettest.RequireOpError(t, c.Enqueue(m), "send")
 		}
 		require.EqualValues(t, 5+2, c.Stats().SendErrors)
-		stop(t, c)
-		require.ErrorIs(t, c.Enqueue(udp.Message{To: there}), net.ErrClosed)
+		sockettest.Stop(t, c)
+		require.ErrorIs(t, c.Enqueue(udp.Message{To: sockettest.There}), net.ErrClosed)
 		require.NoError(t, c.Flush())
 		require.Len(t, late, 2)
 	})
@@ -365,13 +366,13 @@ func TestEnqueueAndFlushReturnErrors(t *testing.T) {
 
 // full is a system without room until it is opened.
 type full struct {
-	*scripted
+	*sockettest.Scripted
 	open atomic.Bool
 }
 
 func newFull() *full {
-	f := &full{scripted: newScripted()}
-	f.send = func(socket.Message) error {
+	f := &full{Scripted: sockettest.NewScripted()}
+	f.OnSend = func(socket.Message) error {
 		if f.open.Load() {
 			return nil
 		}
@@ -386,22 +387,22 @@ func TestTheReaderLeavesToTheWriterWhatFindsNoRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFull()
 		start, took := time.Now(), map[string]time.Duration{}
-		c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+		c := s.Listen(t, udp.Config{}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 			took[string(d.Data)] = time.Since(start)
 			if d.Data[0] != 'z' {
 				assert.NoError(t, d.Reply(d.Data))
 			}
 		}))
-		s.inputs <- coalesced("abcz")
-		s.inputs <- coalesced("defz")
+		s.Inputs <- sockettest.Coalesced("abcz")
+		s.Inputs <- sockettest.Coalesced("defz")
 		synctest.Wait()
 		require.Equal(t, map[string]time.Duration{"a": 0, "b": 0, "c": 0, "d": 0, "e": 0, "f": 0, "z": 0}, took)
-		require.Empty(t, s.takeSent())
+		require.Empty(t, s.TakeSent())
 		time.Sleep(20 * time.Millisecond)
 		s.open.Store(true)
 		time.Sleep(50 * time.Millisecond) // the writer's pauses double, up to 32 ms
-		require.Equal(t, []string{"a", "b", "c", "d", "e", "f"}, s.takeSent())
-		stop(t, c)
+		require.Equal(t, []string{"a", "b", "c", "d", "e", "f"}, s.TakeSent())
+		sockettest.Stop(t, c)
 		require.Zero(t, c.Stats().SendErrors)
 	})
 }
@@ -414,7 +415,7 @@ func TestAFullOutboxMakesTheCallerWait(t *testing.T) {
 				const n = 3000 // of which 1,024 fit
 				s := newFull()
 				var waited time.Duration
-				c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+				c := s.Listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 					start := time.Now()
 					var err error
 					if way == "Reply" {
@@ -432,10 +433,10 @@ func TestAFullOutboxMakesTheCallerWait(t *testing.T) {
 				for i := range n {
 					data = append(data, byte('a'+i%26))
 				}
-				s.inputs <- coalesced(string(data))
+				s.Inputs <- sockettest.Coalesced(string(data))
 				require.NoError(t, c.Shutdown(context.Background()))
 				require.GreaterOrEqual(t, waited, 99*time.Millisecond)
-				require.Equal(t, string(data), strings.Join(s.takeSent(), ""))
+				require.Equal(t, string(data), strings.Join(s.TakeSent(), ""))
 				require.Zero(t, c.Stats().SendErrors)
 			})
 		})
@@ -455,9 +456,9 @@ func TestEachPendingReplyIsSentOrCounted(t *testing.T) {
 						late++
 						assert.ErrorIs(t, err, net.ErrClosed)
 					}}
-					release, open := newGate()
+					release, open := sockettest.NewGate()
 					defer open()
-					c := s.listen(t, cfg, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+					c := s.Listen(t, cfg, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 						if d.Data[0] != 'e' {
 							assert.NoError(t, d.Reply(d.Data))
 							return
@@ -471,22 +472,22 @@ func TestEachPendingReplyIsSentOrCounted(t *testing.T) {
 							<-release
 						}
 					}))
-					s.inputs <- coalesced("abcdez")
+					s.Inputs <- sockettest.Coalesced("abcdez")
 					synctest.Wait()
 					switch how {
 					case "Close":
 						require.NoError(t, c.Close())
 					case "Shutdown cut short":
-						require.ErrorIs(t, c.Shutdown(done()), context.Canceled)
+						require.ErrorIs(t, c.Shutdown(sockettest.Canceled()), context.Canceled)
 					}
 					open()
-					next(t, c.Done())
+					sockettest.Next(t, c.Done())
 					st := c.Stats()
-					balanced(t, st)
+					sockettest.CountersAgree(t, st)
 					require.EqualValues(t, 4, st.Sent+st.SendErrors, "%+v", st)
 					require.EqualValues(t, late, st.SendErrors)
 					if room {
-						require.Equal(t, []string{"a", "b", "c", "d"}, s.takeSent())
+						require.Equal(t, []string{"a", "b", "c", "d"}, s.TakeSent())
 					} else {
 						require.EqualValues(t, 4, st.SendFailed.Closed)
 					}
@@ -500,8 +501,8 @@ func TestEachPendingReplyIsSentOrCounted(t *testing.T) {
 // reported late.
 func TestCloseAgainstTheOutbox(t *testing.T) {
 	for round := range 20 {
-		sink := raw(t, "udp4")
-		to := addrPort(sink)
+		sink := sockettest.ListenNet(t, "udp4")
+		to := sockettest.AddrPort(sink)
 		var late atomic.Uint64
 		cfg := udp.Config{OnSendError: func(*udp.Conn, netip.AddrPort, error) { late.Add(1) }}
 		var calls, failed atomic.Uint64
@@ -525,7 +526,7 @@ func TestCloseAgainstTheOutbox(t *testing.T) {
 				d.Release()
 			}
 		})
-		client := dial(t, c.LocalAddrPort(), udp.BaseHandler{})
+		client := sockettest.Dial(t, c.LocalAddrPort(), udp.BaseHandler{})
 		wg.Go(func() { sendAll(t, client, 500) })
 		m := udp.Message{Data: []byte("x"), To: to}
 		for range 4 {
@@ -542,9 +543,9 @@ func TestCloseAgainstTheOutbox(t *testing.T) {
 		}
 		wg.Go(func() { c.Close() })
 		wg.Wait()
-		next(t, c.Done())
+		sockettest.Next(t, c.Done())
 		s := c.Stats()
-		balanced(t, s)
+		sockettest.CountersAgree(t, s)
 		require.Equal(t, calls.Load(), s.Sent+s.SendErrors, "%+v", s)
 		require.Equal(t, s.SendErrors, failed.Load()+late.Load(), "%+v", s)
 	}
@@ -552,7 +553,7 @@ func TestCloseAgainstTheOutbox(t *testing.T) {
 
 // cutShort is a scripted network whose second send waits for room until the deadline.
 type cutShort struct {
-	*scripted
+	*sockettest.Scripted
 	batches atomic.Int32
 	cut     chan struct{}
 }
@@ -562,7 +563,7 @@ func (s *cutShort) SendBatch(ms []socket.Message, wait bool) (int, error) {
 		<-s.cut
 		return 0, os.ErrDeadlineExceeded
 	}
-	return s.scripted.SendBatch(ms, wait)
+	return s.Scripted.SendBatch(ms, wait)
 }
 
 // Open implements socket.Network.
@@ -579,18 +580,18 @@ func TestTheEndMakesSendsAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &cutShort{scripted: newScripted(), cut: make(chan struct{})}
-				c, err := udp.Config{Network: s}.Listen(t.Context(), "udp4", here.String(), udp.BaseHandler{})
+				s := &cutShort{Scripted: sockettest.NewScripted(), cut: make(chan struct{})}
+				c, err := udp.Config{Network: s}.Listen(t.Context(), "udp4", sockettest.Here.String(), udp.BaseHandler{})
 				require.NoError(t, err)
 				for _, m := range []string{"first", "the writer's", "the next"} {
-					require.NoError(t, c.Enqueue(udp.Message{Data: []byte(m), To: there}))
+					require.NoError(t, c.Enqueue(udp.Message{Data: []byte(m), To: sockettest.There}))
 				}
 				synctest.Wait()
 				go end(c)
 				synctest.Wait() // for the writer
 				close(s.cut)
 				<-c.Done()
-				require.Equal(t, []string{"first", "the writer's", "the next"}, s.takeSent())
+				require.Equal(t, []string{"first", "the writer's", "the next"}, s.TakeSent())
 				require.Zero(t, c.Stats().SendErrors)
 			})
 		})
@@ -603,11 +604,11 @@ func TestTheEndMakesSendsAgain(t *testing.T) {
 func TestAReplyDoesNotWaitForOtherHandlers(t *testing.T) {
 	const n, each = 65, 5 * time.Millisecond
 	data := strings.Repeat("x", n)
-	for name, start := range map[string]func(t *testing.T, s *scripted, handle func(udp.Datagram)) (c *udp.Conn, wait func()){
-		"Handler": func(t *testing.T, s *scripted, handle func(udp.Datagram)) (*udp.Conn, func()) {
-			return s.listen(t, udp.Config{}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { handle(d) })), func() {}
+	for name, start := range map[string]func(t *testing.T, s *sockettest.Scripted, handle func(udp.Datagram)) (c *udp.Conn, wait func()){
+		"Handler": func(t *testing.T, s *sockettest.Scripted, handle func(udp.Datagram)) (*udp.Conn, func()) {
+			return s.Listen(t, udp.Config{}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { handle(d) })), func() {}
 		},
-		"Queue": func(t *testing.T, s *scripted, handle func(udp.Datagram)) (*udp.Conn, func()) {
+		"Queue": func(t *testing.T, s *sockettest.Scripted, handle func(udp.Datagram)) (*udp.Conn, func()) {
 			q := udp.NewQueue(n, udp.Block)
 			var consumer sync.WaitGroup
 			consumer.Go(func() {
@@ -616,19 +617,19 @@ func TestAReplyDoesNotWaitForOtherHandlers(t *testing.T) {
 					d.Release()
 				}
 			})
-			return s.listen(t, udp.Config{}, q), consumer.Wait
+			return s.Listen(t, udp.Config{}, q), consumer.Wait
 		},
-		"Workers": func(t *testing.T, s *scripted, handle func(udp.Datagram)) (*udp.Conn, func()) {
-			return s.listen(t, udp.Config{}, newWorkers(t, udp.WorkersConfig{N: 1,
+		"Workers": func(t *testing.T, s *sockettest.Scripted, handle func(udp.Datagram)) (*udp.Conn, func()) {
+			return s.Listen(t, udp.Config{}, sockettest.NewWorkers(t, udp.WorkersConfig{N: 1,
 				Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { handle(d) })})), func() {}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newScripted()
+				s := sockettest.NewScripted()
 				var mu sync.Mutex
 				var replied, sent []time.Time
-				s.send = func(socket.Message) error {
+				s.OnSend = func(socket.Message) error {
 					mu.Lock()
 					defer mu.Unlock()
 					sent = append(sent, time.Now())
@@ -641,7 +642,7 @@ func TestAReplyDoesNotWaitForOtherHandlers(t *testing.T) {
 					assert.NoError(t, d.Reply(d.Data))
 					time.Sleep(each)
 				})
-				s.inputs <- coalesced(data)
+				s.Inputs <- sockettest.Coalesced(data)
 				time.Sleep((n + 1) * each)
 				require.NoError(t, c.Shutdown(context.Background()))
 				wait()
@@ -687,9 +688,9 @@ func TestAConsumersRepliesLeaveWhenNothingWaits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, q := newScripted(), udp.NewQueue(10, udp.Block)
-				c := s.listen(t, udp.Config{}, q)
-				s.inputs <- coalesced("abcz")
+				s, q := sockettest.NewScripted(), udp.NewQueue(10, udp.Block)
+				c := s.Listen(t, udp.Config{}, q)
+				s.Inputs <- sockettest.Coalesced("abcz")
 				synctest.Wait()
 				require.Equal(t, 4, q.Stats().Waiting)
 				go test.consume(q, func(d udp.Datagram) {
@@ -701,8 +702,8 @@ func TestAConsumersRepliesLeaveWhenNothingWaits(t *testing.T) {
 				synctest.Wait()
 				time.Sleep(test.within)
 				synctest.Wait()
-				require.Equal(t, []string{"a", "b", "c"}, s.takeSent())
-				stop(t, c)
+				require.Equal(t, []string{"a", "b", "c"}, s.TakeSent())
+				sockettest.Stop(t, c)
 			})
 		})
 	}
@@ -715,21 +716,17 @@ func TestTheWriterEndsWithoutWork(t *testing.T) {
 		return strings.Count(string(b[:runtime.Stack(b, true)]), "(*outbox).write(")
 	}
 	synctest.Test(t, func(t *testing.T) {
-		s := newScripted()
-		c := s.listen(t, udp.Config{}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { assert.NoError(t, d.Reply(d.Data)) }))
+		s := sockettest.NewScripted()
+		c := s.Listen(t, udp.Config{}, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { assert.NoError(t, d.Reply(d.Data)) }))
 		require.Zero(t, writers())
 		for range 2 {
-			s.inputs <- coalesced("ab")
+			s.Inputs <- sockettest.Coalesced("ab")
 			synctest.Wait()
 			require.Equal(t, 1, writers())
 			time.Sleep(time.Second)
 			require.Zero(t, writers())
-			require.Equal(t, []string{"a", "b"}, s.takeSent())
+			require.Equal(t, []string{"a", "b"}, s.TakeSent())
 		}
-		stop(t, c)
+		sockettest.Stop(t, c)
 	})
-}
-
-func netipAddrPort(addr string, port uint16) netip.AddrPort {
-	return netip.AddrPortFrom(netip.MustParseAddr(addr), port)
 }

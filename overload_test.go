@@ -11,6 +11,7 @@ import (
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 func TestQueueOverflow(t *testing.T) {
@@ -27,10 +28,10 @@ func TestQueueOverflow(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				before := buffer.Live()
 				q := udp.NewQueue(3, test.overflow)
-				s := newScripted()
-				c := s.listen(t, udp.Config{}, q)
+				s := sockettest.NewScripted()
+				c := s.Listen(t, udp.Config{}, q)
 				for i := range 5 {
-					s.arrive(strconv.Itoa(2*i), strconv.Itoa(2*i+1))
+					s.Arrive(strconv.Itoa(2*i), strconv.Itoa(2*i+1))
 				}
 				synctest.Wait()
 				require.EqualValues(t, test.dropped, c.Stats().Dropped.Queue)
@@ -44,7 +45,7 @@ func TestQueueOverflow(t *testing.T) {
 				<-q.Done()
 				require.NoError(t, q.Err())
 				st := c.Stats()
-				balanced(t, st)
+				sockettest.CountersAgree(t, st)
 				require.Equal(t, udp.Drops{Queue: test.dropped}, st.Dropped)
 				require.EqualValues(t, len(received), st.Handled)
 				require.EqualValues(t, 3, st.QueuePeak)
@@ -58,16 +59,16 @@ func TestQueueOverflow(t *testing.T) {
 func TestAQueueOfTwoSocketsChargesTheRightOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := udp.NewQueue(4, udp.DropOldest)
-		a, b := newScripted(), newScripted()
-		first, second := a.listen(t, udp.Config{}, q), b.listen(t, udp.Config{}, q)
-		a.arrive("a1", "a2", "a3")
+		a, b := sockettest.NewScripted(), sockettest.NewScripted()
+		first, second := a.Listen(t, udp.Config{}, q), b.Listen(t, udp.Config{}, q)
+		a.Arrive("a1", "a2", "a3")
 		synctest.Wait()
-		b.arrive("b1", "b2", "b3", "b4", "b5")
+		b.Arrive("b1", "b2", "b3", "b4", "b5")
 		synctest.Wait()
-		stop(t, first)
-		stop(t, second)
-		balanced(t, first.Stats())
-		balanced(t, second.Stats())
+		sockettest.Stop(t, first)
+		sockettest.Stop(t, second)
+		sockettest.CountersAgree(t, first.Stats())
+		sockettest.CountersAgree(t, second.Stats())
 		require.Equal(t, udp.Drops{Queue: 3}, first.Stats().Dropped)
 		require.Equal(t, udp.Drops{Queue: 1}, second.Stats().Dropped)
 		require.EqualValues(t, 0, first.Stats().Handled)
@@ -88,7 +89,7 @@ func TestADatagramThatWaitsHoldsNoWholeBuffer(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					const capacity, flood = 1000, 2500
 					size := []int{0, 1, 100, 1400, 9000, 16 << 10}
-					gate, open := newGate()
+					gate, open := sockettest.NewGate()
 					defer open()
 					var waited []udp.Datagram
 					handled := 0
@@ -107,18 +108,18 @@ func TestADatagramThatWaitsHoldsNoWholeBuffer(t *testing.T) {
 					q := udp.NewQueue(capacity, overflow)
 					var h udp.Handler = q
 					if workers {
-						h = newWorkers(t, udp.WorkersConfig{N: 1, Capacity: capacity, Overflow: overflow,
+						h = sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Capacity: capacity, Overflow: overflow,
 							Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { <-gate; handle(d) })})
 					}
-					s := newScripted()
-					c := s.listen(t, udp.Config{}, h)
+					s := sockettest.NewScripted()
+					c := s.Listen(t, udp.Config{}, h)
 					for i := range flood {
 						n := size[i%len(size)]
 						b := buffer.Get()
 						for j := range n {
 							b.B[j] = byte(n)
 						}
-						s.inputs <- []socket.Packet{{Data: b.B[:n], Buf: b, From: there}}
+						s.Inputs <- []socket.Packet{{Data: b.B[:n], Buf: b, From: sockettest.There}}
 						if i%100 == 0 {
 							synctest.Wait() // so that the flood itself takes little memory
 							if overflow == udp.Block && i >= capacity {
@@ -144,7 +145,7 @@ func TestADatagramThatWaitsHoldsNoWholeBuffer(t *testing.T) {
 						d.Release()
 					}
 					require.EqualValues(t, c.Stats().Handled, handled)
-					balanced(t, c.Stats())
+					sockettest.CountersAgree(t, c.Stats())
 				})
 			})
 		}
@@ -161,8 +162,8 @@ func TestAFloodWithASleepingConsumerTakesLittleMemory(t *testing.T) {
 		t.Run(overflow.String(), func(t *testing.T) {
 			const capacity, payload, least = 1000, 1200, 40_000
 			q := udp.NewQueue(capacity, overflow)
-			c := listen(t, udp.Config{}, "udp4", q)
-			sender := dial(t, c.LocalAddrPort(), udp.BaseHandler{})
+			c := sockettest.Listen(t, udp.Config{}, "udp4", q)
+			sender := sockettest.Dial(t, c.LocalAddrPort(), udp.BaseHandler{})
 			b := make([]byte, payload)
 			// On one core the reader may get to run so seldom that the kernel drops nearly
 			// all of it.
@@ -172,7 +173,7 @@ func TestAFloodWithASleepingConsumerTakesLittleMemory(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- c.Shutdown(context.Background()) }()
 			if overflow != udp.Block {
-				require.NoError(t, next(t, ended)) // so that what is taken below makes no room
+				require.NoError(t, sockettest.Next(t, ended)) // so that what is taken below makes no room
 			}
 			var waited []udp.Datagram
 			got := uint64(0)
@@ -184,7 +185,7 @@ func TestAFloodWithASleepingConsumerTakesLittleMemory(t *testing.T) {
 				}
 			}
 			if overflow == udp.Block {
-				require.NoError(t, next(t, ended))
+				require.NoError(t, sockettest.Next(t, ended))
 			}
 			require.Equal(t, capacity, len(waited))
 			require.LessOrEqual(t, udp.BufferBytes(waited), 64*buffer.Size+capacity*buffer.Short)

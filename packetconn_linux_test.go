@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/ipv4"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // control makes one control message, as programs write them.
@@ -219,7 +220,7 @@ func TestPacketConnLeavesToACopyWhatWaits(t *testing.T) {
 	again, err := net.FilePacketConn(f)
 	require.NoError(t, err)
 	defer again.Close()
-	require.NoError(t, again.SetReadDeadline(time.Now().Add(patience)))
+	require.NoError(t, again.SetReadDeadline(time.Now().Add(sockettest.Patience)))
 	for range 3 {
 		_, _, err = again.ReadFrom(make([]byte, 1))
 		require.NoError(t, err)

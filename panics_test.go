@@ -19,6 +19,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sockettest"
 	"github.com/udpkit/udp/udptest"
 )
 
@@ -45,22 +46,22 @@ func TestRefusedPanicsWithoutEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 1000
 		var out bytes.Buffer
-		s := newScripted()
-		c := s.dial(t, udp.Config{Logger: slog.New(slog.NewJSONHandler(&out, nil))}, &recorderOf{
-			received: func(*udp.Conn, udp.Datagram) {},
-			refused: func(*udp.Conn, *udp.Refusal) {
+		s := sockettest.NewScripted()
+		c := s.Dial(t, udp.Config{Logger: slog.New(slog.NewJSONHandler(&out, nil))}, &sockettest.Funcs{
+			OnReceived: func(*udp.Conn, udp.Datagram) {},
+			OnRefused: func(*udp.Conn, *udp.Refusal) {
 				time.Sleep(10 * time.Millisecond)
 				panic("again")
 			},
 		})
 		for range n {
-			s.inputs <- []socket.Report{{Peer: there, Err: syscall.ECONNREFUSED}}
+			s.Inputs <- []socket.Report{{Peer: sockettest.There, Err: syscall.ECONNREFUSED}}
 		}
 		time.Sleep(time.Minute)
-		s.inputs <- []socket.Report{{Peer: there, Err: syscall.ECONNREFUSED}} // logs those left out
-		s.arrive("alive")
+		s.Inputs <- []socket.Report{{Peer: sockettest.There, Err: syscall.ECONNREFUSED}} // logs those left out
+		s.Arrive("alive")
 		time.Sleep(time.Minute)
-		stop(t, c)
+		sockettest.Stop(t, c)
 		st := c.Stats()
 		require.EqualValues(t, n+1, st.Refused)
 		require.EqualValues(t, n+1, st.Panics)
@@ -87,7 +88,7 @@ func TestOnMembershipPanics(t *testing.T) {
 		}
 		m, err := cfg.ListenMulticast(t.Context(), "udp4", ":5000", q, group)
 		require.NoError(t, err)
-		t.Cleanup(func() { stop(t, m) })
+		t.Cleanup(func() { sockettest.Stop(t, m) })
 		synctest.Wait()
 		before := calls.Load()
 		for _, down := range []bool{true, false} {
@@ -100,8 +101,8 @@ func TestOnMembershipPanics(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, sender.SendTo([]byte("alive"), netip.AddrPortFrom(group, 5000)))
 		require.Equal(t, "alive", string((<-q.Datagrams()).Data))
-		stop(t, sender)
-		stop(t, m)
+		sockettest.Stop(t, sender)
+		sockettest.Stop(t, m)
 		require.EqualValues(t, calls.Load(), m.Stats().Panics)
 		_, told := logRecords(t, &out)
 		require.Equal(t, map[string]int{"udp: panic in OnMembership": int(calls.Load())}, told)
@@ -113,17 +114,17 @@ func TestOnMembershipPanics(t *testing.T) {
 func TestOnMembershipGoexit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		host := udptest.NewNet(t, udptest.Config{}).Segment("lan").Host("host", "10.0.0.2/24")
-		h := newRecorder()
+		h := sockettest.NewRecorder()
 		cfg := udp.Config{Network: host.Network(), OnMembership: func(*udp.MulticastConn, udp.Membership) { runtime.Goexit() }}
 		m, err := cfg.ListenMulticast(t.Context(), "udp4", ":5000", h, netip.MustParseAddr("239.1.2.3"))
 		require.NoError(t, err)
 		host.Interface("eth0").SetDown(true)
 		<-m.Done()
-		require.Equal(t, "Started", (<-h.events).name)
-		e := <-h.events
-		require.Equal(t, "Stopped", e.name)
-		require.ErrorContains(t, e.err, "Goexit")
-		stop(t, m)
+		require.Equal(t, "Started", (<-h.Events).Name)
+		e := <-h.Events
+		require.Equal(t, "Stopped", e.Name)
+		require.ErrorContains(t, e.Err, "Goexit")
+		sockettest.Stop(t, m)
 	})
 }
 
@@ -131,20 +132,20 @@ func TestOnMembershipGoexit(t *testing.T) {
 func TestReadDoneAndOnSendErrorPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		s, h := newScripted(), &ending{recorder: newRecorder()}
-		s.send = always(sysError(syscall.EXDEV))
+		s, h := sockettest.NewScripted(), &ending{Recorder: sockettest.NewRecorder()}
+		s.OnSend = sockettest.Always(sockettest.SysError(syscall.EXDEV))
 		h.readDone = func(*udp.Conn) { panic("again") }
-		h.received = func(_ *udp.Conn, d udp.Datagram) { d.Reply(d.Data) }
+		h.OnReceived = func(_ *udp.Conn, d udp.Datagram) { d.Reply(d.Data) }
 		cfg := udp.Config{
 			Logger:      slog.New(slog.NewJSONHandler(&out, nil)),
 			OnSendError: func(*udp.Conn, netip.AddrPort, error) { panic("again") },
 		}
-		c := s.listen(t, cfg, h)
-		s.inputs <- coalesced("ab")
-		s.inputs <- coalesced("cd")
+		c := s.Listen(t, cfg, h)
+		s.Inputs <- sockettest.Coalesced("ab")
+		s.Inputs <- sockettest.Coalesced("cd")
 		require.NoError(t, c.Shutdown(t.Context()))
 		st := c.Stats()
-		balanced(t, st)
+		sockettest.CountersAgree(t, st)
 		require.EqualValues(t, 4, st.Handled)
 		require.EqualValues(t, 4, st.SendErrors)
 		require.EqualValues(t, 2+2, st.Panics, "the last reply of each read has its error returned")
@@ -155,15 +156,15 @@ func TestReadDoneAndOnSendErrorPanic(t *testing.T) {
 
 // ReadDone is called after each read, after its datagrams and before the next one.
 func TestReadDoneFollowsEachRead(t *testing.T) {
-	s := newScripted()
+	s := sockettest.NewScripted()
 	var got []string
-	h := &ending{recorder: newRecorder()}
-	h.received = func(c *udp.Conn, d udp.Datagram) { got = append(got, string(d.Data)) }
+	h := &ending{Recorder: sockettest.NewRecorder()}
+	h.OnReceived = func(c *udp.Conn, d udp.Datagram) { got = append(got, string(d.Data)) }
 	h.readDone = func(c *udp.Conn) { got = append(got, "done") }
-	c := s.listen(t, udp.Config{}, h)
-	s.arrive("a", "b")
-	s.inputs <- coalesced("cd", "e")
-	s.arrive("f")
+	c := s.Listen(t, udp.Config{}, h)
+	s.Arrive("a", "b")
+	s.Inputs <- sockettest.Coalesced("cd", "e")
+	s.Arrive("f")
 	require.NoError(t, c.Shutdown(t.Context()))
 	require.Equal(t, []string{"a", "b", "done", "c", "d", "e", "done", "f", "done"}, got)
 }
@@ -179,17 +180,17 @@ func TestPanicsWithoutALogger(t *testing.T) {
 		log.SetOutput(w)
 		log.SetFlags(flags)
 	}()
-	for _, cfg := range []udp.Config{{}, {Logger: quiet}} {
+	for _, cfg := range []udp.Config{{}, {Logger: sockettest.Quiet}} {
 		synctest.Test(t, func(t *testing.T) {
 			out.Reset()
-			s := newScripted()
-			s.send = always(sysError(syscall.EXDEV))
-			c := s.listen(t, cfg, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
-				c.Enqueue(udp.Message{Data: d.Data, To: there}) // a late error
+			s := sockettest.NewScripted()
+			s.OnSend = sockettest.Always(sockettest.SysError(syscall.EXDEV))
+			c := s.Listen(t, cfg, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+				c.Enqueue(udp.Message{Data: d.Data, To: sockettest.There}) // a late error
 				panic("again")
 			}))
-			s.inputs <- coalesced("abcdefgh")
-			s.fail(sysError(syscall.ENOBUFS))
+			s.Inputs <- sockettest.Coalesced("abcdefgh")
+			s.Fail(sockettest.SysError(syscall.ENOBUFS))
 			require.NoError(t, c.Shutdown(t.Context()))
 			require.EqualValues(t, 8, c.Stats().Panics)
 			require.NotZero(t, c.Stats().SendErrors)

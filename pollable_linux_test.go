@@ -11,6 +11,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // Datagrams for a neighbour that does not answer wait in the kernel and fill the
@@ -38,15 +39,15 @@ func TestASocketWhoseSendBufferIsFullHearsOfErrorsAndGoesOn(t *testing.T) {
 		here.Do(func() {
 			c, err = udp.Config{PeerErrors: true, WriteBuffer: 4096}.Listen(context.Background(), "udp4", "192.0.2.1:0", q)
 		})
-		requireSupported(t, err)
-		closes(t, c)
-		nobody := netipAddrPort("192.0.2.99", 9)
+		sockettest.RequireSupported(t, err)
+		sockettest.CloseAtEnd(t, c)
+		nobody := sockettest.At("192.0.2.99", 9)
 		var peer *udp.Conn
 		there.Do(func() {
 			peer, err = udp.Listen(context.Background(), "udp4", "192.0.2.2:0", udp.BaseHandler{})
 		})
 		require.NoError(t, err)
-		closes(t, peer)
+		sockettest.CloseAtEnd(t, peer)
 
 		const rounds = 20
 		for round := range rounds {
@@ -69,7 +70,7 @@ func TestASocketWhoseSendBufferIsFullHearsOfErrorsAndGoesOn(t *testing.T) {
 			require.Equal(t, []byte{byte(round)}, d.Data)
 			d.Release()
 		}
-		stop(t, c)
+		sockettest.Stop(t, c)
 		require.EqualValues(t, rounds, c.Stats().Handled)
 		require.Zero(t, c.Stats().ReadErrors, "waiting that the poller refused is no failed read")
 	})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // A full Queue does what its policy says, and every datagram is accounted for.
@@ -31,20 +32,20 @@ func TestQueueKeepsItsPolicy(t *testing.T) {
 	} {
 		t.Run(test.overflow.String(), func(t *testing.T) {
 			q := udp.NewQueue(capacity, test.overflow)
-			c := listen(t, udp.Config{}, "udp4", q)
+			c := sockettest.Listen(t, udp.Config{}, "udp4", q)
 			for i := range n {
 				require.NoError(t, c.SendTo([]byte{byte(i)}, c.LocalAddrPort()))
 			}
 			var got []int
 			if test.overflow == udp.Block {
 				for range n {
-					d := next(t, q.Datagrams())
+					d := sockettest.Next(t, q.Datagrams())
 					got = append(got, int(d.Data[0]))
 					d.Release()
 				}
 			}
 			require.NoError(t, c.Shutdown(t.Context()))
-			next(t, q.Done())
+			sockettest.Next(t, q.Done())
 			for d := range q.Datagrams() {
 				got = append(got, int(d.Data[0]))
 				require.Same(t, c, d.Conn())
@@ -62,12 +63,12 @@ func TestQueueKeepsItsPolicy(t *testing.T) {
 // Close does not wait for room in a Queue that nobody reads.
 func TestCloseWhileAQueueBlocks(t *testing.T) {
 	q := udp.NewQueue(1, udp.Block)
-	c := listen(t, udp.Config{}, "udp4", q)
+	c := sockettest.Listen(t, udp.Config{}, "udp4", q)
 	for range 3 {
 		require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
 	}
-	require.Eventually(t, func() bool { return len(q.Datagrams()) == 1 }, patience, 1e6)
-	stop(t, c)
+	require.Eventually(t, func() bool { return len(q.Datagrams()) == 1 }, sockettest.Patience, 1e6)
+	sockettest.Stop(t, c)
 	s := c.Stats()
 	require.EqualValues(t, 1, s.Handled, "the one in the channel")
 	require.Len(t, q.Datagrams(), 1, "can still be taken")
@@ -78,34 +79,34 @@ func TestCloseWhileAQueueBlocks(t *testing.T) {
 // A Queue of several sockets ends with the last of them, and for good.
 func TestQueueOfSeveralSockets(t *testing.T) {
 	q := udp.NewQueue(10, udp.Block)
-	one, two := listen(t, udp.Config{}, "udp4", q), listen(t, udp.Config{}, "udp4", q)
-	stop(t, one)
-	three := listen(t, udp.Config{}, "udp4", q)
+	one, two := sockettest.Listen(t, udp.Config{}, "udp4", q), sockettest.Listen(t, udp.Config{}, "udp4", q)
+	sockettest.Stop(t, one)
+	three := sockettest.Listen(t, udp.Config{}, "udp4", q)
 	for _, c := range []*udp.Conn{two, three} {
 		require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
-		require.Same(t, c, next(t, q.Datagrams()).Conn())
+		require.Same(t, c, sockettest.Next(t, q.Datagrams()).Conn())
 	}
-	stop(t, two)
+	sockettest.Stop(t, two)
 	select {
 	case <-q.Done():
 		require.Fail(t, "one socket is left")
 	default:
 	}
-	stop(t, three)
-	next(t, q.Done())
+	sockettest.Stop(t, three)
+	sockettest.Next(t, q.Done())
 	_, ok := <-q.Datagrams()
 	require.False(t, ok)
 
 	_, err := udp.Listen(t.Context(), "udp4", "127.0.0.1:0", q)
-	requireOpError(t, err, "listen")
+	sockettest.RequireOpError(t, err, "listen")
 	require.ErrorIs(t, err, net.ErrClosed)
 
 	// A Listen that was under way when the Queue ended gives a closed socket.
 	type wrapped struct{ *udp.Queue }
 	c, err := udp.Listen(t.Context(), "udp4", "127.0.0.1:0", wrapped{q})
 	require.NoError(t, err)
-	closes(t, c)
-	next(t, c.Done())
+	sockettest.CloseAtEnd(t, c)
+	sockettest.Next(t, c.Done())
 	require.Zero(t, c.Stats().Panics)
 }
 
@@ -115,21 +116,21 @@ func TestQueueKeepsTheNewestRefusals(t *testing.T) {
 	for i := range 10 {
 		q.Refused(nil, &udp.Refusal{Code: uint8(i)})
 	}
-	require.EqualValues(t, 8, next(t, q.Refusals()).Code)
-	require.EqualValues(t, 9, next(t, q.Refusals()).Code)
+	require.EqualValues(t, 8, sockettest.Next(t, q.Refusals()).Code)
+	require.EqualValues(t, 9, sockettest.Next(t, q.Refusals()).Code)
 
 	q = udp.NewQueue(2, udp.DropNewest)
-	dead := deadPort(t, "udp4")
-	c := dial(t, dead, q)
+	dead := sockettest.DeadPort(t, "udp4")
+	c := sockettest.Dial(t, dead, q)
 	require.NoError(t, c.Send([]byte("x")))
-	requireRefused(t, c.Conn, next(t, q.Refusals()), dead, "x")
+	sockettest.RequireRefused(t, c.Conn, sockettest.Next(t, q.Refusals()), dead, "x")
 	require.Zero(t, c.Stats().RefusalsLost)
 
 	// Those that are dropped are counted.
 	for range 5 {
 		require.NoError(t, c.Send([]byte("x")))
 	}
-	require.Eventually(t, func() bool { return c.Stats().RefusalsLost == 3 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return c.Stats().RefusalsLost == 3 }, sockettest.Patience, time.Millisecond)
 	require.Len(t, q.Refusals(), 2)
 }
 
@@ -144,11 +145,11 @@ func TestNewQueue(t *testing.T) {
 // Receive returns datagrams in order, ICMP errors, and in the end why it is the end.
 func TestQueueReceive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, q := newScripted(), udp.NewQueue(10, udp.Block)
-		c := s.listen(t, udp.Config{}, q)
+		s, q := sockettest.NewScripted(), udp.NewQueue(10, udp.Block)
+		c := s.Listen(t, udp.Config{}, q)
 		ctx, cancel := context.WithCancel(context.Background())
 
-		s.inputs <- coalesced("abc")
+		s.Inputs <- sockettest.Coalesced("abc")
 		synctest.Wait()
 		require.Equal(t, udp.QueueStats{Received: 3, Waiting: 3, Peak: 3}, q.Stats())
 		for _, want := range []string{"a", "b"} {
@@ -166,23 +167,23 @@ func TestQueueReceive(t *testing.T) {
 		_, err = q.Receive(ctx)
 		require.ErrorIs(t, err, context.Canceled)
 
-		time.AfterFunc(time.Second, func() { s.arrive("late") })
+		time.AfterFunc(time.Second, func() { s.Arrive("late") })
 		start := time.Now()
 		d, err = q.Receive(context.Background())
 		require.NoError(t, err)
 		require.Equal(t, time.Second, time.Since(start), "it waits")
 		d.Release()
 
-		s.inputs <- []socket.Report{{Peer: there, Err: net.UnknownNetworkError("refused")}}
+		s.Inputs <- []socket.Report{{Peer: sockettest.There, Err: net.UnknownNetworkError("refused")}}
 		_, err = q.Receive(context.Background())
 		require.ErrorIs(t, err, udp.ErrRefused)
 		var refusal *udp.Refusal
 		require.ErrorAs(t, err, &refusal)
-		require.Equal(t, there, refusal.Peer)
+		require.Equal(t, sockettest.There, refusal.Peer)
 
-		s.arrive("last")
+		s.Arrive("last")
 		synctest.Wait()
-		stop(t, c)
+		sockettest.Stop(t, c)
 		d, err = q.Receive(context.Background())
 		require.NoError(t, err, "the datagrams come before the end")
 		d.Release()
@@ -196,15 +197,15 @@ func TestQueueReceive(t *testing.T) {
 
 // What stopped the socket is what Receive returns after the last datagram.
 func TestQueueReceiveSaysWhatStoppedTheSocket(t *testing.T) {
-	s, q := newScripted(), udp.NewQueue(10, udp.Block)
-	c := s.listen(t, udp.Config{}, q)
-	s.arrive("x")
-	s.fail(net.ErrClosed)
+	s, q := sockettest.NewScripted(), udp.NewQueue(10, udp.Block)
+	c := s.Listen(t, udp.Config{}, q)
+	s.Arrive("x")
+	s.Fail(net.ErrClosed)
 	d, err := q.Receive(t.Context())
 	require.NoError(t, err)
 	d.Release()
 	_, err = q.Receive(t.Context())
-	requireOpError(t, err, "read")
+	sockettest.RequireOpError(t, err, "read")
 	require.Equal(t, c.Err(), err)
 	require.Equal(t, q.Err(), err)
 }
@@ -212,9 +213,9 @@ func TestQueueReceiveSaysWhatStoppedTheSocket(t *testing.T) {
 // All ends with the Queue, with its context, or with the loop.
 func TestQueueAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, q := newScripted(), udp.NewQueue(10, udp.Block)
-		c := s.listen(t, udp.Config{}, q)
-		s.inputs <- coalesced("abcd")
+		s, q := sockettest.NewScripted(), udp.NewQueue(10, udp.Block)
+		c := s.Listen(t, udp.Config{}, q)
+		s.Inputs <- sockettest.Coalesced("abcd")
 		synctest.Wait()
 		take := func(ctx context.Context, n int) (got []string) {
 			for d := range q.All(ctx) {
@@ -243,8 +244,8 @@ func TestQueueAll(t *testing.T) {
 func TestQueueWithSeveralConsumers(t *testing.T) {
 	const n = 2000
 	q := udp.NewQueue(16, udp.Block)
-	s := newScripted()
-	c := s.listen(t, udp.Config{}, q)
+	s := sockettest.NewScripted()
+	c := s.Listen(t, udp.Config{}, q)
 	var taken [4]map[string]bool
 	var consumers sync.WaitGroup
 	for i := range taken {
@@ -262,7 +263,7 @@ func TestQueueWithSeveralConsumers(t *testing.T) {
 		})
 	}
 	for i := range n {
-		s.arrive(fmt.Sprint(i))
+		s.Arrive(fmt.Sprint(i))
 	}
 	require.NoError(t, c.Shutdown(t.Context()))
 	consumers.Wait()

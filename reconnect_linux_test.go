@@ -11,6 +11,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // A Reconnect to a peer behind another interface leaves from that interface's
@@ -32,16 +33,16 @@ func TestReconnectBehindAnotherInterface(t *testing.T) {
 				left.Addr("eth0", test.net1+"2"+test.bits)
 				right.Addr("eth0", test.net2+"2"+test.bits)
 
-				h, servers := newRecorder(), newRecorder()
+				h, servers := sockettest.NewRecorder(), sockettest.NewRecorder()
 				var peers []*udp.Conn
 				for i, ns := range []*netns.NS{left, right} {
 					ns.Do(func() {
 						p, err := udp.Listen(t.Context(), test.network, net.JoinHostPort([]string{test.net1, test.net2}[i]+"2", "0"), servers)
 						require.NoError(t, err)
-						closes(t, p)
+						sockettest.CloseAtEnd(t, p)
 						peers = append(peers, p)
 					})
-					servers.next(t, "Started")
+					servers.Next(t, "Started")
 				}
 				dialled := map[string]func() *udp.ConnectedConn{
 					"dialled": func() *udp.ConnectedConn {
@@ -60,29 +61,29 @@ func TestReconnectBehindAnotherInterface(t *testing.T) {
 				for name, make := range dialled {
 					var c *udp.ConnectedConn
 					here.Do(func() { c = make() })
-					closes(t, c)
-					h.next(t, "Started")
+					sockettest.CloseAtEnd(t, c)
+					h.Next(t, "Started")
 					port := c.LocalAddrPort().Port()
 					for i, peer := range []*udp.Conn{peers[0], peers[1], peers[0]} {
 						if i > 0 {
 							require.NoError(t, c.Reconnect(peer.LocalAddrPort()), name)
 						}
 						require.NoError(t, c.Send([]byte("hello")))
-						e := servers.next(t, "Received")
-						require.Same(t, peer, e.conn)
+						e := servers.Next(t, "Received")
+						require.Same(t, peer, e.Conn)
 						want := netip.AddrPortFrom(netip.MustParseAddr([]string{test.net1, test.net2, test.net1}[i]+"1"), port)
-						require.Equal(t, want, e.d.From, name)
+						require.Equal(t, want, e.Datagram.From, name)
 						require.Equal(t, want, c.LocalAddrPort(), name)
-						require.NoError(t, peer.SendTo([]byte("back"), e.d.From))
-						require.Equal(t, "back", h.next(t, "Received").data)
+						require.NoError(t, peer.SendTo([]byte("back"), e.Datagram.From))
+						require.Equal(t, "back", h.Next(t, "Received").Data)
 					}
 					// A peer that can't be reached leaves all as it was.
 					err := c.Reconnect(netip.AddrPortFrom(netip.MustParseAddr(map[string]string{"udp4": "203.0.113.1", "udp6": "2001:db8:3::1"}[test.network]), 9))
-					requireOpError(t, err, "connect")
+					sockettest.RequireOpError(t, err, "connect")
 					require.ErrorIs(t, err, syscall.ENETUNREACH)
 					require.Equal(t, peers[0].LocalAddrPort(), c.RemoteAddrPort())
 					require.NoError(t, c.Send([]byte("still")))
-					require.Equal(t, "still", servers.next(t, "Received").data)
+					require.Equal(t, "still", servers.Next(t, "Received").Data)
 					require.Equal(t, port, c.LocalAddrPort().Port())
 				}
 			})
@@ -113,19 +114,19 @@ func TestFailedConnectToALinkLocalAddressLeavesTheSocketAsItWas(t *testing.T) {
 		for _, network := range []string{"udp6", "udp"} {
 			t.Run(network, func(t *testing.T) {
 				here.Do(func() {
-					h := newRecorder()
+					h := sockettest.NewRecorder()
 					c, err := udp.Listen(t.Context(), network, ":0", h)
 					require.NoError(t, err)
-					closes(t, c)
-					h.next(t, "Started")
+					sockettest.CloseAtEnd(t, c)
+					h.Next(t, "Started")
 					bound := c.LocalAddrPort()
 					_, err = c.Connect(netip.MustParseAddrPort("[fe80::1%down0]:9"))
-					requireOpError(t, err, "connect")
+					sockettest.RequireOpError(t, err, "connect")
 					require.Zero(t, device(t, c))
 					require.Equal(t, bound, c.LocalAddrPort())
-					other := listen(t, udp.Config{}, "udp6", udp.BaseHandler{})
+					other := sockettest.Listen(t, udp.Config{}, "udp6", udp.BaseHandler{})
 					require.NoError(t, other.SendTo([]byte("hi"), netip.AddrPortFrom(netip.IPv6Loopback(), bound.Port())))
-					require.Equal(t, "hi", h.next(t, "Received").data)
+					require.Equal(t, "hi", h.Next(t, "Received").Data)
 				})
 			})
 		}
@@ -158,7 +159,7 @@ func TestChangesOfThePeerKeepTheDevice(t *testing.T) {
 				here.Do(func() {
 					c, err := cfg.Listen(t.Context(), network, ":0", udp.BaseHandler{})
 					require.NoError(t, err)
-					closes(t, c)
+					sockettest.CloseAtEnd(t, c)
 					port := c.LocalAddrPort().Port()
 					cc, err := c.Connect(netip.MustParseAddrPort("192.0.2.2:9"))
 					require.NoError(t, err)
@@ -179,7 +180,7 @@ func TestChangesOfThePeerKeepTheDevice(t *testing.T) {
 			here.Do(func() {
 				c, err := udp.Listen(t.Context(), "udp6", "[::]:0", udp.BaseHandler{})
 				require.NoError(t, err)
-				closes(t, c)
+				sockettest.CloseAtEnd(t, c)
 				here.Addr("one", "fe80::1/64")
 				here.Addr("two", "fe80::1/64")
 				cc, err := c.Connect(netip.MustParseAddrPort("[fe80::2%one]:9"))
@@ -209,23 +210,23 @@ func TestFailedReconnectKeepsAPeerThatIsAwayItself(t *testing.T) {
 				bits := map[string]string{"udp4": "/24", "udp6": "/64"}[test.network]
 				here.Addr("eth0", test.here+bits)
 				there.Addr("eth0", test.there+bits)
-				server := newRecorder()
+				server := sockettest.NewRecorder()
 				var s, c *udp.Conn
 				var err error
 				there.Do(func() { s, err = udp.Listen(t.Context(), test.network, net.JoinHostPort(test.there, "0"), server) })
 				require.NoError(t, err)
-				closes(t, s)
-				server.next(t, "Started")
+				sockettest.CloseAtEnd(t, s)
+				server.Next(t, "Started")
 				here.Do(func() { c, err = udp.Listen(t.Context(), test.network, ":0", udp.BaseHandler{}) })
 				require.NoError(t, err)
-				closes(t, c)
+				sockettest.CloseAtEnd(t, c)
 				cc, err := c.Connect(s.LocalAddrPort())
 				require.NoError(t, err)
 				local := c.LocalAddrPort()
 
 				here.IP("link set eth0 down")
 				err = cc.Reconnect(netip.AddrPortFrom(netip.MustParseAddr(test.nowhere), 9))
-				requireOpError(t, err, "connect")
+				sockettest.RequireOpError(t, err, "connect")
 				require.ErrorIs(t, err, syscall.ENETUNREACH)
 				require.Equal(t, s.LocalAddrPort(), cc.RemoteAddrPort())
 
@@ -235,7 +236,7 @@ func TestFailedReconnectKeepsAPeerThatIsAwayItself(t *testing.T) {
 					here.Addr("eth0", test.here+bits)
 				}
 				require.NoError(t, cc.Send([]byte("back")))
-				require.Equal(t, "back", server.next(t, "Received").data)
+				require.Equal(t, "back", server.Next(t, "Received").Data)
 				require.Equal(t, local, c.LocalAddrPort())
 			})
 		})
@@ -251,27 +252,27 @@ func TestReconnectWhileTheOwnAddressIsGone(t *testing.T) {
 		here.Addr("eth0", "192.0.2.1/24")
 		there.Addr("eth0", "192.0.2.2/24")
 		there.IP("route add 198.51.100.0/24 dev eth0")
-		h, server := newRecorder(), newRecorder()
+		h, server := sockettest.NewRecorder(), sockettest.NewRecorder()
 		var s, c *udp.Conn
 		var err error
 		there.Do(func() { s, err = udp.Listen(t.Context(), "udp4", "192.0.2.2:0", server) })
 		require.NoError(t, err)
-		closes(t, s)
-		server.next(t, "Started")
+		sockettest.CloseAtEnd(t, s)
+		server.Next(t, "Started")
 		for _, change := range []string{"Reconnect", "Disconnect"} {
 			t.Run(change, func(t *testing.T) {
 				here.Addr("eth0", "198.51.100.1/24")
 				here.Do(func() { c, err = udp.Listen(t.Context(), "udp4", "198.51.100.1:0", h) })
 				require.NoError(t, err)
-				closes(t, c)
-				h.next(t, "Started")
+				sockettest.CloseAtEnd(t, c)
+				h.Next(t, "Started")
 				cc, err := c.Connect(s.LocalAddrPort())
 				require.NoError(t, err)
 				local := c.LocalAddrPort()
 				here.IP("addr del 198.51.100.1/24 dev eth0")
 				if change == "Reconnect" {
 					err = cc.Reconnect(netip.MustParseAddrPort("192.0.2.3:9"))
-					requireOpError(t, err, "connect")
+					sockettest.RequireOpError(t, err, "connect")
 					require.Equal(t, s.LocalAddrPort(), cc.RemoteAddrPort())
 				} else {
 					_, err = cc.Disconnect()
@@ -285,15 +286,15 @@ func TestReconnectWhileTheOwnAddressIsGone(t *testing.T) {
 					require.NoError(t, err)
 				}
 				require.NoError(t, cc.Send([]byte("back")))
-				e := server.next(t, "Received")
-				require.Equal(t, "back", e.data)
-				require.Equal(t, local, e.d.From)
+				e := server.Next(t, "Received")
+				require.Equal(t, "back", e.Data)
+				require.Equal(t, local, e.Datagram.From)
 				require.NoError(t, s.SendTo([]byte("heard"), local))
-				require.Equal(t, "heard", h.next(t, "Received").data)
+				require.Equal(t, "heard", h.Next(t, "Received").Data)
 				require.NoError(t, cc.Reconnect(netip.MustParseAddrPort("192.0.2.3:9")))
 				require.Equal(t, local, c.LocalAddrPort())
-				stop(t, c)
-				h.next(t, "Stopped")
+				sockettest.Stop(t, c)
+				h.Next(t, "Stopped")
 				here.IP("addr del 198.51.100.1/24 dev eth0")
 			})
 		}
@@ -302,24 +303,24 @@ func TestReconnectWhileTheOwnAddressIsGone(t *testing.T) {
 
 // Adopt sees a peer that package net does not know of.
 func TestAdoptOfAPeerSetWithConnect(t *testing.T) {
-	peer, uc := raw(t, "udp4"), unowned(t, "udp4")
+	peer, uc := sockettest.ListenNet(t, "udp4"), sockettest.Unowned(t, "udp4")
 	rc, err := uc.SyscallConn()
 	require.NoError(t, err)
-	at := addrPort(peer)
+	at := sockettest.AddrPort(peer)
 	require.NoError(t, rc.Control(func(fd uintptr) {
 		err = unix.Connect(int(fd), &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())})
 	}))
 	require.NoError(t, err)
 	c, err := udp.Config{}.Adopt(uc, udp.BaseHandler{})
 	require.NoError(t, err)
-	closes(t, c)
+	sockettest.CloseAtEnd(t, c)
 	cc, ok := c.Connected()
 	require.True(t, ok)
 	require.Equal(t, at, cc.RemoteAddrPort())
 	require.NoError(t, cc.Send([]byte("hello")))
-	read(t, peer)
+	sockettest.Read(t, peer)
 	_, err = cc.Disconnect()
 	require.NoError(t, err)
 	require.NoError(t, c.SendTo([]byte("free"), at))
-	read(t, peer)
+	sockettest.Read(t, peer)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // Listen, Connect, Reconnect and Disconnect are one socket, with one port, which
@@ -20,22 +21,22 @@ import (
 // Twisted: C1 C3 C4 UDPTests.test_sendPackets UDPPortTestsMixin.test_getHostIPv6
 // UDPPortTestsMixin.test_connectedWriteToIPv6Interface
 func TestConnectReconnectDisconnectKeepThePort(t *testing.T) {
-	for _, network := range networks(t) {
-		for _, host := range []string{loopback(network), ""} {
+	for _, network := range sockettest.Networks(t) {
+		for _, host := range []string{sockettest.Loopback(network), ""} {
 			t.Run(fmt.Sprintf("%s bound to %q", network, host), func(t *testing.T) {
-				h := newRecorder()
+				h := sockettest.NewRecorder()
 				c, err := udp.Listen(t.Context(), network, host+":0", h)
 				require.NoError(t, err)
-				closes(t, c)
+				sockettest.CloseAtEnd(t, c)
 				bound := c.LocalAddrPort()
-				one, two := raw(t, network), raw(t, network)
-				h.next(t, "Started")
+				one, two := sockettest.ListenNet(t, network), sockettest.ListenNet(t, network)
+				h.Next(t, "Started")
 
 				// hears says whose datagrams arrive. On Linux an IPv6 socket that was
 				// disconnected hears its old peer's address only; here all have one.
 				hears := func(what string, from *net.UDPConn, not *net.UDPConn) {
 					t.Helper()
-					to := netip.AddrPortFrom(addrPort(one).Addr(), bound.Port())
+					to := netip.AddrPortFrom(sockettest.AddrPort(one).Addr(), bound.Port())
 					require.Equal(t, bound.Port(), c.LocalAddrPort().Port())
 					if not != nil {
 						_, err := not.WriteToUDPAddrPort([]byte("stranger"), to)
@@ -43,29 +44,29 @@ func TestConnectReconnectDisconnectKeepThePort(t *testing.T) {
 					}
 					_, err := from.WriteToUDPAddrPort([]byte(what), to)
 					require.NoError(t, err)
-					e := h.next(t, "Received")
-					require.Equal(t, what, e.data)
-					require.Equal(t, addrPort(from), e.d.From)
+					e := h.Next(t, "Received")
+					require.Equal(t, what, e.Data)
+					require.Equal(t, sockettest.AddrPort(from), e.Datagram.From)
 				}
 				hears("before", one, nil)
 				hears("before", two, nil)
 
-				connected, err := c.Connect(addrPort(one))
+				connected, err := c.Connect(sockettest.AddrPort(one))
 				require.NoError(t, err)
 				require.Same(t, c, connected.Conn)
-				require.Equal(t, addrPort(one), connected.RemoteAddrPort())
-				require.Equal(t, addrPort(one).Addr(), connected.LocalAddrPort().Addr(), "the address that reaches the peer")
+				require.Equal(t, sockettest.AddrPort(one), connected.RemoteAddrPort())
+				require.Equal(t, sockettest.AddrPort(one).Addr(), connected.LocalAddrPort().Addr(), "the address that reaches the peer")
 				hears("connected", one, two)
 				require.NoError(t, connected.Send([]byte("to one")))
-				data, from := read(t, one)
+				data, from := sockettest.Read(t, one)
 				require.Equal(t, "to one", data)
 				require.Equal(t, connected.LocalAddrPort(), from)
 
-				require.NoError(t, connected.Reconnect(addrPort(two)))
-				require.Equal(t, addrPort(two), connected.RemoteAddrPort())
+				require.NoError(t, connected.Reconnect(sockettest.AddrPort(two)))
+				require.Equal(t, sockettest.AddrPort(two), connected.RemoteAddrPort())
 				hears("reconnected", two, one)
 				require.NoError(t, connected.Send([]byte("to two")))
-				data, _ = read(t, two)
+				data, _ = sockettest.Read(t, two)
 				require.Equal(t, "to two", data)
 
 				again, err := connected.Disconnect()
@@ -78,16 +79,16 @@ func TestConnectReconnectDisconnectKeepThePort(t *testing.T) {
 				hears("disconnected", one, nil)
 				hears("disconnected", two, nil)
 				require.ErrorIs(t, connected.Send(nil), syscall.ENOTCONN)
-				require.NoError(t, c.SendTo([]byte("free"), addrPort(one)))
-				data, from = read(t, one)
+				require.NoError(t, c.SendTo([]byte("free"), sockettest.AddrPort(one)))
+				data, from = sockettest.Read(t, one)
 				require.Equal(t, "free", data)
 				require.Equal(t, bound.Port(), from.Port())
 
-				_, err = c.Connect(addrPort(two))
+				_, err = c.Connect(sockettest.AddrPort(two))
 				require.NoError(t, err)
 				hears("and again", two, one)
-				stop(t, c)
-				require.Equal(t, []string{"Stopped"}, h.names(), "one life")
+				sockettest.Stop(t, c)
+				require.Equal(t, []string{"Stopped"}, h.Names(), "one life")
 			})
 		}
 	}
@@ -97,10 +98,10 @@ func TestConnectReconnectDisconnectKeepThePort(t *testing.T) {
 //
 // Twisted: W3 C2 C8 UDPTests.test_badConnect
 func TestFailedConnectLeavesTheSocketAsItWas(t *testing.T) {
-	peer := raw(t, "udp4")
-	h := newRecorder()
-	c := listen(t, udp.Config{}, "udp4", h)
-	h.next(t, "Started")
+	peer := sockettest.ListenNet(t, "udp4")
+	h := sockettest.NewRecorder()
+	c := sockettest.Listen(t, udp.Config{}, "udp4", h)
+	h.Next(t, "Started")
 	local := c.LocalAddrPort()
 	bad := []struct {
 		name string
@@ -115,7 +116,7 @@ func TestFailedConnectLeavesTheSocketAsItWas(t *testing.T) {
 	for _, test := range bad {
 		t.Run("unconnected: "+test.name, func(t *testing.T) {
 			_, err := c.Connect(test.to)
-			requireOpError(t, err, "connect")
+			sockettest.RequireOpError(t, err, "connect")
 			if test.err != nil {
 				require.ErrorIs(t, err, test.err)
 			} else {
@@ -124,57 +125,57 @@ func TestFailedConnectLeavesTheSocketAsItWas(t *testing.T) {
 			_, ok := c.Connected()
 			require.False(t, ok)
 			require.Equal(t, local, c.LocalAddrPort())
-			require.NoError(t, c.SendTo([]byte("x"), addrPort(peer)))
-			read(t, peer)
+			require.NoError(t, c.SendTo([]byte("x"), sockettest.AddrPort(peer)))
+			sockettest.Read(t, peer)
 		})
 	}
 
-	connected, err := c.Connect(addrPort(peer))
+	connected, err := c.Connect(sockettest.AddrPort(peer))
 	require.NoError(t, err)
 	for _, test := range bad {
 		t.Run("connected: "+test.name, func(t *testing.T) {
 			err := connected.Reconnect(test.to)
-			requireOpError(t, err, "connect")
+			sockettest.RequireOpError(t, err, "connect")
 			if test.err != nil {
 				require.ErrorIs(t, err, test.err)
 			}
-			require.Equal(t, addrPort(peer), connected.RemoteAddrPort())
+			require.Equal(t, sockettest.AddrPort(peer), connected.RemoteAddrPort())
 			require.Equal(t, local, c.LocalAddrPort())
 			require.NoError(t, connected.Send([]byte("x")))
-			read(t, peer)
+			sockettest.Read(t, peer)
 			_, err = peer.WriteToUDPAddrPort([]byte("back"), local)
 			require.NoError(t, err)
-			require.Equal(t, "back", h.next(t, "Received").data)
+			require.Equal(t, "back", h.Next(t, "Received").Data)
 		})
 	}
 
-	_, err = c.Connect(addrPort(peer))
-	requireOpError(t, err, "connect")
+	_, err = c.Connect(sockettest.AddrPort(peer))
+	sockettest.RequireOpError(t, err, "connect")
 	require.ErrorIs(t, err, syscall.EISCONN)
 	require.ErrorIs(t, c.SendTo(nil, local), syscall.EISCONN, "another address than the peer's")
-	n, err := c.SendBatch([]udp.Message{{Data: []byte("a")}, {To: addrPort(peer)}, {To: local}, {}})
+	n, err := c.SendBatch([]udp.Message{{Data: []byte("a")}, {To: sockettest.AddrPort(peer)}, {To: local}, {}})
 	require.Equal(t, 3, n)
 	require.ErrorIs(t, err, syscall.EISCONN)
 
 	_, err = connected.Disconnect()
 	require.NoError(t, err)
 	_, err = connected.Disconnect()
-	requireOpError(t, err, "disconnect")
+	sockettest.RequireOpError(t, err, "disconnect")
 	require.ErrorIs(t, err, syscall.ENOTCONN)
-	err = connected.Reconnect(addrPort(peer))
-	requireOpError(t, err, "connect")
+	err = connected.Reconnect(sockettest.AddrPort(peer))
+	sockettest.RequireOpError(t, err, "connect")
 	require.ErrorIs(t, err, syscall.ENOTCONN)
 
-	stop(t, c)
-	_, err = c.Connect(addrPort(peer))
+	sockettest.Stop(t, c)
+	_, err = c.Connect(sockettest.AddrPort(peer))
 	require.ErrorIs(t, err, net.ErrClosed)
 }
 
 func TestConnectAfterClose(t *testing.T) {
-	peer := raw(t, "udp4")
-	c := dial(t, addrPort(peer), udp.BaseHandler{})
-	stop(t, c)
-	require.ErrorIs(t, c.Reconnect(addrPort(peer)), net.ErrClosed)
+	peer := sockettest.ListenNet(t, "udp4")
+	c := sockettest.Dial(t, sockettest.AddrPort(peer), udp.BaseHandler{})
+	sockettest.Stop(t, c)
+	require.ErrorIs(t, c.Reconnect(sockettest.AddrPort(peer)), net.ErrClosed)
 	_, err := c.Disconnect()
 	require.ErrorIs(t, err, net.ErrClosed)
 	require.ErrorIs(t, c.Send(nil), net.ErrClosed)
@@ -187,20 +188,20 @@ func TestConnectAfterClose(t *testing.T) {
 // Twisted: C8
 func TestStrangersQueuedBeforeConnect(t *testing.T) {
 	const n = 20
-	peer, stranger := raw(t, "udp4"), raw(t, "udp4")
+	peer, stranger := sockettest.ListenNet(t, "udp4"), sockettest.ListenNet(t, "udp4")
 	for _, way := range []string{"Connect", "Reconnect"} {
 		t.Run(way, func(t *testing.T) {
-			h := newRecorder()
+			h := sockettest.NewRecorder()
 			busy := make(chan struct{})
-			h.received = func(_ *udp.Conn, d udp.Datagram) {
+			h.OnReceived = func(_ *udp.Conn, d udp.Datagram) {
 				if string(d.Data) == "first" {
 					<-busy
 				}
 			}
-			c := listen(t, udp.Config{}, "udp4", h)
-			h.next(t, "Started")
+			c := sockettest.Listen(t, udp.Config{}, "udp4", h)
+			h.Next(t, "Started")
 			if way == "Reconnect" {
-				_, err := c.Connect(addrPort(stranger))
+				_, err := c.Connect(sockettest.AddrPort(stranger))
 				require.NoError(t, err)
 			}
 			write := func(from *net.UDPConn, data string) {
@@ -208,7 +209,7 @@ func TestStrangersQueuedBeforeConnect(t *testing.T) {
 				require.NoError(t, err)
 			}
 			write(stranger, "first")
-			h.next(t, "Received")
+			h.Next(t, "Received")
 			for range n {
 				write(stranger, "stranger")
 				if way == "Connect" {
@@ -216,18 +217,18 @@ func TestStrangersQueuedBeforeConnect(t *testing.T) {
 				}
 			}
 			if way == "Connect" {
-				_, err := c.Connect(addrPort(peer))
+				_, err := c.Connect(sockettest.AddrPort(peer))
 				require.NoError(t, err)
 			} else {
 				cc, _ := c.Connected()
-				require.NoError(t, cc.Reconnect(addrPort(peer)))
+				require.NoError(t, cc.Reconnect(sockettest.AddrPort(peer)))
 			}
 			close(busy)
 			write(peer, "last")
-			for e := h.next(t, "Received"); e.data != "last"; e = h.next(t, "Received") {
-				require.Equal(t, "peer", e.data)
+			for e := h.Next(t, "Received"); e.Data != "last"; e = h.Next(t, "Received") {
+				require.Equal(t, "peer", e.Data)
 			}
-			stop(t, c)
+			sockettest.Stop(t, c)
 			require.EqualValues(t, n, c.Stats().Dropped.Stranger)
 		})
 	}
@@ -235,8 +236,8 @@ func TestStrangersQueuedBeforeConnect(t *testing.T) {
 
 // Sends that race a change of the peer all leave, to the one or the other.
 func TestSendAgainstReconnect(t *testing.T) {
-	one, two := raw(t, "udp4"), raw(t, "udp4")
-	c := dial(t, addrPort(one), udp.BaseHandler{})
+	one, two := sockettest.ListenNet(t, "udp4"), sockettest.ListenNet(t, "udp4")
+	c := sockettest.Dial(t, sockettest.AddrPort(one), udp.BaseHandler{})
 	port := c.LocalAddrPort().Port()
 	var wg sync.WaitGroup
 	quit := make(chan struct{})
@@ -259,7 +260,7 @@ func TestSendAgainstReconnect(t *testing.T) {
 		if i%2 == 0 {
 			to = two
 		}
-		require.NoError(t, c.Reconnect(addrPort(to)))
+		require.NoError(t, c.Reconnect(sockettest.AddrPort(to)))
 	}
 	close(quit)
 	wg.Wait()

@@ -10,17 +10,8 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/buffer"
-	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sockettest"
 )
-
-// segments are packets of datagrams of one byte each.
-func coalesced(data ...string) []socket.Packet {
-	ps := packets(data...)
-	for i := range ps {
-		ps[i].Segment = 1
-	}
-	return ps
-}
 
 // A Handler may put what it likes of a segment into a Queue, also twice, and panic:
 // what is in the Queue is never overwritten, and no buffer stays in use.
@@ -40,9 +31,9 @@ func TestPartsOfTrainsInAQueueKeepTheirBuffersAndNoOthers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := buffer.Live()
-			s := newScripted()
+			s := sockettest.NewScripted()
 			q := udp.NewQueue(100, udp.Block)
-			c := s.listen(t, udp.Config{Logger: quiet}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+			c := s.Listen(t, udp.Config{Logger: sockettest.Quiet}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 				switch d.Data[0] {
 				case 'Q':
 					q.Received(c, d)
@@ -56,7 +47,7 @@ func TestPartsOfTrainsInAQueueKeepTheirBuffersAndNoOthers(t *testing.T) {
 				}
 			}))
 			for _, data := range test.reads {
-				s.inputs <- coalesced(data...)
+				s.Inputs <- sockettest.Coalesced(data...)
 			}
 			require.NoError(t, c.Shutdown(t.Context()))
 			require.Len(t, q.Datagrams(), test.want)
@@ -66,7 +57,7 @@ func TestPartsOfTrainsInAQueueKeepTheirBuffersAndNoOthers(t *testing.T) {
 				d.Release()
 			}
 			require.Equal(t, before, buffer.Live(), "each buffer is in the pool again")
-			balanced(t, c.Stats())
+			sockettest.CountersAgree(t, c.Stats())
 		})
 	}
 }
@@ -81,30 +72,30 @@ func TestGoexitInTheMiddleOfATrainCountsTheRest(t *testing.T) {
 	c, err := cfg.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 		// Broadcast is not allowed on this socket. Where more datagrams of the read
 		// follow, that is found out and logged after Goexit.
-		if err := c.Enqueue(udp.Message{Data: d.Data, To: netipAddrPort("255.255.255.255", 9)}); err != nil {
+		if err := c.Enqueue(udp.Message{Data: d.Data, To: sockettest.At("255.255.255.255", 9)}); err != nil {
 			log.Warn("at once")
 		}
 		runtime.Goexit()
 	}))
 	require.NoError(t, err)
 	other := udp.NewQueue(10, udp.Block)
-	o := listen(t, udp.Config{}, "udp4", other)
+	o := sockettest.Listen(t, udp.Config{}, "udp4", other)
 	segment := make([]udp.Message, 10)
 	for i := range segment {
 		segment[i] = udp.Message{Data: []byte("a datagram"), To: c.LocalAddrPort()}
 	}
 	_, err = o.SendBatch(segment)
 	require.NoError(t, err)
-	next(t, ended)
+	sockettest.Next(t, ended)
 	for range 2 {
 		require.NoError(t, o.SendTo([]byte("x"), o.LocalAddrPort()))
-		next(t, other.Datagrams()).Release()
+		sockettest.Next(t, other.Datagrams()).Release()
 	}
 	close(goOn)
-	next(t, c.Done())
+	sockettest.Next(t, c.Done())
 	s := c.Stats()
 	require.Equal(t, udp.Drops{Panicked: 1, Closed: 9}, s.Dropped)
-	balanced(t, s)
+	sockettest.CountersAgree(t, s)
 }
 
 // logFunc is called for each record.

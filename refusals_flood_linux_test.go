@@ -13,6 +13,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // hearing are the sockets that hear of refusals.
@@ -25,10 +26,10 @@ var hearing = []struct {
 // test where the system can't do that.
 func listenForRefusals(t *testing.T, connected bool, network string, h udp.Handler) (c *udp.Conn, dead netip.AddrPort) {
 	t.Helper()
-	dead = deadPort(t, network)
-	c, err := udp.Config{PeerErrors: !connected}.Listen(t.Context(), network, loopback(network)+":0", h)
-	requireSupported(t, err)
-	closes(t, c)
+	dead = sockettest.DeadPort(t, network)
+	c, err := udp.Config{PeerErrors: !connected}.Listen(t.Context(), network, sockettest.Loopback(network)+":0", h)
+	sockettest.RequireSupported(t, err)
+	sockettest.CloseAtEnd(t, c)
 	if connected {
 		_, err = c.Connect(dead)
 		require.NoError(t, err)
@@ -42,7 +43,7 @@ func listenForRefusals(t *testing.T, connected bool, network string, h udp.Handl
 func TestEveryRefusalOfAFloodIsTold(t *testing.T) {
 	const n = 10_000
 	for _, kind := range hearing {
-		for _, network := range networks(t) {
+		for _, network := range sockettest.Networks(t) {
 			for _, slow := range []bool{false, true} {
 				name := kind.name + " " + network
 				if slow {
@@ -53,7 +54,7 @@ func TestEveryRefusalOfAFloodIsTold(t *testing.T) {
 					if !slow {
 						close(gate)
 					}
-					c, dead := listenForRefusals(t, kind.connected, network, &recorderOf{refused: func(c *udp.Conn, r *udp.Refusal) {
+					c, dead := listenForRefusals(t, kind.connected, network, &sockettest.Funcs{OnRefused: func(c *udp.Conn, r *udp.Refusal) {
 						<-gate
 						if c.Info().ErrorQueue && string(r.Payload) != strconv.Itoa(told) {
 							t.Errorf("the refusal of %q is number %d", r.Payload, told)
@@ -68,8 +69,8 @@ func TestEveryRefusalOfAFloodIsTold(t *testing.T) {
 					if slow {
 						close(gate)
 					}
-					next(t, all)
-					stop(t, c)
+					sockettest.Next(t, all)
+					sockettest.Stop(t, c)
 					s := c.Stats()
 					require.EqualValues(t, n, s.Sent)
 					require.EqualValues(t, n, s.Refused)
@@ -87,7 +88,7 @@ func TestTwoSendsForEachRefusalAreBothTold(t *testing.T) {
 	for _, kind := range hearing {
 		t.Run(kind.name, func(t *testing.T) {
 			all, sent, told := make(chan struct{}), 1, 0
-			c, dead := listenForRefusals(t, kind.connected, "udp4", &recorderOf{refused: func(c *udp.Conn, r *udp.Refusal) {
+			c, dead := listenForRefusals(t, kind.connected, "udp4", &sockettest.Funcs{OnRefused: func(c *udp.Conn, r *udp.Refusal) {
 				for range 2 {
 					if sent < n {
 						sent++
@@ -101,8 +102,8 @@ func TestTwoSendsForEachRefusalAreBothTold(t *testing.T) {
 				}
 			}})
 			require.NoError(t, c.SendTo([]byte("first"), dead))
-			next(t, all)
-			stop(t, c)
+			sockettest.Next(t, all)
+			sockettest.Stop(t, c)
 			require.EqualValues(t, n, c.Stats().Refused)
 			require.Zero(t, c.Stats().RefusalsLost)
 		})
@@ -126,7 +127,7 @@ func TestRefusalsThatAreNotToldAreCounted(t *testing.T) {
 		for _, kind := range hearing {
 			t.Run(test.name+", "+kind.name, func(t *testing.T) {
 				gate, busy := make(chan struct{}), make(chan struct{}, 1)
-				c, dead := listenForRefusals(t, kind.connected, "udp4", &recorderOf{refused: func(*udp.Conn, *udp.Refusal) {
+				c, dead := listenForRefusals(t, kind.connected, "udp4", &sockettest.Funcs{OnRefused: func(*udp.Conn, *udp.Refusal) {
 					select {
 					case busy <- struct{}{}:
 					default:
@@ -137,18 +138,18 @@ func TestRefusalsThatAreNotToldAreCounted(t *testing.T) {
 				for i := range test.n {
 					require.NoError(t, c.SendTo(payload, dead))
 					if i == 0 {
-						next(t, busy)
+						sockettest.Next(t, busy)
 					}
 				}
 				ended := make(chan error, 1)
 				go func() { ended <- test.end(c) }()
 				if test.never {
-					require.NoError(t, next(t, ended))
+					require.NoError(t, sockettest.Next(t, ended))
 					ended <- nil
 				}
 				close(gate)
-				require.NoError(t, next(t, ended))
-				next(t, c.Done())
+				require.NoError(t, sockettest.Next(t, ended))
+				sockettest.Next(t, c.Done())
 				s := c.Stats()
 				all := int(s.Refused + s.RefusalsLost)
 				if c.Info().ErrorQueue {
@@ -180,7 +181,7 @@ func TestEveryRefusalOfABatchIsTold(t *testing.T) {
 			netns.Run(t, func() {
 				ns := netns.New(t)
 				told := make(chan struct{}, n)
-				h := &recorderOf{refused: func(*udp.Conn, *udp.Refusal) { told <- struct{}{} }}
+				h := &sockettest.Funcs{OnRefused: func(*udp.Conn, *udp.Refusal) { told <- struct{}{} }}
 				var c *udp.Conn
 				var dead netip.AddrPort
 				ns.Do(func() { c, dead = listenForRefusals(t, kind.connected, "udp4", h) })
@@ -197,9 +198,9 @@ func TestEveryRefusalOfABatchIsTold(t *testing.T) {
 				require.Positive(t, messages)
 				require.LessOrEqual(t, messages, n)
 				for range messages {
-					next(t, told)
+					sockettest.Next(t, told)
 				}
-				stop(t, c)
+				sockettest.Stop(t, c)
 				require.EqualValues(t, messages, c.Stats().Refused)
 				require.Zero(t, c.Stats().RefusalsLost)
 			})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // forge has the host of ns say that a datagram between two of its sockets could
@@ -57,10 +58,10 @@ func hearingPair(t *testing.T, connected bool, h udp.Handler) (ns *netns.NS, c, 
 	ns.Do(func() {
 		peer, err = udp.Config{ReadBuffer: 8 << 20}.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
 		require.NoError(t, err)
-		closes(t, peer)
+		sockettest.CloseAtEnd(t, peer)
 		c, err = udp.Config{PeerErrors: !connected}.Listen(t.Context(), "udp4", "127.0.0.1:0", h)
-		requireSupported(t, err)
-		closes(t, c)
+		sockettest.RequireSupported(t, err)
+		sockettest.CloseAtEnd(t, c)
 		if connected {
 			_, err = c.Connect(peer.LocalAddrPort())
 			require.NoError(t, err)
@@ -90,9 +91,9 @@ func TestEveryForgedICMPMessageIsTold(t *testing.T) {
 			t.Run(fmt.Sprintf("type %d code %d, %s", test.kind, test.code, kind.name), func(t *testing.T) {
 				netns.Run(t, func() {
 					const n = 50
-					h := newRecorder()
+					h := sockettest.NewRecorder()
 					ns, c, peer := hearingPair(t, kind.connected, h)
-					h.next(t, "Started")
+					h.Next(t, "Started")
 					segments := c.Info().Segments
 					ms := make([]udp.Message, 10)
 					for i := range ms {
@@ -109,14 +110,14 @@ func TestEveryForgedICMPMessageIsTold(t *testing.T) {
 						}
 					}
 					for range n {
-						r := h.next(t, "Refused").r
+						r := h.Next(t, "Refused").Refusal
 						require.ErrorIs(t, r, test.errno)
 						require.Equal(t, [2]uint8{test.kind, test.code}, [2]uint8{r.Type, r.Code})
 						require.Equal(t, peer.LocalAddrPort(), r.Peer)
 						require.Equal(t, "data", string(r.Payload))
 					}
 					require.Equal(t, segments, c.Info().Segments)
-					stop(t, c)
+					sockettest.Stop(t, c)
 					s := c.Stats()
 					require.EqualValues(t, n, s.Refused)
 					require.Zero(t, s.RefusalsLost)
@@ -144,11 +145,11 @@ func TestCloseCountsWhatWaitsBehindAnError(t *testing.T) {
 					for range n {
 						require.NoError(t, peer.SendTo([]byte("x"), c.LocalAddrPort()))
 					}
-					next(t, in)
+					sockettest.Next(t, in)
 					forge(t, ns, 3, code, c.LocalAddrPort(), peer.LocalAddrPort())
 					require.NoError(t, c.Close())
 					close(gate)
-					next(t, c.Done())
+					sockettest.Next(t, c.Done())
 					s := c.Stats()
 					require.EqualValues(t, n, s.Received)
 					require.EqualValues(t, n-1, s.Dropped.Closed)
@@ -162,10 +163,10 @@ func TestCloseCountsWhatWaitsBehindAnError(t *testing.T) {
 // Who asks for more control messages than this package does still hears of
 // refusals.
 func TestRefusalsComeBesideManyControlMessages(t *testing.T) {
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	c, err := udp.Config{PeerErrors: true, Timestamps: true}.Listen(t.Context(), "udp", ":0", h)
-	requireSupported(t, err)
-	closes(t, c)
+	sockettest.RequireSupported(t, err)
+	sockettest.CloseAtEnd(t, c)
 	rc, err := c.SyscallConn()
 	require.NoError(t, err)
 	for _, o := range [][3]int{
@@ -176,10 +177,10 @@ func TestRefusalsComeBesideManyControlMessages(t *testing.T) {
 		rc.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), o[0], o[1], o[2]) })
 		require.NoError(t, err)
 	}
-	h.next(t, "Started")
-	dead := deadPort(t, "udp4")
+	h.Next(t, "Started")
+	dead := sockettest.DeadPort(t, "udp4")
 	require.NoError(t, c.SendTo([]byte("x"), dead))
-	requireRefused(t, c, h.next(t, "Refused").r, dead, "x")
+	sockettest.RequireRefused(t, c, h.Next(t, "Refused").Refusal, dead, "x")
 }
 
 // Whoever knows the port can forge ICMP errors. At thousands a second no send fails
@@ -223,25 +224,25 @@ func TestForgedICMPErrorsDisableNoSegmentationForGood(t *testing.T) {
 						forge(t, ns, 3, code, c.LocalAddrPort(), peer.LocalAddrPort())
 					}
 					close(stop)
-					require.NoError(t, next(t, stopped))
+					require.NoError(t, sockettest.Next(t, stopped))
 
 					// The limits are the address's: another receiver has read nothing so far.
 					other := peer
 					if !kind.connected {
-						other = listenIn(t, ns, udp.Config{}, "udp4", "127.0.0.1:0", udp.BaseHandler{})
+						other = sockettest.ListenIn(t, ns, udp.Config{}, "udp4", "127.0.0.1:0", udp.BaseHandler{})
 						for i := range ms {
 							ms[i].To = other.LocalAddrPort()
 						}
 					}
 					// Not Eventually, whose goroutine must not end the test.
-					for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+					for deadline := time.Now().Add(sockettest.Patience); ; time.Sleep(10 * time.Millisecond) {
 						before := other.Stats()
 						n, err := c.SendBatch(ms)
 						require.NoError(t, err)
 						require.Equal(t, len(ms), n)
 						require.Eventually(t, func() bool {
 							return other.Stats().Received >= before.Received+40
-						}, patience, time.Millisecond)
+						}, sockettest.Patience, time.Millisecond)
 						s := other.Stats()
 						if s.Received == before.Received+40 && s.Reads == before.Reads+1 {
 							break

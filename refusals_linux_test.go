@@ -15,6 +15,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // The network of these tests: a client, a router, and a server behind it.
@@ -135,7 +136,7 @@ func TestEveryICMPMessageIsTold(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				netns.Run(t, func() {
 					r := newRouted(t)
-					h := newRecorder()
+					h := sockettest.NewRecorder()
 					peer := netip.AddrPortFrom(serverAddr[test.v6], port)
 					var c *udp.Conn
 					var err error
@@ -146,12 +147,12 @@ func TestEveryICMPMessageIsTold(t *testing.T) {
 							_, err = c.Connect(peer)
 						}
 					})
-					requireSupported(t, err)
-					closes(t, c)
+					sockettest.RequireSupported(t, err)
+					sockettest.CloseAtEnd(t, c)
 					if !c.Info().ErrorQueue {
 						t.Skip("no error queue")
 					}
-					h.next(t, "Started")
+					h.Next(t, "Started")
 					test.arrange(t, r, c)
 
 					n := r.burst
@@ -166,7 +167,7 @@ func TestEveryICMPMessageIsTold(t *testing.T) {
 						require.NoError(t, c.SendTo([]byte(payload), peer), "a refusal of another datagram is no reason")
 					}
 					for i := range n {
-						f := h.next(t, "Refused").r
+						f := h.Next(t, "Refused").Refusal
 						require.ErrorIs(t, f, udp.ErrRefused)
 						require.ErrorIs(t, f, test.errno)
 						require.Equal(t, peer, f.Peer)
@@ -192,11 +193,11 @@ func TestEveryICMPMessageIsTold(t *testing.T) {
 						require.Equal(t, test.mtu, size.MTU)
 						// What it says fits does, and reaches a host on which nobody listens.
 						require.NoError(t, c.SendTo(make([]byte, size.Max), peer))
-						require.ErrorIs(t, h.next(t, "Refused").r, syscall.ECONNREFUSED)
+						require.ErrorIs(t, h.Next(t, "Refused").Refusal, syscall.ECONNREFUSED)
 						n++
 					}
-					stop(t, c)
-					require.Equal(t, []string{"Stopped"}, h.names())
+					sockettest.Stop(t, c)
+					require.Equal(t, []string{"Stopped"}, h.Names())
 					require.EqualValues(t, n, c.Stats().Refused)
 				})
 			})
@@ -208,12 +209,12 @@ func TestEveryICMPMessageIsTold(t *testing.T) {
 // all that go to the living one arrive.
 func TestADeadPeerCostsALivingOneNothing(t *testing.T) {
 	const n, ahead = 10_000, 50 // no more than the smallest receive buffer has room for
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		t.Run(network, func(t *testing.T) {
 			var got atomic.Int64
 			var disorder atomic.Value
 			all := make(chan struct{})
-			live := listen(t, udp.Config{}, network, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			live := sockettest.Listen(t, udp.Config{}, network, udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 				i := got.Add(1)
 				if strconv.FormatInt(i-1, 10) != string(d.Data) {
 					disorder.CompareAndSwap(nil, fmt.Sprintf("%s came as number %d", d.Data, i-1))
@@ -222,11 +223,11 @@ func TestADeadPeerCostsALivingOneNothing(t *testing.T) {
 					close(all)
 				}
 			}))
-			dead := deadPort(t, network)
+			dead := sockettest.DeadPort(t, network)
 			q := udp.NewQueue(1, udp.DropNewest)
-			c, err := udp.Config{PeerErrors: true}.Listen(t.Context(), network, loopback(network)+":0", q)
-			requireSupported(t, err)
-			closes(t, c)
+			c, err := udp.Config{PeerErrors: true}.Listen(t.Context(), network, sockettest.Loopback(network)+":0", q)
+			sockettest.RequireSupported(t, err)
+			sockettest.CloseAtEnd(t, c)
 			for i := range n {
 				for int64(i)-got.Load() > ahead {
 					runtime.Gosched()
@@ -241,10 +242,10 @@ func TestADeadPeerCostsALivingOneNothing(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, 2, k)
 			}
-			next(t, all)
+			sockettest.Next(t, all)
 			require.Nil(t, disorder.Load())
 			require.EqualValues(t, 2*n, c.Stats().Sent)
-			r := next(t, q.Refusals())
+			r := sockettest.Next(t, q.Refusals())
 			require.Equal(t, dead, r.Peer)
 			require.Equal(t, "nobody", string(r.Payload))
 			require.LessOrEqual(t, c.Stats().Refused, uint64(n))
@@ -256,26 +257,26 @@ func TestADeadPeerCostsALivingOneNothing(t *testing.T) {
 // peer goes round in circles, but its socket still hears everybody else.
 func TestSendingFromRefusedDoesNotStarveTheSocket(t *testing.T) {
 	const n = 500
-	dead := deadPort(t, "udp4")
+	dead := sockettest.DeadPort(t, "udp4")
 	var circles, got atomic.Int64
 	one := make(chan struct{}, n)
-	c, err := udp.Config{PeerErrors: true}.Listen(t.Context(), "udp4", "127.0.0.1:0", &recorderOf{
-		received: func(*udp.Conn, udp.Datagram) { got.Add(1); one <- struct{}{} },
-		refused: func(c *udp.Conn, _ *udp.Refusal) {
+	c, err := udp.Config{PeerErrors: true}.Listen(t.Context(), "udp4", "127.0.0.1:0", &sockettest.Funcs{
+		OnReceived: func(*udp.Conn, udp.Datagram) { got.Add(1); one <- struct{}{} },
+		OnRefused: func(c *udp.Conn, _ *udp.Refusal) {
 			circles.Add(1)
 			c.SendTo([]byte("again"), dead)
 		},
 	})
-	requireSupported(t, err)
-	closes(t, c)
+	sockettest.RequireSupported(t, err)
+	sockettest.CloseAtEnd(t, c)
 	for range 20 { // so many circles
 		require.NoError(t, c.SendTo([]byte("first"), dead))
 	}
-	live := raw(t, "udp4")
+	live := sockettest.ListenNet(t, "udp4")
 	for range n {
 		_, err := live.WriteToUDPAddrPort([]byte("hello"), c.LocalAddrPort())
 		require.NoError(t, err)
-		next(t, one)
+		sockettest.Next(t, one)
 	}
 	require.NoError(t, c.Close(), "and it can be closed")
 	require.Greater(t, circles.Load(), int64(20))

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // reject makes recvmmsg and sendmmsg fail with errno in the whole process, as old
@@ -76,13 +77,13 @@ func underRejection(t *testing.T, errno uint16) {
 	open := func(to string, network string) *udp.Conn {
 		c, err := udp.Listen(ctx, network, "127.0.0.1:0", handler(to))
 		require.NoError(t, err)
-		t.Cleanup(func() { stop(t, c) })
+		t.Cleanup(func() { sockettest.Stop(t, c) })
 		return c
 	}
 	check := func(what string, a, b *udp.Conn) {
 		connected, err := udp.Dial(ctx, "udp4", b.LocalAddrPort().String(), handler("connected"))
 		require.NoError(t, err)
-		defer stop(t, connected)
+		defer sockettest.Stop(t, connected)
 		var ms []udp.Message
 		var want []arrival
 		for i := range 10 { // five to each, none of one length, and a run that is segmented
@@ -116,7 +117,7 @@ func underRejection(t *testing.T, errno uint16) {
 			select {
 			case m := <-received:
 				got = append(got, m)
-			case <-time.After(patience):
+			case <-time.After(sockettest.Patience):
 				require.ElementsMatch(t, want, got, what)
 			}
 		}

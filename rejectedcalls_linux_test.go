@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // systemCalls are those that a socket makes, with the errnos that they return: those of
@@ -169,7 +170,7 @@ func subject(t *testing.T, peer string) {
 	}
 	warm, err := udp.Listen(ctx, "udp4", "127.0.0.1:0", udp.BaseHandler{}) // the poller's descriptors
 	require.NoError(t, err)
-	stop(t, warm)
+	sockettest.Stop(t, warm)
 	listener, err := supervised()
 	if err != nil {
 		reply("skip %v", err)
@@ -212,7 +213,7 @@ func subject(t *testing.T, peer string) {
 		command, argument, _ := strings.Cut(in.Text(), " ")
 		switch command {
 		case "open":
-			before = descriptors(t)
+			before = sockettest.Descriptors(t)
 			c = nil
 			switch err := open(argument); {
 			case err == nil:
@@ -259,7 +260,7 @@ func subject(t *testing.T, peer string) {
 					problem += " counters: " + st.String()
 				}
 			}
-			if after := descriptors(t); after != before {
+			if after := sockettest.Descriptors(t); after != before {
 				problem += fmt.Sprintf(" %d descriptors instead of %d", after, before)
 			}
 			if problem != "" {

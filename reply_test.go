@@ -9,6 +9,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // An answer leaves from the address that was asked, where a socket has many.
@@ -38,29 +39,29 @@ func TestReplyLeavesFromTheAddressThatWasAsked(t *testing.T) {
 				}
 				c, err := udp.Listen(t.Context(), test.network, test.bind, echo)
 				require.NoError(t, err)
-				closes(t, c)
+				sockettest.CloseAtEnd(t, c)
 				for _, host := range test.ask {
 					to := netip.AddrPortFrom(netip.MustParseAddr(host), c.LocalAddrPort().Port())
 					dial := func() {
-						h := newRecorder()
+						h := sockettest.NewRecorder()
 						if to.Addr().Zone() != "" {
 							client, err := udp.Listen(t.Context(), "udp6", "[::]:0", h)
 							require.NoError(t, err)
-							closes(t, client)
-							h.next(t, "Started")
+							sockettest.CloseAtEnd(t, client)
+							h.Next(t, "Started")
 							require.NoError(t, client.SendTo(nil, netip.AddrPortFrom(to.Addr().WithZone("right"), to.Port())))
-							require.Equal(t, "fe80::1", h.next(t, "Received").d.From.Addr().WithZone("").String())
+							require.Equal(t, "fe80::1", h.Next(t, "Received").Datagram.From.Addr().WithZone("").String())
 							return
 						}
 						// Connected, so that a response from elsewhere would be dropped.
 						client, err := udp.Dial(t.Context(), "udp", to.String(), h)
 						require.NoError(t, err)
-						closes(t, client)
-						h.next(t, "Started")
+						sockettest.CloseAtEnd(t, client)
+						h.Next(t, "Started")
 						require.NoError(t, client.Send([]byte(host)))
-						e := h.next(t, "Received")
-						require.Equal(t, host, e.data)
-						require.Equal(t, to, e.d.From)
+						e := h.Next(t, "Received")
+						require.Equal(t, host, e.Data)
+						require.Equal(t, to, e.Datagram.From)
 					}
 					if a := to.Addr(); a.IsLoopback() || host == "fd00::55" {
 						dial()
@@ -75,15 +76,15 @@ func TestReplyLeavesFromTheAddressThatWasAsked(t *testing.T) {
 
 // The same holds for SendBatch, with the address named by hand.
 func TestMessageFrom(t *testing.T) {
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	c, err := udp.Listen(t.Context(), "udp4", ":0", udp.BaseHandler{})
 	require.NoError(t, err)
-	closes(t, c)
+	sockettest.CloseAtEnd(t, c)
 	if !c.Info().PacketInfo {
 		t.Skip("this system takes no source address")
 	}
-	to := listen(t, udp.Config{}, "udp4", h).LocalAddrPort()
-	h.next(t, "Started")
+	to := sockettest.Listen(t, udp.Config{}, "udp4", h).LocalAddrPort()
+	h.Next(t, "Started")
 	one, two := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")
 	n, err := c.SendBatch([]udp.Message{
 		{Data: []byte("a"), To: to, From: one},
@@ -97,14 +98,14 @@ func TestMessageFrom(t *testing.T) {
 		data string
 		from netip.Addr
 	}{{"a", one}, {"b", two}, {"c", two}, {"d", one}} {
-		e := h.next(t, "Received")
-		require.Equal(t, want.data, e.data)
-		require.Equal(t, netip.AddrPortFrom(want.from, c.LocalAddrPort().Port()), e.d.From)
+		e := h.Next(t, "Received")
+		require.Equal(t, want.data, e.Data)
+		require.Equal(t, netip.AddrPortFrom(want.from, c.LocalAddrPort().Port()), e.Datagram.From)
 	}
 
 	_, err = c.SendBatch([]udp.Message{{To: to, From: netip.IPv6Loopback()}})
 	require.ErrorIs(t, err, udp.ErrFamily)
 	n, err = c.SendBatch([]udp.Message{{To: to}, {To: to, From: netip.MustParseAddr("192.0.2.99")}, {To: to}})
-	requireOpError(t, err, "send")
+	sockettest.RequireOpError(t, err, "send")
 	require.Equal(t, 2, n, "an address that is not ours fails alone")
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 	"github.com/udpkit/udp/internal/sys"
 	"github.com/udpkit/udp/udptest"
 )
@@ -28,7 +29,7 @@ type nameserver struct {
 func newNameserver(t testing.TB, zone map[string][]netip.Addr) *nameserver {
 	t.Helper()
 	s := &nameserver{zone: zone, queries: make(chan string, 1000)}
-	s.conn = listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+	s.conn = sockettest.Listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 		var q dnsmessage.Message
 		if !assert.NoError(t, q.Unpack(d.Data)) || !assert.Len(t, q.Questions, 1) {
 			return
@@ -125,7 +126,7 @@ func TestResolve(t *testing.T) {
 				ss = append(ss, a.String())
 			}
 			require.ElementsMatch(t, test.want, ss)
-			r := next(t, cfg.ResolveAsync(t.Context(), test.network, test.address))
+			r := sockettest.Next(t, cfg.ResolveAsync(t.Context(), test.network, test.address))
 			require.NoError(t, r.Err)
 			require.ElementsMatch(t, got, r.Addrs)
 		})
@@ -169,20 +170,20 @@ func TestResolveErrors(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := cfg.Resolve(t.Context(), test.network, test.address)
 			require.Empty(t, got)
-			requireOpError(t, err, "resolve")
+			sockettest.RequireOpError(t, err, "resolve")
 			test.check(t, err)
-			r := next(t, cfg.ResolveAsync(t.Context(), test.network, test.address))
+			r := sockettest.Next(t, cfg.ResolveAsync(t.Context(), test.network, test.address))
 			require.Empty(t, r.Addrs)
 			require.Equal(t, err.Error(), r.Err.Error())
 
 			_, err = cfg.Listen(t.Context(), test.network, test.address, udp.BaseHandler{})
-			requireOpError(t, err, "listen")
+			sockettest.RequireOpError(t, err, "listen")
 			test.check(t, err)
 			_, err = cfg.Dial(t.Context(), test.network, test.address, udp.BaseHandler{})
-			requireOpError(t, err, "dial")
+			sockettest.RequireOpError(t, err, "dial")
 			test.check(t, err)
 			_, err = cfg.ListenMulticast(t.Context(), test.network, test.address, udp.BaseHandler{})
-			requireOpError(t, err, "listen")
+			sockettest.RequireOpError(t, err, "listen")
 			test.check(t, err)
 		})
 	}
@@ -197,9 +198,9 @@ func TestResolvingObeysItsContext(t *testing.T) {
 	s.silent.Store(true)
 	cfg := udp.Config{Resolver: s.resolver()}
 
-	h := newRecorder()
-	c := listen(t, udp.Config{}, "udp4", h)
-	h.next(t, "Started")
+	h := sockettest.NewRecorder()
+	c := sockettest.Listen(t, udp.Config{}, "udp4", h)
+	h.Next(t, "Started")
 
 	calls := map[string]func(context.Context) error{
 		"Resolve": func(ctx context.Context) error { _, err := cfg.Resolve(ctx, "udp", "both.test.:9"); return err },
@@ -224,16 +225,16 @@ func TestResolvingObeysItsContext(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() { ended <- call(ctx) }()
-			require.Equal(t, "both.test", next(t, s.queries))
+			require.Equal(t, "both.test", sockettest.Next(t, s.queries))
 			require.NoError(t, c.SendTo([]byte("still here"), c.LocalAddrPort()))
-			h.next(t, "Received")
+			h.Next(t, "Received")
 			cancel()
-			err := next(t, ended)
+			err := sockettest.Next(t, ended)
 			require.ErrorIs(t, err, context.Canceled)
 			require.ErrorAs(t, err, new(*net.OpError))
 		})
 		t.Run(name+" with a context that has ended", func(t *testing.T) {
-			require.ErrorIs(t, call(done()), context.Canceled)
+			require.ErrorIs(t, call(sockettest.Canceled()), context.Canceled)
 		})
 		t.Run(name+" with a deadline that has passed", func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 0)
@@ -252,18 +253,18 @@ func TestListenAndDialTakeNames(t *testing.T) {
 		"away.test": addrs("192.0.2.1"),
 	})
 	cfg := udp.Config{Resolver: s.resolver()}
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	c, err := cfg.Listen(t.Context(), "udp4", "far.test.:0", h)
 	require.NoError(t, err)
-	closes(t, c)
+	sockettest.CloseAtEnd(t, c)
 	require.Equal(t, "127.0.0.2", c.LocalAddrPort().Addr().String())
-	require.Equal(t, "Started", next(t, h.events).name)
-	require.Empty(t, h.names(), "no failed attempt shows")
+	require.Equal(t, "Started", sockettest.Next(t, h.Events).Name)
+	require.Empty(t, h.Names(), "no failed attempt shows")
 
 	_, err = cfg.Listen(t.Context(), "udp4", "away.test.:0", h)
-	oe := requireOpError(t, err, "listen")
+	oe := sockettest.RequireOpError(t, err, "listen")
 	require.Equal(t, "192.0.2.1:0", oe.Addr.String())
-	require.Empty(t, h.names(), "the Handler hears nothing of it")
+	require.Empty(t, h.Names(), "the Handler hears nothing of it")
 }
 
 // Errors name what was asked for, once.
@@ -290,9 +291,9 @@ func TestListenOnANameOfSeveralAddresses(t *testing.T) {
 	cfg := udp.Config{Network: host.Network()}
 	c, err := cfg.Listen(t.Context(), "udp", "service:9", udp.BaseHandler{})
 	require.NoError(t, err)
-	closes(t, c)
+	sockettest.CloseAtEnd(t, c)
 	require.Equal(t, netip.MustParseAddrPort("10.1.0.1:9"), c.LocalAddrPort())
 	_, err = cfg.Listen(t.Context(), "udp", "service:9", udp.BaseHandler{})
-	requireOpError(t, err, "listen")
+	sockettest.RequireOpError(t, err, "listen")
 	require.ErrorIs(t, err, sys.EADDRINUSE)
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // sends makes the nth send, counted from 0, meet the nth error, if there is one.
@@ -29,13 +30,9 @@ func sends(errs ...error) func(socket.Message) error {
 	}
 }
 
-func always(err error) func(socket.Message) error {
-	return func(socket.Message) error { return err }
-}
-
 // Twisted: C6
 func TestSendsThatMeetOlderErrorsOrPassingOnesAreRepeated(t *testing.T) {
-	refused, full := sysError(syscall.ECONNREFUSED), sysError(syscall.ENOBUFS)
+	refused, full := sockettest.SysError(syscall.ECONNREFUSED), sockettest.SysError(syscall.ENOBUFS)
 	for _, test := range []struct {
 		name              string
 		connected         bool
@@ -48,24 +45,24 @@ func TestSendsThatMeetOlderErrorsOrPassingOnesAreRepeated(t *testing.T) {
 		{name: "an older one was refused", connected: true, errs: []error{refused}, tries: 2, retried: 1, refusals: 1},
 		{name: "64 older ones were refused", connected: true, errs: slices.Repeat([]error{refused}, 64),
 			tries: 65, retried: 64, refusals: 64},
-		{name: "an older one's host was unreachable", connected: true, errs: []error{sysError(syscall.EHOSTUNREACH)},
+		{name: "an older one's host was unreachable", connected: true, errs: []error{sockettest.SysError(syscall.EHOSTUNREACH)},
 			tries: 2, retried: 1, refusals: 1},
-		{name: "an older one was too big for the path", connected: true, errs: []error{sysError(syscall.EMSGSIZE)},
+		{name: "an older one was too big for the path", connected: true, errs: []error{sockettest.SysError(syscall.EMSGSIZE)},
 			tries: 2, retried: 1, refusals: 1},
-		{name: "an older one had a bad parameter", connected: true, errs: []error{sysError(syscall.EPROTO)},
+		{name: "an older one had a bad parameter", connected: true, errs: []error{sockettest.SysError(syscall.EPROTO)},
 			tries: 2, retried: 1, refusals: 1},
-		{name: "an older one's source route failed", connected: true, errs: []error{sysError(syscall.EOPNOTSUPP)},
+		{name: "an older one's source route failed", connected: true, errs: []error{sockettest.SysError(syscall.EOPNOTSUPP)},
 			tries: 2, retried: 1, refusals: 1},
-		{name: "an older one's host was unknown", connected: true, errs: []error{sysError(syscall.EHOSTDOWN)},
+		{name: "an older one's host was unknown", connected: true, errs: []error{sockettest.SysError(syscall.EHOSTDOWN)},
 			tries: 2, retried: 1, refusals: 1},
-		{name: "the first send of a fresh socket is denied", errs: []error{sysError(syscall.EPERM)}, tries: 2, retried: 1},
-		{name: "a signal", errs: []error{sysError(syscall.EINTR)}, tries: 2, took: time.Millisecond},
-		{name: "no room for a while", errs: slices.Repeat([]error{sysError(syscall.EAGAIN)}, 10),
+		{name: "the first send of a fresh socket is denied", errs: []error{sockettest.SysError(syscall.EPERM)}, tries: 2, retried: 1},
+		{name: "a signal", errs: []error{sockettest.SysError(syscall.EINTR)}, tries: 2, took: time.Millisecond},
+		{name: "no room for a while", errs: slices.Repeat([]error{sockettest.SysError(syscall.EAGAIN)}, 10),
 			tries: 11, took: (1 + 1 + 2 + 4 + 8 + 16 + 32 + 32 + 32 + 32) * time.Millisecond},
 		{name: "no buffers for a while", errs: slices.Repeat([]error{full}, 6),
 			tries: 7, took: (1 + 1 + 2 + 4 + 8 + 16) * time.Millisecond},
 		{name: "everything at once", connected: true,
-			errs:  []error{refused, full, sysError(syscall.EINTR), sysError(syscall.EHOSTUNREACH), refused},
+			errs:  []error{refused, full, sockettest.SysError(syscall.EINTR), sockettest.SysError(syscall.EHOSTUNREACH), refused},
 			tries: 6, retried: 3, refusals: 2, took: 2 * time.Millisecond},
 	} {
 		for _, batch := range []bool{false, true} {
@@ -75,39 +72,39 @@ func TestSendsThatMeetOlderErrorsOrPassingOnesAreRepeated(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					s, h := newScripted(), newRecorder()
+					s, h := sockettest.NewScripted(), sockettest.NewRecorder()
 					var c *udp.Conn
 					if test.connected {
-						c = s.dial(t, udp.Config{}, h).Conn
+						c = s.Dial(t, udp.Config{}, h).Conn
 					} else {
-						c = s.listen(t, udp.Config{}, h)
+						c = s.Listen(t, udp.Config{}, h)
 					}
-					h.next(t, "Started")
-					s.send = sends(test.errs...)
+					h.Next(t, "Started")
+					s.OnSend = sends(test.errs...)
 					start := time.Now()
 					if batch {
-						n, err := c.SendBatch([]udp.Message{{Data: []byte("a"), To: there}, {Data: []byte("b"), To: there}})
+						n, err := c.SendBatch([]udp.Message{{Data: []byte("a"), To: sockettest.There}, {Data: []byte("b"), To: sockettest.There}})
 						require.NoError(t, err)
 						require.Equal(t, 2, n)
-						require.Equal(t, []string{"a", "b"}, s.sent)
+						require.Equal(t, []string{"a", "b"}, s.SentData)
 						test.tries++
 					} else {
-						require.NoError(t, c.SendTo([]byte("a"), there))
-						require.Equal(t, []string{"a"}, s.sent)
+						require.NoError(t, c.SendTo([]byte("a"), sockettest.There))
+						require.Equal(t, []string{"a"}, s.SentData)
 					}
 					require.Equal(t, test.took, time.Since(start))
-					require.Equal(t, test.tries, s.sends.Load())
+					require.Equal(t, test.tries, s.SendCalls.Load())
 					for range test.refusals {
-						require.Equal(t, there, h.next(t, "Refused").r.Peer)
+						require.Equal(t, sockettest.There, h.Next(t, "Refused").Refusal.Peer)
 					}
-					stop(t, c)
-					require.Equal(t, []string{"Stopped"}, h.names())
+					sockettest.Stop(t, c)
+					require.Equal(t, []string{"Stopped"}, h.Names())
 					st := c.Stats()
-					balanced(t, st)
+					sockettest.CountersAgree(t, st)
 					require.Zero(t, st.SendErrors)
 					require.EqualValues(t, test.retried, st.Retried)
 					require.EqualValues(t, test.refusals, st.Refused)
-					require.EqualValues(t, len(s.sent), st.Sent)
+					require.EqualValues(t, len(s.SentData), st.Sent)
 				})
 			})
 		}
@@ -146,26 +143,26 @@ func TestSendsThatCannotSucceedFailAndAreCountedByTheReason(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newScripted()
-				s.mtu = 30 // so that three bytes are too many
-				s.reported = strings.HasSuffix(test.name, "messages wait")
+				s := sockettest.NewScripted()
+				s.PathMTU = 30 // so that three bytes are too many
+				s.AlwaysReported = strings.HasSuffix(test.name, "messages wait")
 				var c *udp.Conn
 				if test.connected {
-					c = s.dial(t, udp.Config{}, udp.BaseHandler{}).Conn
+					c = s.Dial(t, udp.Config{}, udp.BaseHandler{}).Conn
 				} else {
-					c = s.listen(t, udp.Config{}, udp.BaseHandler{})
+					c = s.Listen(t, udp.Config{}, udp.BaseHandler{})
 				}
-				s.send = func(m socket.Message) error {
+				s.OnSend = func(m socket.Message) error {
 					if string(m.Data) == "bad" {
-						return sysError(test.errno)
+						return sockettest.SysError(test.errno)
 					}
 					return nil
 				}
 				start := time.Now()
 				n, err := c.SendBatch([]udp.Message{
-					{Data: []byte("one"), To: there}, {Data: []byte("bad"), To: there}, {Data: []byte("two"), To: there}})
+					{Data: []byte("one"), To: sockettest.There}, {Data: []byte("bad"), To: sockettest.There}, {Data: []byte("two"), To: sockettest.There}})
 				require.ErrorIs(t, err, test.is)
-				require.Equal(t, there.String(), requireOpError(t, err, "send").Addr.String())
+				require.Equal(t, sockettest.There.String(), sockettest.RequireOpError(t, err, "send").Addr.String())
 				var failed *udp.BatchError
 				require.ErrorAs(t, err, &failed)
 				require.Len(t, failed.Failed, 1)
@@ -177,17 +174,17 @@ func TestSendsThatCannotSucceedFailAndAreCountedByTheReason(t *testing.T) {
 				require.Equal(t, len(want)-1, n)
 				require.Equal(t, 3-len(want), failed.Untried)
 				require.Equal(t, test.took, time.Since(start))
-				require.Less(t, s.sends.Load(), int64(1100), "no send is repeated for ever")
+				require.Less(t, s.SendCalls.Load(), int64(1100), "no send is repeated for ever")
 				if size, ok := errors.AsType[*udp.SizeError](err); ok {
 					require.Equal(t, udp.SizeError{Size: 3, Max: 2, MTU: 30}, *size)
 				}
-				require.NoError(t, c.SendTo([]byte("next"), there), "the socket goes on")
-				stop(t, c)
+				require.NoError(t, c.SendTo([]byte("next"), sockettest.There), "the socket goes on")
+				sockettest.Stop(t, c)
 				st := c.Stats()
-				balanced(t, st)
+				sockettest.CountersAgree(t, st)
 				require.Equal(t, test.counted, st.SendFailed)
 				require.EqualValues(t, len(want), st.Sent)
-				require.Equal(t, want, s.sent)
+				require.Equal(t, want, s.SentData)
 			})
 		})
 	}
@@ -200,29 +197,29 @@ func TestSendsNeverWedge(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.EAGAIN, syscall.EINTR, syscall.ENOBUFS} {
 		t.Run("deadline, "+errno.Error(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newScripted()
-				c := s.listen(t, udp.Config{}, udp.BaseHandler{})
-				s.send = always(sysError(errno))
+				s := sockettest.NewScripted()
+				c := s.Listen(t, udp.Config{}, udp.BaseHandler{})
+				s.OnSend = sockettest.Always(sockettest.SysError(errno))
 				start := time.Now()
 				require.NoError(t, c.SetWriteDeadline(start.Add(50*time.Millisecond)))
-				err := c.SendTo([]byte("a"), there)
+				err := c.SendTo([]byte("a"), sockettest.There)
 				require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 				require.Equal(t, 50*time.Millisecond, time.Since(start))
-				require.Less(t, s.sends.Load(), int64(20))
-				stop(t, c)
+				require.Less(t, s.SendCalls.Load(), int64(20))
+				sockettest.Stop(t, c)
 				require.Equal(t, udp.SendFailures{Deadline: 1}, c.Stats().SendFailed)
 			})
 		})
 		t.Run("Close, "+errno.Error(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newScripted()
-				c := s.listen(t, udp.Config{}, udp.BaseHandler{})
-				s.send = always(sysError(errno))
+				s := sockettest.NewScripted()
+				c := s.Listen(t, udp.Config{}, udp.BaseHandler{})
+				s.OnSend = sockettest.Always(sockettest.SysError(errno))
 				sent := make(chan error, 1)
-				go func() { sent <- c.SendTo([]byte("a"), there) }()
+				go func() { sent <- c.SendTo([]byte("a"), sockettest.There) }()
 				time.Sleep(40 * time.Millisecond)
 				start := time.Now()
-				stop(t, c)
+				sockettest.Stop(t, c)
 				require.ErrorIs(t, <-sent, net.ErrClosed)
 				require.Zero(t, time.Since(start))
 				require.Equal(t, udp.SendFailures{Closed: 1}, c.Stats().SendFailed)
@@ -234,17 +231,17 @@ func TestSendsNeverWedge(t *testing.T) {
 // An error that nobody knows is a datagram's own, unless an ICMP message waits.
 func TestUnknownErrorsAreRepeatedWhileMessagesWait(t *testing.T) {
 	for _, reported := range []bool{false, true} {
-		s := newScripted()
-		s.reported = reported
-		c := s.dial(t, udp.Config{}, udp.BaseHandler{})
-		s.send = sends(sysError(syscall.EXDEV))
+		s := sockettest.NewScripted()
+		s.AlwaysReported = reported
+		c := s.Dial(t, udp.Config{}, udp.BaseHandler{})
+		s.OnSend = sends(sockettest.SysError(syscall.EXDEV))
 		err := c.Send([]byte("a"))
 		if reported {
 			require.NoError(t, err)
 		} else {
 			require.ErrorIs(t, err, syscall.EXDEV)
 		}
-		stop(t, c)
+		sockettest.Stop(t, c)
 		require.Zero(t, c.Stats().Refused)
 	}
 }

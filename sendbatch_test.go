@@ -15,6 +15,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // Whatever lies where, what leaves is what was given, in order.
@@ -22,10 +23,10 @@ func TestABatchOfAnyLayoutArrivesWholeAndInOrder(t *testing.T) {
 	q := udp.NewQueue(4096, udp.Block)
 	r, err := udp.Config{ReadBuffer: 8 << 20}.Listen(t.Context(), "udp4", "127.0.0.1:0", q)
 	require.NoError(t, err)
-	defer stop(t, r)
+	defer sockettest.Stop(t, r)
 	s, err := udp.Config{WriteBuffer: 8 << 20}.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
 	require.NoError(t, err)
-	defer stop(t, s)
+	defer sockettest.Stop(t, s)
 	together := 100
 	if r.Info().ReadBuffer < 4<<20 {
 		together = 18 // of 5,000 bytes, for which the kernel charges 8 KiB at least
@@ -86,7 +87,7 @@ func TestABatchOfAnyLayoutArrivesWholeAndInOrder(t *testing.T) {
 					require.NoError(t, err)
 					require.Equal(t, n, sent)
 					for i := range n {
-						d := next(t, q.Datagrams())
+						d := sockettest.Next(t, q.Datagrams())
 						require.True(t, bytes.Equal(want[i], d.Data), "datagram %d: %d bytes of %d", i, len(d.Data), len(want[i]))
 						d.Release()
 					}
@@ -118,22 +119,22 @@ func TestABatchIsCopiedOnlyToMakeATrainOfShortDatagrams(t *testing.T) {
 		"different lengths, apart": {[][]byte{all[:10], apart[:20]}, []bool{false, false}, []int{0, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScripted()
-			s.segments = 64
+			s := sockettest.NewScripted()
+			s.MaxSegments = 64
 			var copied []bool
 			var segments []int
 			var bytesSent, bytesGiven int
-			s.send = func(m socket.Message) error {
+			s.OnSend = func(m socket.Message) error {
 				bytesSent += len(m.Data)
 				copied = append(copied, &m.Data[0] != &all[0] && &m.Data[0] != &apart[0])
 				segments = append(segments, m.Segment)
 				return nil
 			}
-			c := s.listen(t, udp.Config{}, udp.BaseHandler{})
-			defer stop(t, c)
+			c := s.Listen(t, udp.Config{}, udp.BaseHandler{})
+			defer sockettest.Stop(t, c)
 			ms := make([]udp.Message, len(test.data))
 			for i, b := range test.data {
-				ms[i] = udp.Message{Data: b, To: there}
+				ms[i] = udp.Message{Data: b, To: sockettest.There}
 				bytesGiven += len(b)
 			}
 			n, err := c.SendBatch(ms)
@@ -164,24 +165,24 @@ func TestABatchGoesOnAfterFailures(t *testing.T) {
 			{"many", strings.Repeat("gggf", 1000), nil},
 		} {
 			t.Run(fmt.Sprintf("%s, %d segments", test.name, segments), func(t *testing.T) {
-				s := newScripted()
-				s.segments = segments
-				s.send = func(m socket.Message) error {
+				s := sockettest.NewScripted()
+				s.MaxSegments = segments
+				s.OnSend = func(m socket.Message) error {
 					if m.To.Port() == 1 {
 						return net.UnknownNetworkError("fails")
 					}
 					return nil
 				}
-				c := s.listen(t, udp.Config{}, udp.BaseHandler{})
+				c := s.Listen(t, udp.Config{}, udp.BaseHandler{})
 				var ms []udp.Message
 				var want []int
 				for i, kind := range test.to {
-					m := udp.Message{Data: []byte("x"), To: there}
+					m := udp.Message{Data: []byte("x"), To: sockettest.There}
 					switch kind {
 					case 'f':
 						m.To = netip.MustParseAddrPort("[::1]:9")
 					case 's':
-						m.To = netip.AddrPortFrom(there.Addr(), 1)
+						m.To = netip.AddrPortFrom(sockettest.There.Addr(), 1)
 					}
 					if kind != 'g' {
 						want = append(want, i)
@@ -195,7 +196,7 @@ func TestABatchGoesOnAfterFailures(t *testing.T) {
 				require.Equal(t, len(ms)-len(want), n)
 				require.EqualValues(t, n, c.Stats().Sent)
 				require.EqualValues(t, len(want), c.Stats().SendErrors)
-				stop(t, c)
+				sockettest.Stop(t, c)
 				if want == nil {
 					require.NoError(t, err)
 					return
@@ -206,7 +207,7 @@ func TestABatchGoesOnAfterFailures(t *testing.T) {
 				var got []int
 				for _, f := range failed.Failed {
 					got = append(got, f.Index)
-					oe := requireOpError(t, f.Err, "send")
+					oe := sockettest.RequireOpError(t, f.Err, "send")
 					require.Equal(t, ms[f.Index].To.String(), oe.Addr.String())
 				}
 				require.Equal(t, want, got)
@@ -223,7 +224,7 @@ func TestABatchGoesOnAfterFailures(t *testing.T) {
 func TestABatchEndsEarly(t *testing.T) {
 	ms := make([]udp.Message, 5)
 	for i := range ms {
-		ms[i] = udp.Message{Data: []byte("x"), To: there}
+		ms[i] = udp.Message{Data: []byte("x"), To: sockettest.There}
 	}
 	check := func(t *testing.T, n int, err error, is error) {
 		t.Helper()
@@ -234,51 +235,51 @@ func TestABatchEndsEarly(t *testing.T) {
 		require.Equal(t, n, failed.Failed[0].Index)
 		require.Equal(t, len(ms)-n-1, failed.Untried)
 		require.Contains(t, err.Error(), fmt.Sprintf("(%d not tried)", failed.Untried))
-		requireOpError(t, failed.Failed[0].Err, "send")
+		sockettest.RequireOpError(t, failed.Failed[0].Err, "send")
 	}
 	t.Run("deadline", func(t *testing.T) {
-		s := newScripted()
+		s := sockettest.NewScripted()
 		sends := 0
-		s.send = func(socket.Message) error {
+		s.OnSend = func(socket.Message) error {
 			if sends++; sends > 2 {
 				return os.ErrDeadlineExceeded
 			}
 			return nil
 		}
-		c := s.listen(t, udp.Config{}, udp.BaseHandler{})
+		c := s.Listen(t, udp.Config{}, udp.BaseHandler{})
 		n, err := c.SendBatch(ms)
 		require.Equal(t, 2, n)
 		check(t, n, err, os.ErrDeadlineExceeded)
 		require.Equal(t, udp.SendFailures{Deadline: 1}, c.Stats().SendFailed, "those that were not tried are not counted")
-		stop(t, c)
+		sockettest.Stop(t, c)
 	})
 	t.Run("closed meanwhile", func(t *testing.T) {
-		s := newScripted()
+		s := sockettest.NewScripted()
 		var c *udp.Conn
-		s.send = func(socket.Message) error {
-			if c.Stats().Sent == 0 && len(s.sent) < 2 {
+		s.OnSend = func(socket.Message) error {
+			if c.Stats().Sent == 0 && len(s.SentData) < 2 {
 				return nil
 			}
 			c.Close()
 			return os.ErrDeadlineExceeded // as Close makes sends end
 		}
-		c = s.listen(t, udp.Config{}, udp.BaseHandler{})
+		c = s.Listen(t, udp.Config{}, udp.BaseHandler{})
 		n, err := c.SendBatch(ms)
 		require.Equal(t, 2, n)
 		check(t, n, err, net.ErrClosed)
-		next(t, c.Done())
+		sockettest.Next(t, c.Done())
 	})
 	t.Run("closed before", func(t *testing.T) {
-		s := newScripted()
-		c := s.listen(t, udp.Config{}, udp.BaseHandler{})
-		stop(t, c)
+		s := sockettest.NewScripted()
+		c := s.Listen(t, udp.Config{}, udp.BaseHandler{})
+		sockettest.Stop(t, c)
 		n, err := c.SendBatch(ms)
 		require.Zero(t, n)
 		check(t, n, err, net.ErrClosed)
-		require.Empty(t, s.takeSent(), "a closed socket sends nothing")
+		require.Empty(t, s.TakeSent(), "a closed socket sends nothing")
 		require.Equal(t, udp.SendFailures{Closed: 1}, c.Stats().SendFailed)
 		_, err = c.SendBatch(nil)
-		requireOpError(t, err, "send")
+		sockettest.RequireOpError(t, err, "send")
 		require.ErrorIs(t, err, net.ErrClosed)
 	})
 }

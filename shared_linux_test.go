@@ -1,7 +1,6 @@
 package udp_test
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"net"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // duplicate is another descriptor of a socket, as a successor process has one.
@@ -75,23 +75,9 @@ func optionsOf(t testing.TB, s syscall.Conn) map[string]int {
 	return values
 }
 
-func setOption(t testing.TB, s syscall.Conn, level, option, value int) {
-	t.Helper()
-	rc, err := s.SyscallConn()
-	require.NoError(t, err)
-	require.NoError(t, rc.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, option, value) }))
-	require.NoError(t, err)
-}
-
-// endings are the ways to close a socket.
-var endings = map[string]func(*testing.T, *udp.Conn){
-	"Close":    func(t *testing.T, c *udp.Conn) { stop(t, c) },
-	"Shutdown": func(t *testing.T, c *udp.Conn) { require.NoError(t, c.Shutdown(context.Background())) },
-}
-
 // withDetach are endings and Detach.
 func withDetach() map[string]func(*testing.T, *udp.Conn) {
-	all := maps.Clone(endings)
+	all := maps.Clone(sockettest.Endings)
 	all["Detach"] = func(t *testing.T, c *udp.Conn) {
 		uc, err := c.Detach()
 		require.NoError(t, err)
@@ -117,12 +103,12 @@ func busyConfig(t *testing.T) udp.Config {
 // Whoever has another descriptor of a socket finds it as package net would have
 // made it, and hears, after the socket was closed.
 func TestClosingRestoresASocketThatWasDuplicated(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		for how, end := range withDetach() {
 			for name, cfg := range map[string]udp.Config{"plain": {}, "busy": busyConfig(t)} {
 				t.Run(network+" "+how+" "+name, func(t *testing.T) {
-					fresh := optionsOf(t, raw(t, network))
-					c := listen(t, cfg, network, udp.BaseHandler{})
+					fresh := optionsOf(t, sockettest.ListenNet(t, network))
+					c := sockettest.Listen(t, cfg, network, udp.BaseHandler{})
 					successor := duplicate(t, c)
 					end(t, c)
 					got := optionsOf(t, successor)
@@ -133,9 +119,9 @@ func TestClosingRestoresASocketThatWasDuplicated(t *testing.T) {
 						}
 					}
 					assert.Equal(t, fresh, got)
-					_, err := raw(t, network).WriteToUDPAddrPort([]byte("hello successor"), c.LocalAddrPort())
+					_, err := sockettest.ListenNet(t, network).WriteToUDPAddrPort([]byte("hello successor"), c.LocalAddrPort())
 					require.NoError(t, err)
-					data, _ := read(t, successor)
+					data, _ := sockettest.Read(t, successor)
 					require.Equal(t, "hello successor", data)
 				})
 			}
@@ -145,21 +131,21 @@ func TestClosingRestoresASocketThatWasDuplicated(t *testing.T) {
 
 // An adopted socket gets back what its owner has set, whatever that is.
 func TestClosingRestoresAnAdoptedSocket(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		for how, end := range withDetach() {
 			t.Run(network+" "+how, func(t *testing.T) {
-				kept := raw(t, network)
-				setOption(t, kept, unix.IPPROTO_IP, unix.IP_RECVTTL, 1)
-				setOption(t, kept, unix.SOL_UDP, unix.UDP_SEGMENT, 1000)
+				kept := sockettest.ListenNet(t, network)
+				sockettest.SetOption(t, kept, unix.IPPROTO_IP, unix.IP_RECVTTL, 1)
+				sockettest.SetOption(t, kept, unix.SOL_UDP, unix.UDP_SEGMENT, 1000)
 				before := optionsOf(t, kept)
 				c, err := busyConfig(t).Adopt(duplicate(t, kept), udp.BaseHandler{})
 				require.NoError(t, err)
 				require.NotEqual(t, before, optionsOf(t, kept))
 				end(t, c)
 				assert.Equal(t, before, optionsOf(t, kept))
-				_, err = raw(t, network).WriteToUDPAddrPort([]byte("hello"), c.LocalAddrPort())
+				_, err = sockettest.ListenNet(t, network).WriteToUDPAddrPort([]byte("hello"), c.LocalAddrPort())
 				require.NoError(t, err)
-				read(t, kept)
+				sockettest.Read(t, kept)
 			})
 		}
 	}
@@ -172,12 +158,12 @@ func TestClosingKeepsWhatTheUserHasSet(t *testing.T) {
 		rc.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1) })
 		return err
 	}}
-	c := listen(t, cfg, "udp4", udp.BaseHandler{})
-	setOption(t, c, unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
-	setOption(t, c, unix.IPPROTO_IP, unix.IP_RECVORIGDSTADDR, 1)
+	c := sockettest.Listen(t, cfg, "udp4", udp.BaseHandler{})
+	sockettest.SetOption(t, c, unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
+	sockettest.SetOption(t, c, unix.IPPROTO_IP, unix.IP_RECVORIGDSTADDR, 1)
 	successor := duplicate(t, c)
-	stop(t, c)
-	next(t, c.Done())
+	sockettest.Stop(t, c)
+	sockettest.Next(t, c.Done())
 	got := optionsOf(t, successor)
 	assert.Equal(t, 1, got["SO_RXQ_OVFL"], "Control")
 	assert.Equal(t, 1, got["SO_BROADCAST"], "SyscallConn")
@@ -188,7 +174,7 @@ func TestClosingKeepsWhatTheUserHasSet(t *testing.T) {
 func TestAnAdoptedSocketKeepsItsFilter(t *testing.T) {
 	for how, end := range withDetach() {
 		t.Run(how, func(t *testing.T) {
-			kept := raw(t, "udp4")
+			kept := sockettest.ListenNet(t, "udp4")
 			rc, err := kept.SyscallConn()
 			require.NoError(t, err)
 			first := [...]unix.SockFilter{ // lets in what begins with 'y'
@@ -204,12 +190,12 @@ func TestAnAdoptedSocketKeepsItsFilter(t *testing.T) {
 			c, err := udp.Config{}.Adopt(duplicate(t, kept), udp.BaseHandler{})
 			require.NoError(t, err)
 			end(t, c)
-			sender := raw(t, "udp4")
+			sender := sockettest.ListenNet(t, "udp4")
 			for _, s := range []string{"no", "yes"} {
 				_, err = sender.WriteToUDPAddrPort([]byte(s), c.LocalAddrPort())
 				require.NoError(t, err)
 			}
-			data, _ := read(t, kept)
+			data, _ := sockettest.Read(t, kept)
 			require.Equal(t, "yes", data)
 		})
 	}
@@ -219,18 +205,18 @@ func TestAnAdoptedSocketKeepsItsFilter(t *testing.T) {
 func TestAdoptOverridesSegmentation(t *testing.T) {
 	for name, cfg := range map[string]udp.Config{"offload": {}, "no offload": {NoOffload: true}} {
 		t.Run(name, func(t *testing.T) {
-			uc := unowned(t, "udp4")
-			setOption(t, uc, unix.SOL_UDP, unix.UDP_GRO, 1)
-			setOption(t, uc, unix.SOL_UDP, unix.UDP_SEGMENT, 4)
-			setOption(t, uc, unix.SOL_UDP, unix.UDP_CORK, 1)
-			h := newRecorder()
+			uc := sockettest.Unowned(t, "udp4")
+			sockettest.SetOption(t, uc, unix.SOL_UDP, unix.UDP_GRO, 1)
+			sockettest.SetOption(t, uc, unix.SOL_UDP, unix.UDP_SEGMENT, 4)
+			sockettest.SetOption(t, uc, unix.SOL_UDP, unix.UDP_CORK, 1)
+			h := sockettest.NewRecorder()
 			c, err := cfg.Adopt(uc, h)
 			require.NoError(t, err)
-			closes(t, c)
-			h.next(t, "Started")
-			peer := raw(t, "udp4")
-			require.NoError(t, c.SendTo([]byte("longer than four"), addrPort(peer)))
-			data, _ := read(t, peer)
+			sockettest.CloseAtEnd(t, c)
+			h.Next(t, "Started")
+			peer := sockettest.ListenNet(t, "udp4")
+			require.NoError(t, c.SendTo([]byte("longer than four"), sockettest.AddrPort(peer)))
+			data, _ := sockettest.Read(t, peer)
 			require.Equal(t, "longer than four", data)
 			require.Equal(t, !cfg.NoOffload && c.Info().GRO, c.Info().GRO)
 			if cfg.NoOffload {

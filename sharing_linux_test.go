@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // A port can be shared only by a program that offers it: without ReuseAddr and
@@ -19,7 +20,7 @@ import (
 func TestNobodySharesAPortThatWasNotOffered(t *testing.T) {
 	every := udp.Config{ReuseAddr: true, ReusePort: true}
 	for _, own := range []string{"127.0.0.1:0", ":0"} {
-		c := listenAt(t, udp.Config{}, "udp4", own, udp.BaseHandler{})
+		c := sockettest.ListenAt(t, udp.Config{}, "udp4", own, udp.BaseHandler{})
 		_, port, err := net.SplitHostPort(c.LocalAddrPort().String())
 		require.NoError(t, err)
 		for _, network := range []string{"udp", "udp4"} {
@@ -30,10 +31,10 @@ func TestNobodySharesAPortThatWasNotOffered(t *testing.T) {
 		}
 	}
 	first, second := udp.NewQueue(1, udp.Block), udp.NewQueue(1, udp.Block)
-	c := listenAt(t, udp.Config{ReuseAddr: true}, "udp4", "127.0.0.1:0", first)
-	listenAt(t, udp.Config{ReuseAddr: true}, "udp4", c.LocalAddrPort().String(), second)
-	require.NoError(t, dial(t, c.LocalAddrPort(), udp.BaseHandler{}).Send([]byte("taken")))
-	require.Equal(t, "taken", string(next(t, second.Datagrams()).Data))
+	c := sockettest.ListenAt(t, udp.Config{ReuseAddr: true}, "udp4", "127.0.0.1:0", first)
+	sockettest.ListenAt(t, udp.Config{ReuseAddr: true}, "udp4", c.LocalAddrPort().String(), second)
+	require.NoError(t, sockettest.Dial(t, c.LocalAddrPort(), udp.BaseHandler{}).Send([]byte("taken")))
+	require.Equal(t, "taken", string(sockettest.Next(t, second.Datagrams()).Data))
 }
 
 // A port that was opened with ReusePort is shared by the same user only (inet_rcv_saddr_equal
@@ -43,14 +44,14 @@ func TestAnotherUserDoesNotShareThePort(t *testing.T) {
 		t.Skip("becoming another user needs root")
 	}
 	reuse := udp.Config{ReusePort: true}
-	c := listenAt(t, reuse, "udp4", "127.0.0.1:0", udp.BaseHandler{})
+	c := sockettest.ListenAt(t, reuse, "udp4", "127.0.0.1:0", udp.BaseHandler{})
 	g, err := udp.Config{}.ListenGroup(context.Background(), 2, "udp4", "127.0.0.1:0", func(int) udp.Handler { return udp.BaseHandler{} })
 	require.NoError(t, err)
-	defer func() { require.NoError(t, g.Close()); next(t, g.Done()) }()
+	defer func() { require.NoError(t, g.Close()); sockettest.Next(t, g.Done()) }()
 	for _, at := range []string{c.LocalAddrPort().String(), g.LocalAddrPort().String()} {
 		mine, err := reuse.Listen(context.Background(), "udp4", at, udp.BaseHandler{})
 		require.NoError(t, err)
-		stop(t, mine)
+		sockettest.Stop(t, mine)
 		asNobody(t, func() { _, err = reuse.Listen(context.Background(), "udp4", at, udp.BaseHandler{}) })
 		require.ErrorIs(t, err, unix.EADDRINUSE)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 	"github.com/udpkit/udp/udptest"
 )
 
@@ -43,7 +44,7 @@ func TestShutdownEndsWhileALoggerOrAFilterBlocks(t *testing.T) {
 					var err error
 					c, err = cfg.Listen(t.Context(), "udp4", ":0", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { panic("logged") }))
 					require.NoError(t, err)
-					require.NoError(t, c.SendTo(nil, netipAddrPort("10.0.0.1", c.LocalAddrPort().Port())))
+					require.NoError(t, c.SendTo(nil, sockettest.At("10.0.0.1", c.LocalAddrPort().Port())))
 				} else {
 					var once sync.Once
 					started := make(chan struct{})

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // consumers are the ways to consume datagrams: each makes a Handler that calls
@@ -34,7 +35,7 @@ var consumers = []struct {
 		return q, consumer.Wait
 	}},
 	{"Workers", func(t testing.TB, handle func(udp.Datagram)) (udp.Handler, func()) {
-		w := newWorkers(t, udp.WorkersConfig{N: 3, Key: lastByte, Capacity: 10,
+		w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 3, Key: lastByte, Capacity: 10,
 			Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { handle(d) })})
 		return w, func() {}
 	}},
@@ -43,7 +44,7 @@ var consumers = []struct {
 // A sender that stopped before Shutdown loses nothing but what the kernel had no
 // room for.
 func TestShutdownHandlesAllThatWasSentBefore(t *testing.T) {
-	for _, network := range networks(t) {
+	for _, network := range sockettest.Networks(t) {
 		for _, consumer := range consumers {
 			t.Run(network+", "+consumer.name, func(t *testing.T) {
 				const sent = 1000
@@ -53,8 +54,8 @@ func TestShutdownHandlesAllThatWasSentBefore(t *testing.T) {
 					<-called // so all of it waits in the kernel, or before the consumer
 					handled.Add(1)
 				})
-				c := listen(t, udp.Config{ReadBuffer: 8 << 20}, network, h)
-				sender := raw(t, network)
+				c := sockettest.Listen(t, udp.Config{ReadBuffer: 8 << 20}, network, h)
+				sender := sockettest.ListenNet(t, network)
 				for i := range sent {
 					_, err := sender.WriteToUDPAddrPort([]byte(strconv.Itoa(i)), c.LocalAddrPort())
 					require.NoError(t, err)
@@ -62,7 +63,7 @@ func TestShutdownHandlesAllThatWasSentBefore(t *testing.T) {
 				result := make(chan error, 1)
 				go func() { result <- c.Shutdown(t.Context()) }()
 				close(called)
-				require.NoError(t, next(t, result))
+				require.NoError(t, sockettest.Next(t, result))
 				wait()
 				s := c.Stats()
 				require.Zero(t, s.Dropped)
@@ -87,11 +88,11 @@ func TestShutdownEndsUnderAFlood(t *testing.T) {
 				default:
 				}
 			})
-			c := listen(t, udp.Config{}, "udp4", h)
+			c := sockettest.Listen(t, udp.Config{}, "udp4", h)
 			var senders sync.WaitGroup
 			quit := make(chan struct{})
 			for range 2 {
-				sender := raw(t, "udp4")
+				sender := sockettest.ListenNet(t, "udp4")
 				senders.Go(func() {
 					for {
 						select {
@@ -104,9 +105,9 @@ func TestShutdownEndsUnderAFlood(t *testing.T) {
 				})
 			}
 			for range 100 {
-				next(t, received)
+				sockettest.Next(t, received)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), sockettest.Patience)
 			defer cancel()
 			require.NoError(t, c.Shutdown(ctx))
 			wait()
@@ -145,21 +146,21 @@ func TestShutdownCutShortCountsWhatItDidNotHandle(t *testing.T) {
 			}
 		}, 3},
 		{"Workers that are stuck in their first", func(received func()) (udp.Handler, func()) {
-			return newWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { received() })}),
+			return sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { received() })}),
 				func() {}
 		}, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				release, open := newGate()
+				release, open := sockettest.NewGate()
 				defer open()
 				h, check := test.make(func() { <-release })
-				s := newScripted()
-				s.arrive("1", "2", "3")
-				s.arrive("4", "5", "6")
-				s.arrive("7")
-				s.arrive("8")
-				c := s.listen(t, udp.Config{}, h)
+				s := sockettest.NewScripted()
+				s.Arrive("1", "2", "3")
+				s.Arrive("4", "5", "6")
+				s.Arrive("7")
+				s.Arrive("8")
+				c := s.Listen(t, udp.Config{}, h)
 				synctest.Wait()
 
 				ctx, cancel := context.WithCancel(context.Background())
@@ -169,14 +170,14 @@ func TestShutdownCutShortCountsWhatItDidNotHandle(t *testing.T) {
 				cancel()
 				err := <-result
 				require.ErrorIs(t, err, context.Canceled)
-				requireOpError(t, err, "shutdown")
+				sockettest.RequireOpError(t, err, "shutdown")
 
 				open()
 				<-c.Done()
 				require.NoError(t, c.Err(), "it was asked to stop")
 				check()
 				st := c.Stats()
-				balanced(t, st)
+				sockettest.CountersAgree(t, st)
 				require.EqualValues(t, 8, st.Received)
 				require.EqualValues(t, test.handled, st.Handled, "the one that was stuck is handled in the end")
 				require.Equal(t, udp.Drops{Closed: uint64(8 - test.handled)}, st.Dropped)
@@ -200,8 +201,8 @@ func TestShutdownCutShortIsExact(t *testing.T) {
 						close(at)
 					}
 				})
-				c := listen(t, udp.Config{ReadBuffer: 4 << 20}, "udp4", h)
-				sender := raw(t, "udp4")
+				c := sockettest.Listen(t, udp.Config{ReadBuffer: 4 << 20}, "udp4", h)
+				sender := sockettest.ListenNet(t, "udp4")
 				for range 400 {
 					_, err := sender.WriteToUDPAddrPort([]byte{byte(round), 1}, c.LocalAddrPort())
 					require.NoError(t, err)
@@ -219,11 +220,11 @@ func TestShutdownCutShortIsExact(t *testing.T) {
 					}()
 				}
 				err := c.Shutdown(ctx)
-				next(t, c.Done())
+				sockettest.Next(t, c.Done())
 				wait()
 				cancel()
 				s := c.Stats()
-				balanced(t, s)
+				sockettest.CountersAgree(t, s)
 				require.EqualValues(t, s.Handled, handled.Load())
 				if err == nil {
 					require.Zero(t, s.Dropped)
@@ -242,24 +243,24 @@ func TestShutdownCutShortIsExact(t *testing.T) {
 
 func TestShutdownWithAnEndedContextCountsWhatTheKernelHas(t *testing.T) {
 	const sent = 100
-	gate, open := newGate()
+	gate, open := sockettest.NewGate()
 	defer open()
 	stuck := make(chan struct{})
 	var once sync.Once
-	c := listen(t, udp.Config{ReadBuffer: 1 << 20}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
+	c := sockettest.Listen(t, udp.Config{ReadBuffer: 1 << 20}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
 		once.Do(func() { close(stuck) })
 		<-gate
 	}))
-	sender := raw(t, "udp4")
+	sender := sockettest.ListenNet(t, "udp4")
 	for range sent {
 		_, err := sender.WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort())
 		require.NoError(t, err)
 	}
-	next(t, stuck)
-	err := c.Shutdown(done())
+	sockettest.Next(t, stuck)
+	err := c.Shutdown(sockettest.Canceled())
 	require.ErrorIs(t, err, context.Canceled)
 	open()
-	next(t, c.Done())
+	sockettest.Next(t, c.Done())
 	require.EqualValues(t, 1, c.Stats().Handled)
 	require.Equal(t, udp.Drops{Closed: sent - 1}, c.Stats().Dropped)
 }
@@ -285,17 +286,17 @@ func TestShutdownAndCloseFromInsideAndOutsideMayMeet(t *testing.T) {
 				name += " Workers"
 			}
 			t.Run(name, func(t *testing.T) {
-				r := newRecorder()
-				r.received = func(c *udp.Conn, d udp.Datagram) { test.inside(c) }
+				r := sockettest.NewRecorder()
+				r.OnReceived = func(c *udp.Conn, d udp.Datagram) { test.inside(c) }
 				var h udp.Handler = r
 				if workers {
-					h = newWorkers(t, udp.WorkersConfig{N: 1, Handler: r})
+					h = sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Handler: r})
 				}
-				c := listen(t, udp.Config{}, "udp4", h)
-				_, err := raw(t, "udp4").WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort())
+				c := sockettest.Listen(t, udp.Config{}, "udp4", h)
+				_, err := sockettest.ListenNet(t, "udp4").WriteToUDPAddrPort([]byte("x"), c.LocalAddrPort())
 				require.NoError(t, err)
-				next(t, c.Done())
-				require.Equal(t, []string{"Started", "Received", "Stopped"}, r.names())
+				sockettest.Next(t, c.Done())
+				require.Equal(t, []string{"Started", "Received", "Stopped"}, r.Names())
 				require.NoError(t, c.Shutdown(t.Context()), "it is over already")
 				require.NoError(t, c.Close())
 			})

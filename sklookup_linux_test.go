@@ -12,6 +12,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // bpf makes the system call bpf(2); attr is one of the forms of union bpf_attr. What
@@ -112,8 +113,8 @@ func TestATransparentSocketTellsTheOriginalDestination(t *testing.T) {
 				ns.IP("route add local 198.51.100.0/24 dev lo")
 				ns.Addr("lo", "2001:db8::7/128")
 				received := make(chan netip.AddrPort, 100)
-				c := listenIn(t, ns, udp.Config{Transparent: true}, "udp", local+":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { received <- d.To() }))
-				s := listenIn(t, ns, udp.Config{}, "udp", ":0", udp.BaseHandler{})
+				c := sockettest.ListenIn(t, ns, udp.Config{Transparent: true}, "udp", local+":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { received <- d.To() }))
+				s := sockettest.ListenIn(t, ns, udp.Config{}, "udp", ":0", udp.BaseHandler{})
 				at := netip.MustParseAddrPort(to)
 				if at.Addr().Is6() && local != "" {
 					continue
@@ -123,7 +124,7 @@ func TestATransparentSocketTellsTheOriginalDestination(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, 3, n)
 				for range 3 {
-					require.Equal(t, at, next(t, received), "on %s", c)
+					require.Equal(t, at, sockettest.Next(t, received), "on %s", c)
 				}
 			}
 		}

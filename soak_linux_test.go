@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -21,6 +20,7 @@ import (
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // For an hour: go test -race -run TestSoak -soak 1h -timeout 2h .
@@ -48,12 +48,12 @@ func TestSoak(t *testing.T) {
 		}
 		left.Addr("l0", "192.0.2.1/24")
 		right.Addr("r0", "192.0.2.2/24")
-		networks := networks(t)
+		networks := sockettest.Networks(t)
 		if len(networks) > 1 {
 			left.Addr("l0", "2001:db8::1/64")
 			right.Addr("r0", "2001:db8::2/64")
 		}
-		goroutines, fds, buffers := goleak.IgnoreCurrent(), descriptors(t), buffer.Live()
+		goroutines, fds, buffers := goleak.IgnoreCurrent(), sockettest.Descriptors(t), buffer.Live()
 
 		s := &soak{t: t, networks: networks, stop: make(chan struct{}), servers: map[*udp.Conn]bool{}}
 		end := s.share(right)
@@ -73,7 +73,7 @@ func TestSoak(t *testing.T) {
 		heaps = append(heaps, s.watch(*soakFor/2)...)
 		// On a slow machine two seconds may be too short for anything to happen.
 		for _, n := range []*atomic.Int64{&s.handled, &s.shared, &s.heard, &s.refused, &s.pairsEqual, &s.sockets, &s.flaps, &s.recreated} {
-			require.Eventually(t, func() bool { return n.Load() > 0 }, patience, time.Millisecond)
+			require.Eventually(t, func() bool { return n.Load() > 0 }, sockettest.Patience, time.Millisecond)
 		}
 		close(s.stop)
 		all.Wait()
@@ -87,7 +87,7 @@ func TestSoak(t *testing.T) {
 		if third >= 20 { // in seconds, other tests and the garbage collector matter more
 			require.LessOrEqual(t, slices.Min(heaps[2*third:]), slices.Min(heaps[:third])+few, "memory is flat, MiB: %v", heaps)
 		}
-		require.Equal(t, fds, descriptors(t), "no socket is left")
+		require.Equal(t, fds, sockettest.Descriptors(t), "no socket is left")
 		require.Equal(t, buffers, buffer.Live(), "no buffer is left")
 		goleak.VerifyNone(t, goroutines)
 	})
@@ -159,7 +159,7 @@ func (s *soak) over(c *udp.Conn) {
 		cancel()
 	}
 	<-c.Done()
-	balanced(s.t, c.Stats())
+	sockettest.CountersAgree(s.t, c.Stats())
 	s.sockets.Add(1)
 	s.refused.Add(int64(c.Stats().Refused))
 	s.rebinds.Add(int64(c.Stats().Rebinds))
@@ -171,17 +171,3 @@ func (s *soak) over(c *udp.Conn) {
 // aborted reports whether err is that of a socket that was destroyed while there was no
 // way to its peer, so that it could not be restored.
 func aborted(err error) bool { return errors.Is(err, unix.ECONNABORTED) }
-
-// descriptors counts the sockets of this process.
-func descriptors(t *testing.T) (n int) {
-	t.Helper()
-	runtime.GC()
-	fds, err := os.ReadDir("/proc/self/fd")
-	require.NoError(t, err)
-	for _, fd := range fds {
-		if to, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && len(to) > 7 && to[:7] == "socket:" {
-			n++
-		}
-	}
-	return n
-}

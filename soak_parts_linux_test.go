@@ -11,6 +11,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // The addresses of the cable's right end.
@@ -38,7 +39,7 @@ func (s *soak) handle(d udp.Datagram) {
 // keeps each of them going until end.
 func (s *soak) share(ns *netns.NS) (end func()) {
 	s.queue = udp.NewQueue(100, udp.DropOldest)
-	s.workers = newWorkers(s.t, udp.WorkersConfig{N: 3, Capacity: 20, Overflow: udp.DropNewest, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+	s.workers = sockettest.NewWorkers(s.t, udp.WorkersConfig{N: 3, Capacity: 20, Overflow: udp.DropNewest, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 		s.shared.Add(1)
 		s.handle(d)
 	})})
@@ -68,7 +69,7 @@ func (s *soak) serve(ns *netns.NS, n int) {
 		case 0:
 			h = udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { s.handle(d) })
 		case 1:
-			h = newWorkers(s.t, udp.WorkersConfig{N: 3, Capacity: 20, Overflow: policy,
+			h = sockettest.NewWorkers(s.t, udp.WorkersConfig{N: 3, Capacity: 20, Overflow: policy,
 				Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { s.handle(d) })})
 		case 2:
 			h = udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
@@ -149,7 +150,7 @@ func (s *soak) send(ns *netns.NS, n int) {
 		var err error
 		ns.Do(func() {
 			c, err = udp.Config{PeerErrors: round%3 == 0}.Listen(context.Background(), network, ":0", q)
-			if errors.Is(err, errUnsupported) {
+			if errors.Is(err, errors.ErrUnsupported) {
 				c, err = udp.Listen(context.Background(), network, ":0", q)
 			}
 			if err == nil && round%2 == 0 {
@@ -208,7 +209,7 @@ func (s *soak) pairs(ns *netns.NS) {
 		})
 		network := s.networks[round%len(s.networks)]
 		cfg := udp.Config{NoOffload: true, ReadBuffer: 64 << 10}
-		at := loopback(network) + ":0"
+		at := sockettest.Loopback(network) + ":0"
 		c, from := s.listen(ns, cfg, network, at, q), s.listen(ns, cfg, network, at, udp.BaseHandler{})
 		if c == nil || from == nil {
 			return

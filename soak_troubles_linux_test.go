@@ -11,6 +11,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // destroy aborts sockets at random, servers and those that are connected to them, where
@@ -68,7 +69,7 @@ func (s *soak) recreate(left, right *netns.NS) {
 		}
 		// Until it is heard, also when the soak ends: nothing else shows that it works.
 		before := heard.Load()
-		for deadline := time.Now().Add(patience); heard.Load() == before; {
+		for deadline := time.Now().Add(sockettest.Patience); heard.Load() == before; {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 			_ = from.SendContext(ctx, udp.Message{Data: []byte("x"), To: netip.AddrPortFrom(to, c.LocalAddrPort().Port())})
 			cancel()

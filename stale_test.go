@@ -8,30 +8,31 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // The kernel stops a batch at a datagram that meets an older one's error, and
 // the error is gone with that.
 func TestARefusalInTheMiddleOfABatchIsTold(t *testing.T) {
-	live, dead := listen(t, udp.Config{}, "udp4", udp.BaseHandler{}), deadPort(t, "udp4")
+	live, dead := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{}), sockettest.DeadPort(t, "udp4")
 	for range 50 {
 		q := udp.NewQueue(1, udp.DropNewest)
 		c, err := udp.Config{PeerErrors: true}.Listen(t.Context(), "udp4", "127.0.0.1:0", q)
-		requireSupported(t, err)
+		sockettest.RequireSupported(t, err)
 		n, err := c.SendBatch([]udp.Message{{Data: []byte("a"), To: dead}, {Data: []byte("b"), To: live.LocalAddrPort()}})
 		require.NoError(t, err)
 		require.Equal(t, 2, n)
 		require.Equal(t, dead, (<-q.Refusals()).Peer)
-		stop(t, c)
+		sockettest.Stop(t, c)
 	}
 }
 
 // Switching the error queue off empties it.
 func TestARefusalIsToldAlthoughTheSocketDisconnects(t *testing.T) {
-	dead := deadPort(t, "udp4")
+	dead := sockettest.DeadPort(t, "udp4")
 	for range 50 {
 		q := udp.NewQueue(1, udp.DropNewest)
-		c := listen(t, udp.Config{}, "udp4", q)
+		c := sockettest.Listen(t, udp.Config{}, "udp4", q)
 		if !c.Info().ErrorQueue {
 			t.Skip("disconnecting takes the error away here")
 		}
@@ -41,7 +42,7 @@ func TestARefusalIsToldAlthoughTheSocketDisconnects(t *testing.T) {
 		_, err = connected.Disconnect()
 		require.NoError(t, err)
 		require.Equal(t, dead, (<-q.Refusals()).Peer)
-		stop(t, c)
+		sockettest.Stop(t, c)
 	}
 }
 
@@ -49,10 +50,10 @@ func TestARefusalIsToldAlthoughTheSocketDisconnects(t *testing.T) {
 // others of the same read still wait, so that its replies are kept.
 func third(t *testing.T, f func(c *udp.ConnectedConn, d udp.Datagram)) (peer *udp.Conn, replies *udp.Queue, done chan struct{}) {
 	replies = udp.NewQueue(100, udp.Block)
-	peer = listen(t, udp.Config{}, "udp4", replies)
+	peer = sockettest.Listen(t, udp.Config{}, "udp4", replies)
 	entered, release, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	n := 0
-	c := listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+	c := sockettest.Listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 		switch n++; n {
 		case 1:
 			close(entered)
@@ -68,7 +69,7 @@ func third(t *testing.T, f func(c *udp.ConnectedConn, d udp.Datagram)) (peer *ud
 	for i := range 20 {
 		require.NoError(t, peer.SendTo([]byte("hello"), c.LocalAddrPort()))
 		if i == 0 {
-			next(t, entered)
+			sockettest.Next(t, entered)
 		}
 	}
 	close(release)
@@ -83,16 +84,16 @@ func elsewhere(f func()) {
 
 func TestWhatWasRepliedToOnePeerNeverReachesAnother(t *testing.T) {
 	others := udp.NewQueue(100, udp.Block)
-	other := listen(t, udp.Config{}, "udp4", others)
+	other := sockettest.Listen(t, udp.Config{}, "udp4", others)
 	_, replies, done := third(t, func(c *udp.ConnectedConn, d udp.Datagram) {
 		assert.NoError(t, d.Reply([]byte("for the first")))
 		elsewhere(func() { assert.NoError(t, c.Reconnect(other.LocalAddrPort())) })
 		assert.ErrorIs(t, d.Reply([]byte("for the first")), syscall.EISCONN)
 		assert.NoError(t, c.Enqueue(udp.Message{Data: []byte("for the second")}))
 	})
-	next(t, done)
-	require.Equal(t, "for the first", string(next(t, replies.Datagrams()).Data))
-	require.Equal(t, "for the second", string(next(t, others.Datagrams()).Data))
+	sockettest.Next(t, done)
+	require.Equal(t, "for the first", string(sockettest.Next(t, replies.Datagrams()).Data))
+	require.Equal(t, "for the second", string(sockettest.Next(t, others.Datagrams()).Data))
 	require.Empty(t, others.Datagrams())
 	require.Empty(t, replies.Datagrams())
 }
@@ -105,8 +106,8 @@ func TestConnectInACallbackDoesNotWaitForItself(t *testing.T) {
 		_, err := c.Connect(peer)
 		assert.NoError(t, err)
 	})
-	next(t, done)
-	require.Equal(t, "kept", string(next(t, replies.Datagrams()).Data))
+	sockettest.Next(t, done)
+	require.Equal(t, "kept", string(sockettest.Next(t, replies.Datagrams()).Data))
 }
 
 // again responds to each refusal with another datagram to the same dead peer.
@@ -119,7 +120,7 @@ func (again) Refused(c *udp.Conn, r *udp.Refusal) {
 }
 
 func TestShutdownEndsThoughRefusedSendsAgain(t *testing.T) {
-	c := dial(t, deadPort(t, "udp4"), again{})
+	c := sockettest.Dial(t, sockettest.DeadPort(t, "udp4"), again{})
 	require.NoError(t, c.Send([]byte("x")))
 	require.NoError(t, c.Shutdown(t.Context()))
 }

@@ -1,6 +1,7 @@
 package udp_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sockettest"
 	"github.com/udpkit/udp/udptest"
 )
 
@@ -49,7 +51,7 @@ func (y *tally) trace() *udp.Trace {
 // agrees checks that the sums of the events are the counters of a stopped socket.
 func (y *tally) agrees(t testing.TB, s udp.Stats) {
 	t.Helper()
-	balanced(t, s)
+	sockettest.CountersAgree(t, s)
 	assert.Equal(t, s.Received, y.received.Load()+y.unread.Load(), "received")
 	assert.Equal(t, s.ReceivedBytes, y.receivedBytes.Load(), "received bytes")
 	assert.Equal(t, s.Sent, y.sent.Load(), "sent")
@@ -102,18 +104,18 @@ func TestTraceAgreesWithStats(t *testing.T) {
 	spread := func(d udp.Datagram) uint64 { return uint64(len(d.Data)) }
 	for name, handler := range map[string]func(*testing.T) udp.Handler{
 		"HandlerFunc": func(*testing.T) udp.Handler { return udp.HandlerFunc(fickle) },
-		"Handler":     func(*testing.T) udp.Handler { return &recorderOf{received: fickle} },
+		"Handler":     func(*testing.T) udp.Handler { return &sockettest.Funcs{OnReceived: fickle} },
 		"DropNewest":  func(*testing.T) udp.Handler { return udp.NewQueue(5, udp.DropNewest) },
 		"DropOldest":  func(*testing.T) udp.Handler { return udp.NewQueue(5, udp.DropOldest) },
 		"Block":       func(*testing.T) udp.Handler { return udp.NewQueue(5, udp.Block) },
 		"Workers": func(t *testing.T) udp.Handler {
-			return newWorkers(t, udp.WorkersConfig{N: 2, Handler: udp.HandlerFunc(fickle)})
+			return sockettest.NewWorkers(t, udp.WorkersConfig{N: 2, Handler: udp.HandlerFunc(fickle)})
 		},
 		"Workers with keys": func(t *testing.T) udp.Handler {
-			return newWorkers(t, udp.WorkersConfig{N: 2, Key: spread, Capacity: 1, Overflow: udp.DropOldest, Handler: udp.HandlerFunc(fickle)})
+			return sockettest.NewWorkers(t, udp.WorkersConfig{N: 2, Key: spread, Capacity: 1, Overflow: udp.DropOldest, Handler: udp.HandlerFunc(fickle)})
 		},
 		"keys that panic": func(t *testing.T) udp.Handler {
-			return newWorkers(t, udp.WorkersConfig{N: 2, Handler: udp.HandlerFunc(fickle), Key: func(d udp.Datagram) uint64 {
+			return sockettest.NewWorkers(t, udp.WorkersConfig{N: 2, Handler: udp.HandlerFunc(fickle), Key: func(d udp.Datagram) uint64 {
 				if len(d.Data)%2 == 0 {
 					panic("key")
 				}
@@ -125,7 +127,7 @@ func TestTraceAgreesWithStats(t *testing.T) {
 			worlds(t, func(t *testing.T, server, client udp.Config, address string) {
 				var served, asked tally
 				server.Trace, client.Trace = served.trace(), asked.trace()
-				server.Logger, server.MaxDatagram = quiet, 50
+				server.Logger, server.MaxDatagram = sockettest.Quiet, 50
 				c, err := server.Listen(t.Context(), "udp4", address, handler(t))
 				require.NoError(t, err)
 				peer, err := client.Dial(t.Context(), "udp4", c.LocalAddrPort().String(), udp.BaseHandler{})
@@ -144,9 +146,9 @@ func TestTraceAgreesWithStats(t *testing.T) {
 				if name == "Block" {
 					enough = 6 // nobody makes room
 				}
-				require.Eventually(t, func() bool { return c.Stats().Received >= enough }, patience, time.Millisecond)
-				stop(t, c)
-				stop(t, peer)
+				require.Eventually(t, func() bool { return c.Stats().Received >= enough }, sockettest.Patience, time.Millisecond)
+				sockettest.Stop(t, c)
+				sockettest.Stop(t, peer)
 				served.agrees(t, c.Stats())
 				asked.agrees(t, peer.Stats())
 			})
@@ -186,16 +188,16 @@ func TestTraceOfAPacketConnAgreesWithStats(t *testing.T) {
 // What the kernel lets in only while a peer changes, or not at all.
 func TestTraceOfRareDropsAgreesWithStats(t *testing.T) {
 	var y tally
-	s := newScripted()
-	c := s.dial(t, udp.Config{Trace: y.trace(), Logger: quiet}, udp.BaseHandler{})
-	from := packets("stranger", "cut")
-	from[0].From = here
+	s := sockettest.NewScripted()
+	c := s.Dial(t, udp.Config{Trace: y.trace(), Logger: sockettest.Quiet}, udp.BaseHandler{})
+	from := sockettest.Packets("stranger", "cut")
+	from[0].From = sockettest.Here
 	from[1].Truncated = true
-	s.inputs <- from
-	s.inputs <- []socket.Report{{Peer: there, Err: errUnsupported}}
-	s.arrive("good")
-	require.Eventually(t, func() bool { return c.Stats().Handled == 1 }, patience, time.Millisecond)
-	stop(t, c)
+	s.Inputs <- from
+	s.Inputs <- []socket.Report{{Peer: sockettest.There, Err: errors.ErrUnsupported}}
+	s.Arrive("good")
+	require.Eventually(t, func() bool { return c.Stats().Handled == 1 }, sockettest.Patience, time.Millisecond)
+	sockettest.Stop(t, c)
 	y.agrees(t, c.Stats())
 	require.Equal(t, udp.Drops{Stranger: 1, Truncated: 1}, c.Stats().Dropped)
 	require.EqualValues(t, 1, c.Stats().Refused)
@@ -205,7 +207,7 @@ func TestTraceOfRareDropsAgreesWithStats(t *testing.T) {
 func TestTraceOfGoexitAgreesWithStats(t *testing.T) {
 	for name, h := range map[string]udp.Handler{
 		"Received": udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { runtime.Goexit() }),
-		"Key": newWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.BaseHandler{}, Key: func(udp.Datagram) uint64 {
+		"Key": sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.BaseHandler{}, Key: func(udp.Datagram) uint64 {
 			runtime.Goexit()
 			return 0
 		}}),
@@ -213,20 +215,20 @@ func TestTraceOfGoexitAgreesWithStats(t *testing.T) {
 		for _, segment := range []int{0, 3} {
 			t.Run(name, func(t *testing.T) {
 				var y tally
-				s := newScripted()
-				c := s.listen(t, udp.Config{Trace: y.trace(), Logger: quiet}, h)
-				ps := packets("aaabbbc", "d")
+				s := sockettest.NewScripted()
+				c := s.Listen(t, udp.Config{Trace: y.trace(), Logger: sockettest.Quiet}, h)
+				ps := sockettest.Packets("aaabbbc", "d")
 				ps[0].Segment = segment
-				s.inputs <- ps
-				next(t, c.Done())
+				s.Inputs <- ps
+				sockettest.Next(t, c.Done())
 				y.agrees(t, c.Stats())
 				require.EqualValues(t, 1, c.Stats().Dropped.Panicked)
 			})
 		}
 	}
 	t.Run("the last of a packet", func(t *testing.T) {
-		s, n := newScripted(), 0
-		c := s.listen(t, udp.Config{Logger: quiet}, newWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.BaseHandler{},
+		s, n := sockettest.NewScripted(), 0
+		c := s.Listen(t, udp.Config{Logger: sockettest.Quiet}, sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.BaseHandler{},
 			Key: func(udp.Datagram) uint64 {
 				if n++; n == 2 {
 					runtime.Goexit()
@@ -234,9 +236,9 @@ func TestTraceOfGoexitAgreesWithStats(t *testing.T) {
 				return 0
 			}}))
 		b := buffer.Get()
-		s.inputs <- []socket.Packet{{Data: b.B[:copy(b.B, "ab")], Buf: b, Segment: 1, From: there}}
-		next(t, c.Done())
-		balanced(t, c.Stats())
+		s.Inputs <- []socket.Packet{{Data: b.B[:copy(b.B, "ab")], Buf: b, Segment: 1, From: sockettest.There}}
+		sockettest.Next(t, c.Done())
+		sockettest.CountersAgree(t, c.Stats())
 	})
 }
 
@@ -270,33 +272,33 @@ func TestTraceHasTheDatagrams(t *testing.T) {
 	trace, events := watch()
 	var got sync.WaitGroup
 	got.Add(3)
-	server := listen(t, udp.Config{Trace: trace, Logger: quiet}, "udp4", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+	server := sockettest.Listen(t, udp.Config{Trace: trace, Logger: sockettest.Quiet}, "udp4", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 		defer got.Done()
 		if string(d.Data) == "22" {
 			panic("22")
 		}
 	}))
 	to := server.LocalAddrPort()
-	c := dial(t, to, udp.BaseHandler{})
+	c := sockettest.Dial(t, to, udp.BaseHandler{})
 	_, err := c.SendBatch([]udp.Message{{Data: []byte("11")}, {Data: []byte("22")}, {Data: []byte("3")}})
 	require.NoError(t, err)
 	got.Wait()
-	stop(t, server)
+	sockettest.Stop(t, server)
 	from, all := c.LocalAddrPort().String(), map[seen]int{}
 	for range 4 {
-		all[next(t, events)]++
+		all[sockettest.Next(t, events)]++
 	}
 	require.Equal(t, map[seen]int{{"received", "11", from}: 1, {"received", "22", from}: 1, {"received", "3", from}: 1,
 		{"dropped", "22", "panicked"}: 1}, all)
 
 	trace, events = watch()
 	cfg := udp.Config{Trace: trace}
-	c, err = cfg.Dial(t.Context(), "udp4", deadPort(t, "udp4").String(), udp.BaseHandler{})
+	c, err = cfg.Dial(t.Context(), "udp4", sockettest.DeadPort(t, "udp4").String(), udp.BaseHandler{})
 	require.NoError(t, err)
-	closes(t, c)
+	sockettest.CloseAtEnd(t, c)
 	require.NoError(t, c.Send([]byte("anybody?")))
 	dead := c.RemoteAddrPort().String()
-	two := []seen{next(t, events), next(t, events)} // the ICMP error may be known before Send has returned
+	two := []seen{sockettest.Next(t, events), sockettest.Next(t, events)} // the ICMP error may be known before Send has returned
 	require.Contains(t, two, seen{"sent", "anybody?", dead}, "the peer of a connected socket")
 	require.Contains(t, []string{two[0].what, two[1].what}, "refused")
 	require.Equal(t, two[0].detail, two[1].detail)
@@ -309,15 +311,15 @@ func TestTraceOfMemberships(t *testing.T) {
 	group := netip.MustParseAddr("239.1.2.3")
 	m, err := udp.Config{Network: host.Network(), Trace: trace}.ListenMulticast(t.Context(), "udp4", ":7", udp.BaseHandler{})
 	require.NoError(t, err)
-	closes(t, m)
+	sockettest.CloseAtEnd(t, m)
 	require.NoError(t, m.Join(group, &net.Interface{Name: "eth0"}))
-	require.Equal(t, seen{"membership", "239.1.2.3", "eth0 true"}, next(t, events))
+	require.Equal(t, seen{"membership", "239.1.2.3", "eth0 true"}, sockettest.Next(t, events))
 	host.Interface("eth0").SetDown(true)
-	require.Equal(t, seen{"membership", "239.1.2.3", "eth0 false"}, next(t, events))
+	require.Equal(t, seen{"membership", "239.1.2.3", "eth0 false"}, sockettest.Next(t, events))
 	host.Interface("eth0").SetDown(false)
-	require.Equal(t, seen{"membership", "239.1.2.3", "eth0 true"}, next(t, events))
+	require.Equal(t, seen{"membership", "239.1.2.3", "eth0 true"}, sockettest.Next(t, events))
 	require.NoError(t, m.Leave(group))
-	require.Equal(t, seen{"membership", "239.1.2.3", ""}, next(t, events))
+	require.Equal(t, seen{"membership", "239.1.2.3", ""}, sockettest.Next(t, events))
 }
 
 // A Trace cannot disturb the accounting: its panics are counted, and its Datagrams belong to no
@@ -326,7 +328,7 @@ func TestTraceIsHarmless(t *testing.T) {
 	replies := make(chan error, 1)
 	kept := make(chan udp.Datagram, 1)
 	q := udp.NewQueue(1, udp.Block)
-	c := listen(t, udp.Config{Logger: quiet, Trace: &udp.Trace{Received: func(_ *udp.Conn, d udp.Datagram) {
+	c := sockettest.Listen(t, udp.Config{Logger: sockettest.Quiet, Trace: &udp.Trace{Received: func(_ *udp.Conn, d udp.Datagram) {
 		d.Drop()
 		d.Retain()
 		kept <- d.Clone()
@@ -334,13 +336,13 @@ func TestTraceIsHarmless(t *testing.T) {
 		panic("trace")
 	}}}, "udp4", q)
 	require.NoError(t, c.SendTo([]byte("1"), c.LocalAddrPort()))
-	require.Error(t, next(t, replies))
+	require.Error(t, sockettest.Next(t, replies))
 	(<-q.Datagrams()).Release()
-	d := next(t, kept)
+	d := sockettest.Next(t, kept)
 	require.Equal(t, "1", string(d.Data))
 	require.Equal(t, c.LocalAddrPort(), d.From)
 	require.Nil(t, d.Conn())
-	require.Eventually(t, func() bool { s := c.Stats(); return s.Panics == 1 && s.Handled == 1 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { s := c.Stats(); return s.Panics == 1 && s.Handled == 1 }, sockettest.Patience, time.Millisecond)
 }
 
 // A joined Trace calls all functions of a kind, in order, and has none that nobody wants.
@@ -402,8 +404,8 @@ func BenchmarkTrace(b *testing.B) {
 		b.Run(t.name, func(b *testing.B) {
 			g := newGauge()
 			cfg := udp.Config{Trace: t.trace}
-			server := listen(b, cfg, "udp4", g)
-			c := listen(b, cfg, "udp4", udp.BaseHandler{})
+			server := sockettest.Listen(b, cfg, "udp4", g)
+			c := sockettest.Listen(b, cfg, "udp4", udp.BaseHandler{})
 			ms := make([]udp.Message, burst)
 			for i := range ms {
 				ms[i] = udp.Message{Data: make([]byte, 100), To: server.LocalAddrPort()}

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 const (
@@ -152,26 +153,26 @@ func TestTwistedProgramsCompile(t *testing.T) {
 // AdoptDatagramPortErrors.test_invalidAddressFamily
 // AdoptDatagramPortErrors.test_stopOnlyCloses
 func TestAdoptedDescriptor(t *testing.T) {
-	original := raw(t, "udp4")
+	original := sockettest.ListenNet(t, "udp4")
 	f, err := original.File() // what adoptDatagramPort is given
 	require.NoError(t, err)
 	pc, err := net.FilePacketConn(f)
 	require.NoError(t, err)
 	require.NoError(t, f.Close(), "may be closed at once")
-	h := newRecorder()
+	h := sockettest.NewRecorder()
 	c, err := udp.Config{}.Adopt(pc.(*net.UDPConn), h)
 	require.NoError(t, err)
-	require.Equal(t, addrPort(original), c.LocalAddrPort())
-	h.next(t, "Started")
+	require.Equal(t, sockettest.AddrPort(original), c.LocalAddrPort())
+	h.Next(t, "Started")
 	require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
-	h.next(t, "Received")
-	stop(t, c)
-	balanced(t, c.Stats())
+	h.Next(t, "Received")
+	sockettest.Stop(t, c)
+	sockettest.CountersAgree(t, c.Stats())
 
-	sender := raw(t, "udp4")
-	_, err = sender.WriteToUDPAddrPort([]byte("still here"), addrPort(original))
+	sender := sockettest.ListenNet(t, "udp4")
+	_, err = sender.WriteToUDPAddrPort([]byte("still here"), sockettest.AddrPort(original))
 	require.NoError(t, err)
-	data, _ := read(t, original)
+	data, _ := sockettest.Read(t, original)
 	require.Equal(t, "still here", data)
 
 	bad := os.NewFile(1<<20, "no descriptor")

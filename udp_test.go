@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 func TestEcho(t *testing.T) {
@@ -19,11 +20,11 @@ func TestEcho(t *testing.T) {
 				}
 			}))
 			require.NoError(t, err)
-			defer stop(t, server)
+			defer sockettest.Stop(t, server)
 			q := udp.NewQueue(10, udp.Block)
 			client, err := udp.Dial(ctx, network, server.LocalAddrPort().String(), q)
 			require.NoError(t, err)
-			defer stop(t, client)
+			defer sockettest.Stop(t, client)
 			require.NoError(t, client.Send([]byte("hello")))
 			require.NoError(t, client.Send(nil))
 			d := <-q.Datagrams()
@@ -37,7 +38,7 @@ func TestEcho(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	ctx := context.Background()
-	dead := deadPort(t, "udp4")
+	dead := sockettest.DeadPort(t, "udp4")
 	q := udp.NewQueue(10, udp.Block)
 	client, err := udp.Dial(ctx, "udp", dead.String(), q)
 	require.NoError(t, err)
@@ -51,5 +52,5 @@ func TestRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, port, c.LocalAddrPort().Port())
 	t.Log(c)
-	stop(t, c)
+	sockettest.Stop(t, c)
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // lastByte is a key.
@@ -40,7 +41,7 @@ func TestWorkersKeepTheOrderOfEachKey(t *testing.T) {
 			var mu sync.Mutex
 			next := map[string]int{}
 			total, handled := 0, make(chan struct{})
-			w := newWorkers(t, udp.WorkersConfig{N: 4, Key: test.key, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 4, Key: test.key, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 				number, letter, _ := strings.Cut(string(d.Data), " ")
 				key := letter
 				if test.key == nil {
@@ -56,9 +57,9 @@ func TestWorkersKeepTheOrderOfEachKey(t *testing.T) {
 					handled <- struct{}{}
 				}
 			})})
-			c := listen(t, udp.Config{ReadBuffer: 8 << 20}, "udp4", w)
+			c := sockettest.Listen(t, udp.Config{ReadBuffer: 8 << 20}, "udp4", w)
 			for range test.senders {
-				s := raw(t, "udp4")
+				s := sockettest.ListenNet(t, "udp4")
 				for i := range each * letters {
 					number := i
 					if test.key != nil {
@@ -81,23 +82,23 @@ func TestWorkersRunAtTheSameTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 8
 		var running atomic.Int64
-		gate, open := newGate()
+		gate, open := sockettest.NewGate()
 		defer open()
-		s := newScripted()
-		w := newWorkers(t, udp.WorkersConfig{N: n, Key: lastByte, Handler: udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
+		s := sockettest.NewScripted()
+		w := sockettest.NewWorkers(t, udp.WorkersConfig{N: n, Key: lastByte, Handler: udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
 			running.Add(1)
 			<-gate
 		})})
-		c := s.listen(t, udp.Config{}, w)
+		c := s.Listen(t, udp.Config{}, w)
 		for key := range 256 { // that none of them falls on one of eight is one chance in 10^14
-			s.arrive(string([]byte{byte(key)}))
+			s.Arrive(string([]byte{byte(key)}))
 		}
 		synctest.Wait()
 		require.EqualValues(t, n, running.Load())
 		open()
 		require.NoError(t, c.Shutdown(context.Background()))
 		require.EqualValues(t, 256, running.Load())
-		balanced(t, c.Stats())
+		sockettest.CountersAgree(t, c.Stats())
 	})
 }
 
@@ -114,19 +115,19 @@ func TestWorkersOverflow(t *testing.T) {
 		t.Run(test.overflow.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var handled []string
-				gate, open := newGate()
+				gate, open := sockettest.NewGate()
 				defer open()
-				w := newWorkers(t, udp.WorkersConfig{N: 1, Capacity: 3, Overflow: test.overflow,
+				w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Capacity: 3, Overflow: test.overflow,
 					Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 						<-gate
 						handled = append(handled, string(d.Data))
 					})})
-				s := newScripted()
-				c := s.listen(t, udp.Config{}, w)
-				s.arrive("0")
+				s := sockettest.NewScripted()
+				c := s.Listen(t, udp.Config{}, w)
+				s.Arrive("0")
 				synctest.Wait() // it has left the channel
 				for i := 1; i < 10; i++ {
-					s.arrive(strconv.Itoa(i))
+					s.Arrive(strconv.Itoa(i))
 				}
 				synctest.Wait()
 				require.EqualValues(t, test.dropped, c.Stats().Dropped.Queue)
@@ -135,7 +136,7 @@ func TestWorkersOverflow(t *testing.T) {
 				require.NoError(t, c.Shutdown(context.Background()))
 				require.Equal(t, test.handled, handled)
 				st := c.Stats()
-				balanced(t, st)
+				sockettest.CountersAgree(t, st)
 				require.Equal(t, udp.Drops{Queue: test.dropped}, st.Dropped)
 				require.EqualValues(t, len(handled), st.Handled)
 				require.EqualValues(t, 3, st.QueuePeak)
@@ -150,7 +151,7 @@ func TestWorkersOverflow(t *testing.T) {
 func TestWorkersSurvivePanicsAndGoexit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var handled []string
-		w := newWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+		w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 			switch string(d.Data) {
 			case "panic":
 				panic("as the test wants")
@@ -159,13 +160,13 @@ func TestWorkersSurvivePanicsAndGoexit(t *testing.T) {
 			}
 			handled = append(handled, string(d.Data))
 		})})
-		s := newScripted()
-		c := s.listen(t, udp.Config{Logger: quiet}, w)
-		s.arrive("1", "panic", "2", "exit", "3", "exit", "panic", "4")
+		s := sockettest.NewScripted()
+		c := s.Listen(t, udp.Config{Logger: sockettest.Quiet}, w)
+		s.Arrive("1", "panic", "2", "exit", "3", "exit", "panic", "4")
 		require.NoError(t, c.Shutdown(context.Background()))
 		require.Equal(t, []string{"1", "2", "3", "4"}, handled)
 		st := c.Stats()
-		balanced(t, st)
+		sockettest.CountersAgree(t, st)
 		require.Equal(t, udp.Drops{Panicked: 4}, st.Dropped)
 		require.EqualValues(t, 4, st.Panics)
 		require.EqualValues(t, 4, st.Handled)
@@ -177,12 +178,12 @@ func TestWorkersSurvivePanicsAndGoexit(t *testing.T) {
 // A key that panics costs its datagram, like a Received that does.
 func TestWorkersSurviveAKeyThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorkers(t, udp.WorkersConfig{N: 2, Key: lastByte, Handler: udp.BaseHandler{}})
-		s := newScripted()
-		c := s.listen(t, udp.Config{Logger: quiet}, w)
-		s.arrive("1", "", "2") // an empty one has no last byte
+		w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 2, Key: lastByte, Handler: udp.BaseHandler{}})
+		s := sockettest.NewScripted()
+		c := s.Listen(t, udp.Config{Logger: sockettest.Quiet}, w)
+		s.Arrive("1", "", "2") // an empty one has no last byte
 		require.NoError(t, c.Shutdown(context.Background()))
-		balanced(t, c.Stats())
+		sockettest.CountersAgree(t, c.Stats())
 		require.Equal(t, udp.Drops{Panicked: 1}, c.Stats().Dropped)
 		require.EqualValues(t, 2, c.Stats().Handled)
 	})
@@ -190,14 +191,14 @@ func TestWorkersSurviveAKeyThatPanics(t *testing.T) {
 
 func TestCloseDropsWhatWaitsInWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gate, open := newGate()
+		gate, open := sockettest.NewGate()
 		defer open()
-		r := newRecorder()
-		r.received = func(*udp.Conn, udp.Datagram) { <-gate }
-		s := newScripted()
-		w := newWorkers(t, udp.WorkersConfig{N: 1, Handler: r})
-		c := s.listen(t, udp.Config{}, w)
-		s.arrive("1", "2", "3")
+		r := sockettest.NewRecorder()
+		r.OnReceived = func(*udp.Conn, udp.Datagram) { <-gate }
+		s := sockettest.NewScripted()
+		w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Handler: r})
+		c := s.Listen(t, udp.Config{}, w)
+		s.Arrive("1", "2", "3")
 		synctest.Wait()
 		require.NoError(t, c.Close())
 		synctest.Wait()
@@ -208,7 +209,7 @@ func TestCloseDropsWhatWaitsInWorkers(t *testing.T) {
 		}
 		open()
 		<-c.Done()
-		require.Equal(t, []string{"Started", "Received", "Stopped"}, r.names())
+		require.Equal(t, []string{"Started", "Received", "Stopped"}, r.Names())
 		require.Equal(t, udp.Drops{Closed: 2}, c.Stats().Dropped)
 		require.EqualValues(t, 1, c.Stats().Handled)
 		ws := w.Stats()
@@ -219,49 +220,49 @@ func TestCloseDropsWhatWaitsInWorkers(t *testing.T) {
 // Until Workers have handled the last datagram their socket still sends.
 func TestWorkersReplyDuringShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gate, open := newGate()
+		gate, open := sockettest.NewGate()
 		defer open()
-		w := newWorkers(t, udp.WorkersConfig{N: 2, Key: lastByte, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+		w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 2, Key: lastByte, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 			<-gate
 			if err := d.Reply(d.Data); err != nil {
 				t.Error(err)
 			}
 		})})
-		s := newScripted()
-		c := s.listen(t, udp.Config{}, w)
-		s.arrive("1", "2", "3", "4")
+		s := sockettest.NewScripted()
+		c := s.Listen(t, udp.Config{}, w)
+		s.Arrive("1", "2", "3", "4")
 		synctest.Wait()
 		result := make(chan error, 1)
 		go func() { result <- c.Shutdown(context.Background()) }()
 		synctest.Wait()
 		open()
 		require.NoError(t, <-result)
-		require.ElementsMatch(t, []string{"1", "2", "3", "4"}, s.sent)
+		require.ElementsMatch(t, []string{"1", "2", "3", "4"}, s.SentData)
 	})
 }
 
 // The goroutines of Workers serve several sockets, end with the last one, and
 // start again with another.
 func TestWorkersServeSocketsAsTheyComeAndGo(t *testing.T) {
-	r := newRecorder()
+	r := sockettest.NewRecorder()
 	var mu sync.Mutex // the recorder minds callbacks at the same time, and these may be
-	r.received = func(*udp.Conn, udp.Datagram) { mu.Lock(); defer mu.Unlock() }
-	w := newWorkers(t, udp.WorkersConfig{N: 3, Handler: r})
+	r.OnReceived = func(*udp.Conn, udp.Datagram) { mu.Lock(); defer mu.Unlock() }
+	w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 3, Handler: r})
 	before := goleak.IgnoreCurrent()
 	for range 3 {
-		a, b := listen(t, udp.Config{}, "udp4", w), listen(t, udp.Config{}, "udp4", w)
-		r.next(t, "Started")
-		r.next(t, "Started")
+		a, b := sockettest.Listen(t, udp.Config{}, "udp4", w), sockettest.Listen(t, udp.Config{}, "udp4", w)
+		r.Next(t, "Started")
+		r.Next(t, "Started")
 		require.NoError(t, a.SendTo([]byte("to b"), b.LocalAddrPort()))
-		e := r.next(t, "Received")
-		require.Equal(t, "to b", e.data)
-		require.Same(t, b, e.conn)
-		stop(t, b)
-		require.Same(t, b, r.next(t, "Stopped").conn)
+		e := r.Next(t, "Received")
+		require.Equal(t, "to b", e.Data)
+		require.Same(t, b, e.Conn)
+		sockettest.Stop(t, b)
+		require.Same(t, b, r.Next(t, "Stopped").Conn)
 		require.NoError(t, a.SendTo([]byte("to a"), a.LocalAddrPort()))
-		require.Equal(t, "to a", r.next(t, "Received").data)
-		stop(t, a)
-		r.next(t, "Stopped")
+		require.Equal(t, "to a", r.Next(t, "Received").Data)
+		sockettest.Stop(t, a)
+		r.Next(t, "Stopped")
 	}
 	goleak.VerifyNone(t, before)
 }
@@ -271,12 +272,12 @@ func TestWorkersServeSocketsAsTheyComeAndGo(t *testing.T) {
 func TestWorkersBeforeAQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := udp.NewQueue(2, udp.DropOldest)
-		w := newWorkers(t, udp.WorkersConfig{N: 1, Handler: q})
-		s := newScripted()
-		c := s.listen(t, udp.Config{}, w)
-		s.arrive("1", "2", "3", "4", "5", "6")
+		w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Handler: q})
+		s := sockettest.NewScripted()
+		c := s.Listen(t, udp.Config{}, w)
+		s.Arrive("1", "2", "3", "4", "5", "6")
 		require.NoError(t, c.Shutdown(context.Background()))
-		balanced(t, c.Stats())
+		sockettest.CountersAgree(t, c.Stats())
 		require.Zero(t, c.Stats().Dropped)
 		require.EqualValues(t, 6, c.Stats().Handled)
 		require.EqualValues(t, 6, w.Stats().Handled)
@@ -293,17 +294,17 @@ func TestWorkersBeforeAQueue(t *testing.T) {
 func TestEachWorkerMayHaveAHandlerOfItsOwn(t *testing.T) {
 	const n = 4
 	var handlers []*counting
-	w := newWorkers(t, udp.WorkersConfig{N: n, Key: lastByte, PerWorker: func(i int) udp.Handler {
+	w := sockettest.NewWorkers(t, udp.WorkersConfig{N: n, Key: lastByte, PerWorker: func(i int) udp.Handler {
 		require.Len(t, handlers, i)
 		handlers = append(handlers, new(counting))
 		return handlers[i]
 	}})
 	require.Len(t, handlers, n)
-	s := newScripted()
-	c := s.listen(t, udp.Config{}, w)
+	s := sockettest.NewScripted()
+	c := s.Listen(t, udp.Config{}, w)
 	for key := range 256 {
-		s.arrive(string([]byte{byte(key)}))
-		s.arrive(string([]byte{byte(key)}))
+		s.Arrive(string([]byte{byte(key)}))
+		s.Arrive(string([]byte{byte(key)}))
 	}
 	require.NoError(t, c.Shutdown(t.Context()))
 	total, keys := 0, map[byte]int{}
@@ -361,12 +362,12 @@ func TestNewWorkersChecksItsConfig(t *testing.T) {
 	}
 	w, err := udp.NewWorkers(udp.WorkersConfig{Handler: h})
 	require.NoError(t, err)
-	stop(t, newScripted().listen(t, udp.Config{}, w))
+	sockettest.Stop(t, sockettest.NewScripted().Listen(t, udp.Config{}, w))
 
 	for _, unmade := range []udp.Handler{new(udp.Workers), new(udp.Queue), (*udp.Workers)(nil), (*udp.Queue)(nil), udp.HandlerFunc(nil), nil} {
 		_, err := udp.Listen(t.Context(), "udp4", "127.0.0.1:0", unmade)
 		require.ErrorIs(t, err, os.ErrInvalid)
-		requireOpError(t, err, "listen")
+		sockettest.RequireOpError(t, err, "listen")
 	}
 }
 
@@ -383,20 +384,20 @@ func TestWorkersGetRefusalsInOrder(t *testing.T) {
 			defer mu.Unlock()
 			got[peer] = append(got[peer], what)
 		}
-		w := newWorkers(t, udp.WorkersConfig{N: 4, Handler: &recorderOf{
-			received: func(_ *udp.Conn, d udp.Datagram) { note(d.From, string(d.Data)) },
-			refused:  func(_ *udp.Conn, r *udp.Refusal) { note(r.Peer, "refused "+string(r.Payload)) },
+		w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 4, Handler: &sockettest.Funcs{
+			OnReceived: func(_ *udp.Conn, d udp.Datagram) { note(d.From, string(d.Data)) },
+			OnRefused:  func(_ *udp.Conn, r *udp.Refusal) { note(r.Peer, "refused "+string(r.Payload)) },
 		}})
-		s := newScripted()
-		c := s.listen(t, udp.Config{}, w)
+		s := sockettest.NewScripted()
+		c := s.Listen(t, udp.Config{}, w)
 		var want []string
 		for i := range each {
 			for peer := range peers {
-				from := netip.AddrPortFrom(there.Addr(), uint16(1000+peer))
-				p := packets(fmt.Sprint(i))
+				from := netip.AddrPortFrom(sockettest.There.Addr(), uint16(1000+peer))
+				p := sockettest.Packets(fmt.Sprint(i))
 				p[0].From = from
-				s.inputs <- p
-				s.inputs <- []socket.Report{{Peer: from, Err: net.UnknownNetworkError("refused"), Payload: fmt.Append(nil, i)}}
+				s.Inputs <- p
+				s.Inputs <- []socket.Report{{Peer: from, Err: net.UnknownNetworkError("refused"), Payload: fmt.Append(nil, i)}}
 			}
 			want = append(want, fmt.Sprint(i), fmt.Sprint("refused ", i))
 		}
@@ -410,7 +411,7 @@ func TestWorkersGetRefusalsInOrder(t *testing.T) {
 		require.EqualValues(t, peers*each, st.Handled, "ICMP errors are no datagrams")
 		require.EqualValues(t, peers*each, w.Stats().Handled)
 		require.Zero(t, st.RefusalsLost)
-		balanced(t, st)
+		sockettest.CountersAgree(t, st)
 	})
 }
 
@@ -420,19 +421,19 @@ func TestRefusalsThatWorkersLoseAreCounted(t *testing.T) {
 	for _, overflow := range []udp.Overflow{udp.DropNewest, udp.DropOldest} {
 		t.Run(overflow.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				gate, open := newGate()
+				gate, open := sockettest.NewGate()
 				defer open()
 				refused := 0
-				w := newWorkers(t, udp.WorkersConfig{N: 1, Capacity: 3, Overflow: overflow, Handler: &recorderOf{
-					received: func(*udp.Conn, udp.Datagram) { <-gate },
-					refused:  func(*udp.Conn, *udp.Refusal) { refused++ },
+				w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Capacity: 3, Overflow: overflow, Handler: &sockettest.Funcs{
+					OnReceived: func(*udp.Conn, udp.Datagram) { <-gate },
+					OnRefused:  func(*udp.Conn, *udp.Refusal) { refused++ },
 				}})
-				s := newScripted()
-				c := s.listen(t, udp.Config{}, w)
-				s.arrive("x")
+				s := sockettest.NewScripted()
+				c := s.Listen(t, udp.Config{}, w)
+				s.Arrive("x")
 				synctest.Wait()
 				for range 10 {
-					s.inputs <- []socket.Report{{Peer: there, Err: net.UnknownNetworkError("refused")}}
+					s.Inputs <- []socket.Report{{Peer: sockettest.There, Err: net.UnknownNetworkError("refused")}}
 				}
 				synctest.Wait()
 				require.EqualValues(t, 7, c.Stats().RefusalsLost)
@@ -441,8 +442,8 @@ func TestRefusalsThatWorkersLoseAreCounted(t *testing.T) {
 				<-c.Done()
 				require.Zero(t, refused)
 				require.EqualValues(t, 10, c.Stats().RefusalsLost)
-				balanced(t, c.Stats())
-				w.Refused(c, &udp.Refusal{Peer: there})
+				sockettest.CountersAgree(t, c.Stats())
+				w.Refused(c, &udp.Refusal{Peer: sockettest.There})
 				ws := w.Stats()
 				require.Equal(t, udp.WorkersStats{Received: 1, Handled: 1, Peak: ws.Peak}, ws, "they are no datagrams")
 			})
@@ -453,27 +454,27 @@ func TestRefusalsThatWorkersLoseAreCounted(t *testing.T) {
 // A Handler may pass on ICMP errors, of sockets that do not wait for the Workers.
 func TestWorkersWithRefusalsOfOtherSockets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gate, open := newGate()
+		gate, open := sockettest.NewGate()
 		defer open()
 		var refused []*udp.Conn
-		w := newWorkers(t, udp.WorkersConfig{N: 1, Handler: &recorderOf{
-			received: func(*udp.Conn, udp.Datagram) { <-gate },
-			refused:  func(c *udp.Conn, _ *udp.Refusal) { refused = append(refused, c) },
+		w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Handler: &sockettest.Funcs{
+			OnReceived: func(*udp.Conn, udp.Datagram) { <-gate },
+			OnRefused:  func(c *udp.Conn, _ *udp.Refusal) { refused = append(refused, c) },
 		}})
-		s := newScripted()
-		own := s.listen(t, udp.Config{}, w)
-		s.arrive("x")
+		s := sockettest.NewScripted()
+		own := s.Listen(t, udp.Config{}, w)
+		s.Arrive("x")
 		synctest.Wait()
-		others := newScripted()
-		other := others.listen(t, udp.Config{}, &recorderOf{refused: w.Refused})
-		others.inputs <- []socket.Report{{Peer: there, Err: net.UnknownNetworkError("refused")}}
-		w.Refused(nil, &udp.Refusal{Peer: there})
+		others := sockettest.NewScripted()
+		other := others.Listen(t, udp.Config{}, &sockettest.Funcs{OnRefused: w.Refused})
+		others.Inputs <- []socket.Report{{Peer: sockettest.There, Err: net.UnknownNetworkError("refused")}}
+		w.Refused(nil, &udp.Refusal{Peer: sockettest.There})
 		synctest.Wait()
-		stop(t, other)
+		sockettest.Stop(t, other)
 		open()
-		stop(t, own)
+		sockettest.Stop(t, own)
 		require.Equal(t, []*udp.Conn{nil}, refused, "the other one's came too late")
 		require.EqualValues(t, 1, other.Stats().RefusalsLost)
-		w.Refused(own, &udp.Refusal{Peer: there})
+		w.Refused(own, &udp.Refusal{Peer: sockettest.There})
 	})
 }

@@ -13,11 +13,8 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
-
-// namesZones says whether the socket itself names zones. The portable path has
-// package net do that, which asks the namespace of the thread that it runs on.
-func namesZones(c *udp.Conn) bool { return c.Info().Batch > 1 }
 
 // zoned is a socket in a namespace that none of the test's threads is in, with a
 // peer that answers on the other end of the cable called left.
@@ -35,13 +32,13 @@ func zoned(t *testing.T, h udp.Handler) (here *netns.NS, c *udp.Conn, peer netip
 		}))
 	})
 	require.NoError(t, err)
-	closes(t, server)
+	sockettest.CloseAtEnd(t, server)
 	here.Do(func() { c, err = udp.Config{PeerErrors: true}.Listen(context.Background(), "udp6", "[::]:0", h) })
 	if err != nil {
 		here.Do(func() { c, err = udp.Listen(context.Background(), "udp6", "[::]:0", h) })
 	}
 	require.NoError(t, err)
-	closes(t, c)
+	sockettest.CloseAtEnd(t, c)
 	return here, c, netip.AddrPortFrom(netip.MustParseAddr("fe80::2%left"), server.LocalAddrPort().Port())
 }
 
@@ -59,12 +56,12 @@ func TestZonesAreOfTheSocketsNamespace(t *testing.T) {
 
 		answered := func(from netip.AddrPort) {
 			t.Helper()
-			d := next(t, q.Datagrams())
+			d := sockettest.Next(t, q.Datagrams())
 			require.Equal(t, from, d.From)
 			d.Release()
 		}
 		byIndex := netip.AddrPortFrom(peer.Addr().WithZone(fmt.Sprint(index)), peer.Port())
-		if namesZones(c) {
+		if sockettest.NamesZones(c) {
 			for _, to := range []netip.AddrPort{peer, byIndex} {
 				var err error
 				elsewhere.Do(func() { err = c.SendTo([]byte("one"), to) })
@@ -77,7 +74,7 @@ func TestZonesAreOfTheSocketsNamespace(t *testing.T) {
 			}
 			dead := netip.AddrPortFrom(peer.Addr(), peer.Port()^1)
 			require.NoError(t, c.SendTo([]byte("x"), dead))
-			r := next(t, q.Refusals())
+			r := sockettest.Next(t, q.Refusals())
 			require.Equal(t, dead, r.Peer)
 			require.Equal(t, peer.Addr(), r.Offender)
 		}
@@ -90,7 +87,7 @@ func TestZonesAreOfTheSocketsNamespace(t *testing.T) {
 			require.Equal(t, "fe80::1%left", cc.LocalAddrPort().Addr().String())
 			require.NoError(t, cc.Send([]byte("connected")))
 			require.NoError(t, cc.SendTo([]byte("connected"), to))
-			if namesZones(c) {
+			if sockettest.NamesZones(c) {
 				answered(peer)
 				answered(peer)
 			}
@@ -106,20 +103,20 @@ func TestAnInterfaceIsRenamed(t *testing.T) {
 	netns.Run(t, func() {
 		q := udp.NewQueue(10, udp.DropOldest)
 		here, c, before := zoned(t, q)
-		if !namesZones(c) {
+		if !sockettest.NamesZones(c) {
 			t.Skip("package net remembers names for a minute")
 		}
 		var connected *udp.ConnectedConn
-		answers := newRecorder()
+		answers := sockettest.NewRecorder()
 		var err error
 		here.Do(func() { connected, err = udp.Dial(context.Background(), "udp6", before.String(), answers) })
 		require.NoError(t, err)
-		closes(t, connected)
-		answers.next(t, "Started")
+		sockettest.CloseAtEnd(t, connected)
+		answers.Next(t, "Started")
 		require.NoError(t, connected.Send([]byte("x")))
-		require.Equal(t, before, answers.next(t, "Received").d.From)
+		require.Equal(t, before, answers.Next(t, "Received").Datagram.From)
 		require.NoError(t, c.SendTo([]byte("x"), before))
-		require.Equal(t, before, next(t, q.Datagrams()).From)
+		require.Equal(t, before, sockettest.Next(t, q.Datagrams()).From)
 
 		here.IP("link set left down")
 		here.IP("link set left name uplink")
@@ -129,15 +126,15 @@ func TestAnInterfaceIsRenamed(t *testing.T) {
 
 		after := netip.AddrPortFrom(before.Addr().WithZone("uplink"), before.Port())
 		require.NoError(t, c.SendTo([]byte("x"), after), "the new name is known at once")
-		require.Equal(t, after, next(t, q.Datagrams()).From)
-		require.Eventually(t, func() bool { err = c.SendTo([]byte("x"), before); return err != nil }, patience, time.Millisecond,
+		require.Equal(t, after, sockettest.Next(t, q.Datagrams()).From)
+		require.Eventually(t, func() bool { err = c.SendTo([]byte("x"), before); return err != nil }, sockettest.Patience, time.Millisecond,
 			"the old name is not believed for long")
 		require.ErrorIs(t, err, syscall.ENODEV, "and nothing leaves by another interface")
 		require.Equal(t, udp.SendFailures{Unreachable: 1}, c.Stats().SendFailed)
 		_, err = c.Connect(before)
 		require.ErrorIs(t, err, syscall.ENODEV)
 		require.NoError(t, connected.Send([]byte("x")))
-		require.Equal(t, before, answers.next(t, "Received").d.From, "the peer is who it was")
+		require.Equal(t, before, answers.Next(t, "Received").Datagram.From, "the peer is who it was")
 		require.Zero(t, connected.Stats().Dropped)
 	})
 }
@@ -161,7 +158,7 @@ func TestTheMTUIsOfTheSocketsNamespace(t *testing.T) {
 					c, err = udp.Config{MTUDiscovery: udp.MTUDiscoveryDo}.Listen(context.Background(), "udp4", ":0", udp.BaseHandler{})
 				})
 				require.NoError(t, err)
-				closes(t, c)
+				sockettest.CloseAtEnd(t, c)
 				if connected {
 					_, err = c.Connect(peer)
 					require.NoError(t, err)

@@ -36,7 +36,7 @@ var layers = [][]string{
 // modules are those of other people that code outside tests may import, and the
 // packages that may do so.
 var modules = map[string][]string{
-	"golang.org/x/sys":                {"internal/cmsg", "internal/conformance", "internal/netns", "internal/sys"}, // system calls
+	"golang.org/x/sys":                {"internal/cmsg", "internal/conformance", "internal/netns", "internal/sockettest", "internal/sys"}, // system calls
 	"golang.org/x/net/ipv4":           {".", "internal/sys"},
 	"golang.org/x/net/ipv6":           {".", "internal/sys"},
 	"golang.org/x/net/dns/dnsmessage": {"examples/..."},
