@@ -35,6 +35,9 @@ import (
 //   - [Config.MaxDatagram] applies, and a connected socket discards what other peers sent
 //     before it was connected.
 //
+// On Linux one goroutine for all sockets watches the interfaces while any of them is bound
+// to a device or connected to an IPv6 peer: they follow changes even if they only receive.
+//
 // Its methods may be called from any goroutine. The garbage collector closes a
 // PacketConn that is no longer used, as in package net, but not on a simulated network.
 type PacketConn struct {
@@ -172,6 +175,7 @@ func newPacketConn(c *Conn) (*PacketConn, error) {
 		pc.asked = new(asked)
 	}
 	c.pulled = pc
+	c.followDevice()
 	return pc, nil
 }
 
@@ -204,6 +208,9 @@ func (c *PacketConn) Close() error {
 		k.stats.dropped[dropClosed].Add(n)
 	}
 	k.stats.kernel.sample(k.sock, true)
+	k.peer.changing.Lock()
+	k.unfollowSource()
+	k.peer.changing.Unlock()
 	err := k.sock.Close()
 	c.drop()
 	close(k.life.done)
@@ -229,6 +236,9 @@ func (c *PacketConn) drop() {
 func (c *PacketConn) LocalAddr() net.Addr {
 	if !c.ok() {
 		return nil
+	}
+	if c.sock.Rebinds() > 0 && !c.closing.Load() { // the address may be another one
+		return c.conn.LocalAddr()
 	}
 	return c.local
 }

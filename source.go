@@ -2,6 +2,8 @@ package udp
 
 import (
 	"net/netip"
+	"runtime"
+	"weak"
 
 	"github.com/udpkit/udp/internal/ifmon"
 	"github.com/udpkit/udp/internal/socket"
@@ -11,9 +13,9 @@ import (
 // sourceFollower makes a connected socket choose its source address again once the
 // host has lost the one in use, and binds a socket to its interface again once that was
 // removed and another one has its name. Without it an IPv6 socket of Linux sends on from an
-// address that was removed, and no call fails.
+// address that was removed, and a socket that only receives never finds out; no call fails.
 type sourceFollower struct {
-	sock    socket.Socket
+	conn    weak.Pointer[Conn] // so that a PacketConn that was abandoned is collected
 	monitor *ifmon.Monitor
 }
 
@@ -24,13 +26,28 @@ func (f *sourceFollower) LeaveStale([]socket.Interface, bool) bool { return fals
 
 // Reconcile implements ifmon.Follower. When it fails, since there is no address yet,
 // the Monitor calls it again later.
-func (f *sourceFollower) Reconcile([]socket.Interface) bool { return f.sock.Reconcile() == nil }
+func (f *sourceFollower) Reconcile([]socket.Interface) bool {
+	c := f.conn.Value()
+	return c == nil || c.sock.Reconcile() == nil
+}
+
+func (f *sourceFollower) leave() { f.monitor.Leave(f) }
+
+// onKernel says whether the socket is one of this host, and not of a simulated network.
+func (c *Conn) onKernel() bool {
+	source := c.cfg.source()
+	if pulled, ok := source.(pulledNetwork); ok {
+		source = pulled.Network
+	}
+	_, ok := source.(sys.Kernel)
+	return ok
+}
 
 // mayLoseSource says whether the source address of a socket that is not connected yet
 // will be the system's choice, and can be lost unnoticed, or whether the peer's zone
 // binds the socket to an interface.
 func (c *Conn) mayLoseSource(peer netip.Addr) bool {
-	if !sys.SendsFromRemovedAddress || c.cfg.Network != nil || c.peer.source != nil {
+	if !sys.SendsFromRemovedAddress || !c.onKernel() || c.peer.source != nil {
 		return false
 	}
 	return peer.Zone() != "" || peer.Is6() && !peer.IsLoopback() && !peer.IsLinkLocalUnicast() && c.LocalAddrPort().Addr().IsUnspecified()
@@ -38,7 +55,7 @@ func (c *Conn) mayLoseSource(peer netip.Addr) bool {
 
 // followDevice starts a follower for a socket that is bound to an interface.
 func (c *Conn) followDevice() {
-	if !c.sock.Info().Device || c.cfg.Network != nil {
+	if !c.sock.Info().Device || !c.onKernel() {
 		return
 	}
 	c.peer.changing.Lock()
@@ -50,10 +67,11 @@ func (c *Conn) followDevice() {
 
 // follow needs peer.changing.
 func (c *Conn) follow() {
-	f := &sourceFollower{sock: c.sock}
+	f := &sourceFollower{conn: weak.Make(c)}
 	var err error
-	if f.monitor, err = ifmon.Join(c.cfg.source(), f); err == nil { // netlink may be forbidden
+	if f.monitor, err = ifmon.Join(sys.Kernel{}, f); err == nil { // netlink may be forbidden
 		c.peer.source = f
+		runtime.AddCleanup(c, (*sourceFollower).leave, f)
 	}
 }
 
@@ -61,6 +79,6 @@ func (c *Conn) follow() {
 func (c *Conn) unfollowSource() {
 	if f := c.peer.source; f != nil {
 		c.peer.source = nil
-		f.monitor.Leave(f)
+		f.leave()
 	}
 }

@@ -17,8 +17,8 @@
 //	13  addresses local by a route    TestAddressesThatAreLocalByRoute TestFreeBindRepliesFromAddressesThatAreLocalByRoute
 //	14  a link-local address is asked by a global one  TestALinkLocalAddressAskedByAGlobalOne
 //	15  To without a zone             TestADestinationCanBeListenedOn
-//	16  a source address is removed   TestAnIPv6SourceAddressThatWasRemoved TestASourceAddressThatWasReplaced TestAReplyFromAnAddressThatWasRemoved
-//	17  a device is created again     TestADeviceThatWasCreatedAgain
+//	16  a source address is removed   TestAnIPv6SourceAddressThatWasRemoved TestASourceAddressThatWasReplaced TestAReplyFromAnAddressThatWasRemoved TestAPacketConnWhoseSourceAddressWasRemoved
+//	17  a device is created again     TestADeviceThatWasCreatedAgain TestAPacketConnFollowsItsDevice
 //	18  one bad destination           TestEachDestinationOfABatchForItself TestABatchGoesOnAfterFailures
 //	19  Dial before the network       TestDialBeforeTheNetwork
 //	20  Join before the interface     TestJoinBeforeTheInterface TestAnnounceOnAnInterfaceThatComesLater
