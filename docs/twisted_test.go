@@ -1,27 +1,22 @@
-package udp_test
+package docs_test
 
 import (
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/udpkit/udp"
-	"github.com/udpkit/udp/internal/sockettest"
 )
 
 const (
-	twistedPage      = "docs/from-twisted.md"
+	twistedPage      = "from-twisted.md"
 	twistedChecklist = "testdata/twisted.md"
 )
 
@@ -49,8 +44,9 @@ func TestTwistedPage(t *testing.T) {
 	page, err := os.ReadFile(twistedChecklist)
 	require.NoError(t, err)
 	known := map[string][]string{}
-	testsIn(t, ".", "", known)
-	testsIn(t, "udptest", "udptest.", known)
+	testsIn(t, "..", "", known)
+	testsIn(t, "../internal/e2e/*", "", known)
+	testsIn(t, "../udptest", "udptest.", known)
 
 	want := map[string]bool{}
 	for _, c := range checklist {
@@ -144,50 +140,4 @@ func TestTwistedProgramsCompile(t *testing.T) {
 			require.NoError(t, err, "%s", gofmt)
 		})
 	}
-}
-
-// A descriptor is adopted through package net, which copies it: stopping leaves
-// the original alone.
-//
-// Twisted: S4 A1 A2 AdoptDatagramPortErrors.test_invalidDescriptor
-// AdoptDatagramPortErrors.test_invalidAddressFamily
-// AdoptDatagramPortErrors.test_stopOnlyCloses
-func TestAdoptedDescriptor(t *testing.T) {
-	original := sockettest.ListenNet(t, "udp4")
-	f, err := original.File() // what adoptDatagramPort is given
-	require.NoError(t, err)
-	pc, err := net.FilePacketConn(f)
-	require.NoError(t, err)
-	require.NoError(t, f.Close(), "may be closed at once")
-	h := sockettest.NewRecorder()
-	c, err := udp.Config{}.Adopt(pc.(*net.UDPConn), h)
-	require.NoError(t, err)
-	require.Equal(t, sockettest.AddrPort(original), c.LocalAddrPort())
-	h.Next(t, "Started")
-	require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
-	h.Next(t, "Received")
-	sockettest.Stop(t, c)
-	sockettest.CountersAgree(t, c.Stats())
-
-	sender := sockettest.ListenNet(t, "udp4")
-	_, err = sender.WriteToUDPAddrPort([]byte("still here"), sockettest.AddrPort(original))
-	require.NoError(t, err)
-	data, _ := sockettest.Read(t, original)
-	require.Equal(t, "still here", data)
-
-	bad := os.NewFile(1<<20, "no descriptor")
-	_, err = net.FilePacketConn(bad)
-	require.ErrorIs(t, err, syscall.EBADF)
-
-	unix, err := net.ListenPacket("unixgram", filepath.Join(t.TempDir(), "s"))
-	require.NoError(t, err)
-	defer unix.Close()
-	uf, err := unix.(*net.UnixConn).File()
-	require.NoError(t, err)
-	defer uf.Close()
-	other, err := net.FilePacketConn(uf)
-	require.NoError(t, err)
-	defer other.Close()
-	_, ok := other.(*net.UDPConn)
-	require.False(t, ok, "Adopt takes UDP only: the compiler sees to it")
 }

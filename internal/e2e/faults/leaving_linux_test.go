@@ -1,10 +1,8 @@
-package udp_test
+package faults_test
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -173,63 +171,4 @@ func unreachable(t *testing.T, ns *netns.NS) (n uint64) {
 	}
 	t.Fatal("no counter NoPorts")
 	return 0
-}
-
-// However much is asked for, the buffer is not smaller than one of the default size.
-func TestHugeBuffers(t *testing.T) {
-	if strconv.IntSize == 32 {
-		t.Skip("an int has 32 bits")
-	}
-	plain := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{}).Info()
-	for _, shift := range []int{30, 31, 32, 40} {
-		size := 1 << shift
-		for _, more := range []int{-1, 0, 1, 1000} {
-			i := sockettest.Listen(t, udp.Config{ReadBuffer: size + more, WriteBuffer: size + more}, "udp4", udp.BaseHandler{}).Info()
-			require.GreaterOrEqual(t, i.ReadBuffer, plain.ReadBuffer, "%d", size+more)
-			require.GreaterOrEqual(t, i.WriteBuffer, plain.WriteBuffer, "%d", size+more)
-		}
-	}
-}
-
-// Where lo is down, as in a new network namespace, Listen and Dial serve both
-// families all the same.
-func TestListenWithoutLoopback(t *testing.T) {
-	netns.Isolated(t, func() { // package net tries out once what there is
-		here := netns.Self(t)
-		here.IP("link set lo down")
-		there := netns.New(t)
-		netns.Veth(t, here, "eth0", there, "eth0")
-		for i, ns := range []*netns.NS{here, there} {
-			ns.Addr("eth0", fmt.Sprintf("192.0.2.%d/24", i+1))
-			ns.Addr("eth0", fmt.Sprintf("2001:db8::%d/64", i+1))
-		}
-		for _, address := range []string{":0", ":7007"} {
-			h := sockettest.NewRecorder()
-			c, err := udp.Listen(t.Context(), "udp", address, h)
-			require.NoError(t, err)
-			sockettest.CloseAtEnd(t, c)
-			h.Next(t, "Started")
-			require.Equal(t, netip.IPv6Unspecified(), c.LocalAddrPort().Addr())
-			var peer *udp.Conn
-			answers := sockettest.NewRecorder()
-			there.Do(func() { peer, err = udp.Listen(t.Context(), "udp", ":0", answers) })
-			require.NoError(t, err)
-			sockettest.CloseAtEnd(t, peer)
-			answers.Next(t, "Started")
-			for _, at := range []string{"192.0.2.", "2001:db8::"} {
-				require.NoError(t, peer.SendTo([]byte("ask"), netip.AddrPortFrom(netip.MustParseAddr(at+"1"), c.LocalAddrPort().Port())))
-				require.NoError(t, h.Next(t, "Received").Datagram.Reply([]byte("reply")))
-				require.Equal(t, "reply", answers.Next(t, "Received").Data)
-
-				d, err := udp.Dial(t.Context(), "udp", netip.AddrPortFrom(netip.MustParseAddr(at+"2"), peer.LocalAddrPort().Port()).String(), udp.BaseHandler{})
-				require.NoError(t, err)
-				sockettest.CloseAtEnd(t, d)
-				require.NoError(t, d.Send([]byte("dialled")))
-				require.Equal(t, "dialled", answers.Next(t, "Received").Data)
-			}
-		}
-		m, err := udp.ListenMulticast(t.Context(), "udp", ":0", udp.BaseHandler{}, netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("ff02::1234"))
-		require.NoError(t, err)
-		require.NoError(t, m.Close())
-	})
 }

@@ -1,6 +1,6 @@
 //go:build !udpbasic
 
-package udp_test
+package faults_test
 
 import "golang.org/x/sys/unix"
 

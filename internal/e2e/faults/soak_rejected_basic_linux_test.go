@@ -1,6 +1,6 @@
 //go:build udpbasic
 
-package udp_test
+package faults_test
 
 // rejectBatches has nothing to reject: there are no batches.
 func (s *soak) rejectBatches() {}

@@ -1,4 +1,4 @@
-package udp_test
+package faults_test
 
 import (
 	"context"

@@ -1,6 +1,6 @@
 //go:build linux
 
-package udp_test
+package refusals_test
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package udp_test
+package addressing_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/udpkit/udp"
@@ -170,4 +171,58 @@ func TestTheMTUIsOfTheSocketsNamespace(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The zone of a link-local address is kept, by its name, wherever an address
+// shows; replies go back through it.
+//
+// Twisted: P5 UDPPortTestsMixin.test_getHostIPv6
+// UDPPortTestsMixin.test_writeToIPv6Interface
+func TestZonesAreKept(t *testing.T) {
+	netns.Isolated(t, func() {
+		here, there := netns.Self(t), netns.New(t)
+		netns.Veth(t, here, "left", there, "right")
+		here.Addr("left", "fe80::1/64")
+		there.Addr("right", "fe80::2/64")
+
+		server, client := sockettest.NewRecorder(), sockettest.NewRecorder()
+		var peer *udp.Conn
+		var err error
+		there.Do(func() {
+			peer, err = udp.Listen(t.Context(), "udp6", "[::]:0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+				assert.NoError(t, d.Reply(d.Data))
+			}))
+		})
+		require.NoError(t, err)
+		sockettest.CloseAtEnd(t, peer)
+		to := netip.AddrPortFrom(netip.MustParseAddr("fe80::2%left"), peer.LocalAddrPort().Port())
+
+		c, err := udp.Listen(t.Context(), "udp6", "[fe80::1%left]:0", server)
+		require.NoError(t, err)
+		sockettest.CloseAtEnd(t, c)
+		server.Next(t, "Started")
+		require.Equal(t, "left", c.LocalAddrPort().Addr().Zone())
+		require.NoError(t, c.SendTo([]byte("hello"), to))
+		d := server.Next(t, "Received").Datagram
+		require.Equal(t, to, d.From)
+		require.Equal(t, "fe80::1%left", c.LocalAddrPort().Addr().String())
+		require.Equal(t, "fe80::1", d.To().Addr().WithZone("").String())
+		require.Contains(t, c.String(), "%left")
+
+		// A connected socket accepts the datagrams of its own peer.
+		cc, err := udp.Dial(t.Context(), "udp", to.String(), client)
+		require.NoError(t, err)
+		sockettest.CloseAtEnd(t, cc)
+		client.Next(t, "Started")
+		require.Equal(t, to, cc.RemoteAddrPort())
+		require.NoError(t, cc.Send([]byte("connected")))
+		require.Equal(t, to, client.Next(t, "Received").Datagram.From)
+
+		// An index instead of the name is the same zone.
+		index := fmt.Sprint(here.Interface("left").Index)
+		byIndex := netip.AddrPortFrom(to.Addr().WithZone(index), to.Port())
+		require.NoError(t, cc.Reconnect(byIndex))
+		require.NoError(t, cc.Send([]byte("by index")))
+		require.Equal(t, to, client.Next(t, "Received").Datagram.From)
+	})
 }

@@ -1,4 +1,4 @@
-package udp_test
+package refusals_test
 
 import (
 	"encoding/binary"

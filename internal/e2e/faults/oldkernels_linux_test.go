@@ -1,6 +1,6 @@
 //go:build (amd64 || arm64) && !udpbasic
 
-package udp_test
+package faults_test
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package udp_test
+package addressing_test
 
 import (
 	"encoding/binary"
