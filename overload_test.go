@@ -2,9 +2,12 @@ package udp_test
 
 import (
 	"context"
+	"fmt"
+	"runtime"
 	"strconv"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -201,4 +204,50 @@ func TestAFloodWithASleepingConsumerTakesLittleMemory(t *testing.T) {
 			require.EqualValues(t, capacity, st.QueuePeak)
 		})
 	}
+}
+
+// What waits in a full Queue takes as much memory as Queue's documentation says,
+// whatever a peer sends.
+func TestMemoryOfWaitingDatagrams(t *testing.T) {
+	const waiting = 1000
+	for size, most := range map[int]int{1: 7 << 20, 64: 7 << 20, 2048: 7 << 20, 2049: 21 << 20, 16384: 21 << 20} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			q := udp.NewQueue(waiting, udp.DropNewest)
+			c := sockettest.Listen(t, udp.Config{NoOffload: true}, "udp4", q)
+			s := sockettest.Dial(t, c.LocalAddrPort(), udp.BaseHandler{})
+			payload := make([]byte, size)
+			for c.Stats().QueuePeak < waiting {
+				require.NoError(t, s.Send(payload))
+			}
+			sockettest.Stop(t, c)
+			var waited []udp.Datagram
+			for d := range q.Datagrams() {
+				waited = append(waited, d)
+			}
+			require.Equal(t, waiting, len(waited)) // require.Len would print them
+			require.Less(t, udp.BufferBytes(waited), most)
+			for _, d := range waited {
+				d.Release()
+			}
+		})
+	}
+}
+
+// A socket that waits for datagrams holds no buffer of 64 KiB meanwhile, also after an
+// empty one.
+func TestIdleSocketsHoldNoBuffer(t *testing.T) {
+	before := buffer.Live()
+	for _, network := range sockettest.Networks(t) {
+		for _, payload := range []string{"datagram", ""} {
+			h := sockettest.NewRecorder()
+			c := sockettest.Listen(t, udp.Config{}, network, h)
+			h.Next(t, "Started")
+			require.NoError(t, c.SendTo([]byte(payload), c.LocalAddrPort()))
+			require.Equal(t, payload, h.Next(t, "Received").Data)
+		}
+	}
+	for end := time.Now().Add(sockettest.Patience); buffer.Live() > before && time.Now().Before(end); {
+		runtime.Gosched()
+	}
+	require.LessOrEqual(t, buffer.Live(), before)
 }
