@@ -260,7 +260,7 @@ func TestPanics(t *testing.T) {
 	for _, where := range []string{"Started", "Received", "Refused", "Stopped"} {
 		require.Contains(t, log.String(), "in "+where)
 	}
-	require.Contains(t, log.String(), "lifecycle_test.go", "the stack is in the log")
+	require.Contains(t, log.String(), "udp_test.go", "the stack is in the log")
 }
 
 // Twisted: P6
