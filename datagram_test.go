@@ -150,8 +150,8 @@ var poisoned = func() bool {
 	return b.B[0] == 0xDB
 }()
 
-// No buffer is kept of datagrams that nobody retained, and a Release too many is
-// told at once.
+// No buffer stays in use for datagrams that were not retained, and a Release too many
+// panics at once.
 func TestRelease(t *testing.T) {
 	h := sockettest.NewRecorder()
 	before := buffer.Live()

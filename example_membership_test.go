@@ -15,8 +15,7 @@ import (
 // These examples run on a simulated network, so that they have interfaces to
 // show. On a real one leave Config.Network out.
 
-// A membership is a wish: it says for each interface whether it holds, and follows
-// what becomes of them.
+// A membership reports whether it is joined on each interface, and follows the interfaces.
 func ExampleMulticastConn_Memberships() {
 	network := udptest.NewNet(nil, udptest.Config{})
 	host := network.Segment("lan").Host("here", "192.0.2.1/24")

@@ -210,7 +210,7 @@ func TestAFloodDoesNotBreakTheLogsLimit(t *testing.T) {
 		require.EqualValues(t, panics+1, st.Dropped.Panicked)
 		require.EqualValues(t, panics+1, st.Panics)
 
-		records, told := map[string]int{}, map[string]int{}
+		records, reported := map[string]int{}, map[string]int{}
 		for d := json.NewDecoder(&out); d.More(); {
 			var r struct {
 				Msg, Error, Panic, Stack string
@@ -219,7 +219,7 @@ func TestAFloodDoesNotBreakTheLogsLimit(t *testing.T) {
 			require.NoError(t, d.Decode(&r))
 			kind := r.Msg + " " + r.Error
 			records[kind]++
-			told[kind] += 1 + r.Omitted
+			reported[kind] += 1 + r.Omitted
 			if r.Panic != "" {
 				require.Equal(t, "again", r.Panic)
 				require.Contains(t, r.Stack, "faults_test.go", "the stack is that of the panic")
@@ -232,7 +232,7 @@ func TestAFloodDoesNotBreakTheLogsLimit(t *testing.T) {
 			if kind == "udp: panic in Received " {
 				want = panics + 1
 			}
-			require.Equal(t, want, told[kind], "%q: written and left out are all there were", kind)
+			require.Equal(t, want, reported[kind], "%q: written and left out are all there were", kind)
 		}
 	})
 }
@@ -266,7 +266,7 @@ func TestALoggerThatPanicsIsSurvived(t *testing.T) {
 
 // Coalesced packets, of whose segments some panic, some are too long and some come from
 // unexpected sources: all are counted, and the others are handled in order.
-func TestATrainIsCountedToTheLastDatagram(t *testing.T) {
+func TestACoalescedPacketIsCountedToTheLastDatagram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const segment = 4
 		r := rand.New(rand.NewPCG(1, 2))
@@ -278,10 +278,10 @@ func TestATrainIsCountedToTheLastDatagram(t *testing.T) {
 			}
 			handled = append(handled, string(d.Data))
 		}))
-		var panicked, strangers, truncated, total uint64
+		var panicked, unexpected, truncated, total uint64
 		for read := range 200 {
 			var one []string
-			stranger, long := read%7 == 3, read%11 == 5
+			foreign, long := read%7 == 3, read%11 == 5
 			for i := range 1 + r.IntN(60) {
 				d := strconv.Itoa(1000 + i)
 				if r.IntN(5) == 0 {
@@ -290,25 +290,25 @@ func TestATrainIsCountedToTheLastDatagram(t *testing.T) {
 				one = append(one, d)
 			}
 			if r.IntN(2) == 0 {
-				one[len(one)-1] = one[len(one)-1][:2] // the last of a train may be shorter
+				one[len(one)-1] = one[len(one)-1][:2] // the last of a coalesced packet may be shorter
 			}
 			total += uint64(len(one))
-			train := []byte{}
+			packet := []byte{}
 			for _, d := range one {
-				train = append(train, d...)
+				packet = append(packet, d...)
 				switch {
-				case stranger:
+				case foreign:
 				case d[0] == 'p':
 					panicked++
 				default:
 					want = append(want, d)
 				}
 			}
-			in := sockettest.Packets(string(train))
+			in := sockettest.Packets(string(packet))
 			in[0].Segment = segment
-			if stranger {
+			if foreign {
 				in[0].From = sockettest.Here
-				strangers += uint64(len(one))
+				unexpected += uint64(len(one))
 			}
 			if long {
 				in = append(sockettest.Packets(string(make([]byte, 101))), in...)
@@ -323,7 +323,7 @@ func TestATrainIsCountedToTheLastDatagram(t *testing.T) {
 		st := c.Stats()
 		sockettest.CountersAgree(t, st)
 		require.Equal(t, total, st.Received)
-		require.Equal(t, udp.Drops{Panicked: panicked, Stranger: strangers, Truncated: truncated}, st.Dropped)
+		require.Equal(t, udp.Drops{Panicked: panicked, Stranger: unexpected, Truncated: truncated}, st.Dropped)
 		require.Equal(t, panicked, st.Panics)
 	})
 }

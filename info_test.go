@@ -13,8 +13,8 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// What is asked of the kernel's buffers is granted as far as it goes, told, and
-// no reason to fail.
+// The kernel's buffers are set to what was asked for as far as the limit permits; Info
+// reports the result, and Listen never fails for it.
 func TestSocketBuffers(t *testing.T) {
 	info := func(t *testing.T, cfg udp.Config) udp.Info {
 		return sockettest.Listen(t, cfg, "udp4", udp.BaseHandler{}).Info()

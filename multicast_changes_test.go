@@ -16,9 +16,8 @@ import (
 	"github.com/udpkit/udp/udptest"
 )
 
-// After each change of the interfaces datagrams are heard within a second; each
-// is settled by one look at the interfaces, and told once; and nothing is joined
-// twice.
+// After each change of the interfaces datagrams are received within a second. The toolkit
+// lists the interfaces once for each change, reports it once, and joins nothing twice.
 func TestWithinASecondOfEachChange(t *testing.T) {
 	for _, f := range []struct {
 		network string
@@ -73,8 +72,8 @@ func (l *lab) eachChange(group netip.Addr, addr string, wishes int, named bool) 
 		via   *udptest.Segment
 		away  func() // nil: the change has no first half
 		back  func()
-		same  bool // nothing is to be told of back
-		stays bool // nothing is to be told of away
+		same  bool // back changes nothing that is reported
+		stays bool // away changes nothing that is reported
 	}{
 		{name: "an interface is added", via: l.wifi,
 			back: func() { l.near.Attach(l.wifi, "wlan0", wifiAddrs...) }},
@@ -111,13 +110,13 @@ func (l *lab) eachChange(group netip.Addr, addr string, wishes int, named bool) 
 		require := require.New(l.t)
 		expect := func(half string, same bool) {
 			l.t.Helper()
-			looks, _, told := l.settled()
+			looks, _, reported := l.settled()
 			require.Equal(1, looks, "%s, %s", step.name, half)
 			if same {
-				require.Empty(told, "%s, %s", step.name, half)
+				require.Empty(reported, "%s, %s", step.name, half)
 				return
 			}
-			require.Len(told, wishes, "%s, %s", step.name, half)
+			require.Len(reported, wishes, "%s, %s", step.name, half)
 		}
 		if step.away != nil {
 			step.away()
@@ -133,7 +132,7 @@ func (l *lab) eachChange(group netip.Addr, addr string, wishes int, named bool) 
 
 // A burst of changes is settled once. One that doesn't end is settled meanwhile,
 // not at each change, and what it has brought is heard within a second too.
-func TestABurstIsSettledOnce(t *testing.T) {
+func TestABurstIsReconciledOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		group := netip.MustParseAddr("ff35::1234")
 		l := newLab(t, "udp6")
@@ -144,21 +143,21 @@ func TestABurstIsSettledOnce(t *testing.T) {
 		for i := range 100 {
 			l.near.Attach(l.crowd, fmt.Sprint("vlan", i), fmt.Sprintf("fd08::%d/64", i+1))
 		}
-		looks, joins, told := l.settled()
+		looks, joins, reported := l.settled()
 		require.Equal(t, 1, looks)
 		require.Equal(t, 100, joins)
-		require.Len(t, told, 1)
-		require.Len(t, told[0].On, 101)
+		require.Len(t, reported, 1)
+		require.Len(t, reported[0].On, 101)
 
 		// One interface, ten times, a hundredth of a second apart; at the end it is up.
 		for i := range 10 {
 			l.eth0.SetDown(i%2 == 0)
 			time.Sleep(10 * time.Millisecond)
 		}
-		looks, joins, told = l.settled()
+		looks, joins, reported = l.settled()
 		require.Equal(t, 1, looks)
 		require.Zero(t, joins, "it is what it was")
-		require.Empty(t, told)
+		require.Empty(t, reported)
 
 		// And for ever.
 		begin, changes := time.Now(), 0

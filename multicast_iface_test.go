@@ -58,7 +58,7 @@ func TestAStaleInterface(t *testing.T) {
 }
 
 // An interface that has gone has no index, from the first moment that it is known.
-func TestAnInterfaceThatHasGoneHasNoIndex(t *testing.T) {
+func TestARemovedInterfaceHasNoIndex(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		group := netip.MustParseAddr("239.1.2.3")
 		l := newLab(t, "udp4")
@@ -106,7 +106,7 @@ func TestANetworkThatCantBeCompared(t *testing.T) {
 
 // A zone is a name as good as another: what was joined by it can be left when there
 // is no interface of that name any more, and what can't be joined says so.
-func TestAZoneWhoseInterfaceHasGone(t *testing.T) {
+func TestAZoneWhoseInterfaceWasRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		group := netip.MustParseAddr("ff02::1234")
 		l := newLab(t, "udp6")

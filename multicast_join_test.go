@@ -19,7 +19,7 @@ import (
 
 // A Join reconciles changes of interfaces of which no notification has arrived yet. They
 // are reported as if one had, whether or not the Join succeeds.
-func TestWhatAJoinSettlesIsTold(t *testing.T) {
+func TestWhatAJoinChangesIsReported(t *testing.T) {
 	group := netip.MustParseAddr("239.1.2.3")
 	for _, test := range []struct {
 		name   string
@@ -60,24 +60,24 @@ func TestWhatAJoinSettlesIsTold(t *testing.T) {
 				err := l.m.Join(group, ifs...)
 				require.Equal(t, test.fails, err != nil, "%v", err)
 				require.Equal(t, test.after, l.on())
-				_, _, told := l.settled()
-				require.NotEmpty(t, told)
-				require.Equal(t, l.m.Memberships()[0], told[0])
+				_, _, reported := l.settled()
+				require.NotEmpty(t, reported)
+				require.Equal(t, l.m.Memberships()[0], reported[0])
 			})
 		})
 	}
 }
 
-// What nothing has happened to is not told.
-func TestAJoinThatChangesNothingTellsNothing(t *testing.T) {
+// OnMembership is not called for memberships that did not change.
+func TestAJoinThatChangesNothingReportsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, "udp4")
 		for range 3 {
 			require.NoError(t, l.m.Join(netip.MustParseAddr("239.1.2.3")))
 		}
-		_, joins, told := l.settled()
+		_, joins, reported := l.settled()
 		require.Equal(t, 1, joins)
-		require.Empty(t, told)
+		require.Empty(t, reported)
 	})
 }
 
@@ -126,7 +126,7 @@ func TestWhatTheToolkitRefusesNamesNoSystemCall(t *testing.T) {
 
 // After news of the interfaces were lost any of them may be another one, though it
 // looks the same: everything is left and joined once.
-func TestAfterLostNewsEverythingIsJoinedAnew(t *testing.T) {
+func TestAfterLostEventsEverythingIsJoinedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, "udp6")
 		groups := manyGroups(30)
@@ -167,20 +167,20 @@ func TestWhatAnInterfaceHasLostIsJoinedInSilence(t *testing.T) {
 		for range 3 {
 			lose(nil)
 			l.hears(l.lan, group, nil)
-			_, joins, told := l.settled()
+			_, joins, reported := l.settled()
 			require.Equal(t, 2, joins)
-			require.Empty(t, told)
+			require.Empty(t, reported)
 			require.Empty(t, l.net.twice)
 		}
 		lose(nil)
 		require.NoError(t, l.m.Join(group.Prev()), "before the news")
-		_, joins, told := l.settled()
+		_, joins, reported := l.settled()
 		require.Equal(t, 3, joins)
-		require.Empty(t, told)
+		require.Empty(t, reported)
 		lose(syscall.ENETDOWN)
-		_, _, told = l.settled()
-		require.Len(t, told, 3)
-		require.ErrorIs(t, told[0].On[0].Err, syscall.ENETDOWN)
+		_, _, reported = l.settled()
+		require.Len(t, reported, 3)
+		require.ErrorIs(t, reported[0].On[0].Err, syscall.ENETDOWN)
 	})
 }
 
@@ -211,11 +211,11 @@ func TestWhatWasRefusedIsTriedAgain(t *testing.T) {
 				}
 				start := time.Now()
 				l.near.Attach(l.wifi, "wlan0", wifiAddrs...)
-				_, joins, told := l.settled()
+				_, joins, reported := l.settled()
 				require.Zero(t, joins)
-				require.Len(t, told, 1)
-				require.ErrorIs(t, told[0].On[1].Err, syscall.ENOBUFS)
-				require.True(t, told[0].Held())
+				require.Len(t, reported, 1)
+				require.ErrorIs(t, reported[0].On[1].Err, syscall.ENOBUFS)
+				require.True(t, reported[0].Held())
 
 				l.net.mu.Lock()
 				l.net.refuse = nil
@@ -223,10 +223,10 @@ func TestWhatWasRefusedIsTriedAgain(t *testing.T) {
 				test.soon(l)
 				l.hears(l.wifi, group, nil)
 				require.LessOrEqual(t, time.Since(start), time.Second+test.want)
-				_, joins, told = l.settled()
+				_, joins, reported = l.settled()
 				require.Equal(t, 1, joins)
-				require.Len(t, told, 1)
-				require.NoError(t, errors.Join(told[0].On[0].Err, told[0].On[1].Err))
+				require.Len(t, reported, 1)
+				require.NoError(t, errors.Join(reported[0].On[0].Err, reported[0].On[1].Err))
 			})
 		})
 	}
@@ -255,9 +255,9 @@ func TestWhatIsRefusedLeavesTheRestAsItWas(t *testing.T) {
 		l.net.refuse = func(p place) error { granted++; return syscall.ENOMEM }
 		require.ErrorIs(t, l.m.Join(group), syscall.ENOMEM)
 		require.Equal(t, 2, granted)
-		_, _, told := l.settled()
-		require.Len(t, told, 1)
-		require.ErrorIs(t, told[0].On[0].Err, syscall.ENOMEM)
+		_, _, reported := l.settled()
+		require.Len(t, reported, 1)
+		require.ErrorIs(t, reported[0].On[0].Err, syscall.ENOMEM)
 		require.False(t, l.m.Memberships()[0].Held())
 	})
 }

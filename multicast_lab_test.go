@@ -191,16 +191,16 @@ func (l *lab) last() (data string) {
 	}
 }
 
-// settled waits for longer than the toolkit may take, and returns what it has
-// done, and told, since the last time.
-func (l *lab) settled() (looks, joins int, told []udp.Membership) {
+// settled waits for longer than the toolkit may take, and returns what it has done and
+// reported since the last call.
+func (l *lab) settled() (looks, joins int, reported []udp.Membership) {
 	time.Sleep(time.Second)
 	synctest.Wait()
 	looks, joins = l.net.reset()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	told, l.changes = l.changes, nil
-	return looks, joins, told
+	reported, l.changes = l.changes, nil
+	return looks, joins, reported
 }
 
 // heldOn reports whether a membership holds on exactly the named interfaces.

@@ -260,9 +260,9 @@ func (b blocking) Block(_, _ netip.Addr, index int, on bool) error {
 	return b.note(fmt.Sprintf("block on %d: %v", index, on))
 }
 
-// Where the toolkit isn't told what a datagram was sent to, a source is blocked by the
-// system on every interface, or not at all, and then BlockSource says why; also while
-// the group is joined nowhere.
+// Where the system does not report the destination of a datagram, the system must block the
+// source itself, on every interface. Otherwise BlockSource fails and nothing is blocked. This
+// also applies while the group is joined on no interface.
 func TestASourceIsBlockedByTheSystemOrNotAtAll(t *testing.T) {
 	group, source := netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("10.0.0.9")
 	for _, test := range []struct {
@@ -321,7 +321,7 @@ func TestASourceIsBlockedByTheSystemOrNotAtAll(t *testing.T) {
 }
 
 // A source is not blocked on what is left of an interface whose index another one has.
-func TestBlockingLetsGoOfWhatHasGone(t *testing.T) {
+func TestBlockingLeavesRemovedInterfaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		group, source := netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("10.9.0.1")
 		l := newLab(t, "udp4")

@@ -301,7 +301,7 @@ func TestPacketConnWriteBatchStops(t *testing.T) {
 }
 
 // A host that has lost the address that was asked replies from another one.
-func TestPacketConnForgetsAnAddressThatIsGone(t *testing.T) {
+func TestPacketConnForgetsAnAddressThatWasRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1/24", "10.0.0.3/24"), n.Host("b", "10.0.0.2/24")

@@ -25,9 +25,9 @@ import (
 
 // logRecords reads what a slog.JSONHandler wrote: how many records each message
 // has, and how many it had with those left out.
-func logRecords(t *testing.T, out *bytes.Buffer) (records, told map[string]int) {
+func logRecords(t *testing.T, out *bytes.Buffer) (records, reported map[string]int) {
 	t.Helper()
-	records, told = map[string]int{}, map[string]int{}
+	records, reported = map[string]int{}, map[string]int{}
 	for d := json.NewDecoder(out); d.More(); {
 		var r struct {
 			Msg, Stack string
@@ -36,9 +36,9 @@ func logRecords(t *testing.T, out *bytes.Buffer) (records, told map[string]int) 
 		require.NoError(t, d.Decode(&r))
 		require.Contains(t, r.Stack, "panics_test.go", "the stack is that of the panic")
 		records[r.Msg]++
-		told[r.Msg] += 1 + r.Omitted
+		reported[r.Msg] += 1 + r.Omitted
 	}
-	return records, told
+	return records, reported
 }
 
 // A Refused that panics each time is called each time, and fills no log.
@@ -67,8 +67,8 @@ func TestRefusedPanicsWithoutEnd(t *testing.T) {
 		require.EqualValues(t, n+1, st.Panics)
 		require.EqualValues(t, 1, st.Handled)
 		require.Zero(t, st.Dropped.Panicked, "no datagram was lost by it")
-		records, told := logRecords(t, &out)
-		require.Equal(t, map[string]int{"udp: panic in Refused": n + 1}, told)
+		records, reported := logRecords(t, &out)
+		require.Equal(t, map[string]int{"udp: panic in Refused": n + 1}, reported)
 		require.LessOrEqual(t, records["udp: panic in Refused"], 12, "in eleven seconds")
 	})
 }
@@ -104,8 +104,8 @@ func TestOnMembershipPanics(t *testing.T) {
 		sockettest.Stop(t, sender)
 		sockettest.Stop(t, m)
 		require.EqualValues(t, calls.Load(), m.Stats().Panics)
-		_, told := logRecords(t, &out)
-		require.Equal(t, map[string]int{"udp: panic in OnMembership": int(calls.Load())}, told)
+		_, reported := logRecords(t, &out)
+		require.Equal(t, map[string]int{"udp: panic in OnMembership": int(calls.Load())}, reported)
 	})
 }
 
@@ -198,9 +198,9 @@ func TestPanicsWithoutALogger(t *testing.T) {
 				require.Empty(t, out.String())
 				return
 			}
-			records, told := logRecords(t, &out)
+			records, reported := logRecords(t, &out)
 			require.Equal(t, map[string]int{"udp: panic in Received": 1}, records)
-			require.Equal(t, records, told)
+			require.Equal(t, records, reported)
 		})
 	}
 }

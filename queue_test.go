@@ -282,7 +282,7 @@ func TestQueueWithSeveralConsumers(t *testing.T) {
 
 // A Handler may put what it likes of a segment into a Queue, also twice, and panic:
 // what is in the Queue is never overwritten, and no buffer stays in use.
-func TestPartsOfTrainsInAQueueKeepTheirBuffersAndNoOthers(t *testing.T) {
+func TestSegmentsInAQueueKeepTheirBuffersAndNoOthers(t *testing.T) {
 	for name, test := range map[string]struct {
 		reads [][]string // segments: q is put into the Queue, Q twice, p panics, P is put and panics
 		want  int
@@ -331,7 +331,7 @@ func TestPartsOfTrainsInAQueueKeepTheirBuffersAndNoOthers(t *testing.T) {
 
 // What a callback that calls runtime.Goexit leaves of its read is counted while it
 // is still its own: the memory of it goes to the next socket that reads.
-func TestGoexitInTheMiddleOfATrainCountsTheRest(t *testing.T) {
+func TestGoexitInTheMiddleOfACoalescedPacketCountsTheRest(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that it is the next one's
 	ended, goOn := make(chan struct{}), make(chan struct{})
 	log := slog.New(logFunc(func() { close(ended); <-goOn }))

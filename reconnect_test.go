@@ -39,7 +39,7 @@ func TestConnectReconnectDisconnectKeepThePort(t *testing.T) {
 					to := netip.AddrPortFrom(sockettest.AddrPort(one).Addr(), bound.Port())
 					require.Equal(t, bound.Port(), c.LocalAddrPort().Port())
 					if not != nil {
-						_, err := not.WriteToUDPAddrPort([]byte("stranger"), to)
+						_, err := not.WriteToUDPAddrPort([]byte("unexpected"), to)
 						require.NoError(t, err)
 					}
 					_, err := from.WriteToUDPAddrPort([]byte(what), to)
@@ -186,9 +186,9 @@ func TestConnectAfterClose(t *testing.T) {
 // dropped and counted.
 //
 // Twisted: C8
-func TestStrangersQueuedBeforeConnect(t *testing.T) {
+func TestUnexpectedSourcesQueuedBeforeConnect(t *testing.T) {
 	const n = 20
-	peer, stranger := sockettest.ListenNet(t, "udp4"), sockettest.ListenNet(t, "udp4")
+	peer, unexpected := sockettest.ListenNet(t, "udp4"), sockettest.ListenNet(t, "udp4")
 	for _, way := range []string{"Connect", "Reconnect"} {
 		t.Run(way, func(t *testing.T) {
 			h := sockettest.NewRecorder()
@@ -201,17 +201,17 @@ func TestStrangersQueuedBeforeConnect(t *testing.T) {
 			c := sockettest.Listen(t, udp.Config{}, "udp4", h)
 			h.Next(t, "Started")
 			if way == "Reconnect" {
-				_, err := c.Connect(sockettest.AddrPort(stranger))
+				_, err := c.Connect(sockettest.AddrPort(unexpected))
 				require.NoError(t, err)
 			}
 			write := func(from *net.UDPConn, data string) {
 				_, err := from.WriteToUDPAddrPort([]byte(data), c.LocalAddrPort())
 				require.NoError(t, err)
 			}
-			write(stranger, "first")
+			write(unexpected, "first")
 			h.Next(t, "Received")
 			for range n {
-				write(stranger, "stranger")
+				write(unexpected, "unexpected")
 				if way == "Connect" {
 					write(peer, "peer")
 				}

@@ -13,7 +13,7 @@ import (
 
 // The kernel stops a batch at a datagram that meets an older one's error, and
 // the error is gone with that.
-func TestARefusalInTheMiddleOfABatchIsTold(t *testing.T) {
+func TestARefusalInTheMiddleOfABatchIsReported(t *testing.T) {
 	live, dead := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{}), sockettest.DeadPort(t, "udp4")
 	for range 50 {
 		q := udp.NewQueue(1, udp.DropNewest)
@@ -28,7 +28,7 @@ func TestARefusalInTheMiddleOfABatchIsTold(t *testing.T) {
 }
 
 // Switching the error queue off empties it.
-func TestARefusalIsToldAlthoughTheSocketDisconnects(t *testing.T) {
+func TestARefusalIsReportedAlthoughTheSocketDisconnects(t *testing.T) {
 	dead := sockettest.DeadPort(t, "udp4")
 	for range 50 {
 		q := udp.NewQueue(1, udp.DropNewest)

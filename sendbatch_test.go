@@ -98,7 +98,7 @@ func TestABatchOfAnyLayoutArrivesWholeAndInOrder(t *testing.T) {
 	}
 }
 
-func TestABatchIsCopiedOnlyToMakeATrainOfShortDatagrams(t *testing.T) {
+func TestABatchIsCopiedOnlyToSegmentShortDatagrams(t *testing.T) {
 	all, apart := make([]byte, 90_000), make([]byte, 30_000)
 	var many [][]byte // more than a buffer can hold
 	for at := 0; at < len(all); at += 1000 {

@@ -190,7 +190,7 @@ func TestTraceOfRareDropsAgreesWithStats(t *testing.T) {
 	var y tally
 	s := sockettest.NewScripted()
 	c := s.Dial(t, udp.Config{Trace: y.trace(), Logger: sockettest.Quiet}, udp.BaseHandler{})
-	from := sockettest.Packets("stranger", "cut")
+	from := sockettest.Packets("unexpected", "cut")
 	from[0].From = sockettest.Here
 	from[1].Truncated = true
 	s.Inputs <- from

@@ -369,7 +369,7 @@ func TestClosingTheSocketEndsAllSessions(t *testing.T) {
 	})
 }
 
-func TestAFailingSocketTellsItsSessionsWhy(t *testing.T) {
+func TestAFailingSocketReportsWhyToItsSessions(t *testing.T) {
 	r := udptest.NewRecorder(t)
 	ln, err := session.Config{Socket: udp.Config{Network: r.Network()}}.Listen(background, "udp", ":0")
 	require.NoError(t, err)

@@ -124,7 +124,7 @@ func (c *charged) Fatal(...any) {
 	runtime.Goexit()
 }
 
-func TestWhoBuildsWronglyIsCharged(t *testing.T) {
+func TestABuildingErrorIsReportedAtItsCaller(t *testing.T) {
 	for name, build := range wronglyBuilt {
 		t.Run(name, func(t *testing.T) {
 			c := &charged{TB: t, helpers: make(map[string]bool)}

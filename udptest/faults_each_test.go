@@ -68,7 +68,7 @@ func pair(t *testing.T, cfg udptest.Config) (n *udptest.Net, a, b *udptest.Host,
 	}
 }
 
-func TestSetBeginsAnew(t *testing.T) {
+func TestSetStartsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, _, send := pair(t, udptest.Config{})
 		for range 2 {
@@ -151,7 +151,7 @@ func TestFaultsOfEveryLinkAreNotThoseOfPaths(t *testing.T) {
 	})
 }
 
-func TestWhatIsTooBigIsToldEachTimeAndByWhom(t *testing.T) {
+func TestWhatIsTooBigIsReportedEachTimeAndByWhom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1", "fd00::1"), n.Host("b", "10.0.0.2", "fd00::2")

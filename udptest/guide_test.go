@@ -148,7 +148,7 @@ func TestAskOverABadLink(t *testing.T) {
 	})
 }
 
-func TestAskWhenTheServerIsGone(t *testing.T) {
+func TestAskWhenTheServerHasStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, client, server := network(t)
 		cfg := client.Config()

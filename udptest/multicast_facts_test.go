@@ -42,14 +42,14 @@ func TestConnectedMembersOfGroups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := udptest.NewNet(t, udptest.Config{})
 		a, b := n.Host("a", "10.0.0.1"), n.Host("b", "10.0.0.2")
-		peer, stranger := listen(t, on(a), "udp4", "10.0.0.1:5", udp.BaseHandler{}), listen(t, on(a), "udp4", "10.0.0.1:6", udp.BaseHandler{})
+		peer, unexpected := listen(t, on(a), "udp4", "10.0.0.1:5", udp.BaseHandler{}), listen(t, on(a), "udp4", "10.0.0.1:6", udp.BaseHandler{})
 		for address, want := range map[string][]string{":9": nil, "239.1.2.3:9": {"peer"}} {
 			q := udp.NewQueue(10, udp.Block)
 			m, err := on(b).ListenMulticast(ctx, "udp4", address, q, group)
 			require.NoError(t, err)
 			_, err = m.Connect(netip.MustParseAddrPort("10.0.0.1:5"))
 			require.NoError(t, err)
-			require.NoError(t, stranger.SendTo([]byte("stranger"), netip.AddrPortFrom(group, 9)))
+			require.NoError(t, unexpected.SendTo([]byte("unexpected"), netip.AddrPortFrom(group, 9)))
 			require.NoError(t, peer.SendTo([]byte("peer"), netip.AddrPortFrom(group, 9)))
 			settle()
 			require.Equal(t, want, texts(q), address)

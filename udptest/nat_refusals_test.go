@@ -109,7 +109,7 @@ func TestANATRefusesInItsOwnName(t *testing.T) {
 	}
 }
 
-func TestWhatIsTooBigOutsideIsToldInside(t *testing.T) {
+func TestWhatIsTooBigOutsideIsReportedInside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := behindNAT(t, udptest.NATConfig{})
 		v.router.Interface("eth1").Out().Set(udptest.Faults{MTU: 1000})

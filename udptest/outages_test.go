@@ -148,7 +148,7 @@ func TestACrashTakesWhatIsOnLoopback(t *testing.T) {
 
 // Linux throws away what waits before an interface that goes down (dev_deactivate),
 // and nobody can get back what is on the wire.
-func TestAnInterfaceThatGoesTakesWhatWaitsBeforeIt(t *testing.T) {
+func TestARemovedInterfaceDiscardsWhatIsQueued(t *testing.T) {
 	for name, goes := range map[string]func(i *udptest.Interface){
 		"down":    func(i *udptest.Interface) { i.SetDown(true) },
 		"removed": (*udptest.Interface).Remove,
@@ -174,7 +174,7 @@ func TestAnInterfaceThatGoesTakesWhatWaitsBeforeIt(t *testing.T) {
 	}
 }
 
-func TestAnInterfaceThatComesBackHasNothingToSend(t *testing.T) {
+func TestAnInterfaceThatIsUpAgainHasNothingToSend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, c, q := slow(t)
 		eth0 := a.Interface("eth0")

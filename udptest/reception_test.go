@@ -71,7 +71,7 @@ func TestSourcesComeAndGoOneByOne(t *testing.T) {
 	})
 }
 
-func TestAnInterfaceThatIsDownHearsNothing(t *testing.T) {
+func TestAnInterfaceThatIsDownReceivesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, _, b, m, send := all(t)
 		require.NoError(t, m.Join(group))

@@ -120,7 +120,7 @@ func TestAvahiAnswersUs(t *testing.T) {
 }
 
 // An interface that comes while announce runs gets the service announced.
-func TestAnnounceOnAnInterfaceThatComesLater(t *testing.T) {
+func TestAnnounceOnAnInterfaceThatIsCreatedLater(t *testing.T) {
 	netns.Isolated(t, func() {
 		here, there := netns.Self(t), netns.New(t)
 		netns.Veth(t, here, "first", there, "first")

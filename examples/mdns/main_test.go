@@ -50,7 +50,7 @@ func announced(t *testing.T, args ...string) (p *program.Program, lo, port strin
 	return p, lo, p.Line(`^announcing .* by mDNS, port (\d+)`)[1]
 }
 
-func TestBrowseHearsAServiceComeAndGo(t *testing.T) {
+func TestBrowseReportsServicesThatAppearAndDisappear(t *testing.T) {
 	web, lo, port := announced(t, "-name", "Our Web", "-host", "Box.example.org", "_http._tcp", "8080", "path=/a", "x")
 	browser := start(t, "browse", "-interface", lo, "-port", port, "-wait", "0", "_http._tcp")
 	browser.Line(`^\+ Our Web\._http\._tcp\.local\. at Box\.local\.:8080 \[127\.0\.0\.1.*\] \["path=/a" "x"\]$`)
@@ -82,7 +82,7 @@ func TestQueryThatNobodyAnswers(t *testing.T) {
 	require.ErrorContains(t, err, "0 answers")
 }
 
-func TestInterruptedFindsTellHowLongTheyTook(t *testing.T) {
+func TestInterruptedFindsReportHowLongTheyTook(t *testing.T) {
 	_, lo, port := announced(t, "-name", "Our Web", "-host", "box", "_http._tcp", "8080")
 	for first, args := range map[string][]string{
 		`^box\.local\. A`: {"query", "-type", "A", "box"},

@@ -14,7 +14,7 @@ import (
 	"github.com/udpkit/udp/udptest"
 )
 
-func TestAnnouncementsThatFailAgainAreToldOnce(t *testing.T) {
+func TestAnnouncementsThatFailAgainAreReportedOnce(t *testing.T) {
 	n := udptest.NewNet(t, udptest.Config{})
 	host := n.Host("a", "10.0.0.1")
 	m, err := udp.Config{Network: host.Network()}.ListenMulticast(t.Context(), "udp4", ":5353", udp.BaseHandler{})
@@ -31,10 +31,10 @@ func TestAnnouncementsThatFailAgainAreToldOnce(t *testing.T) {
 		}
 		tell(m, joined, func([]netip.Addr) []dnsmessage.Resource { return web(t).goodbye() }, failing)
 	}
-	told := strings.Split(strings.TrimSpace(out.String()), "\n")
-	require.Len(t, told, 3)
+	reported := strings.Split(strings.TrimSpace(out.String()), "\n")
+	require.Len(t, reported, 3)
 	for i, want := range []error{syscall.EIO, syscall.ENETDOWN, syscall.ENETDOWN} {
-		require.Contains(t, told[i], "eth0: ")
-		require.Contains(t, told[i], want.Error())
+		require.Contains(t, reported[i], "eth0: ")
+		require.Contains(t, reported[i], want.Error())
 	}
 }

@@ -57,7 +57,7 @@ func minissdpd(t *testing.T, there *netns.NS) (p *program.Program, socket string
 	return nil, ""
 }
 
-func TestMinissdpdHearsOurDeviceComeAndGo(t *testing.T) {
+func TestMinissdpdSeesOurDeviceAppearAndDisappear(t *testing.T) {
 	netns.Isolated(t, func() {
 		_, there := neighbour(t)
 		daemon, _ := minissdpd(t, there)
@@ -91,7 +91,7 @@ func TestMinissdpdAnswersUs(t *testing.T) {
 	netns.Isolated(t, func() {
 		_, there := neighbour(t)
 		_, socket := minissdpd(t, there)
-		// It answers for services that programs on its host have told it of.
+		// It replies for services that programs on its host have registered.
 		c, err := net.Dial("unix", socket)
 		require.NoError(t, err)
 		defer c.Close()
@@ -129,7 +129,7 @@ func TestUpnpcFindsOurDevice(t *testing.T) {
 
 // An interface that comes while the device runs hears of it, with an address that
 // is of use there.
-func TestDeviceOnAnInterfaceThatComesLater(t *testing.T) {
+func TestDeviceOnAnInterfaceThatIsCreatedLater(t *testing.T) {
 	netns.Isolated(t, func() {
 		here, there := neighbour(t)
 		device := start(t, "device", "-uuid", "1-2", basic)

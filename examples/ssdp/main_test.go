@@ -79,7 +79,7 @@ func TestSearchFindsWhatItAsksFor(t *testing.T) {
 	}
 }
 
-func TestDeviceSaysThatItComesAndGoes(t *testing.T) {
+func TestDeviceSendsAliveAndByebye(t *testing.T) {
 	lo := loopback(t)
 	heard := udp.NewQueue(64, udp.Block)
 	c, err := udp.Config{ReuseAddr: true}.ListenMulticast(t.Context(), "udp4", ":0", heard)
@@ -170,7 +170,7 @@ func TestSearchWithNoAnswer(t *testing.T) {
 	require.ErrorContains(t, err, "0 answers")
 }
 
-func TestInterruptedSearchTellsHowLongItTook(t *testing.T) {
+func TestInterruptedSearchReportsHowLongItTook(t *testing.T) {
 	_, lo, group := present(t)
 	client := start(t, "search", "-interface", lo.Name, "-group", group, "-wait", "1h", "-count", "2", "uuid:1-2")
 	client.Line(`^uuid:1-2 at`)

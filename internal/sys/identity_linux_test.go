@@ -90,7 +90,7 @@ func TestDetachOfAConnectedSocket(t *testing.T) {
 
 // An IPv6 socket sends on from a source address that was removed, and no call
 // fails. Reconcile chooses another one, and leaves alone what is well.
-func TestReconcileChoosesTheSourceAnew(t *testing.T) {
+func TestReconcileChoosesTheSourceAgain(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
 		netns.Veth(t, here, "eth0", there, "eth0")

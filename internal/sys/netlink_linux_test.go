@@ -193,7 +193,7 @@ func FuzzNetlink(f *testing.F) {
 // An interface is another one when the one of its index has gone, or when it has
 // lost what was joined on it since its packets became too short; not at any other
 // news. What has gone is forgotten.
-func TestInterfacesAreToldApart(t *testing.T) {
+func TestInterfacesAreDistinguished(t *testing.T) {
 	withMTU := func(mtu uint32) []byte {
 		return message(unix.RTM_NEWLINK, 0, 0, link(3, unix.IFF_UP), attribute(unix.IFLA_IFNAME, []byte("eth\x00")),
 			attribute(unix.IFLA_MTU, ne.AppendUint32(nil, mtu)))
@@ -252,7 +252,7 @@ func TestInterfacesAreToldApart(t *testing.T) {
 }
 
 // When news were lost, every interface may be another one.
-func TestLostNewsAreMadeUpFor(t *testing.T) {
+func TestLostEventsAreMadeUpFor(t *testing.T) {
 	netns.Run(t, func() {
 		ns := netns.New(t)
 		ns.IP("link add one type bridge")

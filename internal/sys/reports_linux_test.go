@@ -50,7 +50,7 @@ func dead(t *testing.T) netip.AddrPort {
 
 // A sender has found the error queue empty, and is not done with it when the next
 // message arrives, which the kernel reports to the reader only.
-func TestAMessageThatTheReaderCouldNotTakeIsTold(t *testing.T) {
+func TestAMessageThatTheReaderCouldNotTakeIsReported(t *testing.T) {
 	c := open(t, "udp4", "127.0.0.1:0", socket.Options{PeerErrors: true})
 	s := hearingSink{make(chan socket.Report, 1), make(chan struct{})}
 	served := make(chan error)

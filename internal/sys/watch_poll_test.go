@@ -57,8 +57,8 @@ func TestChangesAreFoundByComparison(t *testing.T) {
 	lo, eth := iface(1, "lo", net.FlagUp|net.FlagLoopback, "127.0.0.1/8"), iface(2, "eth", up, "192.0.2.1/24")
 	synctest.Test(t, func(t *testing.T) {
 		h := &hosts{ifs: []socket.Interface{lo, eth}}
-		told := make(chan time.Time, 100)
-		stop := sync.OnceFunc(poll(h.list, pollInterval, func() { told <- time.Now() }))
+		reported := make(chan time.Time, 100)
+		stop := sync.OnceFunc(poll(h.list, pollInterval, func() { reported <- time.Now() }))
 		defer stop()
 		time.Sleep(time.Second) // so that every change is in the middle of an interval
 		for _, change := range []struct {
@@ -90,17 +90,17 @@ func TestChangesAreFoundByComparison(t *testing.T) {
 			time.Sleep(5 * pollInterval)
 			synctest.Wait()
 			if change.same {
-				require.Empty(t, told, change.name)
+				require.Empty(t, reported, change.name)
 				continue
 			}
-			require.Len(t, told, 1, change.name)
-			require.Equal(t, pollInterval-time.Second, (<-told).Sub(start), change.name)
+			require.Len(t, reported, 1, change.name)
+			require.Equal(t, pollInterval-time.Second, (<-reported).Sub(start), change.name)
 		}
 		require.Equal(t, 1+17*5, h.looks)
 		h.set(nil, eth)
 		stop()
 		time.Sleep(time.Hour)
-		require.Empty(t, told, "after stop")
+		require.Empty(t, reported, "after stop")
 		require.Equal(t, 1+17*5, h.looks)
 	})
 }

@@ -63,7 +63,7 @@ func cables(t *testing.T, ns *netns.NS, n int) (names []string) {
 	return names
 }
 
-// Interfaces are told apart, and so is one that takes another's name.
+// Interfaces are distinguished, and so is one that takes another's name.
 func TestManyZones(t *testing.T) {
 	netns.Run(t, func() {
 		ns, c := zonedConn(t)

@@ -245,7 +245,7 @@ func TestFailedReconnectKeepsAPeerThatIsAwayItself(t *testing.T) {
 
 // An address of the socket's own that is gone for a moment costs it neither its
 // port nor its peer, whatever is tried meanwhile.
-func TestReconnectWhileTheOwnAddressIsGone(t *testing.T) {
+func TestReconnectWhileTheOwnAddressIsRemoved(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
 		netns.Veth(t, here, "eth0", there, "eth0")

@@ -105,7 +105,7 @@ func redirect(t *testing.T, ns *netns.NS, c *udp.Conn) {
 }
 
 // A transparent socket reports the address and the port that the sender used.
-func TestATransparentSocketTellsTheOriginalDestination(t *testing.T) {
+func TestATransparentSocketReportsTheOriginalDestination(t *testing.T) {
 	netns.Run(t, func() {
 		for _, local := range []string{"", "127.0.0.1"} {
 			for _, to := range []string{"198.51.100.7:5055", "127.0.0.1:7", "[2001:db8::7]:5055"} {

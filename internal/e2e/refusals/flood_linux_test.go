@@ -40,7 +40,7 @@ func listenForRefusals(t *testing.T, connected bool, network string, h udp.Handl
 // One goroutine sends 10,000 datagrams to a dead port as fast as it can, which
 // on loopback is refused before the next one leaves, to a handler that keeps up
 // and to one that doesn't: Refused is called 10,000 times, in order.
-func TestEveryRefusalOfAFloodIsTold(t *testing.T) {
+func TestEveryRefusalOfAFloodIsReported(t *testing.T) {
 	const n = 10_000
 	for _, kind := range hearing {
 		for _, network := range sockettest.Networks(t) {
@@ -50,16 +50,16 @@ func TestEveryRefusalOfAFloodIsTold(t *testing.T) {
 					name += ", the handler is busy until all is sent"
 				}
 				t.Run(name, func(t *testing.T) {
-					gate, all, told := make(chan struct{}), make(chan struct{}), 0
+					gate, all, reported := make(chan struct{}), make(chan struct{}), 0
 					if !slow {
 						close(gate)
 					}
 					c, dead := listenForRefusals(t, kind.connected, network, &sockettest.Funcs{OnRefused: func(c *udp.Conn, r *udp.Refusal) {
 						<-gate
-						if c.Info().ErrorQueue && string(r.Payload) != strconv.Itoa(told) {
-							t.Errorf("the refusal of %q is number %d", r.Payload, told)
+						if c.Info().ErrorQueue && string(r.Payload) != strconv.Itoa(reported) {
+							t.Errorf("the refusal of %q is number %d", r.Payload, reported)
 						}
-						if told++; told == n {
+						if reported++; reported == n {
 							close(all)
 						}
 					}})
@@ -83,11 +83,11 @@ func TestEveryRefusalOfAFloodIsTold(t *testing.T) {
 
 // A handler that sends two datagrams for each ICMP error causes more of them than are
 // reported to it, until it stops.
-func TestTwoSendsForEachRefusalAreBothTold(t *testing.T) {
+func TestTwoSendsForEachRefusalAreBothReported(t *testing.T) {
 	const n = 10_001
 	for _, kind := range hearing {
 		t.Run(kind.name, func(t *testing.T) {
-			all, sent, told := make(chan struct{}), 1, 0
+			all, sent, reported := make(chan struct{}), 1, 0
 			c, dead := listenForRefusals(t, kind.connected, "udp4", &sockettest.Funcs{OnRefused: func(c *udp.Conn, r *udp.Refusal) {
 				for range 2 {
 					if sent < n {
@@ -97,7 +97,7 @@ func TestTwoSendsForEachRefusalAreBothTold(t *testing.T) {
 						}
 					}
 				}
-				if told++; told == n {
+				if reported++; reported == n {
 					close(all)
 				}
 			}})
@@ -113,12 +113,12 @@ func TestTwoSendsForEachRefusalAreBothTold(t *testing.T) {
 // While a handler is busy, what waits for it takes a bounded space. Those over
 // that are counted, and so are those that wait when the socket is closed; Shutdown
 // reports all of them.
-func TestRefusalsThatAreNotToldAreCounted(t *testing.T) {
+func TestRefusalsThatAreNotReportedAreCounted(t *testing.T) {
 	for _, test := range []struct {
-		name        string
-		n           int
-		end         func(*udp.Conn) error
-		told, never bool // all but those that had no room; none but the first
+		name            string
+		n               int
+		end             func(*udp.Conn) error
+		reported, never bool // all but those that had no room; none but the first
 	}{
 		{"no room, then Shutdown", 40_000, func(c *udp.Conn) error { return c.Shutdown(context.Background()) }, true, false},
 		{"Shutdown", 1000, func(c *udp.Conn) error { return c.Shutdown(context.Background()) }, true, false},
@@ -174,14 +174,14 @@ func TestRefusalsThatAreNotToldAreCounted(t *testing.T) {
 
 // What leaves in segments is refused a segment at a time on loopback. The kernel's own
 // counter says how often.
-func TestEveryRefusalOfABatchIsTold(t *testing.T) {
+func TestEveryRefusalOfABatchIsReported(t *testing.T) {
 	const n = 10_000
 	for _, kind := range hearing {
 		t.Run(kind.name, func(t *testing.T) {
 			netns.Run(t, func() {
 				ns := netns.New(t)
-				told := make(chan struct{}, n)
-				h := &sockettest.Funcs{OnRefused: func(*udp.Conn, *udp.Refusal) { told <- struct{}{} }}
+				reported := make(chan struct{}, n)
+				h := &sockettest.Funcs{OnRefused: func(*udp.Conn, *udp.Refusal) { reported <- struct{}{} }}
 				var c *udp.Conn
 				var dead netip.AddrPort
 				ns.Do(func() { c, dead = listenForRefusals(t, kind.connected, "udp4", h) })
@@ -198,7 +198,7 @@ func TestEveryRefusalOfABatchIsTold(t *testing.T) {
 				require.Positive(t, messages)
 				require.LessOrEqual(t, messages, n)
 				for range messages {
-					sockettest.Next(t, told)
+					sockettest.Next(t, reported)
 				}
 				sockettest.Stop(t, c)
 				require.EqualValues(t, messages, c.Stats().Refused)

@@ -76,7 +76,7 @@ func hearingPair(t *testing.T, connected bool, h udp.Handler) (ns *netns.NS, c, 
 // Linux knows more kinds of ICMP messages than firewalls send (icmp_err_convert
 // in net/ipv4/icmp.c). Each is reported once, none fails a send to another peer, and
 // none disables segmented sends.
-func TestEveryForgedICMPMessageIsTold(t *testing.T) {
+func TestEveryForgedICMPMessageIsReported(t *testing.T) {
 	for _, test := range []struct {
 		kind, code byte
 		errno      syscall.Errno

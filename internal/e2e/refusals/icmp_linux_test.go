@@ -78,7 +78,7 @@ func newRouted(t *testing.T) routed {
 
 // Every kind of ICMP message reaches Refused, with all it says, once for each
 // datagram, on connected sockets and on others.
-func TestEveryICMPMessageIsTold(t *testing.T) {
+func TestEveryICMPMessageIsReported(t *testing.T) {
 	const port = 4000
 	unreachable := func(v6 bool, reject string) func(*testing.T, routed, *udp.Conn) {
 		return func(t *testing.T, r routed, _ *udp.Conn) {

@@ -21,14 +21,14 @@
 //	17  a device is created again     TestADeviceThatWasCreatedAgain TestAPacketConnFollowsItsDevice
 //	18  one bad destination           TestEachDestinationOfABatchForItself TestABatchGoesOnAfterFailures
 //	19  Dial before the network       TestDialBeforeTheNetwork
-//	20  Join before the interface     TestJoinBeforeTheInterface TestAnnounceOnAnInterfaceThatComesLater
+//	20  Join before the interface     TestJoinBeforeTheInterface TestAnnounceOnAnInterfaceThatIsCreatedLater
 //	21  received hop limit            TestReceivedTTLAndClass TestTTLsOfCoalescedDatagrams
 //	22  unicast TTL, 255 for mDNS     TestTTLOfSocketAndMessage TestAnnounceDoesNotAnswer
 //	23  device and mark               TestOptionsOutliveThePeer TestOptionsThatNeedAnotherNetwork TestManyGroupsOnOneDevice
 //	24  DSCP                          TestECNLeavesTheDSCP TestReceivedTTLAndClass TestOptionsOutliveThePeer
 //	25  net.PacketConn                TestQUIC TestDTLS TestDNS TestSNMP TestPacketConnNettest
 //	26  addresses that are not there  TestOptionsThatNeedAnotherNetwork TestListenBeforeTheNetwork TestListenOnANameOfSeveralAddresses
-//	27  transparent proxies           TestATransparentSocketTellsTheOriginalDestination
+//	27  transparent proxies           TestATransparentSocketReportsTheOriginalDestination
 //	28  path MTU discovery            TestOptionsThatNeedAnotherNetwork TestForgedMTUs
 //	29  transmit timestamps           TestTransmitTimestamps TestTransmitTimestampsOfTheProgramsOwn
 //	30  control messages              TestControlMessagesOfTheProgramsOwn

@@ -93,8 +93,8 @@ func TestPionDTLS(t *testing.T) {
 	require.Zero(t, s.Active)
 }
 
-// contextListener is what go-coap wants: it closes the listener when it stops, and must be told by
-// an error of its own.
+// contextListener is what go-coap wants: it closes the listener when it stops, and recognizes
+// that by an error of its own.
 type contextListener struct{ net.Listener }
 
 func (l contextListener) AcceptWithContext(context.Context) (net.Conn, error) {
