@@ -81,7 +81,7 @@ func (c *Conn) associate(to netip.AddrPort) error {
 		c.peer.set = false
 	}
 	if to.IsValid() {
-		err := connect(c.rc, to, c.inet6)
+		err := connect(c.rc, c.byPresentName(to), c.inet6)
 		// Linux binds the socket to a link-local peer's interface before it looks for
 		// a way to it (__ip6_datagram_connect in net/ipv6/datagram.c of 6.18).
 		c.peer.zoned = to.Addr().Zone() != ""
@@ -97,6 +97,9 @@ func (c *Conn) associate(to netip.AddrPort) error {
 // connected notes the peer that the system has now, or that it has none.
 func (c *Conn) connected(to netip.AddrPort) error {
 	if now := c.Peer(); to.IsValid() && now.IsValid() {
+		if now.Addr().Zone() == c.byPresentName(to).Addr().Zone() {
+			now = netip.AddrPortFrom(now.Addr().WithZone(to.Addr().Zone()), now.Port())
+		}
 		to = now // the system may leave out a zone, or add one, and eBPF rewrites peers
 	}
 	c.peer.has = to

@@ -19,7 +19,8 @@ const maxZones = 64
 // zoneCache caches the names of the interfaces that the link-local peers of a socket are on.
 type zoneCache struct {
 	// peer is the zone of the connected peer. It keeps the name that was connected to, so that
-	// the peer's datagrams still match after its interface was renamed.
+	// the peer's datagrams still match after its interface was renamed, and the socket can be
+	// connected again.
 	peer atomic.Pointer[zone]
 
 	mu    sync.Mutex
@@ -137,9 +138,36 @@ func (z *zoneCache) forget() {
 
 // connectTo remembers the peer's zone, if it has one.
 func (c *Conn) connectTo(name string) {
+	if _, renamed := c.renamedZone(name); renamed {
+		return
+	}
 	if index := c.indexOf(name); index != 0 {
 		c.zones.peer.Store(&zone{index: index, name: name})
 	} else {
 		c.zones.peer.Store(nil)
 	}
+}
+
+// renamedZone returns the present name of the interface that the peer was connected by, if
+// it had this name and was renamed, and no other interface has the name now.
+func (c *Conn) renamedZone(name string) (present string, renamed bool) {
+	peer := c.zones.peer.Load()
+	if name == "" || peer == nil || peer.name != name {
+		return "", false
+	}
+	var index uint32
+	c.rc.Control(func(fd uintptr) { index = zoneIndex(fd, name) })
+	if index != 0 {
+		return "", false
+	}
+	present = c.askName(peer.index)
+	return present, present != strconv.FormatUint(uint64(peer.index), 10) // that is no interface
+}
+
+// byPresentName returns an address whose zone the system knows: see renamedZone.
+func (c *Conn) byPresentName(a netip.AddrPort) netip.AddrPort {
+	if name, renamed := c.renamedZone(a.Addr().Zone()); renamed {
+		return netip.AddrPortFrom(a.Addr().WithZone(name), a.Port())
+	}
+	return a
 }

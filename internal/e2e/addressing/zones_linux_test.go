@@ -101,6 +101,16 @@ func TestZonesAreOfTheSocketsNamespace(t *testing.T) {
 // An interface that is renamed has its new name soon, and a peer that a socket is
 // connected to is still accepted.
 func TestAnInterfaceIsRenamed(t *testing.T) {
+	t.Run("unnoticed", func(t *testing.T) { renameInterface(t, func(*udp.ConnectedConn) {}) })
+	// The send fails, and the socket can't be repaired: its interface is down, and when it is
+	// up again it has another name.
+	t.Run("a send meanwhile", func(t *testing.T) {
+		renameInterface(t, func(c *udp.ConnectedConn) { require.Error(t, c.Send([]byte("x"))) })
+	})
+}
+
+// renameInterface calls down while the interface is down.
+func renameInterface(t *testing.T, down func(connected *udp.ConnectedConn)) {
 	netns.Run(t, func() {
 		q := udp.NewQueue(10, udp.DropOldest)
 		here, c, before := zoned(t, q)
@@ -120,6 +130,7 @@ func TestAnInterfaceIsRenamed(t *testing.T) {
 		require.Equal(t, before, sockettest.Next(t, q.Datagrams()).From)
 
 		here.IP("link set left down")
+		down(connected)
 		here.IP("link set left name uplink")
 		here.IP("link set uplink up")
 		here.AwaitRunning("uplink")
