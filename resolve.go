@@ -101,6 +101,9 @@ func (cfg Config) lookup(ctx context.Context, network, address string) ([]netip.
 		}
 		return []netip.AddrPort{netip.AddrPortFrom(ip, port)}, nil
 	}
+	if err := ctx.Err(); err != nil { // package net returns either this or what it finds
+		return nil, err
+	}
 	ips, err := cfg.source().LookupIP(ctx, ipNetwork, host)
 	if err != nil {
 		return nil, ctxError(ctx, err)

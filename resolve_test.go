@@ -297,3 +297,21 @@ func TestListenOnANameOfSeveralAddresses(t *testing.T) {
 	sockettest.RequireOpError(t, err, "listen")
 	require.ErrorIs(t, err, sys.EADDRINUSE)
 }
+
+// hosts is a network whose names are resolved at once.
+type hosts struct{ *sockettest.Scripted }
+
+func (hosts) LookupIP(context.Context, string, string) ([]netip.Addr, error) {
+	return []netip.Addr{netip.IPv6Loopback()}, nil
+}
+
+// A context that has ended ends a lookup, also of a name that is known already.
+func TestNothingIsResolvedAfterTheEnd(t *testing.T) {
+	cfg := udp.Config{Network: hosts{sockettest.NewScripted()}}
+	addrs, err := cfg.Resolve(t.Context(), "udp", "localhost:7")
+	require.NoError(t, err)
+	require.Equal(t, []netip.AddrPort{netip.MustParseAddrPort("[::1]:7")}, addrs)
+	addrs, err = cfg.Resolve(sockettest.Canceled(), "udp", "localhost:7")
+	require.ErrorIs(t, err, context.Canceled)
+	require.Empty(t, addrs)
+}
