@@ -94,6 +94,11 @@ func (hs *headers) find(c *Conn, p *socket.Packet) *header {
 	if h := hs.last; h != nil && h.is(p) {
 		return h
 	}
+	return hs.search(c, p)
+}
+
+// search is find for a packet whose header is not the last one's.
+func (hs *headers) search(c *Conn, p *socket.Packet) *header {
 	at := (uint(p.TTL)*31 + uint(p.TrafficClass)*7 + uint(p.IfIndex)*5 + uint(p.To.Addr().As16()[15])) % recentHeaders
 	if hs.recent != nil {
 		if h := hs.recent[at]; h != nil && h.is(p) {

@@ -34,6 +34,7 @@ const (
 type receiver struct {
 	conn    *Conn
 	sink    socket.Sink
+	next    func(fd uintptr) bool // step, made once
 	slots   int
 	raw     bool   // the next read is a raw call
 	batch   *batch // nil while waiting: an idle socket holds no buffers
@@ -279,17 +280,19 @@ func (r *receiver) unpack(n int) {
 		if size := int(h.hdr.Controllen); size > 0 {
 			cmsg.Parse(b.control[i][:size], &m)
 		}
-		b.packets[i] = socket.Packet{
-			Data: b.bufs[i].B[:h.n], Buf: b.bufs[i], Segment: m.Segment,
-			From: r.conn.addrPort(&b.names[i], int(h.hdr.Namelen)),
-			To:   netip.AddrPortFrom(r.conn.zoned(m.To, m.IfIndex), m.Port), Own: m.Own, IfIndex: m.IfIndex, TTL: m.TTL, TrafficClass: m.TrafficClass, Time: m.Time,
-			Truncated: h.hdr.Flags&unix.MSG_TRUNC != 0,
-		}
+		// Field by field: a literal takes its size of the stack, and a reader's stack
+		// should stay the smallest there is.
+		p := &b.packets[i]
+		p.Data, p.Buf, p.Segment = b.bufs[i].B[:h.n], b.bufs[i], m.Segment
+		p.From = r.conn.addrPort(&b.names[i], int(h.hdr.Namelen))
+		p.To = netip.AddrPortFrom(r.conn.zoned(m.To, m.IfIndex), m.Port)
+		p.Own, p.IfIndex, p.TTL, p.TrafficClass, p.Time = m.Own, m.IfIndex, m.TTL, m.TrafficClass, m.Time
+		p.Truncated = h.hdr.Flags&unix.MSG_TRUNC != 0
 		if r.conn.keeps {
-			b.packets[i].Control = bytes.Clone(b.control[i][:h.hdr.Controllen])
+			p.Control = bytes.Clone(b.control[i][:h.hdr.Controllen])
 		}
 		if cmsg.Truncated(int(h.hdr.Flags)) {
-			b.packets[i].ControlTruncated = incomplete(&m)
+			p.ControlTruncated = incomplete(&m)
 			r.conn.path.moreSpace(len(b.control[i]))
 		}
 	}

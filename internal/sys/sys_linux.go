@@ -163,6 +163,19 @@ func (c *Conn) Segments() int { return int(c.path.limits.segments.Load()) }
 // edge-triggered, and RawConn.Read would begin by forgetting an edge), and a
 // datagram costs one system call, not the second one that only says EAGAIN.
 func (c *Conn) Serve(sink socket.Sink) error {
+	r := newReceiver(c, sink)
+	defer r.giveBack()
+	for !r.ended {
+		err := c.rc.Read(r.next)
+		r.giveBack()
+		if !r.ended {
+			r.returned(err)
+		}
+	}
+	return r.err
+}
+
+func newReceiver(c *Conn, sink socket.Sink) *receiver {
 	c.path.stamps = c.wantsStamps
 	if c.ownOptions {
 		c.path.moreSpace(cmsg.Space)
@@ -172,57 +185,56 @@ func (c *Conn) Serve(sink socket.Sink) error {
 			return nil
 		})
 	}
-	r := receiver{conn: c, sink: sink, slots: minBatch, busy: busyPoll{on: c.path.busyPoll, now: time.Now, luck: -noLuck}}
-	defer r.giveBack()
-	step := r.step
-	for {
-		err := c.rc.Read(step)
-		r.giveBack()
-		switch {
-		case r.ended:
-			return r.err
-		case errors.Is(err, os.ErrDeadlineExceeded), err == nil:
-			// Cleared first: a Wake from now on is seen by the next wait.
-			c.path.woken.Store(false)
-			c.uc.SetReadDeadline(time.Time{})
-			if lost := c.lost.Load(); lost != nil {
-				return *lost
+	r := &receiver{conn: c, sink: sink, slots: minBatch}
+	r.busy = busyPoll{on: c.path.busyPoll, now: time.Now, luck: -noLuck}
+	r.next = r.step
+	return r
+}
+
+// returned goes on after RawConn.Read. It is not a part of Serve, whose stack frame
+// every reader has while it waits.
+func (r *receiver) returned(err error) {
+	c := r.conn
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded), err == nil:
+		// Cleared first: a Wake from now on is seen by the next wait.
+		c.path.woken.Store(false)
+		c.uc.SetReadDeadline(time.Time{})
+		if lost := c.lost.Load(); lost != nil {
+			r.ended, r.err = true, *lost
+			return
+		}
+		if c.path.reported.Swap(false) {
+			r.reports = true
+		}
+		switch r.sink.Woken() {
+		case socket.Stop:
+			r.ended = true
+		case socket.Drain:
+			r.drain()
+		case socket.Soon:
+			r.poll()
+			if !r.ended {
+				c.Wake()
 			}
-			if c.path.reported.Swap(false) {
-				r.reports = true
-			}
-			switch sink.Woken() {
-			case socket.Stop:
-				return nil
-			case socket.Drain:
-				return c.drain(&r)
-			case socket.Soon:
+		default:
+			if r.reports {
 				r.poll()
-				if !r.ended {
-					c.Wake()
-				}
-			default:
-				if r.reports {
+			}
+			if !r.reports && c.path.unwanted.Load() {
+				if r.reports = c.endReports(); r.reports {
 					r.poll()
 				}
-				if !r.reports && c.path.unwanted.Load() {
-					if r.reports = c.endReports(); r.reports {
-						r.poll()
-					}
-				}
-			}
-		case Classify(err) == Closed:
-			return unwrapOp(err)
-		default:
-			// The poller refuses to wait after an event that was nothing but an error
-			// (a full send buffer and an ICMP message; runtime/netpoll.go, eventErr),
-			// until the next event, of which it tells nobody. Reading works all the same.
-			if r.poll(); !r.ended {
-				time.Sleep(unpollable)
 			}
 		}
-		if r.ended {
-			return r.err
+	case Classify(err) == Closed:
+		r.ended, r.err = true, unwrapOp(err)
+	default:
+		// The poller refuses to wait after an event that was nothing but an error
+		// (a full send buffer and an ICMP message; runtime/netpoll.go, eventErr),
+		// until the next event, of which it tells nobody. Reading works all the same.
+		if r.poll(); !r.ended {
+			time.Sleep(unpollable)
 		}
 	}
 }
@@ -232,7 +244,8 @@ const unpollable = time.Millisecond
 
 // drain lets nothing in any more and takes what is queued. Where a filter is locked
 // there is an end all the same: what the buffer may have held.
-func (c *Conn) drain(r *receiver) error {
+func (r *receiver) drain() {
+	c := r.conn
 	r.budget = math.MaxInt
 	_ = onFD(c.rc, func(fd int) error {
 		r.budget = c.stopIntake(fd, false)
@@ -244,7 +257,7 @@ func (c *Conn) drain(r *receiver) error {
 	})
 	r.draining, r.reports = true, r.reports || r.owed > 0
 	r.poll()
-	return r.err
+	r.ended = true
 }
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
