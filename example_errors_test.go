@@ -61,7 +61,7 @@ func ExampleSizeError() {
 	// true
 }
 
-// With PeerErrors one socket hears which of its many peers is gone.
+// With PeerErrors, an unconnected socket reports which of its peers has no listener.
 func ExampleConfig_peerErrors() {
 	network := udptest.NewNet(nil, udptest.Config{})
 	lan := network.Segment("lan")
@@ -83,7 +83,10 @@ func ExampleConfig_peerErrors() {
 		log.Fatal(err)
 	}
 	fmt.Printf("%v did not get %q: %v\n", r.Peer, r.Payload, errors.Is(r, syscall.ECONNREFUSED))
-	// Output: 192.0.2.2:7 did not get "anybody?": true
+	fmt.Println("reported by", r.Offender) // or a router on the way to the peer
+	// Output:
+	// 192.0.2.2:7 did not get "anybody?": true
+	// reported by 192.0.2.2
 }
 
 // A Shutdown whose time is up closes the socket, and says why it has not waited.
@@ -131,8 +134,10 @@ func ExampleBatchError() {
 		for _, f := range failed.Failed {
 			fmt.Println("message", f.Index, errors.Is(f.Err, udp.ErrFamily))
 		}
+		fmt.Println(failed.Untried, "not tried")
 	}
 	// Output:
 	// 2 sent
 	// message 1 true
+	// 0 not tried
 }

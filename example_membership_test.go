@@ -84,6 +84,7 @@ func ExampleMulticastConn_BlockSource() {
 	if err := m.BlockSource(group, netip.MustParseAddr("192.0.2.2")); err != nil {
 		log.Fatal(err)
 	}
+	fmt.Println("blocked:", m.Memberships()[0].Blocked)
 	for _, sender := range []*udptest.Host{noisy, quiet} {
 		c, err := udp.Config{Network: sender.Network()}.Listen(context.Background(), "udp4", ":0", udp.BaseHandler{})
 		if err != nil {
@@ -103,6 +104,7 @@ func ExampleMulticastConn_BlockSource() {
 	err = m.UnblockSource(group, netip.MustParseAddr("192.0.2.2"))
 	fmt.Println(err)
 	// Output:
+	// blocked: [192.0.2.2]
 	// I am quiet
 	// <nil>
 }

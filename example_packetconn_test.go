@@ -75,3 +75,18 @@ func ExamplePacketConn_Receive() {
 	}
 	// Output: hello to 127.0.0.1
 }
+
+// A socket that was opened elsewhere, as by a supervisor, becomes a PacketConn.
+func ExampleConfig_AdoptPacket() {
+	uc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		panic(err)
+	}
+	c, err := udp.Config{}.AdoptPacket(uc)
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	fmt.Println(c.LocalAddr().Network(), c.RemoteAddr())
+	// Output: udp <nil>
+}

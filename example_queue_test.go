@@ -203,7 +203,7 @@ func ExampleNewWorkers() {
 		mu   sync.Mutex
 		seen []string
 	)
-	workers, err := udp.NewWorkers(udp.WorkersConfig{Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+	workers, err := udp.NewWorkers(udp.WorkersConfig{Capacity: 256, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 		mu.Lock()
 		defer mu.Unlock()
 		seen = append(seen, string(d.Data))

@@ -19,6 +19,7 @@ func ExampleTrace() {
 				fmt.Printf("dropped %d bytes: %v\n", len(d.Data), why)
 			}
 		},
+		Rebind: func(c *udp.Conn) { log.Println(c, "was repaired") },
 	}
 	q := udp.NewQueue(10, udp.DropNewest)
 	c, err := udp.Config{MaxDatagram: 512, Trace: trace}.Listen(context.Background(), "udp", "127.0.0.1:0", q)
