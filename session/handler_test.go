@@ -17,7 +17,12 @@ import (
 	"github.com/udpkit/udp/udptest"
 )
 
+// In virtual time the clock stands still, as Windows' does for milliseconds.
 func TestTheCallsForEachSession(t *testing.T) {
+	synctest.Test(t, testTheCallsForEachSession)
+}
+
+func testTheCallsForEachSession(t *testing.T) {
 	var calls calls
 	m := session.Handler(session.Config{MaxSessions: 2}, func(p *session.Peer) udp.Handler {
 		l := log{name: p.Addr().Addr().String(), calls: &calls}

@@ -34,11 +34,12 @@ func (l *list) remove(p *Peer) {
 	p.list, p.prev, p.next = nil, nil, nil
 }
 
-// idlest returns the session that was silent for longest, among the few that may be it.
+// idlest returns the session that was silent for longest, among the few that may be it. Time
+// does not say which one: Windows' clock stands still for up to 15 ms.
 func (l *list) idlest() *Peer {
 	found := l.first
 	for p, n := l.first, 0; p != nil && n < 8; p, n = p.next, n+1 {
-		if p.seen < found.seen {
+		if p.turn < found.turn {
 			found = p
 		}
 	}

@@ -18,6 +18,7 @@ type Peer struct {
 	local   netip.AddrPort // where the last datagram was sent to; guarded by table.run
 	handler udp.Handler
 	seen    time.Duration // when the last datagram arrived, since table.base; guarded by table.mu
+	turn    uint64        // grows with each datagram of the table: seen may be the same for many; the same
 	listed  time.Duration // when it was put at the end of list; the same
 	list    *list         // nil before the session begins and after it ends; the same
 	sent    atomic.Bool   // something was sent to the peer

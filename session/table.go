@@ -24,8 +24,9 @@ type table struct {
 
 	mu       sync.Mutex
 	sessions map[netip.AddrPort]*Peer
-	fresh    list // sessions that are not confirmed
-	proven   list // sessions that are
+	fresh    list   // sessions that are not confirmed
+	proven   list   // sessions that are
+	turn     uint64 // of the last datagram
 	due      []*Peer
 	timer    *time.Timer // calls sweep
 	armed    bool        // timer runs
@@ -67,7 +68,7 @@ func (t *table) known(d *udp.Datagram) *Peer {
 		t.mu.Unlock()
 		return nil
 	}
-	p.seen = now
+	t.saw(p, now)
 	if p.list == &t.fresh && p.sent.Load() {
 		p.list.remove(p)
 		t.proven.push(p, now)
@@ -81,6 +82,12 @@ func (t *table) known(d *udp.Datagram) *Peer {
 		p.learn(d)
 	}
 	return p
+}
+
+// saw notes that p has sent a datagram. It needs mu.
+func (t *table) saw(p *Peer, now time.Duration) {
+	t.turn++
+	p.seen, p.turn = now, t.turn
 }
 
 // precision bounds how late a session ends: by IdleTimeout/precision, when another one is before
@@ -139,7 +146,7 @@ func (t *table) enter(d *udp.Datagram) (*Peer, *atomic.Uint64) {
 		t.remove(victim, ErrEvicted)
 	}
 	t.sessions[p.addr] = p
-	p.seen = time.Since(t.base)
+	t.saw(p, time.Since(t.base))
 	t.fresh.push(p, p.seen)
 	stats.begun.Add(1)
 	stats.active.Add(1)
