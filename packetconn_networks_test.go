@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/ipv4"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 	"github.com/udpkit/udp/udptest"
 )
 
@@ -377,6 +378,7 @@ func TestPacketConnRefused(t *testing.T) {
 		for i := range 3 {
 			_, err := c.Write([]byte("x"))
 			require.NoError(t, err)
+			require.NoError(t, c.SetReadDeadline(time.Now().Add(sockettest.Patience)))
 			_, err = c.Read(make([]byte, 1))
 			require.ErrorIs(t, err, syscall.ECONNREFUSED)
 			require.EqualValues(t, i+1, c.Stats().Refused)

@@ -290,10 +290,12 @@ func TestTraceHasTheDatagrams(t *testing.T) {
 	}
 	require.Equal(t, map[seen]int{{"received", "11", from}: 1, {"received", "22", from}: 1, {"received", "3", from}: 1,
 		{"dropped", "22", "panicked"}: 1}, all)
+}
 
-	trace, events = watch()
+func TestTraceHasTheRefusals(t *testing.T) {
+	trace, events := watch()
 	cfg := udp.Config{Trace: trace}
-	c, err = cfg.Dial(t.Context(), "udp4", sockettest.DeadPort(t, "udp4").String(), udp.BaseHandler{})
+	c, err := cfg.Dial(t.Context(), "udp4", sockettest.DeadPort(t, "udp4").String(), udp.BaseHandler{})
 	require.NoError(t, err)
 	sockettest.CloseAtEnd(t, c)
 	require.NoError(t, c.Send([]byte("anybody?")))
