@@ -48,7 +48,9 @@ func TestInterfacesWithoutNetlink(t *testing.T) {
 			}
 		}
 		ns.IP("link set eth down")
+		ns.IP("link set other down") // before Linux 6.2 it can't be renamed otherwise
 		ns.IP("link set other name another")
+		ns.IP("link set another up")
 		require.Equal(t, list(with), list(without))
 		ns.IP("link del eth")
 		require.Equal(t, list(with), list(without))
