@@ -29,17 +29,25 @@ func Stop(t testing.TB, c closable) {
 	Next(t, c.Done())
 }
 
-// CloseAtEnd stops the sockets when the test ends, in the order given, and checks that
-// their counters agree.
-func CloseAtEnd[C interface {
+// counting is closable, with counters.
+type counting interface {
 	closable
 	Stats() udp.Stats
-}](t testing.TB, conns ...C) {
+}
+
+// Finish stops a socket and checks that its counters agree.
+func Finish(t testing.TB, c counting) {
+	t.Helper()
+	Stop(t, c)
+	CountersAgree(t, c.Stats())
+}
+
+// CloseAtEnd finishes the sockets when the test ends, in the order given.
+func CloseAtEnd[C counting](t testing.TB, conns ...C) {
 	t.Helper()
 	t.Cleanup(func() {
 		for _, c := range conns {
-			Stop(t, c)
-			CountersAgree(t, c.Stats())
+			Finish(t, c)
 		}
 	})
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // Whatever is joined, blocked and left for one group, in any order, the kernel has one filter
@@ -155,7 +156,7 @@ func (w *oneGroup) check() {
 	to := netip.AddrPortFrom(w.first().Prev(), w.m.port())
 	require.NoError(w.t, w.senders[w.first()].SendTo([]byte("last"), to))
 	for heard := ""; ; {
-		data := string(next(w.t, w.m.queue.Datagrams()).Data)
+		data := string(sockettest.Next(w.t, w.m.queue.Datagrams()).Data)
 		if data == "last" {
 			require.Equal(w.t, want, heard, w.done)
 			return

@@ -16,6 +16,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // A hundred times for each family the interface goes down and up, or is deleted and created
@@ -60,7 +61,7 @@ func flapsUnderTraffic(t *testing.T, network string, group netip.Addr) {
 		}
 		start, last := time.Now(), sent.Load()
 		for heard := uint64(0); heard <= last; {
-			d := next(t, receiver.queue.Datagrams())
+			d := sockettest.Next(t, receiver.queue.Datagrams())
 			heard = binary.BigEndian.Uint64(d.Data)
 			d.Release()
 		}
@@ -72,11 +73,11 @@ func flapsUnderTraffic(t *testing.T, network string, group netip.Addr) {
 	late := slices.IndexFunc(silences, func(s time.Duration) bool { return s > 5*time.Second })
 	require.True(t, late < 0 || late >= n-max(1, n/20), "%v", silences)
 	// The last carrier may not have been handled yet.
-	eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == 1 })
+	sockettest.Eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == 1 })
 	stop()
-	finish(t, receiver.MulticastConn)
+	sockettest.Finish(t, receiver.MulticastConn)
 	require.Empty(t, kernelHas(t, here, group))
-	finish(t, sender.MulticastConn)
+	sockettest.Finish(t, sender.MulticastConn)
 	require.Equal(t, before, openSockets(t))
 }
 
@@ -125,8 +126,8 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 				_, err := udp.ListenMulticast(t.Context(), f.network, ":0", udp.BaseHandler{}, append(groups, netip.MustParseAddr("192.0.2.1"))...)
 				require.ErrorIs(t, err, syscall.EINVAL)
 			})
-			finish(t, receiver.MulticastConn)
-			finish(t, sender.MulticastConn)
+			sockettest.Finish(t, receiver.MulticastConn)
+			sockettest.Finish(t, sender.MulticastConn)
 			require.Equal(t, before, openSockets(t))
 		}
 	})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // A membership outlives its interface, whatever happens to that.
@@ -99,7 +100,7 @@ func outlives(t *testing.T, network string, group, source netip.Addr, named bool
 		hears(t, receiver, sender, group, "eth")
 		t.Log(change.name, "and heard again after", time.Since(start))
 	}
-	finish(t, receiver.MulticastConn)
+	sockettest.Finish(t, receiver.MulticastConn)
 	require.Empty(t, kernelHas(t, here, group))
 }
 
@@ -238,8 +239,8 @@ func replacedInABurst(t *testing.T, network string, group, source netip.Addr) {
 	// The carrier came last, and then everything is joined once more.
 	for i, m := range receivers {
 		hears(t, m, sender, group, "eth")
-		eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == len(receivers)-i })
-		finish(t, m.MulticastConn)
+		sockettest.Eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == len(receivers)-i })
+		sockettest.Finish(t, m.MulticastConn)
 	}
 	require.Empty(t, kernelHas(t, here, group))
 }

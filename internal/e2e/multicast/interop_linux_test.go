@@ -15,6 +15,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // runIn starts a program in a namespace and kills it when the test ends.
@@ -66,7 +67,7 @@ func TestAvahiAnswers(t *testing.T) {
 			require.NoError(t, asker.SetMulticastTTL(255))
 			again := time.NewTicker(200 * time.Millisecond) // until it runs and has probed its name
 			defer again.Stop()
-			timeout := time.After(patience)
+			timeout := time.After(sockettest.Patience)
 			for answered := false; !answered; {
 				_, err := asker.SendGroup(ask, f.group, 5353)
 				require.NoError(t, err)
@@ -109,7 +110,7 @@ func TestSocatInAGroup(t *testing.T) {
 			"SYSTEM:sh "+script)
 		again := time.NewTicker(200 * time.Millisecond) // until it runs
 		defer again.Stop()
-		timeout := time.After(patience)
+		timeout := time.After(sockettest.Patience)
 		for {
 			_, err := m.SendGroup([]byte("there and back"), group, 7777)
 			require.NoError(t, err)

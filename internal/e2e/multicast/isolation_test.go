@@ -14,6 +14,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 var ipFamilies = []struct {
@@ -55,18 +56,18 @@ func TestGroupsOnOnePortNeverMix(t *testing.T) {
 					want []string
 				}{{one, []string{"1", "3"}}, {both, []string{"1", "2", "3", "4"}}, {other, []string{"2", "4"}}} {
 					for _, want := range m.want {
-						require.Equal(t, want, string(next(t, m.queue.Datagrams()).Data))
+						require.Equal(t, want, string(sockettest.Next(t, m.queue.Datagrams()).Data))
 					}
 				}
 				// Nothing may follow the last ones.
 				require.NoError(t, none.Join(f.one))
 				send("5", f.one)
-				require.Equal(t, "5", string(next(t, none.queue.Datagrams()).Data), "it got nothing before it joined")
-				require.Equal(t, "5", string(next(t, one.queue.Datagrams()).Data))
-				require.Equal(t, "5", string(next(t, both.queue.Datagrams()).Data))
+				require.Equal(t, "5", string(sockettest.Next(t, none.queue.Datagrams()).Data), "it got nothing before it joined")
+				require.Equal(t, "5", string(sockettest.Next(t, one.queue.Datagrams()).Data))
+				require.Equal(t, "5", string(sockettest.Next(t, both.queue.Datagrams()).Data))
 				send("6", f.other)
-				require.Equal(t, "6", string(next(t, both.queue.Datagrams()).Data))
-				require.Equal(t, "6", string(next(t, other.queue.Datagrams()).Data))
+				require.Equal(t, "6", string(sockettest.Next(t, both.queue.Datagrams()).Data))
+				require.Equal(t, "6", string(sockettest.Next(t, other.queue.Datagrams()).Data))
 				require.Zero(t, one.Stats().KernelDrops)
 				require.Zero(t, one.Stats().Dropped.Total())
 				require.Zero(t, none.Stats().Dropped.Total())
@@ -115,11 +116,11 @@ func TestADatagramOfAGroupThatWasLeft(t *testing.T) {
 			var err error
 			here.Do(func() { receiver, err = udp.ListenMulticast(t.Context(), f.network, ":0", h, f.one, f.other) })
 			require.NoError(t, err)
-			t.Cleanup(func() { finish(t, receiver) })
+			sockettest.CloseAtEnd(t, receiver)
 			_, err = sender.SendGroup([]byte("first"), f.one, receiver.LocalAddrPort().Port())
 			require.NoError(t, err)
-			require.Equal(t, "first", next(t, heard))
-			require.Equal(t, "kept", next(t, heard))
+			require.Equal(t, "first", sockettest.Next(t, heard))
+			require.Equal(t, "kept", sockettest.Next(t, heard))
 			require.EqualValues(t, 1, receiver.Stats().Dropped.Stranger)
 		}
 	})
@@ -147,7 +148,7 @@ func TestASocketBoundToAGroup(t *testing.T) {
 				require.Len(t, bound.Memberships(), 1)
 				err := bound.Join(c.other)
 				require.ErrorIs(t, err, syscall.EINVAL)
-				requireOpError(t, err, "join")
+				sockettest.RequireOpError(t, err, "join")
 
 				sender := joinIn(t, here, udp.Config{}, c.network, ":0", c.other)
 				unicast := netip.AddrPortFrom(netip.MustParseAddr(c.loopback), bound.port())
@@ -156,14 +157,14 @@ func TestASocketBoundToAGroup(t *testing.T) {
 				require.NoError(t, err)
 				_, err = sender.SendGroup([]byte("group"), c.group, bound.port())
 				require.NoError(t, err)
-				d := next(t, bound.queue.Datagrams())
+				d := sockettest.Next(t, bound.queue.Datagrams())
 				require.Equal(t, "group", string(d.Data))
 				require.Equal(t, scoped(c.group, "eth"), d.To().Addr())
 				require.Equal(t, here.Interface("eth").Index, d.IfIndex())
 
 				// It replies like any other socket, from an address of this host.
 				require.NoError(t, d.Reply([]byte("answer")))
-				answer := next(t, sender.queue.Datagrams())
+				answer := sockettest.Next(t, sender.queue.Datagrams())
 				require.Equal(t, "answer", string(answer.Data))
 				require.False(t, answer.From.Addr().IsMulticast())
 			})
@@ -185,9 +186,9 @@ func TestSocketsBoundToGroupsShareAPort(t *testing.T) {
 			_, err = sender.SendGroup([]byte("other"), f.other, one.port())
 			require.NoError(t, err)
 			require.NoError(t, sender.SendTo([]byte("plain"), plain.LocalAddrPort()))
-			require.Equal(t, "one", string(next(t, one.queue.Datagrams()).Data))
-			require.Equal(t, "other", string(next(t, other.queue.Datagrams()).Data))
-			require.Equal(t, "plain", string(next(t, plain.queue.Datagrams()).Data))
+			require.Equal(t, "one", string(sockettest.Next(t, one.queue.Datagrams()).Data))
+			require.Equal(t, "other", string(sockettest.Next(t, other.queue.Datagrams()).Data))
+			require.Equal(t, "plain", string(sockettest.Next(t, plain.queue.Datagrams()).Data))
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // burst is how many datagrams the benchmarks send at once. The default receive buffers hold
@@ -58,7 +59,7 @@ func BenchmarkAThousandGroups(b *testing.B) {
 			var err error
 			ns.Do(func() { m, err = udp.ListenMulticast(b.Context(), "udp4", ":0", h, groups...) })
 			require.NoError(b, err)
-			b.Cleanup(func() { finish(b, m) })
+			sockettest.CloseAtEnd(b, m)
 			return m
 		}
 		b.Run(way.name+"/join", func(b *testing.B) {
@@ -108,7 +109,7 @@ func BenchmarkAThousandGroups(b *testing.B) {
 				runtime.ReadMemStats(&after)
 				b.ReportMetric(float64(openFiles(b)-files), "files")
 				b.ReportMetric(float64(after.HeapAlloc)-float64(before.HeapAlloc), "heap-B")
-				finish(b, m)
+				sockettest.Finish(b, m)
 			}
 		})
 		for _, foreign := range []bool{false, true} {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // manyGroups returns n groups of a family.
@@ -46,7 +47,7 @@ func TestAThousandGroups(t *testing.T) {
 					require.Equal(t, map[string]int{"eth": 1}, joined[group])
 					_, err := sender.SendGroup([]byte{byte(i >> 8), byte(i)}, group, receiver.port(), eth)
 					require.NoError(t, err)
-					d := next(t, receiver.queue.Datagrams())
+					d := sockettest.Next(t, receiver.queue.Datagrams())
 					require.Equal(t, []byte{byte(i >> 8), byte(i)}, d.Data)
 					require.Equal(t, group, d.To().Addr())
 				}
@@ -57,7 +58,7 @@ func TestAThousandGroups(t *testing.T) {
 				require.NoError(t, err)
 				_, err = sender.SendGroup([]byte("last"), f.one, receiver.port())
 				require.NoError(t, err)
-				require.Equal(t, "last", string(next(t, receiver.queue.Datagrams()).Data))
+				require.Equal(t, "last", string(sockettest.Next(t, receiver.queue.Datagrams()).Data))
 				if f.one.Is4() {
 					require.EqualValues(t, 1, receiver.Stats().Dropped.Stranger)
 					require.False(t, receiver.Info().MulticastFilter)
@@ -117,7 +118,7 @@ func TestTooManySources(t *testing.T) {
 			source = source.Next()
 		}
 		err := receiver.JoinSource(group, source)
-		requireOpError(t, err, "join")
+		sockettest.RequireOpError(t, err, "join")
 		require.ErrorIs(t, err, syscall.ENOBUFS)
 		require.True(t, strings.Contains(err.Error(), "net.ipv4.igmp_max_msf"), err)
 		require.Len(t, receiver.Memberships(), 10)

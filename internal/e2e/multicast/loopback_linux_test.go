@@ -19,6 +19,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // anotherProcess is an argument that makes the test binary receive a group by itself: see
@@ -38,7 +39,7 @@ func TestLoopbackReachesOtherProcesses(t *testing.T) {
 				here, there := netns.New(t), netns.New(t)
 				cable(t, here, there)
 				heard := startAnotherProcess(t, here, f.network, f.one)
-				port := next(t, heard)
+				port := sockettest.Next(t, heard)
 				far := joinIn(t, there, udp.Config{}, f.network, ":"+port, f.one)
 				sender := joinIn(t, here, udp.Config{}, f.network, ":0")
 				eth := here.Interface("eth")
@@ -47,9 +48,9 @@ func TestLoopbackReachesOtherProcesses(t *testing.T) {
 					data := fmt.Sprint(i, " loopback ", on)
 					_, err := sender.SendGroup([]byte(data), f.one, far.port(), eth)
 					require.NoError(t, err)
-					require.Equal(t, data, string(next(t, far.queue.Datagrams()).Data))
+					require.Equal(t, data, string(sockettest.Next(t, far.queue.Datagrams()).Data))
 					if on { // what was sent with loopback off would have come before
-						require.Equal(t, data, next(t, heard))
+						require.Equal(t, data, sockettest.Next(t, heard))
 					}
 				}
 			})

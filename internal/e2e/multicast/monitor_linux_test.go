@@ -15,6 +15,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // Sockets of one process in several namespaces each follow their own, on any thread. A monitor
@@ -41,10 +42,10 @@ func TestEachNamespaceIsWatchedOnItsOwn(t *testing.T) {
 		inTwo.await(t, "renamed", heldOn("third"))
 		require.Empty(t, inOne.changes, "what happens elsewhere is not its business")
 
-		finish(t, inOne.MulticastConn)
+		sockettest.Finish(t, inOne.MulticastConn)
 		require.Equal(t, files+4, netlinkSockets(t), "there is another one")
-		finish(t, alsoInOne.MulticastConn)
-		finish(t, inTwo.MulticastConn)
+		sockettest.Finish(t, alsoInOne.MulticastConn)
+		sockettest.Finish(t, inTwo.MulticastConn)
 		require.Equal(t, files, netlinkSockets(t))
 	})
 }
@@ -132,7 +133,7 @@ func outlivesReconnect(t *testing.T, network string, group netip.Addr, specific,
 		_, err = from.SendGroup([]byte("not heard"), group, receiver.port(), there.Interface("eth"))
 		require.NoError(t, err)
 		require.NoError(t, from.SendTo([]byte(tag), netip.AddrPortFrom(near, receiver.port())))
-		require.Equal(t, tag, string(next(t, receiver.queue.Datagrams()).Data))
+		require.Equal(t, tag, string(sockettest.Next(t, receiver.queue.Datagrams()).Data))
 	}
 	c, err := receiver.Connect(first.LocalAddrPort())
 	require.NoError(t, err)
@@ -179,7 +180,7 @@ func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
 			index := here.Interface("eth").Index
 			to := netip.AddrPortFrom(f.one, receiver.port())
 			require.NoError(t, sender.SendTo([]byte("before"), to))
-			require.Equal(t, "before", string(next(t, receiver.queue.Datagrams()).Data))
+			require.Equal(t, "before", string(sockettest.Next(t, receiver.queue.Datagrams()).Data))
 
 			here.IP("link del eth")
 			sender.await(t, "gone", heldOn("other"))
@@ -208,7 +209,7 @@ func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, here.Interface("eth").Index, ifi.Index)
 			require.NoError(t, sender.SendTo([]byte("after"), to))
-			require.Equal(t, "after", string(next(t, receiver.queue.Datagrams()).Data))
+			require.Equal(t, "after", string(sockettest.Next(t, receiver.queue.Datagrams()).Data))
 		}
 	})
 }
@@ -260,7 +261,7 @@ func TestSendGroup(t *testing.T) {
 				{Name: "left", Index: here.Interface("left").Index}, {Name: "right", Index: here.Interface("right").Index},
 			}, sent)
 			for _, q := range []*member{l, r} {
-				d := next(t, q.queue.Datagrams())
+				d := sockettest.Next(t, q.queue.Datagrams())
 				require.Equal(t, "both", string(d.Data))
 				if f.one.Is6() {
 					require.Equal(t, "fe80::1", d.From.Addr().WithZone("").String())
@@ -275,9 +276,9 @@ func TestSendGroup(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, sent[0].Err)
 			require.ErrorIs(t, sent[1].Err, syscall.ENETDOWN)
-			require.Equal(t, "one", string(next(t, l.queue.Datagrams()).Data))
+			require.Equal(t, "one", string(sockettest.Next(t, l.queue.Datagrams()).Data))
 			_, err = m.SendGroup([]byte("none"), f.one, l.port(), gone)
-			requireOpError(t, err, "send")
+			sockettest.RequireOpError(t, err, "send")
 			require.ErrorIs(t, err, syscall.ENETDOWN)
 
 			// Without a membership it is sent where Join would join.
@@ -285,9 +286,9 @@ func TestSendGroup(t *testing.T) {
 			sent, err = m.SendGroup([]byte("unjoined"), f.one, l.port())
 			require.NoError(t, err)
 			require.Len(t, sent, 1)
-			require.Equal(t, "unjoined", string(next(t, l.queue.Datagrams()).Data))
+			require.Equal(t, "unjoined", string(sockettest.Next(t, l.queue.Datagrams()).Data))
 			_, err = m.SendGroup(nil, netip.MustParseAddr("192.0.2.9"), 1)
-			requireOpError(t, err, "send")
+			sockettest.RequireOpError(t, err, "send")
 		}
 	})
 }

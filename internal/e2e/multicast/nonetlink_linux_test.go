@@ -13,6 +13,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // Where a sandbox refuses netlink, groups are joined on named interfaces and on all, and
@@ -43,7 +44,7 @@ func TestWithoutNetlink(t *testing.T) {
 				require.True(t, heldOn("eth")(m.Memberships()[0]), "%s: %+v", how.name, m.Memberships())
 				_, err := sender.SendGroup([]byte(how.name), how.group, m.port(), eth)
 				require.NoError(t, err)
-				require.Equal(t, how.name, string(next(t, m.queue.Datagrams()).Data))
+				require.Equal(t, how.name, string(sockettest.Next(t, m.queue.Datagrams()).Data))
 				require.NoError(t, m.Leave(how.group))
 			}
 		}

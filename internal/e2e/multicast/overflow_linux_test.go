@@ -10,6 +10,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // The kernel also blocks sources of a group on an overflow socket, and reports them to routers
@@ -41,7 +42,7 @@ func TestOverTheLimitAndBelowIt(t *testing.T) {
 			_, err := sender.SendGroup([]byte(group.String()), group, receiver.port(), there.Interface("eth"))
 			require.NoError(t, err)
 		}
-		require.Equal(t, groups[0].String(), string(next(t, receiver.queue.Datagrams()).Data))
+		require.Equal(t, groups[0].String(), string(sockettest.Next(t, receiver.queue.Datagrams()).Data))
 		require.Zero(t, receiver.Stats().Dropped.Stranger, "the kernel does it")
 
 		require.NoError(t, receiver.Join(last))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // The kernel drops a blocked source until it is unblocked, also after the interface was created
@@ -85,7 +86,7 @@ func TestBlockSourceBeyondTheLimit(t *testing.T) {
 		_, err := sender.SendGroup([]byte("blocked"), group, receiver.port(), here.Interface("eth"))
 		require.NoError(t, err)
 		require.NoError(t, sender.SendTo([]byte("unicast"), netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), receiver.port())))
-		require.Equal(t, "unicast", string(next(t, receiver.queue.Datagrams()).Data))
+		require.Equal(t, "unicast", string(sockettest.Next(t, receiver.queue.Datagrams()).Data))
 		require.EqualValues(t, 1, receiver.Stats().Dropped.Stranger)
 	})
 }
@@ -94,7 +95,7 @@ func TestBlockSourceBeyondTheLimit(t *testing.T) {
 func skip(t testing.TB, m *member, prefix string) udp.Datagram {
 	t.Helper()
 	for {
-		if d := next(t, m.queue.Datagrams()); !strings.HasPrefix(string(d.Data), prefix) {
+		if d := sockettest.Next(t, m.queue.Datagrams()); !strings.HasPrefix(string(d.Data), prefix) {
 			return d
 		}
 	}

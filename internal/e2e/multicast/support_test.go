@@ -16,6 +16,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // member is a MulticastConn in a namespace, with what it receives.
@@ -34,7 +35,7 @@ func joinIn(t testing.TB, ns *netns.NS, cfg udp.Config, network, address string,
 	var err error
 	ns.Do(func() { m.MulticastConn, err = cfg.ListenMulticast(t.Context(), network, address, m.queue, groups...) })
 	require.NoError(t, err)
-	t.Cleanup(func() { finish(t, m.MulticastConn) })
+	sockettest.CloseAtEnd(t, m.MulticastConn)
 	return m
 }
 
@@ -49,7 +50,7 @@ func (m *member) await(t testing.TB, want string, is func(udp.Membership) bool) 
 			return now.Group == changed.Group && now.Source == changed.Source && fmt.Sprint(now) == fmt.Sprint(changed)
 		})
 	}
-	for timeout := time.After(patience); ; {
+	for timeout := time.After(sockettest.Patience); ; {
 		select {
 		case changed := <-m.changes:
 			if is(changed) && stands(changed) {
@@ -81,7 +82,7 @@ func hears(t testing.TB, m *member, from *member, group netip.Addr, ifname strin
 	tag := fmt.Sprintf("%s %d", t.Name(), time.Now().UnixNano())
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
-	timeout := time.After(patience)
+	timeout := time.After(sockettest.Patience)
 	for {
 		// An interface that has just come up may fail.
 		_, _ = from.SendGroup([]byte(tag), group, m.port(), from.ns.Interface(ifname))
@@ -97,17 +98,6 @@ func hears(t testing.TB, m *member, from *member, group netip.Addr, ifname strin
 			case <-timeout:
 				require.FailNow(t, "not heard", "%+v\n%+v\n%s\n%s", m.Memberships(), m.Stats(), m.ns.IP("-d addr"), m.ns.IP("maddr"))
 			}
-		}
-	}
-}
-
-// eventually waits until f returns true. Unlike testify's it calls f on the test's goroutine,
-// so that f may end the test.
-func eventually(t testing.TB, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !f(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			require.FailNow(t, "still not true")
 		}
 	}
 }

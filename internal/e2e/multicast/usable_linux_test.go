@@ -9,6 +9,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // OnMembership is called when a datagram can be sent to the group, after duplicate address
@@ -43,13 +44,13 @@ func TestOnMembershipWhenAnAddressBecomesUsable(t *testing.T) {
 				}
 				calls := 0
 				for {
-					next(t, m.changes)
+					sockettest.Next(t, m.changes)
 					calls++
 					if _, err := m.SendGroup([]byte("announce"), group, far.port(), here.Interface("eth")); err == nil {
 						break
 					}
 				}
-				d := next(t, far.queue.Datagrams())
+				d := sockettest.Next(t, far.queue.Datagrams())
 				require.Equal(t, "announce", string(d.Data))
 				t.Log("OnMembership calls:", calls)
 			})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // A report is one group record of an IGMPv3 (RFC 3376 section 4.2) or MLDv2 (RFC
@@ -38,7 +39,7 @@ func sniff(t testing.TB, ns *netns.NS, ifname string) (fd int) {
 		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		require.NoError(t, err)
 		t.Cleanup(func() { unix.Close(fd) })
-		timeout := unix.NsecToTimeval(patience.Nanoseconds())
+		timeout := unix.NsecToTimeval(sockettest.Patience.Nanoseconds())
 		require.NoError(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout))
 		all := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_ALL))
 		require.NoError(t, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: ns.Interface(ifname).Index}))
@@ -149,14 +150,14 @@ func TestReportsOnTheWire(t *testing.T) {
 				// A cable that is plugged in again may lead to another switch, so the membership
 				// is reported again. Linux alone would wait for a query.
 				there.IP("link set eth down")
-				eventually(t, func() bool { return here.Interface("eth").Flags&net.FlagRunning == 0 })
+				sockettest.Eventually(t, func() bool { return here.Interface("eth").Flags&net.FlagRunning == 0 })
 				netns.Veth(t, here, "other", here, "end")
 				here.Addr("other", "198.51.100.1/24")
 				here.Addr("other", "2001:db8:1::1/64")
 				m.await(t, "joined on the other, so the monitor has seen it all", heldOn("eth", "other"))
 				there.IP("link set eth up")
 				awaitReport(t, fd, "to exclude", f.plain)
-				finish(t, other.MulticastConn)
+				sockettest.Finish(t, other.MulticastConn)
 				require.NoError(t, m.Leave(f.plain))
 				awaitReport(t, fd, "to include", f.plain)
 			})
@@ -187,7 +188,7 @@ func TestASwitchThatSnoops(t *testing.T) {
 				await := func(is bool, port string, group netip.Addr) {
 					t.Helper()
 					entry := fmt.Sprintf("port %s grp %v ", port, group)
-					eventually(t, func() bool {
+					sockettest.Eventually(t, func() bool {
 						return strings.Contains(sw.Command("bridge", "mdb", "show", "dev", "sw"), entry) == is
 					})
 				}
@@ -216,7 +217,7 @@ func TestASwitchThatSnoops(t *testing.T) {
 				}
 				// The switch floods until it is sure that there is no other querier.
 				for begin := time.Now(); leaves(f.one, 1) != [2]int{1, 0}; {
-					require.Less(t, time.Since(begin), patience, "the switch never snooped")
+					require.Less(t, time.Since(begin), sockettest.Patience, "the switch never snooped")
 				}
 
 				require.Equal(t, [2]int{20, 0}, leaves(f.one, 20))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 var everybody = netip.MustParseAddr("255.255.255.255")
@@ -63,13 +64,13 @@ func TestAClientWithoutAnAddress(t *testing.T) {
 				answers <- err
 			})
 			broadcastFrom(t, l.c, "c2", netip.MustParseAddrPort("0.0.0.0:6868"), netip.AddrPortFrom(everybody, server.port()), "discover")
-			got := next(t, server.got)
+			got := sockettest.Next(t, server.got)
 			require.Equal(t, netip.MustParseAddrPort("0.0.0.0:6868"), got.from)
 			require.Equal(t, everybody, got.to.Addr())
 			var addr *net.AddrError
-			require.ErrorAs(t, next(t, errs), &addr)
-			require.NoError(t, next(t, answers))
-			offer := next(t, c2.got)
+			require.ErrorAs(t, sockettest.Next(t, errs), &addr)
+			require.NoError(t, sockettest.Next(t, answers))
+			offer := sockettest.Next(t, c2.got)
 			require.Equal(t, "offer", offer.data)
 			require.Equal(t, "10.0.2.1", offer.from.Addr().String())
 			require.EqualValues(t, 1, server.Stats().Sent)
@@ -101,7 +102,7 @@ func TestBroadcastsByEveryInterface(t *testing.T) {
 				{Name: "s1", Index: l.s.Interface("s1").Index}, {Name: "s2", Index: l.s.Interface("s2").Index},
 			}, sent)
 			for n, c := range []*socket{c1, c2} {
-				r := next(t, c.got)
+				r := sockettest.Next(t, c.got)
 				require.Equal(t, "all", r.data)
 				require.Equal(t, []string{"10.0.1.1", "10.0.2.1"}[n], r.from.Addr().String())
 			}
@@ -110,18 +111,18 @@ func TestBroadcastsByEveryInterface(t *testing.T) {
 			require.NoError(t, sent[0].Err)
 			require.ErrorIs(t, sent[1].Err, unix.ENODEV)
 			require.Error(t, sent[2].Err)
-			require.Equal(t, "one", next(t, c2.got).data)
+			require.Equal(t, "one", sockettest.Next(t, c2.got).data)
 			require.EqualValues(t, 2, server.Stats().SendErrors)
 
 			require.NoError(t, c2.SendTo([]byte("query"), netip.AddrPortFrom(netip.MustParseAddr("10.0.2.255"), server.port())))
-			require.Equal(t, "query", next(t, server.got).data)
-			require.Equal(t, "here", next(t, c2.got).data)
+			require.Equal(t, "query", sockettest.Next(t, server.got).data)
+			require.Equal(t, "here", sockettest.Next(t, c2.got).data)
 			require.Empty(t, c1.got)
 		}
 		bound := listen(t, l.s, udp.Config{Broadcast: true}, "udp4", "10.0.1.1:0", nil)
 		_, err := bound.SendBroadcast([]byte("bound"), 7007, l.s.Interface("s2"))
 		require.NoError(t, err)
-		require.Equal(t, bound.LocalAddrPort(), next(t, c2.got).from, "the socket's own address stays")
+		require.Equal(t, bound.LocalAddrPort(), sockettest.Next(t, c2.got).from, "the socket's own address stays")
 	})
 }
 
@@ -147,7 +148,7 @@ func TestBroadcastsThatCannotBeSent(t *testing.T) {
 		quiet := listen(t, alone, udp.Config{Broadcast: true}, "udp4", ":0", nil)
 		_, err = quiet.SendBroadcast(nil, 7007)
 		require.ErrorIs(t, err, unix.ENODEV)
-		finish(t, quiet.Conn)
+		sockettest.Finish(t, quiet.Conn)
 		_, err = quiet.SendBroadcast(nil, 7007)
 		require.ErrorIs(t, err, net.ErrClosed)
 		_, err = new(udp.Conn).SendBroadcast(nil, 7007)

@@ -12,6 +12,7 @@ import (
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/cmsg"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // Report 30: options that this package does not have. The program sets IP_RECVORIGDSTADDR
@@ -50,7 +51,7 @@ func TestControlMessagesOfTheProgramsOwn(t *testing.T) {
 			}
 			require.NoError(t, c.Flush())
 			for i := range 2 * len(ms) {
-				m, d := ms[i%len(ms)], next(t, datagrams)
+				m, d := ms[i%len(ms)], sockettest.Next(t, datagrams)
 				require.Equal(t, string(m.Data), string(d.Data))
 				if want := 64; len(m.Control) > 0 {
 					require.Equal(t, 9, d.TTL())

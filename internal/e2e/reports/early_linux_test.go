@@ -12,6 +12,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // patient is a Config for programs that start before the network.
@@ -36,11 +37,11 @@ func whileWaiting(t *testing.T, ns *netns.NS, open func() (*udp.Conn, error), co
 		c, err := open()
 		result <- opened{c, err}
 	})
-	next(t, running)
+	sockettest.Next(t, running)
 	configure()
-	got := next(t, result)
+	got := sockettest.Next(t, result)
 	require.NoError(t, got.err)
-	t.Cleanup(func() { finish(t, got.c) })
+	sockettest.CloseAtEnd(t, got.c)
 	return got.c
 }
 
@@ -90,7 +91,7 @@ func TestDialBeforeTheNetwork(t *testing.T) {
 			})
 			connected, ok := conn.Connected()
 			require.True(t, ok)
-			eventually(t, func() bool { // the first may meet neighbour discovery
+			sockettest.Eventually(t, func() bool { // the first may meet neighbour discovery
 				_ = connected.Send([]byte("x"))
 				return len(refused) > 0
 			})
@@ -148,7 +149,7 @@ func TestListenBeforeTheNetwork(t *testing.T) {
 		// What has nothing to do with the network is an error at once.
 		taken, err := udp.Listen(ctx, "udp4", "127.0.0.1:0", udp.BaseHandler{})
 		require.NoError(t, err)
-		defer finish(t, taken)
+		defer sockettest.Finish(t, taken)
 		_, err = patient(udp.Config{}).Listen(ctx, "udp4", taken.LocalAddrPort().String(), udp.BaseHandler{})
 		require.ErrorIs(t, err, unix.EADDRINUSE)
 	})
@@ -176,7 +177,7 @@ func TestJoinBeforeTheInterface(t *testing.T) {
 			m, err = cfg.ListenMulticast(context.Background(), "udp4", ":0", q, group)
 			require.NoError(t, err)
 		})
-		t.Cleanup(func() { finish(t, impatient.Conn); finish(t, m.Conn) })
+		sockettest.CloseAtEnd(t, impatient.Conn, m.Conn)
 		named := netip.MustParseAddr("239.1.2.4")
 		require.NoError(t, m.Join(named, &net.Interface{Name: "wg9"}))
 		require.Len(t, m.Memberships(), 2)

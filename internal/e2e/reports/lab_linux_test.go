@@ -15,12 +15,10 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience is how long a test waits for what must happen before it fails.
-const patience = time.Minute
 
 // lab is the set-up of the reports: a server s and a client c with two cables, s1–c1 and
 // s2–c2.
@@ -75,7 +73,7 @@ func in(t testing.TB, ns *netns.NS, each func(udp.Datagram), open func(h udp.Han
 	var err error
 	ns.Do(func() { s.Conn, err = open(h) })
 	require.NoError(t, err)
-	t.Cleanup(func() { finish(t, s.Conn) })
+	sockettest.CloseAtEnd(t, s.Conn)
 	return s
 }
 
@@ -117,38 +115,6 @@ func echo(t testing.TB) func(udp.Datagram) {
 	return func(d udp.Datagram) { assert.NoError(t, d.Reply(d.Data)) }
 }
 
-// finish closes a socket, waits for its end and checks its counters.
-func finish(t testing.TB, c *udp.Conn) {
-	t.Helper()
-	assert.NoError(t, c.Close())
-	next(t, c.Done())
-	s := c.Stats()
-	assert.Equal(t, s.Received, s.Handled+s.Dropped.Total(), "received is handled or dropped: %+v", s)
-	f := s.SendFailed
-	assert.Equal(t, s.SendErrors, f.TooLarge+f.Family+f.NoBuffers+f.Unreachable+f.Denied+f.Deadline+f.Closed+f.Other, "%+v", s)
-}
-
-// next receives from ch, or fails the test after a long time.
-func next[T any](t testing.TB, ch <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-ch:
-	case <-time.After(patience):
-		require.FailNow(t, "nothing came")
-	}
-	return v
-}
-
-// eventually waits until f returns true.
-func eventually(t testing.TB, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !f(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			require.FailNow(t, "still not true")
-		}
-	}
-}
-
 // questions numbers them, so that what comes late to one is not taken for another's.
 var questions atomic.Int64
 
@@ -160,7 +126,7 @@ func asks(t testing.TB, s *socket, ask func(data string) error) received {
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	var err error
-	for timeout := time.After(patience); ; {
+	for timeout := time.After(sockettest.Patience); ; {
 		select {
 		case r := <-s.got:
 			if r.data == question {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // Report 9: two links with the same network, so that the routes know one of them. With
@@ -56,13 +57,13 @@ func TestAClientBehindAnotherTable(t *testing.T) {
 			l.s.Try("sh", "-c", "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done")
 			c := listen(t, l.c, udp.Config{}, "udp4", "203.0.113.9:0", nil)
 			require.NoError(t, c.SendTo([]byte("q"), server.at("10.0.2.1")))
-			err := next(t, errs)
+			err := sockettest.Next(t, errs)
 			if !by {
 				require.ErrorIs(t, err, unix.ENETUNREACH)
 				continue
 			}
 			require.NoError(t, err)
-			require.Equal(t, server.at("10.0.2.1"), next(t, c.got).from)
+			require.Equal(t, server.at("10.0.2.1"), sockettest.Next(t, c.got).from)
 		}
 	})
 }
@@ -83,8 +84,8 @@ func TestAddressesThatAreLocalByRoute(t *testing.T) {
 			server := listen(t, l.s, cfg, "udp", ":0", echo(t))
 			c := listen(t, l.c, udp.Config{}, "udp", ":0", nil)
 			require.NoError(t, c.SendTo([]byte("q"), server.at(address)))
-			require.Equal(t, server.at(address), next(t, c.got).from)
-			require.Equal(t, server.at(address), next(t, server.got).to)
+			require.Equal(t, server.at(address), sockettest.Next(t, c.got).from)
+			require.Equal(t, server.at(address), sockettest.Next(t, server.got).to)
 		}
 	})
 }
@@ -99,13 +100,13 @@ func TestALinkLocalAddressAskedByAGlobalOne(t *testing.T) {
 			server := listen(t, l.s, udp.Config{}, network, ":0", echo(t))
 			c := listen(t, l.c, udp.Config{}, "udp6", "[fd00:1::2]:0", nil)
 			require.NoError(t, c.SendTo([]byte("q"), server.at("fe80::1%c1")))
-			require.Equal(t, server.at("fe80::1%c1"), next(t, c.got).from)
-			require.Equal(t, server.at("fe80::1%s1"), next(t, server.got).to)
+			require.Equal(t, server.at("fe80::1%c1"), sockettest.Next(t, c.got).from)
+			require.Equal(t, server.at("fe80::1%s1"), sockettest.Next(t, server.got).to)
 
 			n, err := server.SendBatch([]udp.Message{{Data: []byte("own"), To: c.LocalAddrPort(), From: netip.MustParseAddr("fe80::1%s1")}})
 			require.NoError(t, err)
 			require.Equal(t, 1, n)
-			require.Equal(t, server.at("fe80::1%c1"), next(t, c.got).from)
+			require.Equal(t, server.at("fe80::1%c1"), sockettest.Next(t, c.got).from)
 		}
 	})
 }
@@ -125,12 +126,12 @@ func TestAReplyFromAnAddressThatWasRemoved(t *testing.T) {
 		for _, address := range []string{"10.0.1.9/24", "fd00:1::9/64"} {
 			at := keeps.at(netip.MustParsePrefix(address).Addr().String())
 			require.NoError(t, c.SendTo([]byte("q"), at))
-			d := next(t, datagrams)
+			d := sockettest.Next(t, datagrams)
 			l.s.IP("addr del " + address + " dev s1")
 			err := d.Reply([]byte("reply"))
 			require.True(t, errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENETUNREACH), "%s: %v", address, err)
 			require.NoError(t, server.SendTo([]byte("alive"), netip.AddrPortFrom(netip.MustParseAddr("10.0.1.2"), c.port())))
-			require.Equal(t, "alive", next(t, c.got).data, "nothing came before it")
+			require.Equal(t, "alive", sockettest.Next(t, c.got).data, "nothing came before it")
 		}
 		require.Equal(t, uint64(0), server.Stats().SendErrors)
 	})
@@ -214,7 +215,7 @@ func TestADeviceThatIsCreatedBeforeItsAddress(t *testing.T) {
 			before := client.Stats().Rebinds
 			s.IP("link del v0")
 			connect()
-			eventually(t, func() bool { return client.Stats().Rebinds > before })
+			sockettest.Eventually(t, func() bool { return client.Stats().Rebinds > before })
 			s.Addr("v0", "192.0.2.1/24")
 			peer := listen(t, c, udp.Config{}, "udp4", ":7", nil)
 			require.Equal(t, client.at("192.0.2.1"), asks(t, peer, client.send).from)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // tooBig has the host of ns say that a datagram between two addresses did not fit a link
@@ -56,7 +57,7 @@ func TestForgedMTUs(t *testing.T) {
 			return c, func() error {
 				err := c.SendTo(make([]byte, 1000), to)
 				if err == nil {
-					require.Len(t, next(t, server.got).data, 1000)
+					require.Len(t, sockettest.Next(t, server.got).data, 1000)
 				}
 				return err
 			}
@@ -72,7 +73,7 @@ func TestForgedMTUs(t *testing.T) {
 			require.NoError(t, sendDo(), "it is forged about another one's flow")
 		}
 		var size *udp.SizeError
-		eventually(t, func() bool { // it takes its time
+		sockettest.Eventually(t, func() bool { // it takes its time
 			tooBig(t, l.c, netip.AddrPortFrom(local, do.port()), to, 600)
 			return sendDo() != nil
 		})

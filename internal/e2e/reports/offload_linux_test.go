@@ -15,6 +15,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // paths connect two namespaces with addresses 192.0.2.1 and 192.0.2.2 in one of the ways
@@ -111,9 +112,9 @@ func TestSegmentedSendsOverOtherPaths(t *testing.T) {
 						require.NoError(t, err)
 						require.Equal(t, each, sent)
 						for range each { // so that no buffer on the way is full
-							r := next(t, server.got)
+							r := sockettest.Next(t, server.got)
 							for r.data == "question" {
-								r = next(t, server.got)
+								r = sockettest.Next(t, server.got)
 							}
 							require.Len(t, r.data, 1000)
 							seen[binary.BigEndian.Uint32([]byte(r.data))]++
@@ -154,8 +155,8 @@ func TestTransmitTimestampsOfTheProgramsOwn(t *testing.T) {
 			require.NoError(t, d.send("x"))
 			if i%50 == 49 { // so that no buffer on the way is full
 				for range 50 {
-					require.Equal(t, "x", next(t, d.got).data)
-					next(t, server.got)
+					require.Equal(t, "x", sockettest.Next(t, d.got).data)
+					sockettest.Next(t, server.got)
 				}
 			}
 		}
@@ -171,8 +172,8 @@ func TestTransmitTimestampsOfTheProgramsOwn(t *testing.T) {
 				require.NoError(t, c.SendTo([]byte("y"), server.at("10.0.1.2")))
 			}
 			for range 50 {
-				require.Equal(t, "y", next(t, c.got).data)
-				next(t, server.got)
+				require.Equal(t, "y", sockettest.Next(t, c.got).data)
+				sockettest.Next(t, server.got)
 			}
 		}
 		require.Zero(t, c.Stats().KernelDrops)
@@ -196,7 +197,7 @@ func TestTTLsOfCoalescedDatagrams(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, len(ms), n)
 			for range ms {
-				r := next(t, server.got)
+				r := sockettest.Next(t, server.got)
 				require.Equal(t, int(r.data[0]), r.ttl)
 			}
 		}
@@ -217,7 +218,7 @@ func TestManyGroupsOnOneDevice(t *testing.T) {
 			}))
 			require.NoError(t, err)
 		})
-		t.Cleanup(func() { finish(t, m.Conn) })
+		sockettest.CloseAtEnd(t, m.Conn)
 		from := in(t, l.s, nil, func(h udp.Handler) (*udp.Conn, error) {
 			m, err := udp.ListenMulticast(context.Background(), "udp4", ":0", h)
 			return m.Conn, err
@@ -230,7 +231,7 @@ func TestManyGroupsOnOneDevice(t *testing.T) {
 				_, err := multicast.SendGroup([]byte(by), group, m.LocalAddrPort().Port(), l.s.Interface(by))
 				require.NoError(t, err)
 			}
-			require.Equal(t, group, next(t, got))
+			require.Equal(t, group, sockettest.Next(t, got))
 			require.Empty(t, got, "the other device's")
 		}
 	})
@@ -262,8 +263,8 @@ func TestTransmitTimestamps(t *testing.T) {
 					require.NoError(t, err)
 					require.Equal(t, len(ms), n)
 					for i := range ms {
-						next(t, server.got)
-						got := next(t, stamps)
+						sockettest.Next(t, server.got)
+						got := sockettest.Next(t, stamps)
 						require.EqualValues(t, round*len(ms)+i, got.n)
 						require.False(t, got.at.Before(start.Add(-time.Second)) || got.at.After(time.Now().Add(time.Second)), "%v", got.at)
 					}
@@ -282,10 +283,10 @@ func TestTransmitTimestamps(t *testing.T) {
 				c, err = cfg.Dial(context.Background(), "udp", netip.AddrPortFrom(netip.MustParseAddr(address), 9).String(), refusals{refused: refused})
 				require.NoError(t, err)
 			})
-			t.Cleanup(func() { finish(t, c.Conn) })
+			sockettest.CloseAtEnd(t, c.Conn)
 			require.NoError(t, c.Send([]byte("x")))
-			require.ErrorIs(t, next(t, refused), udp.ErrRefused)
-			require.Zero(t, next(t, stamps).n)
+			require.ErrorIs(t, sockettest.Next(t, refused), udp.ErrRefused)
+			require.Zero(t, sockettest.Next(t, stamps).n)
 		}
 	})
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // packetConn opens a PacketConn in a namespace.
@@ -99,7 +100,7 @@ func TestAPacketConnFollowsItsDevice(t *testing.T) {
 				}
 			}
 			for _, p := range peers {
-				finish(t, p.Conn) // the port is for the next round's
+				sockettest.Finish(t, p.Conn) // the port is for the next round's
 			}
 		}
 	})
@@ -108,7 +109,7 @@ func TestAPacketConnFollowsItsDevice(t *testing.T) {
 // asksPacketConn asks until a PacketConn that only reads has read it.
 func asksPacketConn(t *testing.T, pc *udp.PacketConn, b []byte, ask func() error) {
 	t.Helper()
-	for end := time.Now().Add(patience); ; {
+	for end := time.Now().Add(sockettest.Patience); ; {
 		err := ask()
 		require.NoError(t, pc.SetReadDeadline(time.Now().Add(20*time.Millisecond)))
 		if _, _, rerr := pc.ReadFrom(b); rerr == nil {
@@ -132,13 +133,13 @@ func TestAPacketConnWhoseSourceAddressWasRemoved(t *testing.T) {
 		})
 		first := c.LocalAddr().(*net.UDPAddr).AddrPort()
 		l.c.IP("addr del " + first.Addr().String() + "/64 dev c1")
-		eventually(t, func() bool { return c.Stats().Rebinds > 0 })
+		sockettest.Eventually(t, func() bool { return c.Stats().Rebinds > 0 })
 		now := c.LocalAddr().(*net.UDPAddr).AddrPort()
 		require.NotEqual(t, first.Addr(), now.Addr())
 		require.Equal(t, first.Port(), now.Port())
 		_, err := c.Write([]byte("q"))
 		require.NoError(t, err)
-		require.Equal(t, now, next(t, server.got).from)
+		require.Equal(t, now, sockettest.Next(t, server.got).from)
 		b := make([]byte, 10)
 		n, err := c.Read(b)
 		require.NoError(t, err)
@@ -161,7 +162,7 @@ func TestAnAbandonedPacketConnFollowsNothing(t *testing.T) {
 			runtime.AddCleanup(pc, func(done chan struct{}) { close(done) }, collected)
 		})
 		collect := func(f func() bool) {
-			eventually(t, func() bool { runtime.GC(); return f() })
+			sockettest.Eventually(t, func() bool { runtime.GC(); return f() })
 		}
 		collect(func() bool {
 			select {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/netns"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // slow throttles a device so much that a socket's buffer stays full, or with a short
@@ -70,9 +71,9 @@ func TestASendWithItsOwnDeadline(t *testing.T) {
 
 			waiting := make(chan error, 1)
 			go func() { waiting <- send(context.Background()) }()
-			finish(t, c.Conn)
-			require.ErrorIs(t, next(t, waiting), net.ErrClosed)
-			require.ErrorIs(t, next(t, without), net.ErrClosed)
+			sockettest.Finish(t, c.Conn)
+			require.ErrorIs(t, sockettest.Next(t, waiting), net.ErrClosed)
+			require.ErrorIs(t, sockettest.Next(t, without), net.ErrClosed)
 			require.ErrorIs(t, send(ended), net.ErrClosed)
 		}
 	})
@@ -129,7 +130,7 @@ func TestEachDestinationOfABatchForItself(t *testing.T) {
 			require.ErrorIs(t, batch.Failed[1].Err, unix.ENETUNREACH)
 			seen := map[string]bool{}
 			for range 48 {
-				seen[next(t, server.got).data] = true
+				seen[sockettest.Next(t, server.got).data] = true
 			}
 			require.Len(t, seen, 48)
 			s := c.Stats()
