@@ -19,6 +19,25 @@ import (
 	"github.com/udpkit/udp/udptest"
 )
 
+// adopt makes a Conn of a socket, whose Recorder has been started.
+func adopt(t *testing.T, uc *net.UDPConn) (*udp.Conn, *sockettest.Recorder) {
+	t.Helper()
+	h := sockettest.NewRecorder()
+	c, err := udp.Config{}.Adopt(uc, h)
+	require.NoError(t, err)
+	sockettest.CloseAtEnd(t, c)
+	h.Next(t, "Started")
+	return c, h
+}
+
+// detach skips the test where sockets cannot be detached.
+func detach(t *testing.T, c interface{ Detach() (*net.UDPConn, error) }) *net.UDPConn {
+	t.Helper()
+	uc, err := c.Detach()
+	sockettest.RequireSupported(t, err)
+	return uc
+}
+
 // A socket that was made elsewhere works as one of ours.
 //
 // Twisted: A1
@@ -69,11 +88,7 @@ func TestAdoptConnected(t *testing.T) {
 			peer, other := sockettest.ListenNet(t, network), sockettest.ListenNet(t, network)
 			uc, err := net.DialUDP(network, nil, peer.LocalAddr().(*net.UDPAddr))
 			require.NoError(t, err)
-			h := sockettest.NewRecorder()
-			c, err := udp.Config{}.Adopt(uc, h)
-			require.NoError(t, err)
-			sockettest.CloseAtEnd(t, c)
-			h.Next(t, "Started")
+			c, h := adopt(t, uc)
 			cc, ok := c.Connected()
 			require.True(t, ok)
 			require.Equal(t, sockettest.AddrPort(peer), cc.RemoteAddrPort())
@@ -110,11 +125,7 @@ func TestAdoptedSocketIsRefused(t *testing.T) {
 	dead := sockettest.DeadPort(t, "udp4")
 	uc, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(dead))
 	require.NoError(t, err)
-	h := sockettest.NewRecorder()
-	c, err := udp.Config{}.Adopt(uc, h)
-	require.NoError(t, err)
-	sockettest.CloseAtEnd(t, c)
-	h.Next(t, "Started")
+	c, h := adopt(t, uc)
 	cc, _ := c.Connected()
 	require.NoError(t, cc.Send([]byte("x")))
 	sockettest.RequireRefused(t, c, h.Next(t, "Refused").Refusal, dead, "x")
@@ -180,11 +191,7 @@ func TestAdoptKnowsTheFamily(t *testing.T) {
 func TestAdoptForgetsDeadlines(t *testing.T) {
 	uc := sockettest.Unowned(t, "udp4")
 	require.NoError(t, uc.SetDeadline(time.Unix(1, 0)))
-	h := sockettest.NewRecorder()
-	c, err := udp.Config{}.Adopt(uc, h)
-	require.NoError(t, err)
-	sockettest.CloseAtEnd(t, c)
-	h.Next(t, "Started")
+	c, h := adopt(t, uc)
 	require.NoError(t, c.SendTo([]byte("x"), c.LocalAddrPort()))
 	require.Equal(t, "x", h.Next(t, "Received").Data)
 }
@@ -206,14 +213,10 @@ func TestAdoptedAndDisconnected(t *testing.T) {
 		}
 	}
 	require.NotNil(t, uc)
-	h := sockettest.NewRecorder()
-	c, err := udp.Config{}.Adopt(uc, h)
-	require.NoError(t, err)
-	sockettest.CloseAtEnd(t, c)
-	h.Next(t, "Started")
+	c, h := adopt(t, uc)
 	cc, ok := c.Connected()
 	require.True(t, ok)
-	_, err = cc.Disconnect()
+	_, err := cc.Disconnect()
 	require.NoError(t, err)
 	if !c.LocalAddrPort().Addr().IsUnspecified() || !c.Info().PacketInfo {
 		t.Skip("it hears one address, ", c.LocalAddrPort())
@@ -326,18 +329,10 @@ func TestDetachLosesNothing(t *testing.T) {
 
 func TestDetachAndAdopt(t *testing.T) {
 	first := sockettest.Listen(t, udp.Config{}, "udp4", udp.BaseHandler{})
-	uc, err := first.Detach()
-	if errors.Is(err, errors.ErrUnsupported) {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
-	h := sockettest.NewRecorder()
-	second, err := udp.Config{}.Adopt(uc, h)
-	require.NoError(t, err)
-	sockettest.CloseAtEnd(t, second)
-	h.Next(t, "Started")
+	uc := detach(t, first)
+	second, h := adopt(t, uc)
 	require.Equal(t, first.LocalAddrPort(), second.LocalAddrPort())
-	_, err = sockettest.ListenNet(t, "udp4").WriteToUDPAddrPort([]byte("x"), second.LocalAddrPort())
+	_, err := sockettest.ListenNet(t, "udp4").WriteToUDPAddrPort([]byte("x"), second.LocalAddrPort())
 	require.NoError(t, err)
 	require.Equal(t, "x", h.Next(t, "Received").Data)
 }
@@ -367,11 +362,7 @@ func TestAdoptOfAJoinedSocket(t *testing.T) {
 	require.NoError(t, err)
 	joined, other := netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("239.1.2.4")
 	require.NoError(t, ipv4.NewPacketConn(uc).JoinGroup(lo, &net.UDPAddr{IP: joined.AsSlice()}))
-	h := sockettest.NewRecorder()
-	c, err := udp.Config{}.Adopt(uc, h)
-	require.NoError(t, err)
-	sockettest.CloseAtEnd(t, c)
-	h.Next(t, "Started")
+	c, h := adopt(t, uc)
 	m, ok := c.Multicast()
 	require.True(t, ok)
 	require.NoError(t, m.Join(other, lo))
@@ -394,16 +385,8 @@ func TestDetachKeepsMemberships(t *testing.T) {
 	sockettest.CloseAtEnd(t, c.Conn)
 	group := netip.MustParseAddr("239.1.2.5")
 	require.NoError(t, c.Join(group, lo))
-	uc, err := c.Detach()
-	if errors.Is(err, errors.ErrUnsupported) {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
-	h := sockettest.NewRecorder()
-	next, err := udp.Config{}.Adopt(uc, h)
-	require.NoError(t, err)
-	sockettest.CloseAtEnd(t, next)
-	h.Next(t, "Started")
+	uc := detach(t, c)
+	next, h := adopt(t, uc)
 	m, ok := next.Multicast()
 	require.True(t, ok)
 	require.NoError(t, m.SetMulticastInterface(lo))

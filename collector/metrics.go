@@ -21,26 +21,37 @@ var (
 		"Datagrams that were dropped behind the sockets, by reason.", "input", "reason")
 	sourceDesc = desc("source_dropped_datagrams_total",
 		"Datagrams that were dropped behind the sockets, by the sender's address; those without a count of their own are other.", "source")
-
-	readyDesc = desc("stream_available",
-		"Whether the stream takes messages.")
-	replayedDesc = desc("spool_replayed_datagrams_total",
-		"Datagrams of the spool that the stream acknowledged.")
-	duplicatesDesc = desc("stream_duplicates_total",
-		"Acknowledgments of messages that the stream had already, by their id.")
-	failuresDesc = desc("stream_failures_total",
-		"Publications that were not acknowledged; each is spooled or tried again.")
-	spoolDesc = desc("spool_datagrams",
-		"Datagrams in the spool.")
-	spoolBytesDesc = desc("spool_bytes",
-		"Size of the files of the spool.")
-	spoolMaxDesc = desc("spool_max_bytes",
-		"Size that the spool may have.")
-	tornDesc = desc("spool_torn_bytes",
-		"Bytes of interrupted writes that were cut off when the spool was opened.")
-	waitingDesc = desc("waiting_datagrams",
-		"Decoded datagrams that wait to be published or spooled.")
 )
+
+// single are the metrics without labels.
+var single = []struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(c *Collector) int64
+}{
+	{desc("stream_available", "Whether the stream takes messages."), prometheus.GaugeValue, func(c *Collector) int64 {
+		if c.stream.ready.Load() {
+			return 1
+		}
+		return 0
+	}},
+	{desc("spool_replayed_datagrams_total", "Datagrams of the spool that the stream acknowledged."),
+		prometheus.CounterValue, func(c *Collector) int64 { return int64(c.publisher.replayed.Load()) }},
+	{desc("stream_duplicates_total", "Acknowledgments of messages that the stream had already, by their id."),
+		prometheus.CounterValue, func(c *Collector) int64 { return int64(c.publisher.duplicates.Load()) }},
+	{desc("stream_failures_total", "Publications that were not acknowledged; each is spooled or tried again."),
+		prometheus.CounterValue, func(c *Collector) int64 { return int64(c.publisher.failures.Load()) }},
+	{desc("spool_datagrams", "Datagrams in the spool."),
+		prometheus.GaugeValue, func(c *Collector) int64 { return c.spool.records.Load() }},
+	{desc("spool_bytes", "Size of the files of the spool."),
+		prometheus.GaugeValue, func(c *Collector) int64 { return c.spool.bytes.Load() }},
+	{desc("spool_max_bytes", "Size that the spool may have."),
+		prometheus.GaugeValue, func(c *Collector) int64 { return int64(c.cfg.Spool.MaxBytes) }},
+	{desc("spool_torn_bytes", "Bytes of interrupted writes that were cut off when the spool was opened."),
+		prometheus.GaugeValue, func(c *Collector) int64 { return c.spool.torn }},
+	{desc("waiting_datagrams", "Decoded datagrams that wait to be published or spooled."),
+		prometheus.GaugeValue, func(c *Collector) int64 { return int64(len(c.publisher.in)) }},
+}
 
 // Describe implements prometheus.Collector.
 func (m own) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, ch) }
@@ -50,9 +61,6 @@ func (m own) Collect(ch chan<- prometheus.Metric) {
 	c := m.c
 	counter := func(d *prometheus.Desc, n uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
-	}
-	gauge := func(d *prometheus.Desc, n int64) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n))
 	}
 	for _, s := range c.sources {
 		name := s.input.Name
@@ -64,19 +72,8 @@ func (m own) Collect(ch chan<- prometheus.Metric) {
 			counter(droppedDesc, s.counters.dropped[why].Load(), name, why.String())
 		}
 	}
-	p := c.publisher
-	p.sources.each(func(source string, drops uint64) { counter(sourceDesc, drops, source) })
-	var ready int64
-	if c.stream.ready.Load() {
-		ready = 1
+	c.publisher.sources.each(func(source string, drops uint64) { counter(sourceDesc, drops, source) })
+	for _, m := range single {
+		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.value(c)))
 	}
-	gauge(readyDesc, ready)
-	counter(replayedDesc, p.replayed.Load())
-	counter(duplicatesDesc, p.duplicates.Load())
-	counter(failuresDesc, p.failures.Load())
-	gauge(spoolDesc, c.spool.records.Load())
-	gauge(spoolBytesDesc, c.spool.bytes.Load())
-	gauge(spoolMaxDesc, int64(c.cfg.Spool.MaxBytes))
-	gauge(tornDesc, c.spool.torn)
-	gauge(waitingDesc, int64(len(p.in)))
 }

@@ -13,7 +13,7 @@ const group = "239.255.80.5"
 
 func TestTwistedFindsOurServer(t *testing.T) {
 	program.NeedTwisted(t)
-	server := start(t, "serve", "-interface", loopback(t).Name, "-group", group+":0")
+	server := start(t, "serve", "-interface", program.Loopback(t).Name, "-group", group+":0")
 	_, port, err := net.SplitHostPort(server.Line(`^serving (\S+)`)[1])
 	require.NoError(t, err)
 	client := program.Twisted(t, "testdata/client.py", group, port)
@@ -27,7 +27,7 @@ func TestTwistedFindsOurServer(t *testing.T) {
 func TestOurClientFindsTwisted(t *testing.T) {
 	server := program.Twisted(t, "testdata/server.py", group)
 	port := server.Line(`^serving (\d+)`)[1]
-	client := start(t, "find", "-interface", loopback(t).Name, "-group", group+":"+port, "-wait", "1m", "-count", "1")
+	client := start(t, "find", "-interface", program.Loopback(t).Name, "-group", group+":"+port, "-wait", "1m", "-count", "1")
 	client.Line(`^\S+:` + port + ` replied "data"$`)
 	client.Rest()
 	require.NoError(t, client.Err())

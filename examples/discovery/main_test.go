@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -20,27 +19,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func start(t *testing.T, args ...string) *program.Program {
 	t.Helper()
-	return program.Run(t, func(ctx context.Context, stdout io.Writer) error {
-		return run(ctx, args, stdout)
-	})
-}
-
-// loopback returns the loopback interface.
-func loopback(t *testing.T) *net.Interface {
-	t.Helper()
-	ifs, err := net.Interfaces()
-	require.NoError(t, err)
-	for _, ifi := range ifs {
-		if ifi.Flags&(net.FlagLoopback|net.FlagUp) == net.FlagLoopback|net.FlagUp {
-			return &ifi
-		}
-	}
-	t.Skip("there is no loopback interface")
-	return nil
+	return program.RunWith(t, run, args...)
 }
 
 func TestDiscoveryOnOneInterface(t *testing.T) {
-	lo := loopback(t).Name
+	lo := program.Loopback(t).Name
 	server := start(t, "serve", "-interface", lo, "-group", "239.255.80.5:0", "-data", "here")
 	server.Line(`^joined 239\.255\.80\.5 on ` + lo)
 	at := server.Line(`^serving (\S+)`)[1]
@@ -77,7 +60,7 @@ func TestDiscoveryOnEveryInterface(t *testing.T) {
 }
 
 func TestServersShareAPort(t *testing.T) {
-	lo := loopback(t).Name
+	lo := program.Loopback(t).Name
 	one := start(t, "serve", "-interface", lo, "-group", "239.255.80.5:0", "-data", "one")
 	at := one.Line(`^serving (\S+)`)[1]
 	two := start(t, "serve", "-interface", lo, "-group", at, "-data", "two")
@@ -93,7 +76,7 @@ func TestServersShareAPort(t *testing.T) {
 }
 
 func TestServerDropsOtherIDs(t *testing.T) {
-	lo := loopback(t)
+	lo := program.Loopback(t)
 	server := start(t, "serve", "-interface", lo.Name, "-group", "239.255.80.5:0", "-id", "mine")
 	at := netip.MustParseAddrPort(server.Line(`^serving (\S+)`)[1])
 
@@ -117,12 +100,12 @@ func TestServerDropsOtherIDs(t *testing.T) {
 }
 
 func TestFindWithNoReply(t *testing.T) {
-	err := run(t.Context(), []string{"find", "-interface", loopback(t).Name, "-wait", "1ns", "-group", "239.255.80.6:9"}, io.Discard)
+	err := run(t.Context(), []string{"find", "-interface", program.Loopback(t).Name, "-wait", "1ns", "-group", "239.255.80.6:9"}, io.Discard)
 	require.ErrorContains(t, err, "0 replies")
 }
 
 func TestInterruptedFindReportsHowLongItTook(t *testing.T) {
-	lo := loopback(t).Name
+	lo := program.Loopback(t).Name
 	server := start(t, "serve", "-interface", lo, "-group", "239.255.80.5:0")
 	at := server.Line(`^serving (\S+)`)[1]
 	client := start(t, "find", "-interface", lo, "-group", at, "-wait", "1h", "-count", "2")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"io"
 	"net"
 	"net/netip"
@@ -21,30 +20,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func start(t *testing.T, args ...string) *program.Program {
 	t.Helper()
-	return program.Run(t, func(ctx context.Context, stdout io.Writer) error {
-		return run(ctx, args, stdout)
-	})
-}
-
-// loopback returns the loopback interface.
-func loopback(t *testing.T) *net.Interface {
-	t.Helper()
-	ifs, err := net.Interfaces()
-	require.NoError(t, err)
-	for _, ifi := range ifs {
-		if ifi.Flags&(net.FlagLoopback|net.FlagUp) == net.FlagLoopback|net.FlagUp {
-			return &ifi
-		}
-	}
-	t.Skip("there is no loopback interface")
-	return nil
+	return program.RunWith(t, run, args...)
 }
 
 // announced starts a program that announces a service on the loopback interface,
 // and returns it with its port.
 func announced(t *testing.T, args ...string) (p *program.Program, lo, port string) {
 	t.Helper()
-	lo = loopback(t).Name
+	lo = program.Loopback(t).Name
 	p = start(t, append([]string{"announce", "-interface", lo, "-port", "0"}, args...)...)
 	p.Line(`^joined 224\.0\.0\.251 on ` + lo)
 	return p, lo, p.Line(`^announcing .* by mDNS, port (\d+)`)[1]
@@ -78,7 +61,7 @@ func TestQueryAsksForEachType(t *testing.T) {
 }
 
 func TestQueryThatNobodyAnswers(t *testing.T) {
-	err := run(t.Context(), []string{"query", "-interface", loopback(t).Name, "-port", "9", "-wait", "1ns", "box"}, io.Discard)
+	err := run(t.Context(), []string{"query", "-interface", program.Loopback(t).Name, "-port", "9", "-wait", "1ns", "box"}, io.Discard)
 	require.ErrorContains(t, err, "0 answers")
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -25,30 +24,14 @@ const basic = "urn:schemas-upnp-org:device:Basic:2"
 
 func start(t *testing.T, args ...string) *program.Program {
 	t.Helper()
-	return program.Run(t, func(ctx context.Context, stdout io.Writer) error {
-		return run(ctx, args, stdout)
-	})
-}
-
-// loopback returns the loopback interface.
-func loopback(t *testing.T) *net.Interface {
-	t.Helper()
-	ifs, err := net.Interfaces()
-	require.NoError(t, err)
-	for _, ifi := range ifs {
-		if ifi.Flags&(net.FlagLoopback|net.FlagUp) == net.FlagLoopback|net.FlagUp {
-			return &ifi
-		}
-	}
-	t.Skip("there is no loopback interface")
-	return nil
+	return program.RunWith(t, run, args...)
 }
 
 // present starts a device on the loopback interface, which answers at once, and
 // returns it with its group.
 func present(t *testing.T) (p *program.Program, lo *net.Interface, group string) {
 	t.Helper()
-	lo = loopback(t)
+	lo = program.Loopback(t)
 	p = start(t, "device", "-interface", lo.Name, "-group", "239.255.255.250:0", "-delay", "0", "-uuid", "1-2", basic, "urn:a:service:b:1")
 	return p, lo, p.Line(`^uuid:1-2 is in (\S+)`)[1]
 }
@@ -80,7 +63,7 @@ func TestSearchFindsWhatItAsksFor(t *testing.T) {
 }
 
 func TestDeviceSendsAliveAndByebye(t *testing.T) {
-	lo := loopback(t)
+	lo := program.Loopback(t)
 	heard := udp.NewQueue(64, udp.Block)
 	c, err := udp.Config{ReuseAddr: true}.ListenMulticast(t.Context(), "udp4", ":0", heard)
 	require.NoError(t, err)
@@ -166,7 +149,7 @@ func TestDeviceDoesNotAnswer(t *testing.T) {
 }
 
 func TestSearchWithNoAnswer(t *testing.T) {
-	err := run(t.Context(), []string{"search", "-interface", loopback(t).Name, "-group", "239.255.255.250:9", "-wait", "1ns", "ssdp:all"}, io.Discard)
+	err := run(t.Context(), []string{"search", "-interface", program.Loopback(t).Name, "-group", "239.255.255.250:9", "-wait", "1ns", "ssdp:all"}, io.Discard)
 	require.ErrorContains(t, err, "0 answers")
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -54,6 +55,26 @@ func Run(t testing.TB, run func(ctx context.Context, stdout io.Writer) error) *P
 		return err
 	})
 	return p
+}
+
+// RunWith is Run for a run function that takes arguments.
+func RunWith(t testing.TB, run func(ctx context.Context, args []string, stdout io.Writer) error, args ...string) *Program {
+	t.Helper()
+	return Run(t, func(ctx context.Context, stdout io.Writer) error { return run(ctx, args, stdout) })
+}
+
+// Loopback returns the loopback interface. The test is skipped where there is none.
+func Loopback(t testing.TB) *net.Interface {
+	t.Helper()
+	ifs, err := net.Interfaces()
+	require.NoError(t, err)
+	for _, ifi := range ifs {
+		if ifi.Flags&(net.FlagLoopback|net.FlagUp) == net.FlagLoopback|net.FlagUp {
+			return &ifi
+		}
+	}
+	t.Skip("there is no loopback interface")
+	return nil
 }
 
 // Start starts a process. What it writes, to stderr too, is read by Line. It
