@@ -111,7 +111,8 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 //
 // The error wraps [net.ErrClosed] if the socket is closed, and [errors.ErrUnsupported]
 // on a simulated network and on systems that cannot duplicate a descriptor (Plan 9);
-// there the socket goes on as if Detach had not been called.
+// there the socket goes on as if Detach had not been called. If the system has no
+// descriptor left, the error says so, and the socket is closed as in Close.
 func (c *Conn) Detach() (*net.UDPConn, error) {
 	switch {
 	case !c.ok():
