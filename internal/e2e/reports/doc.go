@@ -36,4 +36,7 @@
 //	34  segments over other paths     TestSegmentedSendsOverOtherPaths TestADeviceWithoutSegmentsIsNotEverybodys
 //
 // Of these 4, 8, 14, 17, 19, 20, 29, 30 and 31 failed when they were first run here.
+//
+// The six demonstrations of the README are also here: a read loop around net.UDPConn fails
+// first, then the same works with package udp.
 package reports
