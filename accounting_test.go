@@ -298,15 +298,6 @@ func BenchmarkCounting(b *testing.B) {
 	}
 }
 
-// BenchmarkCountersAlone is what of BenchmarkCounting, and of a read of whatever
-// length, the counters are: the difference to a socket without them.
-func BenchmarkCountersAlone(b *testing.B) {
-	k := new(udp.Counters)
-	for b.Loop() {
-		udp.CountRead(k, 64, 64*32)
-	}
-}
-
 func BenchmarkStats(b *testing.B) {
 	c := sockettest.Listen(b, udp.Config{}, "udp4", udp.BaseHandler{})
 	b.ReportAllocs()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/stats"
 )
 
 // A Datagram is a received datagram.
@@ -111,8 +112,8 @@ func (d Datagram) Reply(b []byte) error {
 // in Received for a datagram that it rejects, at most once. It does not release d.
 func (d Datagram) Drop() {
 	if c := d.header().conn; c != nil {
-		c.stats.handled.Add(-1)
-		c.dropped(d, dropHandler)
+		c.stats.Handled.Add(-1)
+		c.dropped(d, stats.DropHandler)
 	}
 }
 

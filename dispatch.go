@@ -5,6 +5,7 @@ import (
 
 	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/stats"
 )
 
 // dispatch hands the packets on. It returns false when a panic broke it off; the
@@ -44,7 +45,7 @@ func (r *reader) call(p *socket.Packet) {
 		if now := c.peer.current.Load(); now != peer { // a callback has changed it
 			peer, why = now, r.unwanted(p, now)
 		}
-		if c.closed() || why != notDropped || end-start > c.cfg.MaxDatagram {
+		if c.closed() || why != stats.NotDropped || end-start > c.cfg.MaxDatagram {
 			c.drop(p, p.Data[start:end:end], r.why(why))
 			continue
 		}
@@ -67,14 +68,14 @@ func (r *reader) call(p *socket.Packet) {
 }
 
 // why is the reason to drop a datagram that is not to be kept.
-func (r *reader) why(why reason) reason {
+func (r *reader) why(why stats.Reason) stats.Reason {
 	switch {
 	case r.conn.closed():
-		return dropClosed
-	case why != notDropped:
+		return stats.DropClosed
+	case why != stats.NotDropped:
 		return why
 	}
-	return dropTruncated
+	return stats.DropTruncated
 }
 
 // feed puts the datagrams of p into the fifo of a Queue, or of one worker.
@@ -101,7 +102,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 			d.packet.lease.RetainAll(p.Buf, min(total-i, buffer.MaxLease))
 		}
 		d.Data = p.Data[start:end:end]
-		if c.closed() || why != notDropped || end-start > c.cfg.MaxDatagram {
+		if c.closed() || why != stats.NotDropped || end-start > c.cfg.MaxDatagram {
 			c.drop(p, d.Data, r.why(why))
 			d.Release()
 			continue
@@ -120,9 +121,9 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 			continue
 		default:
 		}
-		r.accept(f, put, in) // the next may take long
+		r.countGiven(f, put, in) // the next may take long
 		put, in = 0, 0
-		if why := f.overflowed(c, &one); why == notDropped {
+		if why := f.overflowed(c, &one); why == stats.NotDropped {
 			in++
 		} else {
 			c.drop(p, d.Data, why)
@@ -131,21 +132,21 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 			}
 		}
 	}
-	r.accept(f, put, in)
+	r.countGiven(f, put, in)
 }
 
-// accept counts n datagrams that were given to f, of which it has accepted so many.
-func (r *reader) accept(f *fifo, n, accepted int) {
+// countGiven counts n datagrams that were given to f, of which it has accepted so many.
+func (r *reader) countGiven(f *fifo, n, accepted int) {
 	if n+accepted == 0 {
 		return
 	}
 	f.counters.received.Add(uint64(n))
 	if !f.working {
-		r.conn.stats.handled.Add(int64(accepted))
+		r.conn.stats.Handled.Add(int64(accepted))
 	}
-	waiting := len(f.ch)
-	r.conn.stats.waited(waiting)
-	f.waited(waiting)
+	waiting := uint64(len(f.ch))
+	stats.Raise(&r.conn.stats.Peak, waiting)
+	stats.Raise(&f.counters.peak, waiting)
 }
 
 // shorten moves d into a short buffer, which has a packet of its own.
@@ -188,23 +189,23 @@ func (r *reader) spread(p *socket.Packet, workers *pool) {
 }
 
 // unwanted says why a packet is not for the Handler, given the peer.
-func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) reason {
+func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) stats.Reason {
 	c := r.conn
 	switch {
 	case p.Truncated, p.ControlTruncated:
-		return dropTruncated
+		return stats.DropTruncated
 	case peer != nil && *peer != p.From && !c.peer.isNext(p.From):
-		return dropStranger
+		return stats.DropStranger
 	case c.groups.check && !c.groups.Wants(p.To.Addr(), p.From.Addr(), p.IfIndex):
-		return dropStranger
+		return stats.DropStranger
 	}
-	return notDropped
+	return stats.NotDropped
 }
 
 // countHandled is called for each packet, not for each datagram.
 func (r *reader) countHandled() {
 	if r.handled > 0 {
-		r.conn.stats.handled.Add(int64(r.handled))
+		r.conn.stats.Handled.Add(int64(r.handled))
 		r.handled = 0
 	}
 }
@@ -236,7 +237,7 @@ func (r *reader) contain(all *bool) {
 	}
 	if r.calling {
 		p, data := r.current()
-		r.conn.drop(p, data, dropPanicked)
+		r.conn.drop(p, data, stats.DropPanicked)
 		r.calling = false
 	}
 	if v != nil {
@@ -251,7 +252,7 @@ func (r *reader) contain(all *bool) {
 		p.Data = p.Data[min(r.off, len(p.Data)):]
 		r.off = 0
 		if !all {
-			r.conn.dropAll(&p, dropClosed)
+			r.conn.dropAll(&p, stats.DropClosed)
 		}
 	}
 	r.packets = nil

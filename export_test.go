@@ -7,15 +7,6 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Counters are those of a socket, without one.
-type Counters = counters
-
-// CountRead counts what a read of n datagrams and handling them does.
-func CountRead(k *Counters, n, bytes int) {
-	k.read(n, bytes)
-	k.handled.Add(int64(n))
-}
-
 // Asked is what a PacketConn remembers of its peers.
 type Asked = asked
 

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/udpkit/udp/internal/buffer"
+	"github.com/udpkit/udp/internal/stats"
 )
 
 // fifo is the bounded channel behind a Queue or one worker. Once put or pass accepts
@@ -64,26 +65,26 @@ func (f *fifo) flushReplies() {
 }
 
 // put puts a datagram in that its own socket's reader has retained, and returns
-// notDropped, or why it was dropped. It counts neither in the socket's counters.
-func (f *fifo) put(c *Conn, d *Datagram) reason {
+// stats.NotDropped, or why it was dropped. It counts neither in the socket's counters.
+func (f *fifo) put(c *Conn, d *Datagram) stats.Reason {
 	select {
 	case f.ch <- *d:
-		return notDropped
+		return stats.NotDropped
 	default:
 	}
 	return f.overflowed(c, d)
 }
 
 // overflowed is put when there is no room.
-func (f *fifo) overflowed(c *Conn, d *Datagram) reason {
-	why := dropQueue
+func (f *fifo) overflowed(c *Conn, d *Datagram) stats.Reason {
+	why := stats.DropQueue
 	switch f.overflow {
 	case Block:
 		select {
 		case f.ch <- *d:
-			return notDropped
+			return stats.NotDropped
 		case <-c.closingChan():
-			why = dropClosed
+			why = stats.DropClosed
 		case <-f.over:
 		}
 	case DropOldest:
@@ -95,7 +96,7 @@ func (f *fifo) overflowed(c *Conn, d *Datagram) reason {
 			}
 			select {
 			case f.ch <- *d:
-				return notDropped
+				return stats.NotDropped
 			default:
 			}
 		}
@@ -116,9 +117,9 @@ func (f *fifo) evict(d *Datagram) {
 		f.counters.dropped.Add(1)
 		if !d.packet.passed {
 			if !f.working {
-				h.conn.stats.handled.Add(-1)
+				h.conn.stats.Handled.Add(-1)
 			}
-			h.conn.dropped(*d, dropQueue)
+			h.conn.dropped(*d, stats.DropQueue)
 		}
 	}
 	d.Release()
@@ -126,9 +127,6 @@ func (f *fifo) evict(d *Datagram) {
 		h.conn.consumer.work.end()
 	}
 }
-
-// waited notes how many datagrams wait.
-func (f *fifo) waited(n int) { raise(&f.counters.peak, uint64(n)) }
 
 // pass puts in a datagram that a Handler passes on or has made. The copy in the
 // channel has a packet of its own: who uses it is nobody else's business.
@@ -147,8 +145,8 @@ func (f *fifo) pass(c *Conn, d Datagram) {
 	if f.overflow == Block && len(f.ch) == cap(f.ch) && c != nil {
 		c.out.flush() // a consumer may wait for an answer to what was sent
 	}
-	if f.put(c, &d) == notDropped {
-		f.waited(len(f.ch))
+	if f.put(c, &d) == stats.NotDropped {
+		stats.Raise(&f.counters.peak, uint64(len(f.ch)))
 	}
 }
 

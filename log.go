@@ -86,7 +86,7 @@ func (l *limitedLog) write(to *slog.Logger, c *Conn, level slog.Level, message s
 	}
 	defer func() {
 		if recover() != nil { // a panicking slog.Handler can't be logged
-			c.stats.panics.Add(1)
+			c.stats.Panics.Add(1)
 		}
 	}()
 	to.LogAttrs(context.Background(), level, message, attrs...)
@@ -103,6 +103,6 @@ func (c *Conn) guard(name string, f func()) {
 }
 
 func (c *Conn) panicked(callback string, v any) {
-	c.stats.panics.Add(1)
+	c.stats.Panics.Add(1)
 	c.log.panicked(c, callback, v)
 }

@@ -42,7 +42,7 @@ func (c *PacketConn) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 			m.N += copy(b, data[m.N:])
 		}
 		if m.N < len(data) {
-			c.conn.stats.cut.Add(1)
+			c.conn.stats.Cut.Add(1)
 			m.Flags = cmsg.DataTruncated
 		}
 		if len(m.OOB) > 0 && !same.put(c, m, d.packet) {
@@ -219,7 +219,7 @@ func (c *PacketConn) sendMessages(ms []socket.Message) (sent int, err error) {
 	for len(ms) > 0 {
 		n, err := k.sock.SendBatch(ms, true)
 		rest, bytes := gso.Skip(ms, n)
-		k.stats.sentDatagrams(n, bytes)
+		k.stats.CountSent(n, bytes)
 		if ms, sent = rest, sent+n; err == nil {
 			continue
 		}

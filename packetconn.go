@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/stats"
 	"github.com/udpkit/udp/internal/sys"
 )
 
@@ -204,17 +205,17 @@ func (c *PacketConn) Close() error {
 	k.out.stop()
 	if !c.shared.Load() {
 		n := uint64(k.sock.Discard())
-		k.stats.received.Add(n)
-		k.stats.dropped[dropClosed].Add(n)
+		k.stats.Received.Add(n)
+		k.stats.Dropped[stats.DropClosed].Add(n)
 	}
-	k.stats.kernel.sample(k.sock, true)
+	k.stats.Kernel.Sample(k.sock, true)
 	k.peer.changing.Lock()
 	k.unfollowSource()
 	k.peer.changing.Unlock()
 	err := k.sock.Close()
 	c.drop()
 	close(k.life.done)
-	k.stats.verify(k)
+	k.stats.Verify(k)
 	return c.opError("close", c.local, c.remote, err)
 }
 
@@ -227,7 +228,7 @@ func (c *PacketConn) drop() {
 	for ; c.at < len(c.packets); c.at, c.off = c.at+1, 0 {
 		p := c.packets[c.at]
 		p.Data = p.Data[c.off:]
-		c.conn.dropAll(&p, dropClosed)
+		c.conn.dropAll(&p, stats.DropClosed)
 	}
 	c.taken(0)
 }

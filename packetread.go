@@ -10,6 +10,7 @@ import (
 
 	"github.com/udpkit/udp/internal/cmsg"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/stats"
 	"github.com/udpkit/udp/internal/sys"
 )
 
@@ -178,9 +179,9 @@ func (c *PacketConn) following() (delivery, bool) {
 		peer := k.peer.current.Load()
 		switch {
 		case p.Truncated, p.ControlTruncated, d.size() > k.cfg.MaxDatagram:
-			k.drop(p, d.data(), dropTruncated)
+			k.drop(p, d.data(), stats.DropTruncated)
 		case peer != nil && *peer != p.From:
-			k.drop(p, d.data(), dropStranger)
+			k.drop(p, d.data(), stats.DropStranger)
 		default:
 			return d, true
 		}
@@ -204,8 +205,8 @@ func (c *PacketConn) pull(b []byte, headers bool) error {
 			c.asked.note(&ps[i])
 		}
 	}
-	if n > 0 && k.stats.read(n, bytes)%kernelDropsEvery == 0 {
-		k.stats.kernel.sample(k.sock, false)
+	if n > 0 {
+		k.stats.CountRead(k.sock, n, bytes)
 	}
 	c.reading.Lock()
 	c.packets, c.at, c.off = ps, 0, 0
@@ -216,7 +217,7 @@ func (c *PacketConn) pull(b []byte, headers bool) error {
 // left. The caller holds reading.
 func (c *PacketConn) taken(n int) {
 	if n > 0 {
-		c.conn.stats.handled.Add(int64(n))
+		c.conn.stats.Handled.Add(int64(n))
 	}
 	over := c.at == len(c.packets)
 	if over && c.packets != nil {
@@ -235,7 +236,7 @@ func (c *PacketConn) copied(b []byte, d *delivery) int {
 		n = copy(b, d.data())
 	}
 	if n < d.size() {
-		c.conn.stats.cut.Add(1)
+		c.conn.stats.Cut.Add(1)
 	}
 	return n
 }
@@ -306,7 +307,7 @@ func (c *PacketConn) readError(call string, err error) error {
 			k.refused(k.refusal(socket.Report{Err: sys.ErrnoOf(err)}))
 			err = sys.Call(call, err)
 		default:
-			k.stats.readErrors.Add(1)
+			k.stats.ReadErrors.Add(1)
 			err = sys.Call(call, err)
 		}
 	}

@@ -204,7 +204,7 @@ func (c *PacketConn) send(call string, m *socket.Message) error {
 		}
 		return nil
 	}
-	k.stats.sentDatagrams(1, len(m.Data))
+	k.stats.CountSent(1, len(m.Data))
 	return nil
 }
 
@@ -234,7 +234,7 @@ func (c *PacketConn) again(m socket.Message, err error) error {
 	if c.asked != nil && m.From.IsValid() && (class == sys.Down || errors.Is(err, sys.EINVAL)) && c.asked.forget(m.To, m.From) {
 		m.From = netip.Addr{} // this host has it no more
 		if err = k.sock.Send(m); err == nil {
-			k.stats.sentDatagrams(1, len(m.Data))
+			k.stats.CountSent(1, len(m.Data))
 			return nil
 		}
 	}

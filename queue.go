@@ -194,6 +194,14 @@ type QueueStats struct {
 	Waiting  int    // that wait now
 }
 
+// All is like [Stats.All].
+func (s QueueStats) All() iter.Seq2[string, float64] {
+	return func(yield func(string, float64) bool) {
+		_ = yield("received", float64(s.Received)) && yield("dropped", float64(s.Dropped)) &&
+			yield("peak", float64(s.Peak)) && yield("waiting", float64(s.Waiting))
+	}
+}
+
 func (q *Queue) finished() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -55,16 +55,13 @@ func (r *reader) finish() {
 	detach := r.err == nil && c.life.phase.Load() == detaching
 	c.stop()
 	c.out.stop()
-	c.stats.refusalsLost.Add(uint64(c.events.dropMet()))
+	c.stats.RefusalsLost.Add(uint64(c.events.dropMet()))
 	if detach {
-		c.stats.kernel.sample(c.sock, true)
+		c.stats.Kernel.Sample(c.sock, true)
 		c.life.detached, c.life.refused = c.sock.Detach()
 	}
 	if c.life.detached == nil {
-		n := uint64(c.sock.Discard())
-		c.stats.received.Add(n)
-		c.stats.dropped[dropClosed].Add(n)
-		c.stats.kernel.sample(c.sock, true)
+		c.stats.CountLast(c.sock)
 	}
 	if c.groups.Manager != nil {
 		c.groups.Stop()
@@ -80,7 +77,7 @@ func (r *reader) finish() {
 	c.consumer.work.wait(nil)
 	c.life.err = r.readError(r.err)
 	c.guard("Stopped", func() { c.consumer.handler.Stopped(c, c.life.err) })
-	c.stats.verify(c)
+	c.stats.Verify(c)
 }
 
 func (r *reader) readError(err error) error {
@@ -98,9 +95,7 @@ func (r *reader) Packets(ps []socket.Packet) bool {
 		n += datagrams(&ps[i])
 		bytes += len(ps[i].Data)
 	}
-	if c.stats.read(n, bytes)%kernelDropsEvery == 0 {
-		c.stats.kernel.sample(c.sock, false)
-	}
+	c.stats.CountRead(c.sock, n, bytes)
 	r.faults = 0
 
 	r.packets, r.at, r.off = ps, 0, 0
@@ -120,10 +115,6 @@ func (r *reader) Packets(ps []socket.Packet) bool {
 	return c.life.phase.Load() < detaching
 }
 
-// kernelDropsEvery is how many reads go by between two looks at a counter of the
-// kernel's that starts again after 4 billion.
-const kernelDropsEvery = 1 << 16
-
 // datagrams returns how many p is.
 func datagrams(p *socket.Packet) int {
 	if p.Segment == 0 || len(p.Data) == 0 {
@@ -142,7 +133,7 @@ func (r *reader) Reports(rs []socket.Report) bool {
 			continue
 		}
 		if r.conn.closed() {
-			r.conn.stats.refusalsLost.Add(uint64(len(rs) - i))
+			r.conn.stats.RefusalsLost.Add(uint64(len(rs) - i))
 			return false
 		}
 		r.refuse(r.conn.refusal(rs[i]))
@@ -177,7 +168,7 @@ func (r *reader) Fault(err error) bool {
 			return !c.closed() && r.faulted(freeFaults, 0)
 		}
 	}
-	c.stats.readErrors.Add(1)
+	c.stats.ReadErrors.Add(1)
 	c.log.warn(c, "udp: read failed", err)
 	return r.faulted(0, maxBackOff)
 }

@@ -3,6 +3,7 @@ package udp
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"net/netip"
 
 	"github.com/udpkit/udp/internal/socket"
@@ -40,6 +41,19 @@ func (r *Refusal) Is(target error) bool { return target == ErrRefused }
 // Unwrap returns r.Err.
 func (r *Refusal) Unwrap() error { return r.Err }
 
+// LogValue implements [slog.LogValuer].
+func (r *Refusal) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.String("peer", r.Peer.String()), slog.Any("error", r.Err)}
+	if r.Offender.IsValid() {
+		attrs = append(attrs, slog.String("offender", r.Offender.String()),
+			slog.Int("type", int(r.Type)), slog.Int("code", int(r.Code)))
+	}
+	if r.MTU > 0 {
+		attrs = append(attrs, slog.Int("mtu", r.MTU))
+	}
+	return slog.GroupValue(attrs...)
+}
+
 // refusal makes what the Handler gets of what the socket told.
 func (c *Conn) refusal(r socket.Report) *Refusal {
 	if !r.Peer.IsValid() {
@@ -54,6 +68,6 @@ func (c *Conn) refusal(r socket.Report) *Refusal {
 // lost counts a refusal that no Handler gets.
 func (r *Refusal) lost() {
 	if r.conn != nil {
-		r.conn.stats.refusalsLost.Add(1)
+		r.conn.stats.RefusalsLost.Add(1)
 	}
 }

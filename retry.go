@@ -75,7 +75,7 @@ func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result erro
 		case sys.Unreachable, sys.TooLarge, sys.Denied, sys.Other:
 			// An older datagram's ICMP error, or this one's missing route or length.
 			switch {
-			case class == sys.Denied && c.stats.sent.Load() == 0 && doubted == 0:
+			case class == sys.Denied && c.stats.Sent.Load() == 0 && doubted == 0:
 				doubted++ // the first send of a socket: https://go.dev/issue/63322
 			case !c.hears(), class == sys.Denied, class == sys.Other && !reported:
 				return c.own(m, class, err), false
@@ -118,7 +118,7 @@ func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result erro
 			return net.ErrClosed, false
 		}
 		if class != sys.Again && class != sys.NoBuffers { // those waited for room
-			c.stats.retried.Add(1)
+			c.stats.Retried.Add(1)
 		}
 		last, lastErr := class, err
 		reported = c.sock.Reported()
@@ -126,7 +126,7 @@ func (c *Conn) sendAgain(m socket.Message, err error, how patience) (result erro
 			if last == sys.Unreachable || last == sys.TooLarge {
 				c.reportedBySend(lastErr) // so it was an older one's
 			}
-			c.stats.sentDatagrams(1, len(m.Data))
+			c.stats.CountSent(1, len(m.Data))
 			return nil, false
 		}
 	}
@@ -153,7 +153,7 @@ func (c *Conn) confirmed(m socket.Message, taken *uint64) bool {
 // reportsTaken counts the ICMP errors that have left the error queue. One that is not
 // in it yet still waits: see [socket.Socket.Reported].
 func (c *Conn) reportsTaken() uint64 {
-	return c.stats.refused.Load() + c.stats.refusalsLost.Load() + c.sock.LostReports()
+	return c.stats.Refused.Load() + c.stats.RefusalsLost.Load() + c.sock.LostReports()
 }
 
 // own gives a datagram's own error the form that callers know.
@@ -184,7 +184,7 @@ func (c *Conn) reportedBySend(err error) {
 	}
 	f := c.refusal(socket.Report{Peer: *peer, Err: sys.ErrnoOf(err)})
 	if !c.events.postMet(func() { c.reader.refuse(f) }) {
-		c.stats.refusalsLost.Add(1) // a callback that blocks must not cost memory for each send
+		c.stats.RefusalsLost.Add(1) // a callback that blocks must not cost memory for each send
 		return
 	}
 	c.sock.Wake()

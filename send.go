@@ -10,6 +10,7 @@ import (
 	"github.com/udpkit/udp/internal/gso"
 	"github.com/udpkit/udp/internal/mcast"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/stats"
 	"github.com/udpkit/udp/internal/sys"
 )
 
@@ -224,7 +225,7 @@ func (c *Conn) send(m socket.Message) error {
 		}
 		return err
 	}
-	c.stats.sentDatagrams(1, len(m.Data))
+	c.stats.CountSent(1, len(m.Data))
 	return nil
 }
 
@@ -250,24 +251,24 @@ const (
 )
 
 func (c *Conn) countFailure(err error) {
-	f := failOther
+	f := stats.FailOther
 	switch class := sys.Classify(err); {
 	case errors.Is(err, ErrTooLarge):
-		f = failTooLarge
+		f = stats.FailTooLarge
 	case errors.Is(err, ErrFamily), isAddrError(err):
-		f = failFamily
+		f = stats.FailFamily
 	case class == sys.NoBuffers:
-		f = failNoBuffers
+		f = stats.FailNoBuffers
 	case errors.Is(err, os.ErrPermission): // EACCES may have been a report, but no more
-		f = failDenied
+		f = stats.FailDenied
 	case class == sys.Unreachable, class == sys.Report, class == sys.Down:
-		f = failUnreachable
+		f = stats.FailUnreachable
 	case class == sys.Deadline, gaveUp(err):
-		f = failDeadline
+		f = stats.FailDeadline
 	case class == sys.Closed:
-		f = failClosed
+		f = stats.FailClosed
 	}
-	c.stats.failed[f].Add(1)
+	c.stats.Failed[f].Add(1)
 }
 
 func isAddrError(err error) bool {

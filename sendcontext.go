@@ -55,7 +55,7 @@ func (c *Conn) sendIfRoom(m socket.Message) (full bool, err error) {
 	}
 	_, err = c.sock.SendBatch([]socket.Message{m}, false)
 	if err == nil {
-		c.stats.sentDatagrams(1, len(m.Data))
+		c.stats.CountSent(1, len(m.Data))
 		return false, nil
 	}
 	err, later := c.sendAgain(m, err, tryOnce)

@@ -1,10 +1,12 @@
 package udp
 
 import (
-	"sync"
-	"sync/atomic"
+	"fmt"
+	"iter"
+	"log/slog"
+	"strings"
 
-	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/stats"
 )
 
 // Stats are the counters of one socket since it was made. While no callback runs and
@@ -77,99 +79,6 @@ type SendFailures struct {
 	Other       uint64 // anything else
 }
 
-// counters are what Stats is made of. Who counts what is on cache lines of its
-// own: the reader's first, then what senders count.
-type counters struct {
-	received, receivedBytes, reads, readErrors atomic.Uint64
-	largest, peak                              atomic.Uint64 // maxima
-	cut                                        atomic.Uint64
-	handled                                    atomic.Int64 // may be taken back, so it is signed
-	dropped                                    [reasons]atomic.Uint64
-	refused, panics, refusalsLost              atomic.Uint64
-
-	_ [64]byte
-
-	sent, sentBytes, retried atomic.Uint64
-	failed                   [failures]atomic.Uint64
-
-	kernel kernelDrops
-}
-
-// reason indexes counters.dropped.
-type reason int
-
-const (
-	notDropped reason = iota - 1 // not dropped
-	dropQueue
-	dropTruncated
-	dropStranger
-	dropHandler
-	dropPanicked
-	dropClosed
-	reasons
-)
-
-// read counts a read of n datagrams, and returns how many reads there were.
-func (k *counters) read(n, bytes int) uint64 {
-	k.received.Add(uint64(n))
-	k.receivedBytes.Add(uint64(bytes))
-	raise(&k.largest, uint64(n))
-	return k.reads.Add(1)
-}
-
-// sentDatagrams counts n datagrams that the system took.
-func (k *counters) sentDatagrams(n, bytes int) {
-	if n > 0 {
-		k.sent.Add(uint64(n))
-		k.sentBytes.Add(uint64(bytes))
-	}
-}
-
-// waited notes that n datagrams wait for a consumer.
-func (k *counters) waited(n int) { raise(&k.peak, uint64(n)) }
-
-// raise brings a maximum up to n.
-func raise(highest *atomic.Uint64, n uint64) {
-	for old := highest.Load(); n > old; old = highest.Load() {
-		if highest.CompareAndSwap(old, n) {
-			return
-		}
-	}
-}
-
-// kernelDrops is the last answer of the kernel, kept when the socket is gone. Stats
-// asks, and now and then the reader, so that the socket sees each time that the
-// kernel's 32 bits have wrapped.
-type kernelDrops struct {
-	mu    sync.Mutex // guards what follows
-	total int64
-	final bool // the socket is gone
-}
-
-func (k *kernelDrops) sample(sock socket.Socket, final bool) int64 {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.final {
-		k.total, k.final = sock.Drops(), final
-	}
-	return k.total
-}
-
-// failure indexes counters.failed.
-type failure int
-
-const (
-	failTooLarge failure = iota
-	failFamily
-	failNoBuffers
-	failUnreachable
-	failDenied
-	failDeadline
-	failClosed
-	failOther
-	failures
-)
-
 // Stats returns the counters. It may be called at any time, from any goroutine,
 // and after Close, when it gives the last values.
 func (c *Conn) Stats() Stats {
@@ -181,29 +90,129 @@ func (c *Conn) Stats() Stats {
 		// Read before what they are a part of, so that a poll never shows more
 		// handled and dropped than received: what a Queue drops was Handled before.
 		Dropped: Drops{
-			Queue: k.dropped[dropQueue].Load(), Truncated: k.dropped[dropTruncated].Load(),
-			Stranger: k.dropped[dropStranger].Load(), Panicked: k.dropped[dropPanicked].Load(),
-			Handler: k.dropped[dropHandler].Load(),
-			Closed:  k.dropped[dropClosed].Load(),
+			Queue: k.Dropped[stats.DropQueue].Load(), Truncated: k.Dropped[stats.DropTruncated].Load(),
+			Stranger: k.Dropped[stats.DropStranger].Load(), Panicked: k.Dropped[stats.DropPanicked].Load(),
+			Handler: k.Dropped[stats.DropHandler].Load(),
+			Closed:  k.Dropped[stats.DropClosed].Load(),
 		},
-		Handled:  uint64(max(0, k.handled.Load())),
-		Received: k.received.Load(), ReceivedBytes: k.receivedBytes.Load(),
-		Reads: k.reads.Load(), ReadErrors: k.readErrors.Load(), Cut: k.cut.Load(),
-		LargestRead: k.largest.Load(), QueuePeak: k.peak.Load(),
-		Sent: k.sent.Load(), SentBytes: k.sentBytes.Load(),
-		Retried: k.retried.Load(), Refused: k.refused.Load(), Panics: k.panics.Load(),
+		Handled:  uint64(max(0, k.Handled.Load())),
+		Received: k.Received.Load(), ReceivedBytes: k.ReceivedBytes.Load(),
+		Reads: k.Reads.Load(), ReadErrors: k.ReadErrors.Load(), Cut: k.Cut.Load(),
+		LargestRead: k.Largest.Load(), QueuePeak: k.Peak.Load(),
+		Sent: k.Sent.Load(), SentBytes: k.SentBytes.Load(),
+		Retried: k.Retried.Load(), Refused: k.Refused.Load(), Panics: k.Panics.Load(),
 		SendFailed: SendFailures{
-			TooLarge: k.failed[failTooLarge].Load(), Family: k.failed[failFamily].Load(),
-			NoBuffers: k.failed[failNoBuffers].Load(), Unreachable: k.failed[failUnreachable].Load(),
-			Denied: k.failed[failDenied].Load(), Deadline: k.failed[failDeadline].Load(),
-			Closed: k.failed[failClosed].Load(), Other: k.failed[failOther].Load(),
+			TooLarge: k.Failed[stats.FailTooLarge].Load(), Family: k.Failed[stats.FailFamily].Load(),
+			NoBuffers: k.Failed[stats.FailNoBuffers].Load(), Unreachable: k.Failed[stats.FailUnreachable].Load(),
+			Denied: k.Failed[stats.FailDenied].Load(), Deadline: k.Failed[stats.FailDeadline].Load(),
+			Closed: k.Failed[stats.FailClosed].Load(), Other: k.Failed[stats.FailOther].Load(),
 		},
-		KernelDrops:  k.kernel.sample(c.sock, false),
-		RefusalsLost: k.refusalsLost.Load() + c.sock.LostReports(),
+		KernelDrops:  k.Kernel.Sample(c.sock, false),
+		RefusalsLost: k.RefusalsLost.Load() + c.sock.LostReports(),
 		Rebinds:      c.sock.Rebinds(),
 	}
 	// Of what was read, not read again: senders go on meanwhile.
 	f := &s.SendFailed
 	s.SendErrors = f.TooLarge + f.Family + f.NoBuffers + f.Unreachable + f.Denied + f.Deadline + f.Closed + f.Other
 	return s
+}
+
+// A counter is one field of Stats, except KernelDrops.
+type counter struct {
+	name    string
+	value   *uint64
+	maximum bool // not a sum
+}
+
+func (s *Stats) counters() []counter {
+	return []counter{
+		{"received", &s.Received, false},
+		{"received_bytes", &s.ReceivedBytes, false},
+		{"handled", &s.Handled, false},
+		{"dropped_queue", &s.Dropped.Queue, false},
+		{"dropped_truncated", &s.Dropped.Truncated, false},
+		{"dropped_stranger", &s.Dropped.Stranger, false},
+		{"dropped_handler", &s.Dropped.Handler, false},
+		{"dropped_panicked", &s.Dropped.Panicked, false},
+		{"dropped_closed", &s.Dropped.Closed, false},
+		{"reads", &s.Reads, false},
+		{"largest_read", &s.LargestRead, true},
+		{"queue_peak", &s.QueuePeak, true},
+		{"read_errors", &s.ReadErrors, false},
+		{"cut", &s.Cut, false},
+		{"sent", &s.Sent, false},
+		{"sent_bytes", &s.SentBytes, false},
+		{"send_errors", &s.SendErrors, false},
+		{"send_failed_too_large", &s.SendFailed.TooLarge, false},
+		{"send_failed_family", &s.SendFailed.Family, false},
+		{"send_failed_no_buffers", &s.SendFailed.NoBuffers, false},
+		{"send_failed_unreachable", &s.SendFailed.Unreachable, false},
+		{"send_failed_denied", &s.SendFailed.Denied, false},
+		{"send_failed_deadline", &s.SendFailed.Deadline, false},
+		{"send_failed_closed", &s.SendFailed.Closed, false},
+		{"send_failed_other", &s.SendFailed.Other, false},
+		{"retried", &s.Retried, false},
+		{"refused", &s.Refused, false},
+		{"refusals_lost", &s.RefusalsLost, false},
+		{"rebinds", &s.Rebinds, false},
+		{"panics", &s.Panics, false},
+	}
+}
+
+// Add adds the counters of t to s. Of the maxima, LargestRead and QueuePeak, the
+// greater one stays. KernelDrops is -1 only if it is unknown to both.
+func (s *Stats) Add(t Stats) {
+	added := t.counters()
+	for i, c := range s.counters() {
+		if c.maximum {
+			*c.value = max(*c.value, *added[i].value)
+		} else {
+			*c.value += *added[i].value
+		}
+	}
+	switch {
+	case t.KernelDrops < 0:
+	case s.KernelDrops < 0:
+		s.KernelDrops = t.KernelDrops
+	default:
+		s.KernelDrops += t.KernelDrops
+	}
+}
+
+// All returns the counters under names that do not change between versions, for
+// exporters. Names end in their unit where it is not datagrams. KernelDrops is left
+// out if it is unknown.
+func (s Stats) All() iter.Seq2[string, float64] {
+	return func(yield func(string, float64) bool) {
+		for _, c := range s.counters() {
+			if !yield(c.name, float64(*c.value)) {
+				return
+			}
+		}
+		if s.KernelDrops >= 0 {
+			yield("kernel_drops", float64(s.KernelDrops))
+		}
+	}
+}
+
+// String lists the counters that are not zero, for people.
+func (s Stats) String() string {
+	var b strings.Builder
+	for name, v := range s.All() {
+		if v != 0 {
+			fmt.Fprintf(&b, " %s=%.0f", name, v)
+		}
+	}
+	return strings.TrimPrefix(b.String(), " ")
+}
+
+// LogValue implements [slog.LogValuer]: a group of the counters that are not zero.
+func (s Stats) LogValue() slog.Value {
+	var attrs []slog.Attr
+	for name, v := range s.All() {
+		if v != 0 {
+			attrs = append(attrs, slog.Uint64(name, uint64(v)))
+		}
+	}
+	return slog.GroupValue(attrs...)
 }

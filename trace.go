@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/stats"
 )
 
 // A Trace is a set of functions that are called when something happens to a socket: see
@@ -55,15 +56,15 @@ type DropReason int
 
 // The reasons are the fields of [Drops].
 const (
-	DroppedQueue     = DropReason(dropQueue)
-	DroppedTruncated = DropReason(dropTruncated)
-	DroppedStranger  = DropReason(dropStranger)
-	DroppedHandler   = DropReason(dropHandler)
-	DroppedPanicked  = DropReason(dropPanicked)
-	DroppedClosed    = DropReason(dropClosed)
+	DroppedQueue     = DropReason(stats.DropQueue)
+	DroppedTruncated = DropReason(stats.DropTruncated)
+	DroppedStranger  = DropReason(stats.DropStranger)
+	DroppedHandler   = DropReason(stats.DropHandler)
+	DroppedPanicked  = DropReason(stats.DropPanicked)
+	DroppedClosed    = DropReason(stats.DropClosed)
 )
 
-var dropReasons = [reasons]string{"queue", "truncated", "stranger", "handler", "panicked", "closed"}
+var dropReasons = [stats.Reasons]string{"queue", "truncated", "stranger", "handler", "panicked", "closed"}
 
 // String returns the reason as [Stats.All] has it after "dropped_".
 func (r DropReason) String() string {
@@ -107,7 +108,7 @@ func (s *tracedSocket) SendBatch(ms []socket.Message, wait bool) (int, error) {
 func (s *tracedSocket) Discard() int {
 	n := s.Socket.Discard()
 	for range n {
-		s.conn.traceDropped(Datagram{}, dropClosed)
+		s.conn.traceDropped(Datagram{}, stats.DropClosed)
 	}
 	return n
 }
@@ -222,34 +223,34 @@ func traced(p *socket.Packet, h *header) Datagram {
 }
 
 // drop counts a datagram of p that no Handler gets.
-func (c *Conn) drop(p *socket.Packet, data []byte, why reason) {
+func (c *Conn) drop(p *socket.Packet, data []byte, why stats.Reason) {
 	if c.cfg.Trace != nil {
 		d := traced(p, newHeader(c, p))
 		d.Data = data
 		c.traceDropped(d, why)
 	}
-	c.stats.dropped[why].Add(1)
+	c.stats.Dropped[why].Add(1)
 }
 
 // dropAll is drop for all datagrams of p.
-func (c *Conn) dropAll(p *socket.Packet, why reason) {
+func (c *Conn) dropAll(p *socket.Packet, why stats.Reason) {
 	for data := range payloads(p.Data, p.Segment) {
 		c.drop(p, data, why)
 	}
 }
 
 // dropped counts a datagram that was on its way to a Handler, or that it has rejected.
-func (c *Conn) dropped(d Datagram, why reason) {
+func (c *Conn) dropped(d Datagram, why stats.Reason) {
 	if c.cfg.Trace != nil {
 		c.traceDropped(d, why)
 	}
-	c.stats.dropped[why].Add(1)
+	c.stats.Dropped[why].Add(1)
 }
 
 // traceDropped is not inlined: d escapes here, which must cost nothing without a Trace.
 //
 //go:noinline
-func (c *Conn) traceDropped(d Datagram, why reason) {
+func (c *Conn) traceDropped(d Datagram, why stats.Reason) {
 	f := c.cfg.Trace.Dropped
 	if f == nil {
 		return
@@ -267,7 +268,7 @@ func (c *Conn) refused(r *Refusal) {
 	if t := c.cfg.Trace; t != nil && t.Refused != nil {
 		c.guard("Trace.Refused", func() { t.Refused(c, r) })
 	}
-	c.stats.refused.Add(1)
+	c.stats.Refused.Add(1)
 }
 
 // traceMembership reports a membership, if there is a Trace.

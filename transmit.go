@@ -35,7 +35,7 @@ func (c *Conn) transmit(ms []socket.Message, how patience) (left []socket.Messag
 		rest, bytes := gso.Skip(ms, n)
 		ms = rest
 		index += n
-		c.stats.sentDatagrams(n, bytes)
+		c.stats.CountSent(n, bytes)
 		if err == nil {
 			continue
 		}

@@ -2,6 +2,7 @@ package udp
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/udpkit/udp/internal/mcast"
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/stats"
 	"github.com/udpkit/udp/internal/sys"
 )
 
@@ -35,7 +37,7 @@ type Conn struct {
 	peer   peer
 	out    outbox
 	events events
-	stats  counters
+	stats  stats.Counters
 	log    limitedLog
 
 	reader reader // used by the socket's goroutine only
@@ -304,6 +306,21 @@ func (c *Conn) String() string {
 		s += " (closed)"
 	}
 	return s
+}
+
+// LogValue implements [slog.LogValuer].
+func (c *Conn) LogValue() slog.Value {
+	if !c.ok() {
+		return slog.StringValue(c.String())
+	}
+	attrs := []slog.Attr{slog.String("network", c.network), slog.String("local", c.LocalAddrPort().String())}
+	if p := c.peer.current.Load(); p != nil {
+		attrs = append(attrs, slog.String("peer", p.String()))
+	}
+	if c.closed() {
+		attrs = append(attrs, slog.Bool("closed", true))
+	}
+	return slog.GroupValue(attrs...)
 }
 
 // SyscallConn returns the raw connection, for socket options that this package

@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"iter"
 	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/udpkit/udp/internal/stats"
 )
 
 // Workers is a [Handler] that spreads datagrams over goroutines, for handlers that
@@ -158,7 +161,7 @@ func (w *Workers) Refused(c *Conn, r *Refusal) {
 	if !passed {
 		c.consumer.work.begin(1)
 	}
-	if f.put(c, &d) != notDropped {
+	if f.put(c, &d) != stats.NotDropped {
 		r.lost()
 		if !passed {
 			c.consumer.work.end()
@@ -213,6 +216,16 @@ func (w *Workers) Stats() WorkersStats {
 		}
 	}
 	return s
+}
+
+// All is like [Stats.All].
+func (s WorkersStats) All() iter.Seq2[string, float64] {
+	return func(yield func(string, float64) bool) {
+		_ = yield("received", float64(s.Received)) && yield("handled", float64(s.Handled)) &&
+			yield("dropped", float64(s.Dropped)) && yield("panicked", float64(s.Panicked)) &&
+			yield("closed", float64(s.Closed)) && yield("peak", float64(s.Peak)) &&
+			yield("waiting", float64(s.Waiting))
+	}
 }
 
 // pool is a set of goroutines, each with a fifo of its own.
@@ -273,7 +286,7 @@ var errWorkerGoexit = errors.New("runtime.Goexit")
 func (p *pool) handle(h Handler, d *Datagram) {
 	head := d.header()
 	conn, passed, w := head.conn, d.packet.passed, p.workers
-	drop := func(all *atomic.Uint64, why reason) {
+	drop := func(all *atomic.Uint64, why stats.Reason) {
 		all.Add(1)
 		if !passed {
 			conn.dropped(*d, why)
@@ -286,7 +299,7 @@ func (p *pool) handle(h Handler, d *Datagram) {
 				v = errWorkerGoexit
 			}
 			if head.refusal == nil {
-				drop(&w.panicked, dropPanicked)
+				drop(&w.panicked, stats.DropPanicked)
 			}
 			if conn != nil {
 				conn.panicked("Received", v)
@@ -302,7 +315,7 @@ func (p *pool) handle(h Handler, d *Datagram) {
 		if head.refusal != nil {
 			head.refusal.lost()
 		} else {
-			drop(&w.closed, dropClosed)
+			drop(&w.closed, stats.DropClosed)
 		}
 	case head.refusal != nil:
 		h.Refused(conn, head.refusal)
@@ -310,7 +323,7 @@ func (p *pool) handle(h Handler, d *Datagram) {
 		h.Received(conn, *d)
 		w.handled.Add(1)
 		if !passed {
-			conn.stats.handled.Add(1)
+			conn.stats.Handled.Add(1)
 		}
 	}
 	returned = true

@@ -23,7 +23,7 @@ import (
 var layers = [][]string{
 	{"internal/buffer", "internal/cmsg", "internal/netns"},
 	{"internal/socket"},
-	{"internal/gso", "internal/sys"},
+	{"internal/gso", "internal/stats", "internal/sys"},
 	{"internal/ifmon"},
 	{"internal/mcast"},
 	{"."},
