@@ -29,7 +29,7 @@ func (c *Conn) SendBroadcast(b []byte, port uint16, ifs ...*net.Interface) ([]Gr
 		return nil, errNoSocket("send")
 	}
 	if c.closed() {
-		c.countFailure(net.ErrClosed)
+		c.out.CountFailure(net.ErrClosed)
 		return nil, c.opError("send", to, net.ErrClosed)
 	}
 	outlets, err := c.broadcasters(ifs)
@@ -89,7 +89,7 @@ func broadcasts(i *socket.Interface) bool {
 func (c *Conn) broadcastBy(b []byte, to netip.AddrPort, i socket.Interface) error {
 	if i.Index == 0 {
 		err := fmt.Errorf("no such interface: %w", sys.ENODEV)
-		c.countFailure(err)
+		c.out.CountFailure(err)
 		return err
 	}
 	if c.cfg.Network != nil || sys.TakesIPv4Interface() {

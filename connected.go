@@ -2,11 +2,11 @@ package udp
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
 
+	"github.com/udpkit/udp/internal/send"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
@@ -142,7 +142,7 @@ func (c *Conn) Connected() (*ConnectedConn, bool) {
 
 // connect needs peer.changing, or a socket nobody else knows yet.
 func (c *Conn) connect(peer netip.AddrPort) error {
-	peer, err := c.named(unmap(peer))
+	peer, err := c.out.Named(send.Unmap(peer))
 	switch a := peer.Addr(); {
 	case c.closed():
 		return net.ErrClosed
@@ -164,7 +164,7 @@ func (c *Conn) connect(peer netip.AddrPort) error {
 			}
 		}()
 	}
-	return c.out.hold(func() error {
+	return c.out.Hold(func() error {
 		now, err := c.sock.Connect(peer)
 		if err != nil {
 			return err
@@ -175,21 +175,6 @@ func (c *Conn) connect(peer netip.AddrPort) error {
 	})
 }
 
-// named gives a zone that is an interface's index the interface's name, as the
-// sender of a datagram has it: the two are compared. Without an interface of its
-// zone an address would be reached by another one.
-func (c *Conn) named(to netip.AddrPort) (netip.AddrPort, error) {
-	zone := to.Addr().Zone()
-	if zone == "" {
-		return to, nil
-	}
-	name, ok := c.sock.Zone(zone)
-	if !ok {
-		return to, fmt.Errorf("no interface %q: %w", zone, sys.ENODEV)
-	}
-	return netip.AddrPortFrom(to.Addr().WithZone(name), to.Port()), nil
-}
-
 // Send sends b to the peer. It is [Conn.SendTo] otherwise; a datagram that the
 // peer's host refuses is reported to [Handler.Refused], not here.
 func (c *ConnectedConn) Send(b []byte) error {
@@ -198,7 +183,7 @@ func (c *ConnectedConn) Send(b []byte) error {
 	}
 	if c.peer.current.Load() == nil {
 		err := os.NewSyscallError("send", sys.ENOTCONN)
-		c.countFailure(err)
+		c.out.CountFailure(err)
 		return c.opError("send", netip.AddrPort{}, err)
 	}
 	return c.sendNow(&socket.Message{Data: b})
@@ -266,7 +251,7 @@ func (c *ConnectedConn) Disconnect() (*Conn, error) {
 	case c.peer.current.Load() == nil:
 		err = os.NewSyscallError("connect", sys.ENOTCONN)
 	default:
-		err = c.out.hold(func() error {
+		err = c.out.Hold(func() error {
 			if err := c.sock.Disconnect(); err != nil {
 				return err
 			}

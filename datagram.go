@@ -105,7 +105,7 @@ func (d Datagram) Reply(b []byte) error {
 	if p == nil || p.header.conn == nil {
 		return &net.OpError{Op: "send", Net: "udp", Err: errNoConn}
 	}
-	return p.header.conn.out.reply(b, d.From, p)
+	return p.header.conn.reply(b, d.From, p)
 }
 
 // Drop counts d in [Drops.Handler] instead of [Stats.Handled]: a [Handler] calls it

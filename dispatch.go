@@ -40,7 +40,7 @@ func (r *reader) call(p *socket.Packet) {
 			end = start + p.Segment
 			r.off = end
 		} else if r.at, r.off = r.at+1, 0; r.at == len(r.packets) {
-			c.out.more.Store(false)
+			c.out.More.Store(false)
 		}
 		if now := c.peer.current.Load(); now != peer { // a callback has changed it
 			peer, why = now, r.unwanted(p, now)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 
+	"github.com/udpkit/udp/internal/send"
 	"github.com/udpkit/udp/internal/sys"
 )
 
@@ -19,9 +20,9 @@ var (
 	ErrRefused = errors.New("udp: datagram was refused")
 	// ErrTooLarge says that a datagram is longer than UDP, or the path, carries.
 	// It always comes in a [*SizeError].
-	ErrTooLarge = errors.New("udp: datagram too large")
+	ErrTooLarge = send.ErrTooLarge
 	// ErrFamily says that the socket can't send to addresses of that family.
-	ErrFamily = errors.New("udp: address family does not fit the socket")
+	ErrFamily = send.ErrFamily
 )
 
 // errNoConn is for a Datagram that came by no socket.

@@ -13,6 +13,9 @@ type events struct {
 	ended   bool
 }
 
+// maxMet bounds the ICMP errors that sends have met and that wait for a callback.
+const maxMet = 1 << 14
+
 // post adds f, which never runs if the socket has stopped.
 func (e *events) post(f func()) {
 	e.mu.Lock()

@@ -60,7 +60,7 @@ func (f *fifo) flushReplies() {
 		return
 	}
 	if c := f.replied.Swap(nil); c != nil {
-		c.out.flush()
+		c.out.Flush()
 	}
 }
 
@@ -143,7 +143,7 @@ func (f *fifo) pass(c *Conn, d Datagram) {
 		c = d.Conn()
 	}
 	if f.overflow == Block && len(f.ch) == cap(f.ch) && c != nil {
-		c.out.flush() // a consumer may wait for an answer to what was sent
+		c.out.Flush() // a consumer may wait for an answer to what was sent
 	}
 	if f.put(c, &d) == stats.NotDropped {
 		stats.Raise(&f.counters.peak, uint64(len(f.ch)))

@@ -6,31 +6,10 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/udpkit/udp/internal/life"
 	"github.com/udpkit/udp/internal/sys"
-)
-
-// life is where a socket is on its way from Listen to Done.
-type life struct {
-	phase   atomic.Int32 // running … stopping
-	closing chan struct{}
-	begin   sync.Once     // closes closing
-	done    chan struct{} // closed last
-	err     error         // what stopped it; written before done is closed
-
-	detached *net.UDPConn // for Detach, likewise
-	refused  error        // why it could not be detached
-}
-
-// The phases of a Conn's life, in order.
-const (
-	running   int32 = iota
-	draining        // Shutdown: take what is queued, then stop
-	detaching       // Detach: handle what has been read, then stop
-	stopping        // Close: handle nothing more
 )
 
 // Close starts closing the socket. It always returns nil. From then on sends fail with
@@ -56,9 +35,8 @@ func (c *Conn) Close() error {
 
 // stop makes the goroutine end as soon as it can.
 func (c *Conn) stop() {
-	c.life.phase.Store(stopping)
-	c.life.begin.Do(func() { close(c.life.closing) })
-	c.endSends()
+	c.life.Close()
+	c.out.EndWaits()
 	c.sock.Wake()
 }
 
@@ -80,18 +58,18 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 	if c.pulled != nil {
 		return c.Close() // there is no Handler
 	}
-	if c.life.phase.CompareAndSwap(running, draining) {
+	if c.life.Enter(life.Draining) {
 		c.sock.StopIntake() // the reader may be in a callback
 	}
 	c.events.signal()
 	c.sock.Wake()
 	select {
-	case <-c.life.done:
+	case <-c.life.Done():
 		return nil
 	case <-ctx.Done():
 	}
 	select {
-	case <-c.life.done: // whatever happened to ctx
+	case <-c.life.Done(): // whatever happened to ctx
 		return nil
 	default:
 	}
@@ -119,16 +97,16 @@ func (c *Conn) Detach() (*net.UDPConn, error) {
 		return nil, errNoSocket("detach")
 	case c.pulled != nil, c.cfg.Network != nil, !sys.CanDetach:
 		return nil, c.opError("detach", netip.AddrPort{}, errors.ErrUnsupported)
-	case !c.life.phase.CompareAndSwap(running, detaching):
+	case !c.life.Enter(life.Detaching):
 		return nil, c.opError("detach", netip.AddrPort{}, net.ErrClosed)
 	}
 	c.events.signal()
 	c.sock.Wake()
-	<-c.life.done
-	if c.life.detached == nil {
-		return nil, c.opError("detach", netip.AddrPort{}, cmp.Or(c.life.refused, net.ErrClosed))
+	<-c.life.Done()
+	if c.life.Detached == nil {
+		return nil, c.opError("detach", netip.AddrPort{}, cmp.Or(c.life.Kept, net.ErrClosed))
 	}
-	return c.life.detached, nil
+	return c.life.Detached, nil
 }
 
 // Run waits until the socket stops or ctx is done, and then shuts it down as
@@ -140,8 +118,8 @@ func (c *Conn) Run(ctx context.Context, grace time.Duration) error {
 		return errNoSocket("run")
 	}
 	select {
-	case <-c.life.done:
-		return c.life.err
+	case <-c.life.Done():
+		return c.life.Err
 	case <-ctx.Done():
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
@@ -149,7 +127,7 @@ func (c *Conn) Run(ctx context.Context, grace time.Duration) error {
 	if err := c.Shutdown(last); err != nil {
 		return err
 	}
-	return c.life.err
+	return c.life.Err
 }
 
 // Closing returns a channel that is closed when closing begins: in Close, or in
@@ -158,7 +136,7 @@ func (c *Conn) Closing() <-chan struct{} {
 	if !c.ok() {
 		return closedChan
 	}
-	return c.life.closing
+	return c.life.Closing()
 }
 
 // Done returns a channel that is closed when the socket is closed and the last
@@ -167,7 +145,7 @@ func (c *Conn) Done() <-chan struct{} {
 	if !c.ok() {
 		return closedChan
 	}
-	return c.life.done
+	return c.life.Done()
 }
 
 // Err returns the error that stopped the socket. It is nil before Done is closed, and
@@ -177,8 +155,8 @@ func (c *Conn) Err() error {
 		return errNoSocket("close")
 	}
 	select {
-	case <-c.life.done:
-		return c.life.err
+	case <-c.life.Done():
+		return c.life.Err
 	default:
 		return nil
 	}

@@ -275,7 +275,7 @@ func (m *MulticastConn) SetMulticastInterface(ifi *net.Interface) error {
 	if err := m.ready("set"); err != nil {
 		return err
 	}
-	m.out.flush()
+	m.out.Flush()
 	return m.opError("set", netip.AddrPort{}, m.memberships.SetInterface(ifi))
 }
 
@@ -320,7 +320,7 @@ func (m *MulticastConn) setOption(o socket.MulticastOption, value int) error {
 	if err := m.ready("set"); err != nil {
 		return err
 	}
-	m.out.flush()
+	m.out.Flush()
 	return m.opError("set", netip.AddrPort{}, m.memberships.SetOption(o, value))
 }
 

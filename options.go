@@ -84,7 +84,16 @@ func (cfg *Config) localFor(peer netip.Addr) (netip.AddrPort, error) {
 	return local, nil
 }
 
-// message is m for the socket. A value out of range is an error.
+// message is m for the socket. A value out of range is an error, which is counted.
+func (c *Conn) message(m *Message) (socket.Message, error) {
+	s, err := m.message()
+	if err != nil {
+		c.out.CountFailure(err)
+	}
+	return s, err
+}
+
+// message is m for the socket.
 func (m *Message) message() (socket.Message, error) {
 	if uint(m.TTL) > 255 {
 		return socket.Message{}, fmt.Errorf("TTL %d is not between 0 and 255: %w", m.TTL, os.ErrInvalid)

@@ -59,26 +59,14 @@ func (r *reader) packet(p *socket.Packet, f *fifo) *packet {
 // header is what the IP header and the kernel said about a datagram. It is never
 // changed once it has been made, so packets share it.
 type header struct {
-	conn        *Conn          // nil: made for a test
-	asked       netip.AddrPort // as the socket reported it
-	to          netip.AddrPort // with port and zone
-	ifIndex     int
-	ttl, class  uint8
-	own         bool     // to is an address of this host that a reply can leave from
-	byInterface bool     // a reply has to name the interface, too
-	refusal     *Refusal // in a fifo of Workers: it is not a datagram
-}
-
-// reply makes a message for the peer of a datagram.
-func (h *header) reply(b []byte, to netip.AddrPort) socket.Message {
-	m := socket.Message{Data: b, To: to}
-	if h.own {
-		m.From = h.to.Addr()
-	}
-	if h.byInterface {
-		m.IfIndex = h.ifIndex
-	}
-	return m
+	conn       *Conn          // nil: made for a test
+	asked      netip.AddrPort // as the socket reported it
+	to         netip.AddrPort // with port and zone
+	ifIndex    int
+	ttl, class uint8
+	own        bool           // to is an address of this host that a reply can leave from
+	reply      socket.Message // of a reply, all but the payload and the peer
+	refusal    *Refusal       // in a fifo of Workers: it is not a datagram
 }
 
 // headers remembers the headers of recent packets, which are alike mostly.
@@ -130,7 +118,11 @@ func newHeader(c *Conn, p *socket.Packet) *header {
 		port = c.LocalAddrPort().Port()
 	}
 	h.to = netip.AddrPortFrom(a, port)
-	broadcast := a.Is4() && !p.Own && !a.IsMulticast()
-	h.byInterface = broadcast || c.cfg.ReplyByInterface
+	if p.Own {
+		h.reply.From = a
+	}
+	if broadcast := a.Is4() && !p.Own && !a.IsMulticast(); broadcast || c.cfg.ReplyByInterface {
+		h.reply.IfIndex = p.IfIndex
+	}
 	return h
 }

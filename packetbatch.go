@@ -137,7 +137,7 @@ func (c *PacketConn) WriteBatch(ms []ipv4.Message, flags int) (int, error) {
 	if flags != 0 {
 		return 0, c.opError("write", c.local, c.remote, errors.ErrUnsupported)
 	}
-	c.conn.out.flush()
+	c.conn.out.Flush()
 	b := gso.Get(c.sock.Segments() > 1)
 	defer b.Put()
 	written, err := 0, error(nil)
@@ -163,7 +163,7 @@ func (c *PacketConn) writeSome(b *gso.Batch, ms []ipv4.Message) (written int, er
 	for ; n < len(ms) && b.Len() < gso.MaxDatagrams; n++ {
 		var m socket.Message
 		if m, bad = c.message(&ms[n]); bad == nil {
-			bad = c.conn.address(&m)
+			bad = c.conn.out.Address(&m)
 		}
 		if bad != nil {
 			break

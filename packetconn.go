@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/udpkit/udp/internal/send"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/stats"
 	"github.com/udpkit/udp/internal/sys"
@@ -57,7 +58,7 @@ type PacketConn struct {
 	setting  sync.Mutex   // held while deadline and the socket's are set
 	deadline atomic.Int64 // of reads, since created; 0: none
 
-	pulling turn // held while the socket is read, which waits
+	pulling send.Turn // held while the socket is read, which waits
 	puller  socket.Puller
 
 	left    atomic.Bool     // packets may have another datagram; written with reading locked
@@ -202,7 +203,7 @@ func (c *PacketConn) Close() error {
 	}
 	k := c.conn
 	k.stop()
-	k.out.stop()
+	k.out.Stop()
 	if !c.shared.Load() {
 		n := uint64(k.sock.Discard())
 		k.stats.Received.Add(n)
@@ -214,7 +215,7 @@ func (c *PacketConn) Close() error {
 	k.peer.changing.Unlock()
 	err := k.sock.Close()
 	c.drop()
-	close(k.life.done)
+	k.life.End()
 	k.stats.Verify(k)
 	return c.opError("close", c.local, c.remote, err)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/udpkit/udp/internal/cmsg"
 	"github.com/udpkit/udp/internal/gso"
+	"github.com/udpkit/udp/internal/send"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
@@ -188,8 +189,8 @@ func addrPort(a *net.UDPAddr, ipv4 bool) netip.AddrPort {
 // send sends m, which may be several datagrams, after what was enqueued before.
 func (c *PacketConn) send(call string, m *socket.Message) error {
 	k := c.conn
-	k.out.flush()
-	if err := k.address(m); err != nil {
+	k.out.Flush()
+	if err := k.out.Address(m); err != nil {
 		return c.failed(err)
 	}
 	if m.Segment > 0 {
@@ -238,13 +239,13 @@ func (c *PacketConn) again(m socket.Message, err error) error {
 			return nil
 		}
 	}
-	err, _ = k.sendAgain(m, err, patient)
+	err, _ = k.out.Again(m, err, send.Patient)
 	return err
 }
 
 // failed counts a datagram that was not sent.
 func (c *PacketConn) failed(err error) error {
-	c.conn.countFailure(err)
+	c.conn.out.CountFailure(err)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/udpkit/udp/internal/send"
 	"github.com/udpkit/udp/internal/socket"
 )
 
@@ -24,7 +25,7 @@ func (q *Queue) PacketConn(c *Conn) net.PacketConn {
 		c = new(Conn) // whose methods fail
 	}
 	p := &queueConn{queue: q, conn: c, closed: make(chan struct{})}
-	p.deadline.changed = make(chan struct{})
+	p.changed = make(chan struct{})
 	if c.LocalAddrPort().Addr().IsUnspecified() {
 		p.asked = new(asked)
 	}
@@ -39,9 +40,10 @@ type queueConn struct {
 	once   sync.Once
 	closed chan struct{}
 
-	mu       sync.Mutex // guards what follows
-	deadline deadline   // of reads
-	writes   time.Time  // deadline of writes
+	mu      sync.Mutex    // guards what follows
+	reads   time.Time     // deadline of reads
+	changed chan struct{} // closed when that is another one
+	writes  time.Time     // deadline of writes
 }
 
 func (p *queueConn) opError(op string, addr net.Addr, err error) error {
@@ -84,7 +86,7 @@ func (p *queueConn) receive() (Datagram, error) {
 	flushed := false
 	for {
 		p.mu.Lock()
-		at, changed := p.deadline.at, p.deadline.changed
+		at, changed := p.reads, p.changed
 		p.mu.Unlock()
 		switch {
 		case p.isClosed():
@@ -138,7 +140,7 @@ func (p *queueConn) wait(at time.Time, changed <-chan struct{}) (d Datagram, ok,
 func (p *queueConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	to := netip.AddrPort{}
 	if a, ok := addr.(*net.UDPAddr); ok && a != nil {
-		to = unmap(addrPort(a, p.conn.family == socket.IPv4))
+		to = send.Unmap(addrPort(a, p.conn.family == socket.IPv4))
 		to = netip.AddrPortFrom(thisHost(to.Addr()), to.Port())
 	}
 	p.mu.Lock()
@@ -194,8 +196,8 @@ func (p *queueConn) SetReadDeadline(t time.Time) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	close(p.deadline.changed)
-	p.deadline = deadline{t, make(chan struct{})}
+	close(p.changed)
+	p.reads, p.changed = t, make(chan struct{})
 	return nil
 }
 

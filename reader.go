@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/udpkit/udp/internal/life"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
@@ -36,7 +37,7 @@ func (r *reader) run() {
 	if r.err = r.fatal; err != nil {
 		r.err = err
 	}
-	if r.conn.life.phase.Load() != running {
+	if r.conn.life.Phase() != life.Running {
 		r.err = nil
 	}
 }
@@ -46,21 +47,21 @@ var errGoexit = errors.New("udp: a callback ended its goroutine with runtime.Goe
 // finish closes everything, however the reader has ended.
 func (r *reader) finish() {
 	c := r.conn
-	defer close(c.life.done)
-	c.out.readDone() // Goexit in Received may have left something
-	phase := c.life.phase.Load()
-	if phase >= draining && phase < stopping && r.err == nil {
-		c.consumer.work.wait(c.life.closing) // Close, and the end of Shutdown's context, cut it short
+	defer c.life.End()
+	c.out.ReadDone() // Goexit in Received may have left something
+	phase := c.life.Phase()
+	if phase >= life.Draining && phase < life.Stopping && r.err == nil {
+		c.consumer.work.wait(c.life.Closing()) // Close, and the end of Shutdown's context, cut it short
 	}
-	detach := r.err == nil && c.life.phase.Load() == detaching
+	detach := r.err == nil && c.life.Phase() == life.Detaching
 	c.stop()
-	c.out.stop()
+	c.out.Stop()
 	c.stats.RefusalsLost.Add(uint64(c.events.dropMet()))
 	if detach {
 		c.stats.Kernel.Sample(c.sock, true)
-		c.life.detached, c.life.refused = c.sock.Detach()
+		c.life.Detached, c.life.Kept = c.sock.Detach()
 	}
-	if c.life.detached == nil {
+	if c.life.Detached == nil {
 		c.stats.CountLast(c.sock)
 	}
 	if c.groups.Manager != nil {
@@ -69,14 +70,14 @@ func (r *reader) finish() {
 	c.peer.changing.Lock()
 	c.unfollowSource()
 	c.peer.changing.Unlock()
-	if c.life.detached == nil {
+	if c.life.Detached == nil {
 		if err := c.sock.Close(); r.err == nil && err != nil && !errors.Is(err, net.ErrClosed) {
 			r.err = err
 		}
 	}
 	c.consumer.work.wait(nil)
-	c.life.err = r.readError(r.err)
-	c.guard("Stopped", func() { c.consumer.handler.Stopped(c, c.life.err) })
+	c.life.Err = r.readError(r.err)
+	c.guard("Stopped", func() { c.consumer.handler.Stopped(c, c.life.Err) })
 	c.stats.Verify(c)
 }
 
@@ -100,7 +101,7 @@ func (r *reader) Packets(ps []socket.Packet) bool {
 
 	r.packets, r.at, r.off = ps, 0, 0
 	r.fresh = packetPool.Get().(*packets)
-	c.out.more.Store(n > 1)
+	c.out.More.Store(n > 1)
 	// Here it takes less of the stack than where it is needed: an idle socket's should
 	// stay as short as the runtime makes it (2 KiB).
 	r.headers.find(c, &ps[0])
@@ -109,10 +110,10 @@ func (r *reader) Packets(ps []socket.Packet) bool {
 	if c.consumer.readDone != nil {
 		c.guard("ReadDone", func() { c.consumer.readDone.ReadDone(c) })
 	}
-	c.out.readDone()
+	c.out.ReadDone()
 	packetPool.Put(r.fresh)
 	r.packets, r.fresh = nil, nil
-	return c.life.phase.Load() < detaching
+	return c.life.Phase() < life.Detaching
 }
 
 // datagrams returns how many p is.
@@ -198,7 +199,7 @@ func (r *reader) faulted(free, longest int) bool {
 		return true
 	case <-r.conn.events.posted:
 		return true
-	case <-r.conn.life.closing:
+	case <-r.conn.life.Closing():
 		return false
 	}
 }
@@ -213,10 +214,10 @@ func (r *reader) Woken() socket.Action {
 		}
 		f()
 	}
-	switch c.life.phase.Load() {
-	case detaching, stopping:
+	switch c.life.Phase() {
+	case life.Detaching, life.Stopping:
 		return socket.Stop
-	case draining:
+	case life.Draining:
 		return socket.Drain
 	}
 	if c.events.some() {

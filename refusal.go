@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
 )
 
 // A Refusal is an ICMP error (RFC 792, RFC 4443) about a datagram sent earlier, such
@@ -63,6 +64,16 @@ func (c *Conn) refusal(r socket.Report) *Refusal {
 	}
 	return &Refusal{Peer: r.Peer, Offender: r.Offender, Type: r.Type, Code: r.Code,
 		MTU: r.MTU, Payload: bytes.Clone(r.Payload), Err: r.Err, conn: c}
+}
+
+// reportedBySend passes an ICMP error that a send has met to the Handler.
+func (c *Conn) reportedBySend(peer netip.AddrPort, err error) {
+	f := c.refusal(socket.Report{Peer: peer, Err: sys.ErrnoOf(err)})
+	if !c.events.postMet(func() { c.reader.refuse(f) }) {
+		c.stats.RefusalsLost.Add(1) // a callback that blocks must not cost memory for each send
+		return
+	}
+	c.sock.Wake()
 }
 
 // lost counts a refusal that no Handler gets.

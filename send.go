@@ -1,17 +1,15 @@
 package udp
 
 import (
-	"errors"
-	"fmt"
+	"bytes"
+	"context"
 	"net"
 	"net/netip"
-	"os"
+	"time"
 
 	"github.com/udpkit/udp/internal/gso"
-	"github.com/udpkit/udp/internal/mcast"
+	"github.com/udpkit/udp/internal/send"
 	"github.com/udpkit/udp/internal/socket"
-	"github.com/udpkit/udp/internal/stats"
-	"github.com/udpkit/udp/internal/sys"
 )
 
 // SendTo sends b, which may be empty and is only read while SendTo runs, to one
@@ -38,12 +36,11 @@ func (c *Conn) sendNow(m *socket.Message) error {
 
 // sendOne is sendNow without the net.OpError.
 func (c *Conn) sendOne(m *socket.Message) error {
-	c.out.flush()
-	if err := c.addressOpen(m); err != nil {
-		c.countFailure(err)
+	c.out.Flush()
+	if err := c.out.Check(m); err != nil {
 		return err
 	}
-	return c.send(*m)
+	return c.out.Send(m)
 }
 
 // SendBatch sends the messages in order, with fewer system calls where the system
@@ -55,12 +52,12 @@ func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
 	if !c.ok() {
 		return 0, errNoSocket("send")
 	}
-	c.out.flush()
+	c.out.Flush()
 	if c.closed() {
 		if len(ms) == 0 {
 			return 0, c.opError("send", netip.AddrPort{}, net.ErrClosed)
 		}
-		c.countFailure(net.ErrClosed)
+		c.out.CountFailure(net.ErrClosed)
 		failed := new(BatchError).add(c, 0, ms[0].To, net.ErrClosed)
 		failed.Untried = len(ms) - 1
 		return 0, failed
@@ -70,10 +67,10 @@ func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
 	var failed *BatchError
 	for next := 0; next < len(ms); {
 		n, bad := c.fill(b, ms[next:])
-		left, some, cause := c.transmit(b.Messages, patient)
+		left, some, cause := c.out.Transmit(b.Messages, send.Patient)
 		sent += n - len(some)
 		for _, f := range some {
-			failed = failed.add(c, next+f.index, f.to, f.err)
+			failed = failed.add(c, next+f.Index, f.To, f.Err)
 		}
 		if cause != nil {
 			untried := 0
@@ -81,14 +78,14 @@ func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
 				untried += left[i].Datagrams()
 			}
 			sent -= untried
-			c.countFailure(cause)
+			c.out.CountFailure(cause)
 			at := next + n - untried
 			failed = failed.add(c, at, ms[at].To, cause)
 			failed.Untried = len(ms) - at - 1
 			break
 		}
 		if next += n; bad != nil {
-			c.countFailure(bad)
+			c.out.CountFailure(bad)
 			failed = failed.add(c, next, ms[next].To, bad)
 			next++
 		}
@@ -107,7 +104,7 @@ func (c *Conn) fill(b *gso.Batch, ms []Message) (n int, bad error) {
 		like := &ms[n]
 		m, err := like.message()
 		if err == nil {
-			err = c.address(&m)
+			err = c.out.Address(&m)
 		}
 		if err != nil {
 			return n, err
@@ -119,163 +116,103 @@ func (c *Conn) fill(b *gso.Batch, ms []Message) (n int, bad error) {
 	return n, nil
 }
 
-// Payloads can't be longer than this: the length field of UDP counts its own
-// header of 8 bytes (RFC 768), that of IPv4 also the 20 of IPv4 (RFC 791).
-const (
-	maxPayloadIPv4 = 65535 - 8 - 20
-	maxPayloadIPv6 = 65535 - 8
-)
+// SendContext sends m as SendTo does, but waits until ctx ends for room in the buffer
+// of the socket, or in the queue of the outgoing interface. The write deadline does not
+// apply, and SendContext does not wait for sends of other goroutines. If ctx ends
+// first, the error wraps ctx's error, and the datagram has not been sent;
+// [SendFailures].Deadline counts it. SendContext tries at least once: with a context
+// that has ended, it sends if it need not wait.
+//
+// While it waits, it tries again at least every few milliseconds. Other sends may take
+// the room before it. On Windows, AIX and Plan 9 a send that has begun waits for room.
+func (c *Conn) SendContext(ctx context.Context, m Message) error {
+	if !c.ok() {
+		return errNoSocket("send")
+	}
+	s, err := c.message(&m)
+	if err == nil {
+		err = c.out.SendContext(ctx, &s)
+	}
+	return c.opError("send", m.To, err)
+}
 
-// check is address for a message that will be sent later.
-func (c *Conn) check(m *socket.Message) error {
-	to := m.To
-	if err := c.addressOpen(m); err != nil {
-		c.countFailure(err)
+// Enqueue copies m and returns; m is sent soon, together with what else was
+// enqueued. The outbox is sent in order as soon as no more work is pending: at the
+// end of a read, when the consumer of a [Queue] or of [Workers] has handled all that
+// waits, or else within about a millisecond. If there is nothing to wait for, m is
+// sent at once. Enqueue waits while the outbox (1,024 datagrams or 256 KiB) is full.
+//
+// When the queue of the outgoing interface is full (ENOBUFS), an enqueued datagram is
+// not sent, as with a plain socket. Waiting would delay the datagrams for other
+// interfaces.
+//
+// Enqueue may be called from any goroutine: in a Handler of this socket or of
+// another one, as a relay does, and elsewhere. What one goroutine sends leaves in
+// the order of its calls, also through Reply, SendTo, SendBatch and SendGroup.
+//
+// Errors that are known at once are returned, as by [Conn.SendTo]. Later ones are
+// counted in [Stats.SendErrors], logged to [Config.Logger] and passed to
+// [Config.OnSendError].
+func (c *Conn) Enqueue(m Message) error {
+	if !c.ok() {
+		return errNoSocket("send")
+	}
+	s, err := c.message(&m)
+	if err == nil {
+		s.Control = bytes.Clone(s.Control)
+		err = c.out.Enqueue(&s, c.consumer.hasQueued())
+	}
+	return c.opError("send", m.To, err)
+}
+
+// reply sends b to the peer of a datagram, or copies it.
+func (c *Conn) reply(b []byte, to netip.AddrPort, p *packet) error {
+	more := false
+	if q := p.queue; q == nil {
+		more = c.out.More.Load()
+	} else if more = len(q.ch) > 0; more && q.replied.Load() != c {
+		q.replied.Store(c)
+	}
+	if err := c.out.Reply(b, to, &p.header.reply, more); err != nil {
 		return c.opError("send", to, err)
 	}
 	return nil
 }
 
-// addressOpen is address, on a socket that is open: on a closed one nothing else counts.
-func (c *Conn) addressOpen(m *socket.Message) error {
-	if c.closed() {
-		return net.ErrClosed
+// Flush sends what [Conn.Enqueue] and [Datagram.Reply] have copied and returns its
+// first error.
+func (c *Conn) Flush() error {
+	if !c.ok() {
+		return errNoSocket("send")
 	}
-	return c.address(m)
-}
-
-// address brings a message into the form the socket wants, or says why it can't be
-// sent. It makes no system call.
-func (c *Conn) address(m *socket.Message) error {
-	peer := c.peer.current.Load()
-	if m.IfIndex == 0 && c.groups.Stranded(m.To, peer) {
-		return mcast.ErrStranded
-	}
-	if peer != nil {
-		if m.To.IsValid() && m.To != *peer {
-			if to, err := c.named(unmap(m.To)); err != nil || to != *peer {
-				return os.NewSyscallError("sendto", sys.EISCONN)
-			}
-		}
-		m.To, m.From = netip.AddrPort{}, netip.Addr{}
-		return checkSize(len(m.Data), peer.Addr())
-	}
-	to := m.To.Addr()
-	switch {
-	case !to.IsValid():
-		return &net.AddrError{Err: "missing address"}
-	case to.Is4In6():
-		to = to.Unmap()
-		m.To = netip.AddrPortFrom(to, m.To.Port())
-	}
-	if m.To.Port() == 0 {
-		return &net.AddrError{Err: "cannot send to port 0"} // the address is the net.OpError's
-	}
-	if to.IsUnspecified() {
-		// The kernel would send it to the loopback address.
-		return &net.AddrError{Err: "cannot send to the unspecified address"}
-	}
-	if m.From.IsValid() {
-		m.From = m.From.Unmap()
-		if m.From.Is4() != to.Is4() {
-			return ErrFamily
-		}
-		// The interface of a link-local source, where nothing else names one.
-		switch zone := m.From.Zone(); {
-		case zone == "":
-		case m.IfIndex != 0, to.Zone() != "", !m.From.IsLinkLocalUnicast():
-			m.From = m.From.WithZone("")
-		default:
-			if _, ok := c.sock.Zone(zone); !ok {
-				return fmt.Errorf("no interface %q: %w", zone, sys.ENODEV)
-			}
-		}
-	}
-	if !c.family.Has(to) {
-		return ErrFamily
-	}
-	if zone := to.Zone(); zone != "" {
-		if _, ok := c.sock.Zone(zone); !ok {
-			return fmt.Errorf("no interface %q: %w", zone, sys.ENODEV)
-		}
-	}
-	return checkSize(len(m.Data), to)
-}
-
-func checkSize(n int, to netip.Addr) error {
-	limit := maxPayloadIPv6
-	if to.Is4() {
-		limit = maxPayloadIPv4
-	}
-	if n > limit {
-		return &SizeError{Size: n, Max: limit}
+	if failed := c.out.Flush(); len(failed) > 0 {
+		return c.opError("send", failed[0].To, failed[0].Err)
 	}
 	return nil
 }
 
-// send sends one message that address has seen.
-func (c *Conn) send(m socket.Message) error {
-	if c.closed() {
-		c.countFailure(net.ErrClosed)
-		return net.ErrClosed
-	}
-	if err := c.sock.Send(m); err != nil {
-		if err, _ = c.sendAgain(m, err, patient); err != nil {
-			c.countFailure(err)
+// sendsFailed reports datagrams whose sends have returned long since.
+func (c *Conn) sendsFailed(failed []send.Failure) {
+	for _, f := range failed {
+		err := c.opError("send", f.To, f.Err)
+		c.log.warn(c, "udp: send failed", err)
+		if c.cfg.OnSendError == nil {
+			continue
 		}
-		return err
+		if peer := c.peer.current.Load(); !f.To.IsValid() && peer != nil {
+			f.To = *peer
+		}
+		c.guard("OnSendError", func() { c.cfg.OnSendError(c, f.To, err) })
 	}
-	c.stats.CountSent(1, len(m.Data))
-	return nil
 }
 
-// tooLarge finds out what would have fitted.
-func (c *Conn) tooLarge(m socket.Message) *SizeError {
-	e := &SizeError{Size: len(m.Data), MTU: c.sock.MTU(m.To)}
-	to := m.To.Addr()
-	if peer := c.peer.current.Load(); peer != nil {
-		to = peer.Addr()
+// SetWriteDeadline bounds the waiting of sends, also of those that wait now; a
+// zero t means no deadline. A deadline in the past makes sends fail even if they
+// need not wait, as in package net.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	if !c.ok() {
+		return errNoSocket("set")
 	}
-	header := headerIPv6
-	if to.Is4() {
-		header = headerIPv4
-	}
-	e.Max = max(0, e.MTU-header)
-	return e
-}
-
-// Headers of UDP (RFC 768) and of IP without options (RFC 791, RFC 8200), bytes.
-const (
-	headerIPv4 = 20 + 8
-	headerIPv6 = 40 + 8
-)
-
-func (c *Conn) countFailure(err error) {
-	f := stats.FailOther
-	switch class := sys.Classify(err); {
-	case errors.Is(err, ErrTooLarge):
-		f = stats.FailTooLarge
-	case errors.Is(err, ErrFamily), isAddrError(err):
-		f = stats.FailFamily
-	case class == sys.NoBuffers:
-		f = stats.FailNoBuffers
-	case errors.Is(err, os.ErrPermission): // EACCES may have been a report, but no more
-		f = stats.FailDenied
-	case class == sys.Unreachable, class == sys.Report, class == sys.Down:
-		f = stats.FailUnreachable
-	case class == sys.Deadline, gaveUp(err):
-		f = stats.FailDeadline
-	case class == sys.Closed:
-		f = stats.FailClosed
-	}
-	c.stats.Failed[f].Add(1)
-}
-
-func isAddrError(err error) bool {
-	_, ok := errors.AsType[*net.AddrError](err)
-	return ok
-}
-
-func unmap(a netip.AddrPort) netip.AddrPort {
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	c.out.Flush()
+	return c.opError("set", netip.AddrPort{}, c.out.SetDeadline(t))
 }

@@ -9,7 +9,9 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/udpkit/udp/internal/life"
 	"github.com/udpkit/udp/internal/mcast"
+	"github.com/udpkit/udp/internal/send"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/stats"
 	"github.com/udpkit/udp/internal/sys"
@@ -33,9 +35,9 @@ type Conn struct {
 	pulled   *PacketConn // whose socket it is, instead of a goroutine's; nil: nobody's
 
 	// Used by any goroutine; each has locks of its own, or none but atomics.
-	life   life
+	life   life.Life
 	peer   peer
-	out    outbox
+	out    send.Outbox
 	events events
 	stats  stats.Counters
 	log    limitedLog
@@ -59,8 +61,8 @@ type consumer struct {
 	work     work                         // datagrams that Workers have
 }
 
-// waiting reports whether datagrams wait for a consumer.
-func (t *consumer) waiting() bool {
+// hasQueued reports whether datagrams wait for a consumer.
+func (t *consumer) hasQueued() bool {
 	switch {
 	case t.queue != nil:
 		return len(t.queue.fifo.ch) > 0
@@ -207,7 +209,6 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	c := &Conn{
 		sock: sock, cfg: cfg, network: network, family: info.Family,
 		consumer: consumer{handler: h},
-		life:     life{closing: make(chan struct{}), done: make(chan struct{})},
 		events:   events{posted: make(chan struct{}, 1)},
 		log:      limitedLog{to: cfg.Logger},
 	}
@@ -226,8 +227,15 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	default:
 		t.readDone, _ = h.(interface{ ReadDone(*Conn) })
 	}
-	c.out.deadline.Store(&deadline{changed: make(chan struct{})})
-	c.reader.conn, c.out.conn = c, c
+	c.life.Init()
+	c.out.Init(send.Config{
+		Socket: c.sock, Family: c.family, Life: &c.life, Stats: &c.stats, Peer: &c.peer.current,
+		Broadcast: cfg.Broadcast, PeerErrors: cfg.PeerErrors, NoFragments: cfg.MTUDiscovery == MTUDiscoveryDo,
+		Stranded: func(to netip.AddrPort, peer *netip.AddrPort) bool { return c.groups.Stranded(to, peer) },
+		TooLarge: func(size, max, mtu int) error { return &SizeError{Size: size, Max: max, MTU: mtu} },
+		Reported: c.reportedBySend, Failed: c.sendsFailed,
+	})
+	c.reader.conn = c
 	c.groups.check = !info.MulticastFilter
 	return c
 }
@@ -333,12 +341,12 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 	return c.sock.SyscallConn()
 }
 
-func (c *Conn) closed() bool { return c.life.phase.Load() == stopping }
+func (c *Conn) closed() bool { return c.life.Closed() }
 
-// closingChan is c.life.closing, or nil without a Conn.
+// closingChan is c.life.Closing(), or nil without a Conn.
 func (c *Conn) closingChan() <-chan struct{} {
 	if c == nil {
 		return nil
 	}
-	return c.life.closing
+	return c.life.Closing()
 }

@@ -1,8 +1,8 @@
-package udp
+package send
 
 import "time"
 
-func (o *outbox) leaveToWriter() {
+func (o *Outbox) leaveToWriter() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.startWriter()
@@ -10,7 +10,7 @@ func (o *outbox) leaveToWriter() {
 }
 
 // startWriter makes sure that there is a writer. It needs mu.
-func (o *outbox) startWriter() {
+func (o *Outbox) startWriter() {
 	if o.done != nil {
 		return
 	}
@@ -22,7 +22,7 @@ func (o *outbox) startWriter() {
 }
 
 // kick makes the writer send now. It needs mu.
-func (o *outbox) kick() {
+func (o *Outbox) kick() {
 	select {
 	case o.wake <- struct{}{}:
 	default:
@@ -31,29 +31,29 @@ func (o *outbox) kick() {
 
 // write is the writer. It exists while there is traffic that others may not send
 // in time, and ends after a while without.
-func (o *outbox) write(done chan struct{}) {
+func (o *Outbox) write(done chan struct{}) {
 	t := time.NewTimer(burst) // soon, to find out whether the callers take long
 	defer t.Stop()
 	for idle := time.Duration(0); ; {
 		select {
 		case <-t.C:
 		case <-o.wake:
-		case <-o.conn.life.closing:
+		case <-o.Life.Closing():
 			idle = writerIdle
 		}
 		every := o.interval()
 		if o.pending.Load() {
 			idle = 0
 			few := o.hasFew()
-			if o.flush(); few {
+			if o.Flush(); few {
 				o.sentFew()
 			}
 		} else {
 			idle += every
 		}
-		if idle >= writerIdle || o.conn.closed() {
+		if idle >= writerIdle || o.Life.Closed() {
 			o.mu.Lock()
-			if over := o.batch == nil || o.conn.closed(); over {
+			if over := o.batch == nil || o.Life.Closed(); over {
 				o.done, o.slow = nil, false
 				close(done)
 				o.mu.Unlock()
@@ -67,7 +67,7 @@ func (o *outbox) write(done chan struct{}) {
 
 // interval is when the writer looks again. It is long while the writer is woken for
 // each datagram: the timers of an idle process are coarse, and each makes others late.
-func (o *outbox) interval() time.Duration {
+func (o *Outbox) interval() time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.slow {
@@ -77,14 +77,14 @@ func (o *outbox) interval() time.Duration {
 }
 
 // hasFew says whether hardly anything waits.
-func (o *outbox) hasFew() bool {
+func (o *Outbox) hasFew() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.batch != nil && o.batch.Len() <= fewDatagrams
 }
 
 // sentFew is called when the writer has sent what hasFew has found.
-func (o *outbox) sentFew() {
+func (o *Outbox) sentFew() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.outrun, o.last = true, time.Now()
@@ -93,7 +93,7 @@ func (o *outbox) sentFew() {
 // prompt says whether the writer is to be woken for the datagram that was added,
 // because the caller takes long for each: the writer has sent all there was and had to
 // wait for more. It is woken until several datagrams have followed closely. It needs mu.
-func (o *outbox) prompt() bool {
+func (o *Outbox) prompt() bool {
 	if !o.slow && !o.outrun {
 		return false
 	}

@@ -1,21 +1,22 @@
-package udp
+package send
 
 import (
 	"sync"
 	"sync/atomic"
 )
 
-// turn is a mutex whose holder may sleep, as one does that waits for room in the
+// A Turn is a mutex whose holder may sleep, as one does that waits for room in the
 // kernel. Unlike a [sync.Mutex], whoever waits for it is durably blocked in the sense
 // of [testing/synctest], so that the clock of a bubble advances.
-type turn struct {
+type Turn struct {
 	taken   atomic.Bool
 	waiting atomic.Int32 // in Lock, or on the way
 	mu      sync.Mutex
 	free    sync.Cond
 }
 
-func (t *turn) Lock() {
+// Lock waits for the mutex.
+func (t *Turn) Lock() {
 	if t.TryLock() {
 		return
 	}
@@ -29,9 +30,11 @@ func (t *turn) Lock() {
 	t.waiting.Add(-1)
 }
 
-func (t *turn) TryLock() bool { return t.taken.CompareAndSwap(false, true) }
+// TryLock locks if nobody else has.
+func (t *Turn) TryLock() bool { return t.taken.CompareAndSwap(false, true) }
 
-func (t *turn) Unlock() {
+// Unlock gives the mutex to the next.
+func (t *Turn) Unlock() {
 	t.taken.Store(false)
 	if t.waiting.Load() == 0 { // whoever comes now finds it free
 		return

@@ -1,0 +1,64 @@
+// Package life is where a socket is on its way from its creation to its end.
+package life
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+)
+
+// A Phase is a part of the life of a socket. It only ever grows.
+type Phase int32
+
+// The phases in order.
+const (
+	Running   Phase = iota
+	Draining        // Shutdown: take what is queued, then stop
+	Detaching       // Detach: handle what has been read, then stop
+	Stopping        // Close: handle nothing more
+)
+
+// Life is the life of one socket. Any goroutine may use it, after Init.
+type Life struct {
+	phase   atomic.Int32
+	begin   sync.Once // closes closing
+	closing chan struct{}
+	done    chan struct{} // closed last
+
+	// Outcome is written before End, and read after Done.
+	Outcome
+}
+
+// Outcome is how a life ended.
+type Outcome struct {
+	Err      error        // what stopped the socket; nil: its user
+	Detached *net.UDPConn // for Detach
+	Kept     error        // why it could not be detached
+}
+
+// Init begins the life.
+func (l *Life) Init() { l.closing, l.done = make(chan struct{}), make(chan struct{}) }
+
+// Phase returns the phase.
+func (l *Life) Phase() Phase { return Phase(l.phase.Load()) }
+
+// Closed reports whether the socket is stopping or has stopped.
+func (l *Life) Closed() bool { return l.Phase() == Stopping }
+
+// Enter leaves Running for p. It returns false if another phase has begun.
+func (l *Life) Enter(p Phase) bool { return l.phase.CompareAndSwap(int32(Running), int32(p)) }
+
+// Close enters Stopping.
+func (l *Life) Close() {
+	l.phase.Store(int32(Stopping))
+	l.begin.Do(func() { close(l.closing) })
+}
+
+// Closing is closed by Close.
+func (l *Life) Closing() <-chan struct{} { return l.closing }
+
+// End closes Done. It is called once.
+func (l *Life) End() { close(l.done) }
+
+// Done is closed when the life has ended.
+func (l *Life) Done() <-chan struct{} { return l.done }

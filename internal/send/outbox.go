@@ -1,0 +1,325 @@
+package send
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/udpkit/udp/internal/gso"
+	"github.com/udpkit/udp/internal/socket"
+)
+
+// An Outbox holds the datagrams that Reply and Enqueue have copied until they are sent
+// as one batch, by whoever gets there first: the reader at the end of a read, a
+// consumer whose queue is empty, an immediate send, or the writer. Its methods may be
+// called from any goroutine.
+type Outbox struct {
+	Sender
+
+	// More is set by the reader: it is dispatching, and other datagrams of the read
+	// follow the current one.
+	More atomic.Bool
+	// pending reports whether anything waits or is being sent. It is written with mu.
+	pending atomic.Bool
+
+	sending Turn       // held while a batch is sent, so that batches leave in order
+	blocked *gso.Batch // guarded by sending: what the kernel had no room for
+	left    []socket.Message
+
+	mu    sync.Mutex // guards what follows
+	batch *gso.Batch // what waits; nil: nothing
+	from  source     // what the last message replies to
+	ended bool       // the socket has stopped: nothing can be added
+	last  time.Time  // of the last Enqueue that was sent at once, or see prompt
+
+	slow   bool          // the writer is woken for each datagram: see prompt
+	outrun bool          // the writer has sent the few there were, at last
+	quick  int           // with slow: how many have followed closely on another
+	wake   chan struct{} // to the writer; nil: there was none yet
+	done   chan struct{} // closed when the writer has ended; nil: there is none
+}
+
+// source identifies the datagrams whose replies differ in their payload only. The
+// zero source is none.
+type source struct {
+	peer netip.AddrPort
+	like *socket.Message
+}
+
+// Init makes o ready for use.
+func (o *Outbox) Init(cfg Config) {
+	o.Config = cfg
+	o.deadline.Store(&deadline{changed: make(chan struct{})})
+}
+
+// How long a datagram waits at most, and how long the writer stays without work. The
+// contract says a millisecond; timers of an idle process are late by up to another.
+const (
+	flushEvery = 400 * time.Microsecond
+	writerIdle = 10 * time.Millisecond
+	// burst is how close two Enqueues are at most that become a batch.
+	burst = 50 * time.Microsecond
+	// fewDatagrams, after flushEvery, are those of a caller that takes long for each.
+	fewDatagrams = 4
+	// lastChance is how long a stopping socket waits for room for its outbox.
+	lastChance = 50 * time.Millisecond
+)
+
+// Reply sends b to a peer with the header of like, or copies it, if more work is
+// pending. Messages of one like and peer differ in their payload only.
+func (o *Outbox) Reply(b []byte, to netip.AddrPort, like *socket.Message, more bool) error {
+	if more && o.replyAgain(b, to, like) {
+		return nil
+	}
+	m := *like
+	m.Data, m.To = b, to
+	if !more {
+		return o.finish(&m)
+	}
+	return o.add(&m, source{to, like}, false)
+}
+
+// replyAgain is Reply if the last datagram was a reply of the same kind: nothing needs
+// to be checked again.
+func (o *Outbox) replyAgain(b []byte, to netip.AddrPort, like *socket.Message) bool {
+	o.mu.Lock()
+	ok := o.from.like == like && o.from.peer == to && !o.Life.Closed() && o.batch.Append(b)
+	o.mu.Unlock()
+	return ok
+}
+
+// Enqueue copies m for a caller whose work is not known, as a relay's is, unless more is
+// known to be pending. The first datagram leaves at once; those that follow closely are
+// sent by the writer, which finds more of them the longer a send takes.
+func (o *Outbox) Enqueue(m *socket.Message, more bool) error {
+	if more || o.More.Load() {
+		return o.add(m, source{}, false)
+	}
+	o.mu.Lock()
+	alone := o.done == nil
+	if alone {
+		now := time.Now()
+		alone, o.last = now.Sub(o.last) > burst, now
+	}
+	o.mu.Unlock()
+	if alone {
+		return o.finish(m)
+	}
+	return o.add(m, source{}, true)
+}
+
+// finish sends m after what waits, in the same batch, and returns its error. If it
+// would have to wait for room or for another sender, it leaves m to the writer.
+func (o *Outbox) finish(m *socket.Message) error {
+	if err := o.Check(m); err != nil {
+		return err
+	}
+	if !o.sending.TryLock() {
+		return o.add(m, source{}, true)
+	}
+	if o.pending.Load() {
+		return o.finishBatch(m)
+	}
+	b := gso.Get(false)
+	b.Lend(m)
+	_, failed, cause := o.Transmit(b.Messages, TryOnce)
+	o.sending.Unlock()
+	b.Put()
+	switch {
+	case cause != nil:
+		return o.add(m, source{}, true)
+	case len(failed) > 0:
+		return failed[0].Err
+	}
+	return nil
+}
+
+// finishBatch is finish when something waits already. It unlocks sending.
+func (o *Outbox) finishBatch(m *socket.Message) error {
+	o.mu.Lock()
+	if o.batch == nil || o.batch.Full(len(m.Data)) || o.ended {
+		o.mu.Unlock()
+		o.sending.Unlock()
+		return o.add(m, source{}, true)
+	}
+	o.batch.Copy(m)
+	o.from = source{}
+	own := o.batch.Len() - 1
+	o.mu.Unlock()
+	failed := o.sendAll(TryOnce)
+	blocked := o.blocked != nil
+	o.sending.Unlock()
+	if blocked {
+		o.leaveToWriter()
+	}
+	var err error
+	if n := len(failed); n > 0 && failed[n-1].Index == own {
+		failed, err = failed[:n-1], failed[n-1].Err
+	}
+	o.report(failed)
+	return err
+}
+
+// add copies m and makes sure that somebody sends it. It waits while the outbox is
+// full. With soon the writer is to send it as soon as it can.
+func (o *Outbox) add(m *socket.Message, from source, soon bool) error {
+	o.mu.Lock()
+	if !o.extend(m) {
+		o.mu.Unlock()
+		if err := o.Check(m); err != nil {
+			return err
+		}
+		o.mu.Lock()
+		for !o.Life.Closed() && o.batch != nil && o.batch.Full(len(m.Data)) {
+			o.mu.Unlock()
+			o.Flush()
+			o.mu.Lock()
+		}
+		if o.ended || o.Life.Closed() {
+			o.mu.Unlock()
+			o.CountFailure(net.ErrClosed)
+			return net.ErrClosed
+		}
+		if o.batch == nil {
+			o.batch = gso.Get(o.Socket.Segments() > 1)
+			o.pending.Store(true)
+		}
+		o.batch.Copy(m)
+		o.from = from
+	}
+	o.startWriter()
+	if soon || o.prompt() {
+		o.kick()
+	}
+	o.mu.Unlock()
+	return nil
+}
+
+// extend appends m to the last message if it differs in its payload only: what was
+// checked for that one holds for m, too. It needs mu.
+func (o *Outbox) extend(m *socket.Message) bool {
+	b := o.batch
+	if b == nil || !b.Open() || o.Life.Closed() {
+		return false
+	}
+	if peer := o.Peer.Load(); peer != nil {
+		if m.To.IsValid() && m.To != *peer {
+			return false
+		}
+		m.To, m.From = netip.AddrPort{}, netip.Addr{}
+	}
+	return b.Last().SameHeader(m) && b.Append(m.Data)
+}
+
+// Flush sends what waits, and returns and reports what could not be sent.
+func (o *Outbox) Flush() []Failure {
+	if !o.pending.Load() || o.Life.Closed() { // then Stop sends it
+		return nil
+	}
+	o.sending.Lock()
+	failed := o.sendAll(WaitForRoom)
+	o.sending.Unlock()
+	o.report(failed)
+	return failed
+}
+
+// ReadDone is Flush for the reader, which never waits for room: that is left to
+// the writer.
+func (o *Outbox) ReadDone() {
+	if !o.pending.Load() || o.Life.Closed() {
+		return
+	}
+	if !o.sending.TryLock() {
+		o.leaveToWriter()
+		return
+	}
+	failed := o.sendAll(TryOnce)
+	blocked := o.blocked != nil
+	o.sending.Unlock()
+	o.report(failed)
+	if blocked {
+		o.leaveToWriter()
+	}
+}
+
+// sendAll sends what was blocked and what waits. It needs sending.
+func (o *Outbox) sendAll(how Patience) (failed []Failure) {
+	if o.blocked != nil {
+		failed = o.sendBatch(o.blocked, o.left, how)
+		for i := range failed {
+			failed[i].Index = -1 // of another batch
+		}
+		if o.blocked != nil {
+			return failed
+		}
+	}
+	o.mu.Lock()
+	b := o.batch
+	o.batch, o.from = nil, source{}
+	o.mu.Unlock()
+	if b != nil {
+		failed = append(failed, o.sendBatch(b, b.Messages, how)...)
+	}
+	o.mu.Lock()
+	o.pending.Store(o.batch != nil || o.blocked != nil)
+	o.mu.Unlock()
+	return failed
+}
+
+// sendBatch sends ms, which are b's, and keeps in blocked what has to wait.
+func (o *Outbox) sendBatch(b *gso.Batch, ms []socket.Message, how Patience) []Failure {
+	left, failed, cause := o.Transmit(ms, how)
+	o.blocked, o.left = nil, nil
+	switch {
+	case cause == nil:
+	case how == TryOnce || o.Life.Closed() && !o.final.Load():
+		o.blocked, o.left = b, left
+		return failed
+	default: // the deadline has passed, for all of them
+		failed = append(failed, o.failAll(left, b.Len(), cause)...)
+	}
+	b.Put()
+	return failed
+}
+
+// report passes on what could not be sent. No lock is held.
+func (o *Outbox) report(failed []Failure) {
+	if len(failed) > 0 {
+		o.Failed(failed)
+	}
+}
+
+// Hold sends what waits, and runs f while nothing can be added or sent by others.
+func (o *Outbox) Hold(f func() error) error {
+	o.sending.Lock()
+	failed := o.sendAll(WaitForRoom)
+	o.mu.Lock()
+	err := f()
+	o.mu.Unlock()
+	o.sending.Unlock()
+	o.report(failed)
+	return err
+}
+
+// Stop sends what was added before the socket closed, as far as there is room, and
+// counts the rest. The writer has ended when it returns.
+func (o *Outbox) Stop() {
+	o.mu.Lock()
+	o.ended = true
+	writer := o.done
+	o.mu.Unlock()
+	if writer != nil {
+		<-writer
+	}
+	if !o.pending.Load() {
+		return
+	}
+	o.sending.Lock()
+	o.final.Store(true)
+	_ = o.Socket.SetWriteDeadline(time.Now().Add(lastChance))
+	failed := o.sendAll(WaitForRoom)
+	o.sending.Unlock()
+	o.report(failed)
+}

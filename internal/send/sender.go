@@ -1,0 +1,124 @@
+// Package send sends datagrams on a socket. A [Sender] checks each before a system call,
+// repeats sends that fail for a reason that passes, and counts them. An [Outbox] holds
+// copies of datagrams and sends them as one batch.
+//
+// # Locking
+//
+// Outbox.sending is held while a batch is sent, and orders the batches. Outbox.mu guards
+// what waits, and is taken after it. Neither is held while Config.Failed runs. The locks
+// of the socket and of Config.Reported come after both.
+package send
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/udpkit/udp/internal/gso"
+	"github.com/udpkit/udp/internal/life"
+	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/stats"
+	"github.com/udpkit/udp/internal/sys"
+)
+
+// Config is what a Sender needs of its user. All of it must be set.
+type Config struct {
+	Socket socket.Socket
+	Family socket.Family
+	Life   *life.Life
+	Stats  *stats.Counters
+	Peer   *atomic.Pointer[netip.AddrPort] // of a connected socket
+
+	Broadcast   bool // IPv4 addresses may be broadcast addresses
+	PeerErrors  bool // sends meet ICMP errors without a peer, too
+	NoFragments bool // longer datagrams than the path carries always fail
+
+	// Stranded reports whether the outgoing interface for groups is missing.
+	Stranded func(to netip.AddrPort, peer *netip.AddrPort) bool
+	// TooLarge makes the error for a datagram of size bytes, which wraps ErrTooLarge. max
+	// is what would have been taken, mtu that of the path; 0 is unknown.
+	TooLarge func(size, max, mtu int) error
+	// Reported gets an ICMP error about an older datagram that a send to the peer has met.
+	// It must not wait and must not send.
+	Reported func(peer netip.AddrPort, err error)
+	// Failed gets the datagrams of an Outbox that could not be sent. It may send.
+	Failed func([]Failure)
+}
+
+// A Failure is a datagram that could not be sent.
+type Failure struct {
+	Index int // in its batch
+	To    netip.AddrPort
+	Err   error
+}
+
+// A Sender sends on one socket. Its methods may be called from any goroutine. It is part of
+// an Outbox.
+type Sender struct {
+	Config
+	deadline atomic.Pointer[deadline] // never nil
+	// final is set before the last attempt of a closing socket: it alone gives up what it
+	// cannot send. Until then a send that the end cuts short leaves its batch to Stop.
+	final atomic.Bool
+}
+
+// Send sends one message that Check has seen.
+func (s *Sender) Send(m *socket.Message) error {
+	if err := s.Socket.Send(*m); err != nil {
+		if err, _ = s.Again(*m, err, Patient); err != nil {
+			s.CountFailure(err)
+		}
+		return err
+	}
+	s.Stats.CountSent(1, len(m.Data))
+	return nil
+}
+
+// Transmit sends messages in order and goes on after those that fail. It ends early
+// with a cause and what is left when the socket is closed or the deadline has
+// passed, or when it would have to wait and must not.
+func (s *Sender) Transmit(ms []socket.Message, how Patience) (left []socket.Message, failed []Failure, cause error) {
+	index := 0
+	for len(ms) > 0 {
+		n, err := s.Socket.SendBatch(ms, how != TryOnce)
+		rest, bytes := gso.Skip(ms, n)
+		ms = rest
+		index += n
+		s.Stats.CountSent(n, bytes)
+		if err == nil {
+			continue
+		}
+		one := gso.First(ms)
+		err, later := s.Again(one, err, how)
+		if later {
+			return ms, failed, err
+		}
+		if err != nil {
+			if class := sys.Classify(err); class == sys.Deadline || class == sys.Closed {
+				return ms, failed, err
+			}
+			s.CountFailure(err)
+			failed = append(failed, Failure{index, one.To, err})
+		}
+		ms, _ = gso.Skip(ms, 1)
+		index++
+	}
+	return nil, failed, nil
+}
+
+// failAll counts what is left of a batch of n after an error that concerns all.
+func (s *Sender) failAll(left []socket.Message, n int, err error) (failed []Failure) {
+	for len(left) > 0 {
+		one := gso.First(left)
+		s.CountFailure(err)
+		failed = append(failed, Failure{0, one.To, err})
+		left, _ = gso.Skip(left, 1)
+	}
+	for i := range failed {
+		failed[i].Index = n - len(failed) + i
+	}
+	return failed
+}
+
+// EndWaits ends the sends that wait for room, because the socket closes.
+func (s *Sender) EndWaits() { _ = s.Socket.SetWriteDeadline(time.Unix(1, 0)) }
