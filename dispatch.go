@@ -81,7 +81,7 @@ func (r *reader) why(why stats.Reason) stats.Reason {
 // feed puts the datagrams of p into the fifo of a Queue, or of one worker.
 func (r *reader) feed(p *socket.Packet, f *fifo) {
 	c := r.conn
-	total, in, put := datagrams(p), 0, 0
+	total, in, put := p.Datagrams(), 0, 0
 	peer := c.peer.current.Load()
 	why := r.unwanted(p, peer)
 	// Many datagrams in one buffer take less memory as they lie than in short ones.

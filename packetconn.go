@@ -11,9 +11,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/udpkit/udp/internal/send"
+	"github.com/udpkit/udp/internal/life"
+	"github.com/udpkit/udp/internal/packetconn"
 	"github.com/udpkit/udp/internal/socket"
-	"github.com/udpkit/udp/internal/stats"
 	"github.com/udpkit/udp/internal/sys"
 )
 
@@ -45,28 +45,13 @@ import (
 type PacketConn struct {
 	conn          *Conn // sends and counts; it has no goroutine
 	sock          socket.Pulled
-	local, remote net.Addr // made once; remote is nil unless connected
-	ipv4          bool     // addresses have 4 bytes
-	both          bool     // the socket has both families
-	classes       bool     // the traffic class is known
-	asked         *asked   // nil unless the socket is bound to every address
+	data          packetconn.Conn // reads and writes
+	local, remote net.Addr        // made once; remote is nil unless connected
+	headers       headers         // of Receive; used between data.Next and data.Done
 
-	shared   atomic.Bool // others may have a descriptor of the socket
-	single   atomic.Bool // the kernel coalesces nothing: UDP_GRO is off
-	closing  atomic.Bool
-	created  time.Time
-	setting  sync.Mutex   // held while deadline and the socket's are set
-	deadline atomic.Int64 // of reads, since created; 0: none
-
-	pulling send.Turn // held while the socket is read, which waits
-	puller  socket.Puller
-
-	left    atomic.Bool     // packets may have another datagram; written with reading locked
-	reading sync.Mutex      // guards what follows; comes after pulling
-	packets []socket.Packet // what the last read has brought; nil: nothing is left
-	at, off int             // where the next datagram is: its packet, its offset
-	headers headers
-	addrs   []addrMemory // not used yet
+	shared  atomic.Bool // others may have a descriptor of the socket
+	single  atomic.Bool // the kernel coalesces nothing: UDP_GRO is off
+	setting sync.Mutex  // held while the read deadline and the socket's are set
 }
 
 var (
@@ -164,18 +149,19 @@ func newPacketConn(c *Conn) (*PacketConn, error) {
 		return nil, opError("listen", c.network, nil, errors.ErrUnsupported)
 	}
 	c.groups.check = false // programs join by the descriptor
+	pc := &PacketConn{conn: c, sock: sock, local: c.LocalAddr(), remote: c.RemoteAddr()}
 	info := sock.Info()
-	pc := &PacketConn{
-		conn: c, sock: sock, puller: sock.Puller(), created: time.Now(),
-		ipv4: c.family == socket.IPv4, both: c.family == socket.Dual, classes: info.ECN,
-		local: c.LocalAddr(), remote: c.RemoteAddr(),
+	cfg := packetconn.Config{
+		Out: &c.out, Puller: sock.Puller(), MaxDatagram: c.cfg.MaxDatagram,
+		Connected: pc.remote != nil, Classes: info.ECN, Drop: c.drop, Refused: c.refusedOnce,
 	}
 	if isTraced {
-		pc.puller = tracedPuller{pc.puller, trace}
+		cfg.Puller = tracedPuller{cfg.Puller, trace}
 	}
-	if pc.remote == nil && c.LocalAddrPort().Addr().IsUnspecified() && info.PacketInfo {
-		pc.asked = new(asked)
+	if !cfg.Connected && c.LocalAddrPort().Addr().IsUnspecified() && info.PacketInfo {
+		cfg.Sources = new(packetconn.Sources)
 	}
+	pc.data.Init(cfg)
 	c.pulled = pc
 	c.followDevice()
 	return pc, nil
@@ -188,6 +174,10 @@ func (c *PacketConn) opError(op string, source, addr net.Addr, err error) error 
 	if err == nil {
 		return nil
 	}
+	return c.netError(op, source, addr, err)
+}
+
+func (c *PacketConn) netError(op string, source, addr net.Addr, err error) error {
 	return &net.OpError{Op: op, Net: c.conn.network, Source: source, Addr: addr, Err: err}
 }
 
@@ -198,40 +188,25 @@ func (c *PacketConn) Close() error {
 	if !c.ok() {
 		return syscall.EINVAL
 	}
-	if !c.closing.CompareAndSwap(false, true) {
+	k := c.conn
+	if !k.life.Enter(life.Stopping) {
 		return c.opError("close", c.local, c.remote, net.ErrClosed)
 	}
-	k := c.conn
 	k.stop()
 	k.out.Stop()
-	if !c.shared.Load() {
-		n := uint64(k.sock.Discard())
-		k.stats.Received.Add(n)
-		k.stats.Dropped[stats.DropClosed].Add(n)
+	if c.shared.Load() {
+		k.stats.Kernel.Sample(k.sock, true)
+	} else {
+		k.stats.CountLast(k.sock)
 	}
-	k.stats.Kernel.Sample(k.sock, true)
 	k.peer.changing.Lock()
 	k.unfollowSource()
 	k.peer.changing.Unlock()
 	err := k.sock.Close()
-	c.drop()
+	c.data.Discard()
 	k.life.End()
 	k.stats.Verify(k)
 	return c.opError("close", c.local, c.remote, err)
-}
-
-// drop discards what was read from the kernel and not returned.
-func (c *PacketConn) drop() {
-	c.pulling.Lock() // the socket is closed, so no reader blocks for long
-	defer c.pulling.Unlock()
-	c.reading.Lock()
-	defer c.reading.Unlock()
-	for ; c.at < len(c.packets); c.at, c.off = c.at+1, 0 {
-		p := c.packets[c.at]
-		p.Data = p.Data[c.off:]
-		c.conn.dropAll(&p, stats.DropClosed)
-	}
-	c.taken(0)
 }
 
 // LocalAddr returns the address the socket is bound to, a [*net.UDPAddr].
@@ -239,7 +214,7 @@ func (c *PacketConn) LocalAddr() net.Addr {
 	if !c.ok() {
 		return nil
 	}
-	if c.sock.Rebinds() > 0 && !c.closing.Load() { // the address may be another one
+	if c.sock.Rebinds() > 0 && !c.conn.closed() { // the address may be another one
 		return c.conn.LocalAddr()
 	}
 	return c.local
@@ -267,18 +242,12 @@ func (c *PacketConn) SetReadDeadline(t time.Time) error {
 	if !c.ok() {
 		return syscall.EINVAL
 	}
-	if c.closing.Load() {
+	if c.conn.closed() {
 		return c.opError("set", nil, c.local, net.ErrClosed)
-	}
-	var after time.Duration
-	if !t.IsZero() {
-		if after = t.Sub(c.created); after == 0 {
-			after = 1
-		}
 	}
 	c.setting.Lock()
 	defer c.setting.Unlock()
-	c.deadline.Store(int64(after))
+	c.data.SetReadDeadline(t)
 	return c.opError("set", nil, c.local, c.sock.SetReadDeadline(t))
 }
 

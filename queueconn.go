@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/udpkit/udp/internal/packetconn"
 	"github.com/udpkit/udp/internal/send"
 	"github.com/udpkit/udp/internal/socket"
 )
@@ -27,18 +28,18 @@ func (q *Queue) PacketConn(c *Conn) net.PacketConn {
 	p := &queueConn{queue: q, conn: c, closed: make(chan struct{})}
 	p.changed = make(chan struct{})
 	if c.LocalAddrPort().Addr().IsUnspecified() {
-		p.asked = new(asked)
+		p.sources = new(packetconn.Sources)
 	}
 	return p
 }
 
 // queueConn is a net.PacketConn over a Queue.
 type queueConn struct {
-	queue  *Queue
-	conn   *Conn
-	asked  *asked // nil unless the socket is bound to every address
-	once   sync.Once
-	closed chan struct{}
+	queue   *Queue
+	conn    *Conn
+	sources *packetconn.Sources // nil unless the socket is bound to every address
+	once    sync.Once
+	closed  chan struct{}
 
 	mu      sync.Mutex    // guards what follows
 	reads   time.Time     // deadline of reads
@@ -69,12 +70,12 @@ func (p *queueConn) ReadFrom(b []byte) (int, net.Addr, error) {
 		return 0, nil, p.opError("read", nil, err)
 	}
 	n := copy(b, d.Data)
-	if p.asked != nil {
+	if p.sources != nil {
 		h := d.header()
-		p.asked.note(&socket.Packet{From: d.From, To: h.to, Own: h.own})
+		p.sources.Note(&socket.Packet{From: d.From, To: h.to, Own: h.own})
 	}
 	d.Release()
-	return n, new(addrMemory).set(d.From, p.conn.family == socket.IPv4), nil
+	return n, new(packetconn.Addr).Set(d.From, p.conn.family == socket.IPv4), nil
 }
 
 // receive waits for a datagram. A deadline that has passed and Close win over one that
@@ -140,15 +141,15 @@ func (p *queueConn) wait(at time.Time, changed <-chan struct{}) (d Datagram, ok,
 func (p *queueConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	to := netip.AddrPort{}
 	if a, ok := addr.(*net.UDPAddr); ok && a != nil {
-		to = send.Unmap(addrPort(a, p.conn.family == socket.IPv4))
-		to = netip.AddrPortFrom(thisHost(to.Addr()), to.Port())
+		to = send.Unmap(packetconn.AddrPort(a, p.conn.family == socket.IPv4))
+		to = netip.AddrPortFrom(packetconn.ThisHost(to.Addr()), to.Port())
 	}
 	p.mu.Lock()
 	late := p.writes
 	p.mu.Unlock()
 	m := socket.Message{Data: b, To: to}
-	if p.asked != nil {
-		m.From = p.asked.of(to)
+	if p.sources != nil {
+		m.From = p.sources.Of(to)
 	}
 	var err error
 	switch {

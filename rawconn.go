@@ -51,7 +51,7 @@ func (c *PacketConn) uncoalesce() error {
 type noRawConn struct{ conn *PacketConn }
 
 func (r noRawConn) Control(func(fd uintptr)) error {
-	if r.conn.closing.Load() {
+	if r.conn.conn.closed() {
 		return r.conn.opError("raw-control", nil, r.conn.local, net.ErrClosed)
 	}
 	return nil

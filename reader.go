@@ -93,7 +93,7 @@ func (r *reader) Packets(ps []socket.Packet) bool {
 	c := r.conn
 	n, bytes := 0, 0
 	for i := range ps {
-		n += datagrams(&ps[i])
+		n += ps[i].Datagrams()
 		bytes += len(ps[i].Data)
 	}
 	c.stats.CountRead(c.sock, n, bytes)
@@ -114,14 +114,6 @@ func (r *reader) Packets(ps []socket.Packet) bool {
 	packetPool.Put(r.fresh)
 	r.packets, r.fresh = nil, nil
 	return c.life.Phase() < life.Detaching
-}
-
-// datagrams returns how many p is.
-func datagrams(p *socket.Packet) int {
-	if p.Segment == 0 || len(p.Data) == 0 {
-		return 1
-	}
-	return (len(p.Data) + p.Segment - 1) / p.Segment
 }
 
 // Reports implements socket.Sink.

@@ -66,6 +66,13 @@ func (c *Conn) refusal(r socket.Report) *Refusal {
 		MTU: r.MTU, Payload: bytes.Clone(r.Payload), Err: r.Err, conn: c}
 }
 
+// refusedOnce counts what the socket reported and returns it.
+func (c *Conn) refusedOnce(r socket.Report) error {
+	f := c.refusal(r)
+	c.refused(f)
+	return f
+}
+
 // reportedBySend passes an ICMP error that a send has met to the Handler.
 func (c *Conn) reportedBySend(peer netip.AddrPort, err error) {
 	f := c.refusal(socket.Report{Peer: peer, Err: sys.ErrnoOf(err)})

@@ -2,7 +2,6 @@ package udp
 
 import (
 	"fmt"
-	"iter"
 	"net/netip"
 	"time"
 
@@ -158,7 +157,7 @@ func (s *tracedSocket) received(ps []socket.Packet) {
 			h.conn = nil // this cache is the Trace's own
 		}
 		d := traced(&ps[i], h)
-		for d.Data = range payloads(ps[i].Data, ps[i].Segment) {
+		for d.Data = range ps[i].Payloads() {
 			c.guard("Trace.Received", func() { f(c, d) })
 		}
 	}
@@ -177,7 +176,7 @@ func (s *tracedSocket) sent(ms []socket.Message, n int, at time.Time) {
 		if peer := c.peer.current.Load(); !to.IsValid() && peer != nil {
 			to = *peer
 		}
-		for data := range payloads(m.Data, m.Segment) {
+		for data := range m.Payloads() {
 			if n--; n < 0 {
 				return
 			}
@@ -195,19 +194,6 @@ func (s *tracedSocket) rebound() {
 		if f := c.cfg.Trace.Rebind; f != nil {
 			c.guard("Trace.Rebind", func() { f(c) })
 		}
-	}
-}
-
-// payloads are those of the datagrams in data, which are size bytes each; 0: there is one.
-func payloads(data []byte, size int) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for size > 0 && len(data) > size {
-			if !yield(data[:size:size]) {
-				return
-			}
-			data = data[size:]
-		}
-		yield(data[:len(data):len(data)])
 	}
 }
 
@@ -234,7 +220,7 @@ func (c *Conn) drop(p *socket.Packet, data []byte, why stats.Reason) {
 
 // dropAll is drop for all datagrams of p.
 func (c *Conn) dropAll(p *socket.Packet, why stats.Reason) {
-	for data := range payloads(p.Data, p.Segment) {
+	for data := range p.Payloads() {
 		c.drop(p, data, why)
 	}
 }

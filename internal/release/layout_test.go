@@ -21,11 +21,13 @@ import (
 // with "/..." stands for all packages in that directory, which may import each
 // other.
 var layers = [][]string{
-	{"internal/buffer", "internal/cmsg", "internal/netns"},
+	{"internal/buffer", "internal/cmsg", "internal/life", "internal/netns"},
 	{"internal/socket"},
 	{"internal/gso", "internal/stats", "internal/sys"},
 	{"internal/ifmon"},
 	{"internal/mcast"},
+	{"internal/send"},
+	{"internal/packetconn"},
 	{"."},
 	{"session", "exchange", "limit", "udpdebug"},
 	{"metrics"},
@@ -37,7 +39,7 @@ var layers = [][]string{
 // packages that may do so.
 var modules = map[string][]string{
 	"golang.org/x/sys":                {"internal/cmsg", "internal/conformance", "internal/netns", "internal/sockettest", "internal/sys"}, // system calls
-	"golang.org/x/net/ipv4":           {".", "internal/sys"},
+	"golang.org/x/net/ipv4":           {".", "internal/packetconn", "internal/sys"},
 	"golang.org/x/net/ipv6":           {".", "internal/sys"},
 	"golang.org/x/net/dns/dnsmessage": {"examples/..."},
 	"golang.org/x/time/rate":          {"exchange", "limit"},

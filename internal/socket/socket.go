@@ -5,6 +5,7 @@ package socket
 
 import (
 	"context"
+	"iter"
 	"net"
 	"net/netip"
 	"syscall"
@@ -101,6 +102,17 @@ type Packet struct {
 	Control           []byte // with Options.ControlMessages: a copy of all that came
 }
 
+// Datagrams returns how many datagrams p is.
+func (p *Packet) Datagrams() int {
+	if len(p.Data) == 0 {
+		return 1
+	}
+	return datagrams(len(p.Data), p.Segment)
+}
+
+// Payloads are those of the datagrams of p.
+func (p *Packet) Payloads() iter.Seq[[]byte] { return payloads(p.Data, p.Segment) }
+
 // A Report is one ICMP message about a datagram that was sent. Where a system
 // only tells the error, the other fields are zero.
 type Report struct {
@@ -144,11 +156,30 @@ func (m *Message) SameHeader(o *Message) bool {
 }
 
 // Datagrams returns how many datagrams m is.
-func (m *Message) Datagrams() int {
-	if m.Segment == 0 {
+func (m *Message) Datagrams() int { return datagrams(len(m.Data), m.Segment) }
+
+// Payloads are those of the datagrams of m.
+func (m *Message) Payloads() iter.Seq[[]byte] { return payloads(m.Data, m.Segment) }
+
+// datagrams returns how many of size bytes are in n bytes; size 0: there is one.
+func datagrams(n, size int) int {
+	if size == 0 {
 		return 1
 	}
-	return (len(m.Data) + m.Segment - 1) / m.Segment
+	return (n + size - 1) / size
+}
+
+// payloads are those of the datagrams in data, which are size bytes each; 0: there is one.
+func payloads(data []byte, size int) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for size > 0 && len(data) > size {
+			if !yield(data[:size:size]) {
+				return
+			}
+			data = data[size:]
+		}
+		yield(data[:len(data):len(data)])
+	}
 }
 
 // Action is what a Sink wants of a reader that was woken.
