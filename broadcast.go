@@ -111,7 +111,7 @@ func (c *Conn) admits(ifi net.Interface) (ok bool) {
 	if c.cfg.InterfaceFilter == nil {
 		return true
 	}
-	c.guard("InterfaceFilter", func() { ok = c.cfg.InterfaceFilter(&ifi) })
+	c.guard.Call("InterfaceFilter", func() { ok = c.cfg.InterfaceFilter(&ifi) })
 	return ok
 }
 

@@ -5,7 +5,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
+	"weak"
 
+	"github.com/udpkit/udp/internal/ifmon"
 	"github.com/udpkit/udp/internal/send"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
@@ -267,4 +270,61 @@ func (c *ConnectedConn) Disconnect() (*Conn, error) {
 		return nil, c.opError("disconnect", netip.AddrPort{}, err)
 	}
 	return c.Conn, nil
+}
+
+// onKernel says whether the socket is one of this host, and not of a simulated network.
+func (c *Conn) onKernel() bool {
+	source := c.cfg.source()
+	if pulled, ok := source.(pulledNetwork); ok {
+		source = pulled.Network
+	}
+	_, ok := source.(sys.Kernel)
+	return ok
+}
+
+// mayLoseSource says whether the source address of a socket that is not connected yet
+// will be the system's choice, and can be lost unnoticed, or whether the peer's zone
+// binds the socket to an interface.
+func (c *Conn) mayLoseSource(peer netip.Addr) bool {
+	if !sys.SendsFromRemovedAddress || !c.onKernel() || c.peer.unfollow != nil {
+		return false
+	}
+	return peer.Zone() != "" || peer.Is6() && !peer.IsLoopback() && !peer.IsLinkLocalUnicast() && c.LocalAddrPort().Addr().IsUnspecified()
+}
+
+// followDevice starts a follower for a socket that is bound to an interface.
+func (c *Conn) followDevice() {
+	if !c.sock.Info().Device || !c.onKernel() {
+		return
+	}
+	c.peer.changing.Lock()
+	defer c.peer.changing.Unlock()
+	if c.peer.unfollow == nil {
+		c.follow()
+	}
+}
+
+// follow makes a connected socket choose its source address again once the
+// host has lost the one in use, and binds a socket to its interface again once that was
+// removed and another one has its name. Without it an IPv6 socket of Linux sends on from an
+// address that was removed, and a socket that only receives never finds out; no call fails.
+// It needs peer.changing.
+func (c *Conn) follow() {
+	weakly := weak.Make(c) // so that a PacketConn that was abandoned is collected
+	stop, err := ifmon.Follow(sys.Kernel{}, func() bool {
+		c := weakly.Value()
+		return c == nil || c.sock.Reconcile() == nil // it fails while there is no address yet
+	})
+	if err == nil { // netlink may be forbidden
+		c.peer.unfollow = stop
+		runtime.AddCleanup(c, func(stop func()) { stop() }, stop)
+	}
+}
+
+// unfollowSource ends it; it needs peer.changing.
+func (c *Conn) unfollowSource() {
+	if stop := c.peer.unfollow; stop != nil {
+		c.peer.unfollow = nil
+		stop()
+	}
 }

@@ -113,7 +113,7 @@ func (d Datagram) Reply(b []byte) error {
 func (d Datagram) Drop() {
 	if c := d.header().conn; c != nil {
 		c.stats.Handled.Add(-1)
-		c.dropped(d, stats.DropHandler)
+		c.countDropped(d, stats.DropHandler)
 	}
 }
 

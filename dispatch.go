@@ -46,7 +46,7 @@ func (r *reader) call(p *socket.Packet) {
 			peer, why = now, r.unwanted(p, now)
 		}
 		if c.closed() || why != stats.NotDropped || end-start > c.cfg.MaxDatagram {
-			c.drop(p, p.Data[start:end:end], r.why(why))
+			c.countDrop(p, p.Data[start:end:end], r.why(why))
 			continue
 		}
 		if n%buffer.MaxLease == 0 || d.packet == nil {
@@ -103,7 +103,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 		}
 		d.Data = p.Data[start:end:end]
 		if c.closed() || why != stats.NotDropped || end-start > c.cfg.MaxDatagram {
-			c.drop(p, d.Data, r.why(why))
+			c.countDrop(p, d.Data, r.why(why))
 			d.Release()
 			continue
 		}
@@ -126,7 +126,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 		if why := f.overflowed(c, &one); why == stats.NotDropped {
 			in++
 		} else {
-			c.drop(p, d.Data, why)
+			c.countDrop(p, d.Data, why)
 			if f.working {
 				c.consumer.work.end()
 			}
@@ -237,11 +237,11 @@ func (r *reader) contain(all *bool) {
 	}
 	if r.calling {
 		p, data := r.current()
-		r.conn.drop(p, data, stats.DropPanicked)
+		r.conn.countDrop(p, data, stats.DropPanicked)
 		r.calling = false
 	}
 	if v != nil {
-		r.conn.panicked("Received", v)
+		r.conn.guard.Panicked("Received", v)
 		return
 	}
 	// Goexit, so now: when its deferred functions have run, the packets are another
@@ -252,8 +252,33 @@ func (r *reader) contain(all *bool) {
 		p.Data = p.Data[min(r.off, len(p.Data)):]
 		r.off = 0
 		if !all {
-			r.conn.dropAll(&p, stats.DropClosed)
+			r.conn.countDrops(&p, stats.DropClosed)
 		}
 	}
 	r.packets = nil
+}
+
+// countDrop counts a datagram of p that no Handler gets.
+func (c *Conn) countDrop(p *socket.Packet, data []byte, why stats.Reason) {
+	if c.cfg.Trace != nil {
+		d := traced(p, newHeader(c, p))
+		d.Data = data
+		c.traceDropped(d, why)
+	}
+	c.stats.Dropped[why].Add(1)
+}
+
+// countDrops is countDrop for all datagrams of p.
+func (c *Conn) countDrops(p *socket.Packet, why stats.Reason) {
+	for data := range p.Payloads() {
+		c.countDrop(p, data, why)
+	}
+}
+
+// countDropped counts a Datagram that was on its way to a Handler, or that it has rejected.
+func (c *Conn) countDropped(d Datagram, why stats.Reason) {
+	if c.cfg.Trace != nil {
+		c.traceDropped(d, why)
+	}
+	c.stats.Dropped[why].Add(1)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/udpkit/udp/internal/send"
+	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
 
@@ -22,7 +23,7 @@ var (
 	// It always comes in a [*SizeError].
 	ErrTooLarge = send.ErrTooLarge
 	// ErrFamily says that the socket can't send to addresses of that family.
-	ErrFamily = send.ErrFamily
+	ErrFamily = socket.ErrFamily
 )
 
 // errNoConn is for a Datagram that came by no socket.

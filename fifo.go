@@ -119,7 +119,7 @@ func (f *fifo) evict(d *Datagram) {
 			if !f.working {
 				h.conn.stats.Handled.Add(-1)
 			}
-			h.conn.dropped(*d, stats.DropQueue)
+			h.conn.countDropped(*d, stats.DropQueue)
 		}
 	}
 	d.Release()

@@ -123,7 +123,7 @@ func (c *Conn) membershipsChanged() {
 		}
 		c.traceMembership(membershipOf(s))
 		if c.cfg.OnMembership != nil {
-			c.guard("OnMembership", func() { c.cfg.OnMembership(&MulticastConn{c, c.groups.Manager}, membershipOf(s)) })
+			c.guard.Call("OnMembership", func() { c.cfg.OnMembership(&MulticastConn{c, c.groups.Manager}, membershipOf(s)) })
 		}
 	}
 }

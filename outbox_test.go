@@ -713,7 +713,7 @@ func TestAConsumersRepliesLeaveWhenNothingWaits(t *testing.T) {
 func TestTheWriterEndsWithoutWork(t *testing.T) {
 	writers := func() int {
 		b := make([]byte, 1<<20)
-		return strings.Count(string(b[:runtime.Stack(b, true)]), "(*outbox).write(")
+		return strings.Count(string(b[:runtime.Stack(b, true)]), "(*Outbox).write(")
 	}
 	synctest.Test(t, func(t *testing.T) {
 		s := sockettest.NewScripted()

@@ -15,6 +15,7 @@ import (
 	"github.com/udpkit/udp/internal/packetconn"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
+	"github.com/udpkit/udp/internal/tap"
 )
 
 // PacketConn is a UDP socket for code that expects package net. It implements
@@ -139,7 +140,7 @@ func (cfg Config) AdoptPacket(uc *net.UDPConn) (*PacketConn, error) {
 
 func newPacketConn(c *Conn) (*PacketConn, error) {
 	below := c.sock
-	trace, isTraced := below.(*tracedSocket)
+	trace, isTraced := below.(*tap.Socket)
 	if isTraced {
 		below = trace.Socket
 	}
@@ -153,10 +154,10 @@ func newPacketConn(c *Conn) (*PacketConn, error) {
 	info := sock.Info()
 	cfg := packetconn.Config{
 		Out: &c.out, Puller: sock.Puller(), MaxDatagram: c.cfg.MaxDatagram,
-		Connected: pc.remote != nil, Classes: info.ECN, Drop: c.drop, Refused: c.refusedOnce,
+		Connected: pc.remote != nil, Classes: info.ECN, Drop: c.countDrop, Refused: c.refusedOnce,
 	}
 	if isTraced {
-		cfg.Puller = tracedPuller{cfg.Puller, trace}
+		cfg.Puller = trace.Puller(cfg.Puller)
 	}
 	if !cfg.Connected && c.LocalAddrPort().Addr().IsUnspecified() && info.PacketInfo {
 		cfg.Sources = new(packetconn.Sources)

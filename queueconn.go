@@ -157,6 +157,8 @@ func (p *queueConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 		err = net.ErrClosed
 	case !late.IsZero() && !time.Now().Before(late):
 		err = os.ErrDeadlineExceeded
+	case !p.conn.ok():
+		err = os.ErrInvalid
 	default:
 		err = p.conn.sendNow(&m)
 		if op, ok := err.(*net.OpError); ok {

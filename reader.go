@@ -56,7 +56,7 @@ func (r *reader) finish() {
 	detach := r.err == nil && c.life.Phase() == life.Detaching
 	c.stop()
 	c.out.Stop()
-	c.stats.RefusalsLost.Add(uint64(c.events.dropMet()))
+	c.stats.RefusalsLost.Add(uint64(c.events.End()))
 	if detach {
 		c.stats.Kernel.Sample(c.sock, true)
 		c.life.Detached, c.life.Kept = c.sock.Detach()
@@ -77,7 +77,7 @@ func (r *reader) finish() {
 	}
 	c.consumer.work.wait(nil)
 	c.life.Err = r.readError(r.err)
-	c.guard("Stopped", func() { c.consumer.handler.Stopped(c, c.life.Err) })
+	c.guard.Call("Stopped", func() { c.consumer.handler.Stopped(c, c.life.Err) })
 	c.stats.Verify(c)
 }
 
@@ -108,7 +108,7 @@ func (r *reader) Packets(ps []socket.Packet) bool {
 	for !r.dispatch() {
 	}
 	if c.consumer.readDone != nil {
-		c.guard("ReadDone", func() { c.consumer.readDone.ReadDone(c) })
+		c.guard.Call("ReadDone", func() { c.consumer.readDone.ReadDone(c) })
 	}
 	c.out.ReadDone()
 	packetPool.Put(r.fresh)
@@ -121,7 +121,7 @@ func (r *reader) Reports(rs []socket.Report) bool {
 	for i := range rs {
 		if sent := rs[i].Sent; !sent.IsZero() {
 			if !r.conn.closed() {
-				r.conn.guard("OnTransmit", func() { r.conn.cfg.OnTransmit(r.conn, rs[i].Number, sent) })
+				r.conn.guard.Call("OnTransmit", func() { r.conn.cfg.OnTransmit(r.conn, rs[i].Number, sent) })
 			}
 			continue
 		}
@@ -136,8 +136,8 @@ func (r *reader) Reports(rs []socket.Report) bool {
 
 // refuse passes one ICMP error to the Handler.
 func (r *reader) refuse(f *Refusal) {
-	r.conn.refused(f)
-	r.conn.guard("Refused", func() { r.conn.consumer.handler.Refused(r.conn, f) })
+	r.conn.countRefused(f)
+	r.conn.guard.Call("Refused", func() { r.conn.consumer.handler.Refused(r.conn, f) })
 }
 
 // Fault implements socket.Sink: it sorts the errors of reads. Of these only that of a
@@ -162,7 +162,7 @@ func (r *reader) Fault(err error) bool {
 		}
 	}
 	c.stats.ReadErrors.Add(1)
-	c.log.warn(c, "udp: read failed", err)
+	c.guard.Warn("udp: read failed", err)
 	return r.faulted(0, maxBackOff)
 }
 
@@ -189,7 +189,7 @@ func (r *reader) faulted(free, longest int) bool {
 	select {
 	case <-t.C:
 		return true
-	case <-r.conn.events.posted:
+	case <-r.conn.events.Posted:
 		return true
 	case <-r.conn.life.Closing():
 		return false
@@ -200,7 +200,7 @@ func (r *reader) faulted(free, longest int) bool {
 // themselves comes after the next read, so that reading never starves.
 func (r *reader) Woken() socket.Action {
 	c := r.conn
-	for _, f := range c.events.take() {
+	for _, f := range c.events.Take() {
 		if c.closed() {
 			return socket.Stop
 		}
@@ -212,8 +212,14 @@ func (r *reader) Woken() socket.Action {
 	case life.Draining:
 		return socket.Drain
 	}
-	if c.events.some() {
+	if c.events.Waiting() {
 		return socket.Soon
 	}
 	return socket.Continue
+}
+
+// post runs f on the socket's goroutine.
+func (c *Conn) post(f func()) {
+	c.events.Post(f)
+	c.sock.Wake()
 }

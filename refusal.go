@@ -69,14 +69,14 @@ func (c *Conn) refusal(r socket.Report) *Refusal {
 // refusedOnce counts what the socket reported and returns it.
 func (c *Conn) refusedOnce(r socket.Report) error {
 	f := c.refusal(r)
-	c.refused(f)
+	c.countRefused(f)
 	return f
 }
 
 // reportedBySend passes an ICMP error that a send has met to the Handler.
 func (c *Conn) reportedBySend(peer netip.AddrPort, err error) {
 	f := c.refusal(socket.Report{Peer: peer, Err: sys.ErrnoOf(err)})
-	if !c.events.postMet(func() { c.reader.refuse(f) }) {
+	if !c.events.PostReport(func() { c.reader.refuse(f) }) {
 		c.stats.RefusalsLost.Add(1) // a callback that blocks must not cost memory for each send
 		return
 	}
@@ -88,4 +88,12 @@ func (r *Refusal) lost() {
 	if r.conn != nil {
 		r.conn.stats.RefusalsLost.Add(1)
 	}
+}
+
+// countRefused counts an ICMP error.
+func (c *Conn) countRefused(r *Refusal) {
+	if t := c.cfg.Trace; t != nil && t.Refused != nil {
+		c.guard.Call("Trace.Refused", func() { t.Refused(c, r) })
+	}
+	c.stats.Refused.Add(1)
 }

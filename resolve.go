@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+
+	"github.com/udpkit/udp/internal/resolve"
 )
 
 // Resolved is what [ResolveAsync] delivers.
@@ -52,7 +54,7 @@ func (cfg Config) ResolveAsync(ctx context.Context, network, address string) <-c
 }
 
 func (cfg Config) resolve(ctx context.Context, op, network, address string) ([]netip.AddrPort, error) {
-	addrs, err := cfg.lookup(ctx, network, address)
+	addrs, err := resolve.Lookup(ctx, cfg.source(), cfg.Resolver, network, address)
 	if err == nil {
 		return addrs, nil
 	}
@@ -71,86 +73,3 @@ func (u unresolved) Network() string { return u.network }
 
 // String implements net.Addr.
 func (u unresolved) String() string { return u.address }
-
-func (cfg Config) lookup(ctx context.Context, network, address string) ([]netip.AddrPort, error) {
-	ipNetwork, fits, err := families(network)
-	if err != nil {
-		return nil, err
-	}
-	host, service, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	port, err := cfg.port(ctx, network, service)
-	if err != nil {
-		return nil, err
-	}
-	if host == "" {
-		any := netip.Addr{} // both families
-		switch network {
-		case "udp4":
-			any = netip.IPv4Unspecified()
-		case "udp6":
-			any = netip.IPv6Unspecified()
-		}
-		return []netip.AddrPort{netip.AddrPortFrom(any, port)}, nil
-	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		if ip = ip.Unmap(); !fits(ip) {
-			return nil, ErrFamily
-		}
-		return []netip.AddrPort{netip.AddrPortFrom(ip, port)}, nil
-	}
-	if err := ctx.Err(); err != nil { // package net returns either this or what it finds
-		return nil, err
-	}
-	ips, err := cfg.source().LookupIP(ctx, ipNetwork, host)
-	if err != nil {
-		return nil, ctxError(ctx, err)
-	}
-	var addrs []netip.AddrPort
-	for _, ip := range ips {
-		if ip = ip.Unmap(); fits(ip) {
-			addrs = append(addrs, netip.AddrPortFrom(ip, port))
-		}
-	}
-	if len(addrs) == 0 {
-		return nil, &net.DNSError{Err: "no suitable address", Name: host, IsNotFound: true}
-	}
-	return addrs, nil
-}
-
-// families says what a network may have.
-func families(network string) (ipNetwork string, fits func(netip.Addr) bool, err error) {
-	switch network {
-	case "udp":
-		return "ip", netip.Addr.IsValid, nil
-	case "udp4":
-		return "ip4", netip.Addr.Is4, nil
-	case "udp6":
-		return "ip6", netip.Addr.Is6, nil
-	}
-	return "", nil, net.UnknownNetworkError(network)
-}
-
-// port is a number, or looked up in the system's list of services.
-func (cfg Config) port(ctx context.Context, network, service string) (uint16, error) {
-	r := cfg.Resolver
-	if r == nil {
-		r = net.DefaultResolver
-	}
-	n, err := r.LookupPort(ctx, network, service)
-	if err != nil {
-		return 0, err
-	}
-	return uint16(n), nil
-}
-
-// ctxError makes sure that a resolver that gave up because of ctx says so:
-// package net turns a deadline into a DNSError that wraps nothing.
-func ctxError(ctx context.Context, err error) error {
-	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
-		return errors.Join(err, cause)
-	}
-	return err
-}

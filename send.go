@@ -195,14 +195,14 @@ func (c *Conn) Flush() error {
 func (c *Conn) sendsFailed(failed []send.Failure) {
 	for _, f := range failed {
 		err := c.opError("send", f.To, f.Err)
-		c.log.warn(c, "udp: send failed", err)
+		c.guard.Warn("udp: send failed", err)
 		if c.cfg.OnSendError == nil {
 			continue
 		}
 		if peer := c.peer.current.Load(); !f.To.IsValid() && peer != nil {
 			f.To = *peer
 		}
-		c.guard("OnSendError", func() { c.cfg.OnSendError(c, f.To, err) })
+		c.guard.Call("OnSendError", func() { c.cfg.OnSendError(c, f.To, err) })
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/stats"
+	"github.com/udpkit/udp/internal/tap"
 )
 
 // A Trace is a set of functions that are called when something happens to a socket: see
@@ -73,103 +74,45 @@ func (r DropReason) String() string {
 	return dropReasons[r]
 }
 
-// tracedSocket wraps the socket of a Conn that has a Trace, so the packet path of a Conn without
-// one runs no code for it. Only drops, ICMP errors and memberships check whether there is a Trace.
-type tracedSocket struct {
-	socket.Socket
-	conn    *Conn
-	headers headers // used by whoever reads, as rebinds
-	rebinds uint64  // reported so far
+// tapped returns sock with the Trace of c.
+func (c *Conn) tapped(sock socket.Socket) *tap.Socket {
+	t, seen := c.cfg.Trace, headers{} // used by whoever reads
+	return &tap.Socket{Socket: sock, Hooks: tap.Hooks{
+		Received: func(ps []socket.Packet) {
+			if t.Received != nil {
+				c.traceReceived(ps, &seen)
+			}
+		},
+		Sent: func(ms []socket.Message, n int, at time.Time) {
+			if t.Sent != nil {
+				c.traceSent(ms, n, at)
+			}
+		},
+		Discarded: func() { c.traceDropped(Datagram{}, stats.DropClosed) },
+		Rebound: func() {
+			if t.Rebind != nil {
+				c.guard.Call("Trace.Rebind", func() { t.Rebind(c) })
+			}
+		},
+	}}
 }
 
-// Serve implements socket.Socket.
-func (s *tracedSocket) Serve(sink socket.Sink) error { return s.Socket.Serve(tracedSink{sink, s}) }
-
-// Send implements socket.Socket.
-func (s *tracedSocket) Send(m socket.Message) error {
-	at := time.Now()
-	err := s.Socket.Send(m)
-	if err == nil {
-		s.sent([]socket.Message{m}, 1, at)
-	}
-	return err
-}
-
-// SendBatch implements socket.Socket.
-func (s *tracedSocket) SendBatch(ms []socket.Message, wait bool) (int, error) {
-	at := time.Now()
-	n, err := s.Socket.SendBatch(ms, wait)
-	s.sent(ms, n, at)
-	return n, err
-}
-
-// Discard implements socket.Socket.
-func (s *tracedSocket) Discard() int {
-	n := s.Socket.Discard()
-	for range n {
-		s.conn.traceDropped(Datagram{}, stats.DropClosed)
-	}
-	return n
-}
-
-// tracedSink is between the socket and its reader.
-type tracedSink struct {
-	socket.Sink
-	socket *tracedSocket
-}
-
-// Packets implements socket.Sink.
-func (s tracedSink) Packets(ps []socket.Packet) bool {
-	s.socket.received(ps)
-	return s.Sink.Packets(ps)
-}
-
-// Woken implements socket.Sink.
-func (s tracedSink) Woken() socket.Action {
-	s.socket.rebound()
-	return s.Sink.Woken()
-}
-
-// tracedPuller is between the socket and a PacketConn.
-type tracedPuller struct {
-	socket.Puller
-	socket *tracedSocket
-}
-
-// Pull implements socket.Puller. A Trace gets whole datagrams with their headers.
-func (p tracedPuller) Pull([]byte, bool) ([]socket.Packet, error) {
-	ps, err := p.Puller.Pull(nil, true)
-	p.socket.rebound()
-	p.socket.received(ps)
-	return ps, err
-}
-
-// received reports what a read has brought.
-func (s *tracedSocket) received(ps []socket.Packet) {
-	c := s.conn
-	f := c.cfg.Trace.Received
-	if f == nil {
-		return
-	}
+// traceReceived reports what a read has brought.
+func (c *Conn) traceReceived(ps []socket.Packet, seen *headers) {
 	for i := range ps {
-		h := s.headers.find(c, &ps[i])
+		h := seen.find(c, &ps[i])
 		if h.conn != nil {
 			h.conn = nil // this cache is the Trace's own
 		}
 		d := traced(&ps[i], h)
 		for d.Data = range ps[i].Payloads() {
-			c.guard("Trace.Received", func() { f(c, d) })
+			c.guard.Call("Trace.Received", func() { c.cfg.Trace.Received(c, d) })
 		}
 	}
 }
 
-// sent reports the first n datagrams of ms.
-func (s *tracedSocket) sent(ms []socket.Message, n int, at time.Time) {
-	c := s.conn
-	f := c.cfg.Trace.Sent
-	if f == nil {
-		return
-	}
+// traceSent reports the first n datagrams of ms.
+func (c *Conn) traceSent(ms []socket.Message, n int, at time.Time) {
 	for i := range ms {
 		m := &ms[i]
 		to := m.To
@@ -182,17 +125,7 @@ func (s *tracedSocket) sent(ms []socket.Message, n int, at time.Time) {
 			}
 			one := Message{Data: data, To: to, From: m.From, IfIndex: m.IfIndex,
 				TTL: int(m.TTL), TrafficClass: m.TrafficClass, ECN: ECN(m.ECN)}
-			c.guard("Trace.Sent", func() { f(c, one, at) })
-		}
-	}
-}
-
-// rebound reports the repairs since its last call: the socket wakes its reader after each.
-func (s *tracedSocket) rebound() {
-	c := s.conn
-	for n := s.Rebinds(); s.rebinds < n; s.rebinds++ {
-		if f := c.cfg.Trace.Rebind; f != nil {
-			c.guard("Trace.Rebind", func() { f(c) })
+			c.guard.Call("Trace.Sent", func() { c.cfg.Trace.Sent(c, one, at) })
 		}
 	}
 }
@@ -208,31 +141,6 @@ func traced(p *socket.Packet, h *header) Datagram {
 	return Datagram{From: p.From, packet: pk}
 }
 
-// drop counts a datagram of p that no Handler gets.
-func (c *Conn) drop(p *socket.Packet, data []byte, why stats.Reason) {
-	if c.cfg.Trace != nil {
-		d := traced(p, newHeader(c, p))
-		d.Data = data
-		c.traceDropped(d, why)
-	}
-	c.stats.Dropped[why].Add(1)
-}
-
-// dropAll is drop for all datagrams of p.
-func (c *Conn) dropAll(p *socket.Packet, why stats.Reason) {
-	for data := range p.Payloads() {
-		c.drop(p, data, why)
-	}
-}
-
-// dropped counts a datagram that was on its way to a Handler, or that it has rejected.
-func (c *Conn) dropped(d Datagram, why stats.Reason) {
-	if c.cfg.Trace != nil {
-		c.traceDropped(d, why)
-	}
-	c.stats.Dropped[why].Add(1)
-}
-
 // traceDropped is not inlined: d escapes here, which must cost nothing without a Trace.
 //
 //go:noinline
@@ -246,21 +154,13 @@ func (c *Conn) traceDropped(d Datagram, why stats.Reason) {
 		h.conn, h.refusal = nil, nil
 		d.packet = &packet{header: &h, time: old.time, control: old.control}
 	}
-	c.guard("Trace.Dropped", func() { f(c, d, DropReason(why)) })
-}
-
-// refused counts an ICMP error.
-func (c *Conn) refused(r *Refusal) {
-	if t := c.cfg.Trace; t != nil && t.Refused != nil {
-		c.guard("Trace.Refused", func() { t.Refused(c, r) })
-	}
-	c.stats.Refused.Add(1)
+	c.guard.Call("Trace.Dropped", func() { f(c, d, DropReason(why)) })
 }
 
 // traceMembership reports a membership, if there is a Trace.
 func (c *Conn) traceMembership(m Membership) {
 	if t := c.cfg.Trace; t != nil && t.Membership != nil {
-		c.guard("Trace.Membership", func() { t.Membership(c, m) })
+		c.guard.Call("Trace.Membership", func() { t.Membership(c, m) })
 	}
 }
 
@@ -280,4 +180,55 @@ func (m *MulticastConn) traceGroup(group netip.Addr) {
 	if left {
 		m.traceMembership(Membership{Group: group})
 	}
+}
+
+// JoinTraces returns a Trace whose functions call those of all traces, in order. Nil ones are
+// left out; it returns nil if all are.
+func JoinTraces(traces ...*Trace) *Trace {
+	var all *Trace
+	for _, t := range traces {
+		switch {
+		case t == nil:
+		case all == nil:
+			all = t
+		default:
+			all = &Trace{
+				Received: then(all.Received, t.Received), Sent: thenOf(all.Sent, t.Sent),
+				Dropped: thenOf(all.Dropped, t.Dropped), Refused: then(all.Refused, t.Refused),
+				Membership: then(all.Membership, t.Membership), Rebind: thenAlone(all.Rebind, t.Rebind),
+			}
+		}
+	}
+	return all
+}
+
+// then and its variants return a function that calls f and then g. Either may be nil.
+func then[A any](f, g func(*Conn, A)) func(*Conn, A) {
+	if f == nil {
+		return g
+	}
+	if g == nil {
+		return f
+	}
+	return func(c *Conn, a A) { f(c, a); g(c, a) }
+}
+
+func thenOf[A, B any](f, g func(*Conn, A, B)) func(*Conn, A, B) {
+	if f == nil {
+		return g
+	}
+	if g == nil {
+		return f
+	}
+	return func(c *Conn, a A, b B) { f(c, a, b); g(c, a, b) }
+}
+
+func thenAlone(f, g func(*Conn)) func(*Conn) {
+	if f == nil {
+		return g
+	}
+	if g == nil {
+		return f
+	}
+	return func(c *Conn) { f(c); g(c) }
 }

@@ -1,14 +1,19 @@
 package udp
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
+	"github.com/udpkit/udp/internal/events"
+	"github.com/udpkit/udp/internal/guard"
 	"github.com/udpkit/udp/internal/life"
 	"github.com/udpkit/udp/internal/mcast"
 	"github.com/udpkit/udp/internal/send"
@@ -38,9 +43,9 @@ type Conn struct {
 	life   life.Life
 	peer   peer
 	out    send.Outbox
-	events events
+	events events.Queue
 	stats  stats.Counters
-	log    limitedLog
+	guard  guard.Guard
 
 	reader reader // used by the socket's goroutine only
 }
@@ -80,7 +85,7 @@ type peer struct {
 	asking   sync.Mutex                     // guards changes of local
 	local    atomic.Pointer[netip.AddrPort] // the socket's own address; nil: to be asked for
 	rebinds  atomic.Uint64                  // of the socket when local was asked for
-	source   *sourceFollower                // guarded by changing; nil: none is needed
+	unfollow func()                         // guarded by changing; ends follow; nil: none is needed
 }
 
 // isNext reports whether the socket is being connected to the sender: the kernel
@@ -88,166 +93,6 @@ type peer struct {
 func (p *peer) isNext(from netip.AddrPort) bool {
 	next := p.next.Load()
 	return next != nil && *next == from
-}
-
-// Listen binds a UDP socket and starts its goroutine, which feeds h. It is
-// Config{}.Listen.
-func Listen(ctx context.Context, network, address string, h Handler) (*Conn, error) {
-	return Config{}.Listen(ctx, network, address, h)
-}
-
-// Listen binds a UDP socket and starts its goroutine, which feeds h. Callbacks may run
-// before Listen returns, so they should use the Conn that they get as an argument.
-//
-// The network is "udp", "udp4" or "udp6", and the address "host:port" as in
-// [net.Listen]. A host name is resolved, and Listen binds the first of its addresses
-// that belongs to this host. An empty or unspecified host means every address of this
-// host, of both families for "udp". Port 0 means a free port: see [Conn.LocalAddrPort].
-// On a socket bound to every address, [Datagram.Reply] replies from the address that
-// the datagram was sent to.
-//
-// ctx bounds resolving and binding, and waiting with [Config.WaitForNetwork]. Errors
-// are [*net.OpError]s.
-func (cfg Config) Listen(ctx context.Context, network, address string, h Handler) (*Conn, error) {
-	c, err := cfg.open(ctx, network, address, h)
-	if err != nil {
-		return nil, err
-	}
-	c.start()
-	return c, nil
-}
-
-// Adopt makes a Conn of uc. It owns uc from then on, also when it fails: nothing else
-// may read, write or close uc. When uc is connected, so is the Conn. Config.ReuseAddr,
-// ReusePort, Control and Network do not apply.
-//
-// Groups that uc has joined stay joined, and [Conn.Multicast] joins others. Memberships
-// does not return the groups of the former owner: the system does not list them.
-//
-// On Linux, closing the Conn restores every option that it has changed, and removes no
-// filter that it has not set: whoever has another descriptor of the socket finds it as
-// it was. Until then, descriptors in blocking mode are non-blocking. Options belong to
-// the socket, not to a descriptor: a process that inherits a socket adopts it when its
-// predecessor has closed or detached its Conn.
-func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
-	if uc == nil {
-		return nil, opError("adopt", "udp", nil, sys.EINVAL)
-	}
-	addr := uc.LocalAddr()
-	if err := cfg.check(h); err != nil {
-		uc.Close()
-		return nil, opError("adopt", "udp", addr, err)
-	}
-	sock, err := sys.Adopt(uc, cfg.options())
-	if err != nil {
-		return nil, opError("adopt", "udp", addr, err)
-	}
-	c := newConn(sock, cfg, "udp", h)
-	c.groups.check = false // its owner may have joined some
-	// A lack of netlink costs the MulticastConn only.
-	if groups, err := mcast.New(cfg.source(), c.multicastConfig(netip.Addr{})); err == nil {
-		c.groups.Manager = groups
-	}
-	if peer := sock.Peer(); peer.IsValid() {
-		c.peer.current.Store(&peer)
-	}
-	c.start()
-	return c, nil
-}
-
-// open binds without starting anything.
-func (cfg Config) open(ctx context.Context, network, address string, h Handler) (*Conn, error) {
-	if err := cfg.check(h); err != nil {
-		return nil, opError("listen", network, nil, err)
-	}
-	var c *Conn
-	err := cfg.bindFirst(ctx, network, address, func(local netip.AddrPort) error {
-		sock, err := cfg.source().Open(ctx, network, local, cfg.options())
-		if err == nil {
-			c = newConn(sock, cfg, network, h)
-		}
-		return err
-	})
-	return c, err
-}
-
-// bindFirst calls bind for the addresses of a name until one is bound that this host
-// has.
-func (cfg *Config) bindFirst(ctx context.Context, network, address string, bind func(local netip.AddrPort) error) error {
-	return cfg.whenReady(ctx, func() error { return cfg.tryBind(ctx, network, address, bind) })
-}
-
-// tryBind is bindFirst without waiting for the network.
-func (cfg *Config) tryBind(ctx context.Context, network, address string, bind func(local netip.AddrPort) error) error {
-	locals, err := cfg.resolve(ctx, "listen", network, address)
-	if err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return opError("listen", network, nil, err)
-	}
-	for _, local := range locals {
-		berr := bind(local)
-		if berr == nil {
-			return nil
-		}
-		// The next one only for an address that this host has not. Behind a busy port
-		// clients of the name would find another service.
-		next := sys.Classify(berr) == sys.Down
-		if err == nil || !next {
-			err = opError("listen", network, net.UDPAddrFromAddrPort(local), berr)
-		}
-		if !next {
-			break
-		}
-	}
-	return err
-}
-
-func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
-	info := sock.Info()
-	c := &Conn{
-		sock: sock, cfg: cfg, network: network, family: info.Family,
-		consumer: consumer{handler: h},
-		events:   events{posted: make(chan struct{}, 1)},
-		log:      limitedLog{to: cfg.Logger},
-	}
-	if cfg.Trace != nil {
-		c.sock = &tracedSocket{Socket: sock, conn: c}
-	}
-	t := &c.consumer
-	switch h := h.(type) {
-	case HandlerFunc:
-		t.function = h
-	case *Queue:
-		t.queue = h
-	case *Workers:
-		t.workers = h
-		t.work.none = make(chan struct{}, 1)
-	default:
-		t.readDone, _ = h.(interface{ ReadDone(*Conn) })
-	}
-	c.life.Init()
-	c.out.Init(send.Config{
-		Socket: c.sock, Family: c.family, Life: &c.life, Stats: &c.stats, Peer: &c.peer.current,
-		Broadcast: cfg.Broadcast, PeerErrors: cfg.PeerErrors, NoFragments: cfg.MTUDiscovery == MTUDiscoveryDo,
-		Stranded: func(to netip.AddrPort, peer *netip.AddrPort) bool { return c.groups.Stranded(to, peer) },
-		TooLarge: func(size, max, mtu int) error { return &SizeError{Size: size, Max: max, MTU: mtu} },
-		Reported: c.reportedBySend, Failed: c.sendsFailed,
-	})
-	c.reader.conn = c
-	c.groups.check = !info.MulticastFilter
-	return c
-}
-
-// start runs Started and then the goroutine, which stops the socket at once when
-// Started does not return: its caller has no Conn to close.
-func (c *Conn) start() {
-	c.followDevice()
-	c.reader.err = errGoexit
-	defer func() { go c.reader.run() }()
-	c.guard("Started", func() { c.consumer.handler.Started(c) })
-	c.reader.err = nil
 }
 
 // localAddr returns the socket's own address, which the system is asked for once.
@@ -349,4 +194,154 @@ func (c *Conn) closingChan() <-chan struct{} {
 		return nil
 	}
 	return c.life.Closing()
+}
+
+// Close starts closing the socket. It always returns nil. From then on sends fail with
+// [net.ErrClosed], and nothing more is received. A callback that is running finishes,
+// then Stopped is called, and then Done is closed. Close may be called from anywhere,
+// also inside callbacks and while holding locks that callbacks need. It may be called
+// again.
+//
+// Datagrams that were read and not handled are counted in [Drops.Closed]. So are those
+// that wait in the kernel, except on Windows and Plan 9. What Reply and Enqueue have
+// copied is sent, as far as the kernel has room.
+func (c *Conn) Close() error {
+	if !c.ok() {
+		return errNoSocket("close")
+	}
+	if c.pulled != nil {
+		_ = c.pulled.Close()
+		return nil
+	}
+	c.stop()
+	return nil
+}
+
+// stop makes the goroutine end as soon as it can.
+func (c *Conn) stop() {
+	c.life.Close()
+	c.out.EndWaits()
+	c.sock.Wake()
+}
+
+// Shutdown stops accepting datagrams, handles every one that the kernel has queued,
+// closes the socket and waits for Done. What arrives meanwhile is refused where the
+// system can do that (Linux: counted in Stats.KernelDrops). The socket can send until
+// the last datagram is handled.
+//
+// If ctx is done first, Shutdown closes the socket as Close does and returns an error
+// that wraps ctx's. Stats says how many datagrams were handled. Shutdown waits for
+// callbacks, so inside one start it with go.
+//
+// With a [Queue], a datagram is handled when it is in the channel. With [Workers], it
+// is handled when the Handler behind them has returned.
+func (c *Conn) Shutdown(ctx context.Context) error {
+	if !c.ok() {
+		return errNoSocket("shutdown")
+	}
+	if c.pulled != nil {
+		return c.Close() // there is no Handler
+	}
+	if c.life.Enter(life.Draining) {
+		c.sock.StopIntake() // the reader may be in a callback
+	}
+	c.events.Signal()
+	c.sock.Wake()
+	select {
+	case <-c.life.Done():
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-c.life.Done(): // whatever happened to ctx
+		return nil
+	default:
+	}
+	c.stop()
+	return c.opError("shutdown", netip.AddrPort{}, ctx.Err())
+}
+
+// Detach stops the Conn and returns its socket. The socket keeps its port, its peer,
+// its memberships and everything that waits in its receive buffer, so nothing is lost
+// when another owner reads it, as after a restart. What had been read is handled first,
+// and the options that the Conn has changed are restored. Detach waits for Done, and
+// thus for callbacks, so inside one start it with go.
+//
+// On Linux, datagrams that the kernel has already coalesced appear as one to an owner
+// that does not use UDP_GRO. To avoid that, set Config.NoOffload, or give the socket to
+// [Config.Adopt].
+//
+// The error wraps [net.ErrClosed] if the socket is closed, and [errors.ErrUnsupported]
+// on a simulated network and on systems that cannot duplicate a descriptor (Plan 9);
+// there the socket goes on as if Detach had not been called. If the system has no
+// descriptor left, the error says so, and the socket is closed as in Close.
+func (c *Conn) Detach() (*net.UDPConn, error) {
+	switch {
+	case !c.ok():
+		return nil, errNoSocket("detach")
+	case c.pulled != nil, c.cfg.Network != nil, !sys.CanDetach:
+		return nil, c.opError("detach", netip.AddrPort{}, errors.ErrUnsupported)
+	case !c.life.Enter(life.Detaching):
+		return nil, c.opError("detach", netip.AddrPort{}, net.ErrClosed)
+	}
+	c.events.Signal()
+	c.sock.Wake()
+	<-c.life.Done()
+	if c.life.Detached == nil {
+		return nil, c.opError("detach", netip.AddrPort{}, cmp.Or(c.life.Kept, net.ErrClosed))
+	}
+	return c.life.Detached, nil
+}
+
+// Run waits until the socket stops or ctx is done, and then shuts it down as
+// [Conn.Shutdown] does, within grace. It returns nil after Close and after a complete
+// shutdown, otherwise the error that stopped the socket or ended the shutdown. Call it
+// to run a socket in an errgroup.
+func (c *Conn) Run(ctx context.Context, grace time.Duration) error {
+	if !c.ok() {
+		return errNoSocket("run")
+	}
+	select {
+	case <-c.life.Done():
+		return c.life.Err
+	case <-ctx.Done():
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if err := c.Shutdown(last); err != nil {
+		return err
+	}
+	return c.life.Err
+}
+
+// Closing returns a channel that is closed when closing begins: in Close, or in
+// Shutdown after the last datagram. A Handler that blocks should wait for it, too.
+func (c *Conn) Closing() <-chan struct{} {
+	if !c.ok() {
+		return closedChan
+	}
+	return c.life.Closing()
+}
+
+// Done returns a channel that is closed when the socket is closed and the last
+// callback has returned.
+func (c *Conn) Done() <-chan struct{} {
+	if !c.ok() {
+		return closedChan
+	}
+	return c.life.Done()
+}
+
+// Err returns the error that stopped the socket. It is nil before Done is closed, and
+// after Close or Shutdown.
+func (c *Conn) Err() error {
+	if !c.ok() {
+		return errNoSocket("close")
+	}
+	select {
+	case <-c.life.Done():
+		return c.life.Err
+	default:
+		return nil
+	}
 }

@@ -289,7 +289,7 @@ func (p *pool) handle(h Handler, d *Datagram) {
 	drop := func(all *atomic.Uint64, why stats.Reason) {
 		all.Add(1)
 		if !passed {
-			conn.dropped(*d, why)
+			conn.countDropped(*d, why)
 		}
 	}
 	returned := false
@@ -302,7 +302,7 @@ func (p *pool) handle(h Handler, d *Datagram) {
 				drop(&w.panicked, stats.DropPanicked)
 			}
 			if conn != nil {
-				conn.panicked("Received", v)
+				conn.guard.Panicked("Received", v)
 			}
 		}
 		d.Release()

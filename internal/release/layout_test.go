@@ -21,10 +21,10 @@ import (
 // with "/..." stands for all packages in that directory, which may import each
 // other.
 var layers = [][]string{
-	{"internal/buffer", "internal/cmsg", "internal/life", "internal/netns"},
+	{"internal/buffer", "internal/cmsg", "internal/events", "internal/life", "internal/netns"},
 	{"internal/socket"},
-	{"internal/gso", "internal/stats", "internal/sys"},
-	{"internal/ifmon"},
+	{"internal/gso", "internal/resolve", "internal/stats", "internal/sys", "internal/tap"},
+	{"internal/guard", "internal/ifmon"},
 	{"internal/mcast"},
 	{"internal/send"},
 	{"internal/packetconn"},

@@ -13,11 +13,8 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// Errors that Check returns. Package udp exports them.
-var (
-	ErrTooLarge = errors.New("udp: datagram too large")
-	ErrFamily   = errors.New("udp: address family does not fit the socket")
-)
+// ErrTooLarge is in the errors of Config.TooLarge. Package udp exports it.
+var ErrTooLarge = errors.New("udp: datagram too large")
 
 // Check brings a message into the form that the socket takes, or says why it can't be
 // sent, and counts that. It makes no system call.
@@ -64,7 +61,7 @@ func (s *Sender) Address(m *socket.Message) error {
 		}
 	}
 	if !s.Family.Has(to) {
-		return ErrFamily
+		return socket.ErrFamily
 	}
 	if _, err := s.Named(m.To); err != nil {
 		return err
@@ -76,7 +73,7 @@ func (s *Sender) Address(m *socket.Message) error {
 func (s *Sender) checkSource(m *socket.Message) error {
 	m.From = m.From.Unmap()
 	if m.From.Is4() != m.To.Addr().Is4() {
-		return ErrFamily
+		return socket.ErrFamily
 	}
 	// The interface of a link-local source, where nothing else names one.
 	switch zone := m.From.Zone(); {
@@ -157,7 +154,7 @@ func (s *Sender) CountFailure(err error) {
 	switch class := sys.Classify(err); {
 	case errors.Is(err, ErrTooLarge):
 		f = stats.FailTooLarge
-	case errors.Is(err, ErrFamily), isAddrError(err):
+	case errors.Is(err, socket.ErrFamily), isAddrError(err):
 		f = stats.FailFamily
 	case class == sys.NoBuffers:
 		f = stats.FailNoBuffers

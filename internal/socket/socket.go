@@ -5,6 +5,7 @@ package socket
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"net"
 	"net/netip"
@@ -101,6 +102,9 @@ type Packet struct {
 	Time              time.Time
 	Control           []byte // with Options.ControlMessages: a copy of all that came
 }
+
+// ErrFamily says that an address is not of the family of a socket. Package udp exports it.
+var ErrFamily = errors.New("udp: address family does not fit the socket")
 
 // Datagrams returns how many datagrams p is.
 func (p *Packet) Datagrams() int {

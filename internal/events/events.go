@@ -1,0 +1,82 @@
+// Package events has the functions that wait to run on a socket's goroutine, where its
+// callbacks run.
+package events
+
+import "sync"
+
+// MaxReports bounds how many functions of PostReport wait.
+const MaxReports = 1 << 14
+
+// A Queue holds functions until the reader takes them. Any goroutine may add one.
+type Queue struct {
+	// Posted gets one when something was posted or Signal was called, for a reader that
+	// waits for something else.
+	Posted chan struct{}
+
+	mu      sync.Mutex // guards what follows
+	waiting []func()
+	reports int // of waiting: those of PostReport
+	ended   bool
+}
+
+// Init makes q ready for use.
+func (q *Queue) Init() { q.Posted = make(chan struct{}, 1) }
+
+// Post adds f, which never runs if the socket has stopped.
+func (q *Queue) Post(f func()) {
+	q.mu.Lock()
+	q.waiting = append(q.waiting, f)
+	q.mu.Unlock()
+	q.Signal()
+}
+
+// PostReport adds f, which reports an ICMP error. It returns false if too many wait.
+func (q *Queue) PostReport(f func()) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ended || q.reports == MaxReports {
+		return false
+	}
+	q.reports++
+	q.waiting = append(q.waiting, func() {
+		q.mu.Lock()
+		q.reports--
+		q.mu.Unlock()
+		f()
+	})
+	return true
+}
+
+// Signal ends a pause of the reader.
+func (q *Queue) Signal() {
+	select {
+	case q.Posted <- struct{}{}:
+	default:
+	}
+}
+
+// Take removes and returns the functions that wait now.
+func (q *Queue) Take() []func() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	fs := q.waiting
+	q.waiting = nil
+	return fs
+}
+
+// Waiting reports whether any function waits.
+func (q *Queue) Waiting() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting) > 0
+}
+
+// End makes PostReport fail, and returns how many of its functions will never run.
+func (q *Queue) End() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ended = true
+	n := q.reports
+	q.reports = 0
+	return n
+}

@@ -1,0 +1,111 @@
+// Package guard calls a user's functions. It recovers and counts their panics, and logs
+// what does not stop the socket.
+package guard
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/udpkit/udp/internal/sys"
+)
+
+// logInterval is how often one kind of record is written at most.
+const logInterval = time.Second
+
+// A Guard is that of one socket. It logs each kind of error at most once an interval,
+// however many there are; the next record says how many were left out.
+type Guard struct {
+	Logger *slog.Logger // nil: panics only, to slog.Default
+	Panics *atomic.Uint64
+	Socket fmt.Stringer
+
+	mu    sync.Mutex // guards kinds
+	kinds map[logKind]*logged
+}
+
+type logKind struct {
+	message string
+	class   sys.Class
+}
+
+type logged struct {
+	next    time.Time
+	omitted int
+}
+
+// Warn logs an error, unless there is no Logger.
+func (g *Guard) Warn(message string, err error) {
+	if g.Logger == nil {
+		return
+	}
+	if omitted, ok := g.admit(logKind{message, sys.Classify(err)}); ok {
+		g.write(g.Logger, slog.LevelWarn, message, omitted, slog.Any("error", err))
+	}
+}
+
+// Panicked counts and logs a panic. It takes the stack only for records that are written:
+// that costs more than the panic itself, and a peer may be able to cause many.
+func (g *Guard) Panicked(callback string, v any) {
+	g.Panics.Add(1)
+	to := g.Logger
+	if to == nil {
+		to = slog.Default()
+	}
+	message := "udp: panic in " + callback
+	omitted, ok := g.admit(logKind{message: message})
+	if !ok || !to.Enabled(context.Background(), slog.LevelError) {
+		return
+	}
+	g.write(to, slog.LevelError, message, omitted, slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+}
+
+// admit says whether a record may be written now, and how many of its kind were left
+// out since the last one.
+func (g *Guard) admit(kind logKind) (omitted int, ok bool) {
+	now := time.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	k := g.kinds[kind]
+	if k == nil {
+		if g.kinds == nil {
+			g.kinds = make(map[logKind]*logged)
+		}
+		k = new(logged)
+		g.kinds[kind] = k
+	}
+	if now.Before(k.next) {
+		k.omitted++
+		return 0, false
+	}
+	omitted = k.omitted
+	k.next, k.omitted = now.Add(logInterval), 0
+	return omitted, true
+}
+
+func (g *Guard) write(to *slog.Logger, level slog.Level, message string, omitted int, attrs ...slog.Attr) {
+	attrs = append(attrs, slog.String("socket", g.Socket.String()))
+	if omitted > 0 {
+		attrs = append(attrs, slog.Int("omitted", omitted))
+	}
+	defer func() {
+		if recover() != nil { // a panicking slog.Handler can't be logged
+			g.Panics.Add(1)
+		}
+	}()
+	to.LogAttrs(context.Background(), level, message, attrs...)
+}
+
+// Call calls f, a callback, and contains its panic.
+func (g *Guard) Call(callback string, f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			g.Panicked(callback, v)
+		}
+	}()
+	f()
+}

@@ -1,0 +1,204 @@
+package udp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/udpkit/udp/internal/ifmon"
+	"github.com/udpkit/udp/internal/mcast"
+	"github.com/udpkit/udp/internal/send"
+	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
+)
+
+// Listen binds a UDP socket and starts its goroutine, which feeds h. It is
+// Config{}.Listen.
+func Listen(ctx context.Context, network, address string, h Handler) (*Conn, error) {
+	return Config{}.Listen(ctx, network, address, h)
+}
+
+// Listen binds a UDP socket and starts its goroutine, which feeds h. Callbacks may run
+// before Listen returns, so they should use the Conn that they get as an argument.
+//
+// The network is "udp", "udp4" or "udp6", and the address "host:port" as in
+// [net.Listen]. A host name is resolved, and Listen binds the first of its addresses
+// that belongs to this host. An empty or unspecified host means every address of this
+// host, of both families for "udp". Port 0 means a free port: see [Conn.LocalAddrPort].
+// On a socket bound to every address, [Datagram.Reply] replies from the address that
+// the datagram was sent to.
+//
+// ctx bounds resolving and binding, and waiting with [Config.WaitForNetwork]. Errors
+// are [*net.OpError]s.
+func (cfg Config) Listen(ctx context.Context, network, address string, h Handler) (*Conn, error) {
+	c, err := cfg.open(ctx, network, address, h)
+	if err != nil {
+		return nil, err
+	}
+	c.start()
+	return c, nil
+}
+
+// Adopt makes a Conn of uc. It owns uc from then on, also when it fails: nothing else
+// may read, write or close uc. When uc is connected, so is the Conn. Config.ReuseAddr,
+// ReusePort, Control and Network do not apply.
+//
+// Groups that uc has joined stay joined, and [Conn.Multicast] joins others. Memberships
+// does not return the groups of the former owner: the system does not list them.
+//
+// On Linux, closing the Conn restores every option that it has changed, and removes no
+// filter that it has not set: whoever has another descriptor of the socket finds it as
+// it was. Until then, descriptors in blocking mode are non-blocking. Options belong to
+// the socket, not to a descriptor: a process that inherits a socket adopts it when its
+// predecessor has closed or detached its Conn.
+func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
+	if uc == nil {
+		return nil, opError("adopt", "udp", nil, sys.EINVAL)
+	}
+	addr := uc.LocalAddr()
+	if err := cfg.check(h); err != nil {
+		uc.Close()
+		return nil, opError("adopt", "udp", addr, err)
+	}
+	sock, err := sys.Adopt(uc, cfg.options())
+	if err != nil {
+		return nil, opError("adopt", "udp", addr, err)
+	}
+	c := newConn(sock, cfg, "udp", h)
+	c.groups.check = false // its owner may have joined some
+	// A lack of netlink costs the MulticastConn only.
+	if groups, err := mcast.New(cfg.source(), c.multicastConfig(netip.Addr{})); err == nil {
+		c.groups.Manager = groups
+	}
+	if peer := sock.Peer(); peer.IsValid() {
+		c.peer.current.Store(&peer)
+	}
+	c.start()
+	return c, nil
+}
+
+// open binds without starting anything.
+func (cfg Config) open(ctx context.Context, network, address string, h Handler) (*Conn, error) {
+	if err := cfg.check(h); err != nil {
+		return nil, opError("listen", network, nil, err)
+	}
+	var c *Conn
+	err := cfg.bindFirst(ctx, network, address, func(local netip.AddrPort) error {
+		sock, err := cfg.source().Open(ctx, network, local, cfg.options())
+		if err == nil {
+			c = newConn(sock, cfg, network, h)
+		}
+		return err
+	})
+	return c, err
+}
+
+// bindFirst calls bind for the addresses of a name until one is bound that this host
+// has.
+func (cfg *Config) bindFirst(ctx context.Context, network, address string, bind func(local netip.AddrPort) error) error {
+	return cfg.whenReady(ctx, func() error { return cfg.tryBind(ctx, network, address, bind) })
+}
+
+// tryBind is bindFirst without waiting for the network.
+func (cfg *Config) tryBind(ctx context.Context, network, address string, bind func(local netip.AddrPort) error) error {
+	locals, err := cfg.resolve(ctx, "listen", network, address)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return opError("listen", network, nil, err)
+	}
+	for _, local := range locals {
+		berr := bind(local)
+		if berr == nil {
+			return nil
+		}
+		// The next one only for an address that this host has not. Behind a busy port
+		// clients of the name would find another service.
+		next := sys.Classify(berr) == sys.Down
+		if err == nil || !next {
+			err = opError("listen", network, net.UDPAddrFromAddrPort(local), berr)
+		}
+		if !next {
+			break
+		}
+	}
+	return err
+}
+
+func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
+	info := sock.Info()
+	c := &Conn{
+		sock: sock, cfg: cfg, network: network, family: info.Family,
+		consumer: consumer{handler: h},
+	}
+	if cfg.Trace != nil {
+		c.sock = c.tapped(sock)
+	}
+	t := &c.consumer
+	switch h := h.(type) {
+	case HandlerFunc:
+		t.function = h
+	case *Queue:
+		t.queue = h
+	case *Workers:
+		t.workers = h
+		t.work.none = make(chan struct{}, 1)
+	default:
+		t.readDone, _ = h.(interface{ ReadDone(*Conn) })
+	}
+	c.guard.Logger, c.guard.Panics, c.guard.Socket = cfg.Logger, &c.stats.Panics, c
+	c.events.Init()
+	c.life.Init()
+	c.out.Init(send.Config{
+		Socket: c.sock, Family: c.family, Life: &c.life, Stats: &c.stats, Peer: &c.peer.current,
+		Broadcast: cfg.Broadcast, PeerErrors: cfg.PeerErrors, NoFragments: cfg.MTUDiscovery == MTUDiscoveryDo,
+		Stranded: func(to netip.AddrPort, peer *netip.AddrPort) bool { return c.groups.Stranded(to, peer) },
+		TooLarge: func(size, max, mtu int) error { return &SizeError{Size: size, Max: max, MTU: mtu} },
+		Reported: c.reportedBySend, Failed: c.sendsFailed,
+	})
+	c.reader.conn = c
+	c.groups.check = !info.MulticastFilter
+	return c
+}
+
+// start runs Started and then the goroutine, which stops the socket at once when
+// Started does not return: its caller has no Conn to close.
+func (c *Conn) start() {
+	c.followDevice()
+	c.reader.err = errGoexit
+	defer func() { go c.reader.run() }()
+	c.guard.Call("Started", func() { c.consumer.handler.Started(c) })
+	c.reader.err = nil
+}
+
+// whenReady calls open, and with Config.WaitForNetwork again, until it fails with another
+// error than the lack of a network, or ctx ends.
+func (cfg *Config) whenReady(ctx context.Context, open func() error) error {
+	err := open()
+	if !cfg.WaitForNetwork || !lacksNetwork(err) {
+		return err
+	}
+	if ifmon.Await(ctx, cfg.source(), func() bool { err = open(); return !lacksNetwork(err) }) {
+		return err
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && !errors.Is(err, ctx.Err()) {
+		late := *op
+		late.Err = fmt.Errorf("%w: %w", op.Err, ctx.Err())
+		return &late
+	}
+	return err
+}
+
+// lacksNetwork reports whether err may end once the host's network is configured.
+func lacksNetwork(err error) bool {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return dns.Temporary()
+	}
+	if errors.Is(err, sys.EAFNOSUPPORT) { // never: the system was built without it
+		return false
+	}
+	return err != nil && (sys.Classify(err) == sys.Down || errors.Is(err, sys.ENETUNREACH))
+}
