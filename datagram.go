@@ -2,8 +2,10 @@ package udp
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/udpkit/udp/internal/socket"
@@ -165,6 +167,33 @@ type Message struct {
 	TrafficClass uint8          // traffic class (TOS): DSCP and ECN
 	Control      []byte         // raw control messages, see [Config.ControlMessages]; only read while the call runs
 	ECN          ECN            // replaces the two lower bits of the traffic class, where [Info.ECN] says so
+}
+
+// message is m for the socket. A value out of range is an error, which is counted.
+func (c *Conn) message(m *Message) (socket.Message, error) {
+	s, err := m.message()
+	if err != nil {
+		c.out.CountFailure(err)
+	}
+	return s, err
+}
+
+// message is m for the socket.
+func (m *Message) message() (socket.Message, error) {
+	if uint(m.TTL) > 255 {
+		return socket.Message{}, fmt.Errorf("TTL %d is not between 0 and 255: %w", m.TTL, os.ErrInvalid)
+	}
+	return socket.Message{
+		Data: m.Data, To: m.To, From: m.From, IfIndex: m.IfIndex,
+		TTL: uint8(m.TTL), TrafficClass: m.TrafficClass, ECN: uint8(m.ECN & 3), Control: m.Control,
+	}, nil
+}
+
+// sameHeader reports whether m and like differ in their payload only.
+func (m *Message) sameHeader(like *Message) bool {
+	return m.To == like.To && m.From == like.From && m.ECN == like.ECN &&
+		m.IfIndex == like.IfIndex && m.TTL == like.TTL && m.TrafficClass == like.TrafficClass &&
+		len(m.Control)+len(like.Control) == 0
 }
 
 // ECN is the explicit congestion notification field of the IP header (RFC 3168,

@@ -108,7 +108,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 			continue
 		}
 		if f.working {
-			c.consumer.work.begin(1) // before a worker can end it
+			c.consumer.work.Begin() // before a worker can end it
 		}
 		one := d
 		if !whole && len(f.ch) >= f.whole {
@@ -128,7 +128,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 		} else {
 			c.countDrop(p, d.Data, why)
 			if f.working {
-				c.consumer.work.end()
+				c.consumer.work.End()
 			}
 		}
 	}

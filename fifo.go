@@ -124,7 +124,7 @@ func (f *fifo) evict(d *Datagram) {
 	}
 	d.Release()
 	if f.working && !d.packet.passed {
-		h.conn.consumer.work.end()
+		h.conn.consumer.work.End()
 	}
 }
 

@@ -145,7 +145,7 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 		t.queue = h
 	case *Workers:
 		t.workers = h
-		t.work.none = make(chan struct{}, 1)
+		t.work.Init()
 	default:
 		t.readDone, _ = h.(interface{ ReadDone(*Conn) })
 	}

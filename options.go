@@ -83,30 +83,3 @@ func (cfg *Config) localFor(peer netip.Addr) (netip.AddrPort, error) {
 	}
 	return local, nil
 }
-
-// message is m for the socket. A value out of range is an error, which is counted.
-func (c *Conn) message(m *Message) (socket.Message, error) {
-	s, err := m.message()
-	if err != nil {
-		c.out.CountFailure(err)
-	}
-	return s, err
-}
-
-// message is m for the socket.
-func (m *Message) message() (socket.Message, error) {
-	if uint(m.TTL) > 255 {
-		return socket.Message{}, fmt.Errorf("TTL %d is not between 0 and 255: %w", m.TTL, os.ErrInvalid)
-	}
-	return socket.Message{
-		Data: m.Data, To: m.To, From: m.From, IfIndex: m.IfIndex,
-		TTL: uint8(m.TTL), TrafficClass: m.TrafficClass, ECN: uint8(m.ECN & 3), Control: m.Control,
-	}, nil
-}
-
-// sameHeader reports whether m and like differ in their payload only.
-func (m *Message) sameHeader(like *Message) bool {
-	return m.To == like.To && m.From == like.From && m.ECN == like.ECN &&
-		m.IfIndex == like.IfIndex && m.TTL == like.TTL && m.TrafficClass == like.TrafficClass &&
-		len(m.Control)+len(like.Control) == 0
-}

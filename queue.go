@@ -7,6 +7,9 @@ import (
 	"net"
 	"os"
 	"sync"
+
+	"github.com/udpkit/udp/internal/packetconn"
+	"github.com/udpkit/udp/internal/socket"
 )
 
 // Overflow says what happens to a datagram for which there is no room.
@@ -200,6 +203,40 @@ func (s QueueStats) All() iter.Seq2[string, float64] {
 		_ = yield("received", float64(s.Received)) && yield("dropped", float64(s.Dropped)) &&
 			yield("peak", float64(s.Peak)) && yield("waiting", float64(s.Waiting))
 	}
+}
+
+// PacketConn returns a net.PacketConn that reads from q and sends on c. It lets several
+// protocols share a port, for example by the rules of RFC 7983 for STUN, DTLS and QUIC:
+// the Handler of c handles one of them and passes the datagrams of another to q. To give
+// a library a port of its own, use [Config.ListenPacket], which is faster.
+//
+// If c is bound to every address, WriteTo sends from the address that the peer sent to
+// last. Close closes the net.PacketConn only, neither c nor q. After q has ended reads
+// return [net.ErrClosed], or the error that stopped the socket. ICMP errors are in
+// [Queue.Refusals].
+func (q *Queue) PacketConn(c *Conn) net.PacketConn {
+	if c == nil {
+		c = new(Conn) // whose methods fail
+	}
+	cfg := packetconn.PushedConfig[Datagram]{
+		Local: c.LocalAddr, Net: c.network, IPv4: c.family == socket.IPv4,
+		Ended: func() error { return errZeroQueue },
+		Take: func(d Datagram, b []byte) (socket.Packet, int) {
+			defer d.Release()
+			h := d.header()
+			return socket.Packet{From: d.From, To: h.to, Own: h.own}, copy(b, d.Data)
+		},
+		Send: func(m *socket.Message) error {
+			if !c.ok() {
+				return os.ErrInvalid
+			}
+			return c.sendOne(m)
+		},
+	}
+	if q != nil && q.done != nil {
+		cfg.C, cfg.Idle, cfg.Ended = q.fifo.ch, q.fifo.flushReplies, q.reason
+	}
+	return packetconn.NewPushed(cfg, c.LocalAddrPort().Addr().IsUnspecified())
 }
 
 func (q *Queue) finished() bool {

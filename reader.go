@@ -51,7 +51,7 @@ func (r *reader) finish() {
 	c.out.ReadDone() // Goexit in Received may have left something
 	phase := c.life.Phase()
 	if phase >= life.Draining && phase < life.Stopping && r.err == nil {
-		c.consumer.work.wait(c.life.Closing()) // Close, and the end of Shutdown's context, cut it short
+		c.consumer.work.Wait(c.life.Closing()) // Close, and the end of Shutdown's context, cut it short
 	}
 	detach := r.err == nil && c.life.Phase() == life.Detaching
 	c.stop()
@@ -75,7 +75,7 @@ func (r *reader) finish() {
 			r.err = err
 		}
 	}
-	c.consumer.work.wait(nil)
+	c.consumer.work.Wait(nil)
 	c.life.Err = r.readError(r.err)
 	c.guard.Call("Stopped", func() { c.consumer.handler.Stopped(c, c.life.Err) })
 	c.stats.Verify(c)

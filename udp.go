@@ -63,7 +63,7 @@ type consumer struct {
 	queue    *Queue
 	workers  *Workers
 	readDone interface{ ReadDone(*Conn) } // if the handler has that method
-	work     work                         // datagrams that Workers have
+	work     life.Work                    // datagrams that Workers have
 }
 
 // hasQueued reports whether datagrams wait for a consumer.
@@ -72,7 +72,7 @@ func (t *consumer) hasQueued() bool {
 	case t.queue != nil:
 		return len(t.queue.fifo.ch) > 0
 	case t.workers != nil:
-		return t.work.left.Load() > 1 // one of them may be the caller's
+		return t.work.Left() > 1 // one of them may be the caller's
 	}
 	return false
 }

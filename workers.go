@@ -159,12 +159,12 @@ func (w *Workers) Refused(c *Conn, r *Refusal) {
 	passed := c == nil || c.consumer.workers != w // by another Handler: the socket does not wait for it
 	d.packet = &packet{header: &header{conn: c, refusal: r}, queue: f, passed: passed}
 	if !passed {
-		c.consumer.work.begin(1)
+		c.consumer.work.Begin()
 	}
 	if f.put(c, &d) != stats.NotDropped {
 		r.lost()
 		if !passed {
-			c.consumer.work.end()
+			c.consumer.work.End()
 		}
 	}
 }
@@ -307,7 +307,7 @@ func (p *pool) handle(h Handler, d *Datagram) {
 		}
 		d.Release()
 		if !passed {
-			conn.consumer.work.end()
+			conn.consumer.work.End()
 		}
 	}()
 	switch {
@@ -335,33 +335,4 @@ func (p *pool) end() {
 		p.fifos[i].end()
 	}
 	p.running.Wait()
-}
-
-// work counts the datagrams of a socket that Workers have.
-type work struct {
-	left atomic.Int64
-	none chan struct{} // gets one when left comes down to 0
-}
-
-func (w *work) begin(n int) { w.left.Add(int64(n)) }
-
-func (w *work) end() {
-	if w.left.Add(-1) == 0 {
-		select {
-		case w.none <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// wait waits until no datagram is left, or until cut is closed. No new one may
-// come meanwhile.
-func (w *work) wait(cut <-chan struct{}) {
-	for w.left.Load() > 0 {
-		select {
-		case <-w.none:
-		case <-cut:
-			return
-		}
-	}
 }

@@ -1,0 +1,299 @@
+package udp
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"github.com/udpkit/udp/internal/buffer"
+	"github.com/udpkit/udp/internal/socket"
+	"github.com/udpkit/udp/internal/sys"
+	"golang.org/x/net/ipv4"
+)
+
+// Read is ReadFrom without the sender. With an empty b it returns at once.
+func (c *PacketConn) Read(b []byte) (int, error) {
+	if len(b) == 0 && c.ok() && !c.conn.closed() {
+		return 0, nil
+	}
+	n, _, _, _, err := c.read("read", b, nil)
+	return n, err
+}
+
+// ReadFrom waits for a datagram, copies it into b and returns its length and its
+// sender, a [*net.UDPAddr]. If b is too short the rest of the datagram is discarded,
+// which [Stats.Cut] counts.
+func (c *PacketConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, addr, err := c.ReadFromUDP(b)
+	if addr == nil {
+		return n, nil, err
+	}
+	return n, addr, err
+}
+
+// ReadFromUDP is ReadFrom with another type of address.
+func (c *PacketConn) ReadFromUDP(b []byte) (n int, addr *net.UDPAddr, err error) {
+	if !c.ok() {
+		return 0, nil, syscall.EINVAL
+	}
+	n, addr, err = c.data.ReadFrom(b)
+	return n, addr, c.opError("read", c.local, c.remote, err)
+}
+
+// ReadFromUDPAddrPort is ReadFrom without an allocation. As in package net, on a socket
+// of both families the address of an IPv4 sender has its 4-in-6 form.
+func (c *PacketConn) ReadFromUDPAddrPort(b []byte) (n int, addr netip.AddrPort, err error) {
+	n, _, _, addr, err = c.read("recvfrom", b, nil)
+	return n, addr, err
+}
+
+// ReadMsgUDP is ReadFrom that also copies control messages into oob, and returns their
+// length and flags: MSG_TRUNC if b was too short, and MSG_CTRUNC if oob was too short
+// and not empty.
+func (c *PacketConn) ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAddr, err error) {
+	n, oobn, flags, from, err := c.ReadMsgUDPAddrPort(b, oob)
+	if from.IsValid() {
+		addr = net.UDPAddrFromAddrPort(from)
+	}
+	return n, oobn, flags, addr, err
+}
+
+// ReadMsgUDPAddrPort is ReadMsgUDP without an allocation.
+func (c *PacketConn) ReadMsgUDPAddrPort(b, oob []byte) (n, oobn, flags int, addr netip.AddrPort, err error) {
+	return c.read("recvmsg", b, oob)
+}
+
+func (c *PacketConn) read(call string, b, oob []byte) (n, oobn, flags int, from netip.AddrPort, err error) {
+	if !c.ok() {
+		return 0, 0, 0, from, syscall.EINVAL
+	}
+	n, oobn, flags, from, err = c.data.ReadMsg(call, b, oob)
+	return n, oobn, flags, from, c.opError("read", c.local, c.remote, err)
+}
+
+// ReadBatch reads up to len(ms) datagrams, as [ipv4.PacketConn.ReadBatch] does. It
+// waits for the first only. It sets Addr, N, NN and Flags. The flags must be 0.
+func (c *PacketConn) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
+	if !c.ok() {
+		return 0, syscall.EINVAL
+	}
+	if flags != 0 {
+		return 0, c.opError("read", c.local, c.remote, errors.ErrUnsupported)
+	}
+	if len(ms) == 0 {
+		return 0, nil
+	}
+	n, err := c.data.ReadBatch(ms)
+	return n, c.opError("read", c.local, c.remote, err)
+}
+
+// Receive waits for a datagram, stores up to len(ds) datagrams of one read in ds and
+// returns their number. It copies no payload. The caller owns the datagrams and calls
+// [Datagram.Release] for each. [Datagram.Reply] sends at once.
+func (c *PacketConn) Receive(ds []Datagram) (int, error) {
+	if !c.ok() {
+		return 0, syscall.EINVAL
+	}
+	if len(ds) == 0 {
+		return 0, nil
+	}
+	d, err := c.data.Next(nil, true)
+	if err != nil {
+		return 0, c.opError("read", c.local, c.remote, c.data.ReadError("recvmmsg", err))
+	}
+	var (
+		n, leased int
+		of        *socket.Packet
+		shared    *packet // by the datagrams of one
+	)
+	for more := true; more; {
+		if p := d.Packet; p != of || leased == buffer.MaxLease {
+			shared, of, leased = newPacket(), p, 0
+			shared.header = c.headers.find(c.conn, p)
+			if !p.Time.IsZero() {
+				shared.time = p.Time.UnixNano()
+			}
+			shared.control = p.Control
+			shared.lease.Init(p.Buf, p.Data[d.Start:], p.Segment)
+		}
+		leased++
+		ds[n] = Datagram{Data: d.Data(), From: of.From, packet: shared}
+		ds[n].Retain()
+		if n++; n == len(ds) {
+			break
+		}
+		d, more = c.data.Following()
+	}
+	c.data.Done(n)
+	return n, nil
+}
+
+// Write sends b to the peer. Without one it fails with EDESTADDRREQ.
+func (c *PacketConn) Write(b []byte) (int, error) {
+	if !c.ok() {
+		return 0, syscall.EINVAL
+	}
+	return c.wrote(len(b), c.remote, c.data.Write(b))
+}
+
+// WriteTo sends b to an address, a [*net.UDPAddr]. As in package net, the unspecified
+// address is this host, and on a connected socket the error is
+// [net.ErrWriteToConnected].
+func (c *PacketConn) WriteTo(b []byte, addr net.Addr) (int, error) {
+	if !c.ok() {
+		return 0, syscall.EINVAL
+	}
+	a, ok := addr.(*net.UDPAddr)
+	if !ok {
+		return c.wrote(0, addr, c.data.Fail(sys.EINVAL))
+	}
+	return c.WriteToUDP(b, a)
+}
+
+// WriteToUDP is WriteTo with another type of address.
+func (c *PacketConn) WriteToUDP(b []byte, addr *net.UDPAddr) (int, error) {
+	if !c.ok() {
+		return 0, syscall.EINVAL
+	}
+	err := c.data.WriteTo(b, c.data.AddrPort(addr))
+	return c.wrote(len(b), opAddr(addr), err)
+}
+
+// WriteToUDPAddrPort is WriteTo without an allocation.
+func (c *PacketConn) WriteToUDPAddrPort(b []byte, addr netip.AddrPort) (int, error) {
+	if !c.ok() {
+		return 0, syscall.EINVAL
+	}
+	if err := c.data.WriteTo(b, addr); err != nil {
+		return c.wrote(0, net.UDPAddrFromAddrPort(addr), err)
+	}
+	return len(b), nil
+}
+
+// WriteMsgUDP sends b with control messages: source address and interface, traffic
+// class, TTL, and UDP_SEGMENT, which makes b several datagrams, on any system.
+// The address must be nil on a connected socket.
+func (c *PacketConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+	if !c.ok() {
+		return 0, 0, syscall.EINVAL
+	}
+	if err = c.data.WriteMsg(b, oob, c.data.AddrPort(addr)); err != nil {
+		_, err = c.wrote(0, opAddr(addr), err)
+		return 0, 0, err
+	}
+	return len(b), len(oob), nil
+}
+
+// WriteMsgUDPAddrPort is WriteMsgUDP without an allocation.
+func (c *PacketConn) WriteMsgUDPAddrPort(b, oob []byte, addr netip.AddrPort) (n, oobn int, err error) {
+	if !c.ok() {
+		return 0, 0, syscall.EINVAL
+	}
+	if err = c.data.WriteMsg(b, oob, addr); err != nil {
+		_, err = c.wrote(0, net.UDPAddrFromAddrPort(addr), err)
+		return 0, 0, err
+	}
+	return len(b), len(oob), nil
+}
+
+// SendBatch is [Conn.SendBatch].
+func (c *PacketConn) SendBatch(ms []Message) (sent int, err error) {
+	if !c.ok() {
+		return 0, syscall.EINVAL
+	}
+	return c.conn.SendBatch(ms)
+}
+
+// WriteBatch sends messages in order, as [ipv4.PacketConn.WriteBatch] does, with few
+// system calls, and returns how many were sent. It stops at the first message that
+// cannot be sent. If that is the first of all, its error is returned. It sets N. The
+// flags must be 0.
+func (c *PacketConn) WriteBatch(ms []ipv4.Message, flags int) (int, error) {
+	if !c.ok() {
+		return 0, syscall.EINVAL
+	}
+	if flags != 0 {
+		return 0, c.opError("write", c.local, c.remote, errors.ErrUnsupported)
+	}
+	n, err := c.data.WriteBatch(ms)
+	if err != nil {
+		return c.wrote(0, ms[0].Addr, err)
+	}
+	return n, nil
+}
+
+// wrote is the result of a write, with the error as package net wraps it.
+func (c *PacketConn) wrote(n int, to net.Addr, err error) (int, error) {
+	if err != nil {
+		return 0, c.opError("write", c.local, to, err)
+	}
+	return n, nil
+}
+
+// opAddr is a as a net.Addr, which is nil if a is.
+func opAddr(a *net.UDPAddr) net.Addr {
+	if a == nil {
+		return nil
+	}
+	return a
+}
+
+// SyscallConn returns the raw connection. Its first Read turns UDP_GRO off, so that
+// programs that read the descriptor themselves, as golang.org/x/net/ipv4 does, get
+// single datagrams. Those are not counted. Datagrams that were read before are still
+// returned by the methods of PacketConn. On a simulated network Control does nothing and
+// returns nil, and Read and Write fail with [errors.ErrUnsupported].
+func (c *PacketConn) SyscallConn() (syscall.RawConn, error) {
+	if !c.ok() {
+		return nil, syscall.EINVAL
+	}
+	rc, err := c.sock.SyscallConn()
+	if errors.Is(err, errors.ErrUnsupported) {
+		return noRawConn{c}, nil
+	}
+	return &rawConn{RawConn: rc, conn: c}, err
+}
+
+// rawConn is that of a kernel's socket.
+type rawConn struct {
+	syscall.RawConn
+	conn *PacketConn
+}
+
+func (r *rawConn) Read(f func(fd uintptr) bool) error {
+	if err := r.conn.uncoalesce(); err != nil {
+		return r.conn.opError("raw-read", r.conn.local, r.conn.remote, err)
+	}
+	return r.RawConn.Read(f)
+}
+
+// uncoalesce turns UDP_GRO off.
+func (c *PacketConn) uncoalesce() error {
+	if c.single.Load() {
+		return nil
+	}
+	err := c.sock.Uncoalesced()
+	if err == nil {
+		c.single.Store(true)
+	}
+	return err
+}
+
+// noRawConn is that of a socket without a descriptor.
+type noRawConn struct{ conn *PacketConn }
+
+func (r noRawConn) Control(func(fd uintptr)) error {
+	if r.conn.conn.closed() {
+		return r.conn.opError("raw-control", nil, r.conn.local, net.ErrClosed)
+	}
+	return nil
+}
+
+func (r noRawConn) Read(func(fd uintptr) bool) error {
+	return r.conn.opError("raw-read", r.conn.local, r.conn.remote, errors.ErrUnsupported)
+}
+
+func (r noRawConn) Write(func(fd uintptr) bool) error {
+	return r.conn.opError("raw-write", r.conn.local, r.conn.remote, errors.ErrUnsupported)
+}
