@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
@@ -32,57 +31,34 @@ func (c *Conn) SendBroadcast(b []byte, port uint16, ifs ...*net.Interface) ([]Gr
 		c.out.CountFailure(net.ErrClosed)
 		return nil, c.opError("send", to, net.ErrClosed)
 	}
-	outlets, err := c.broadcasters(ifs)
+	var outlets []socket.Interface
+	all, err := c.sock.Interfaces()
+	if err == nil {
+		outlets, err = socket.Broadcasters(all, ifs, c.admits)
+	}
+	if err == nil && len(outlets) == 0 {
+		err = fmt.Errorf("no suitable interface: %w", sys.ENODEV)
+	}
 	if err != nil {
 		return nil, c.opError("send", to, err)
 	}
 	sent := make([]GroupSend, len(outlets))
-	var errs []error
 	for i, o := range outlets {
 		sent[i] = GroupSend{Name: o.Name, Index: o.Index, Err: c.broadcastBy(b, to, o)}
-		if sent[i].Err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", o.Name, sent[i].Err))
-		}
 	}
-	if len(errs) == len(sent) {
-		return sent, c.opError("send", to, errors.Join(errs...))
-	}
-	return sent, nil
+	return sent, c.noneSent(to, sent)
 }
 
-// broadcasters returns the interfaces for a broadcast; one that is missing has no index.
-func (c *Conn) broadcasters(named []*net.Interface) ([]socket.Interface, error) {
-	all, err := c.sock.Interfaces()
-	if err != nil {
-		return nil, err
+// noneSent returns the errors of all if there is one on every interface.
+func (c *Conn) noneSent(to netip.AddrPort, sent []GroupSend) error {
+	errs := make([]error, len(sent))
+	for i, s := range sent {
+		if s.Err == nil {
+			return nil
+		}
+		errs[i] = fmt.Errorf("%s: %w", s.Name, s.Err)
 	}
-	if len(named) == 0 {
-		all = slices.DeleteFunc(all, func(i socket.Interface) bool { return !broadcasts(&i) || !c.admits(i.Interface) })
-		if len(all) == 0 {
-			return nil, fmt.Errorf("no suitable interface: %w", sys.ENODEV)
-		}
-		return all, nil
-	}
-	chosen := make([]socket.Interface, len(named))
-	for n, ifi := range named {
-		if ifi == nil {
-			return nil, &net.AddrError{Err: "nil interface"}
-		}
-		at := slices.IndexFunc(all, func(i socket.Interface) bool { return i.Name == ifi.Name })
-		if at < 0 { // renamed, perhaps
-			at = slices.IndexFunc(all, func(i socket.Interface) bool { return i.Index == ifi.Index })
-		}
-		if chosen[n] = (socket.Interface{Interface: net.Interface{Name: ifi.Name}}); at >= 0 {
-			chosen[n] = all[at]
-		}
-	}
-	return chosen, nil
-}
-
-// broadcasts reports whether an interface is for a broadcast that names none.
-func broadcasts(i *socket.Interface) bool {
-	return i.Flags&net.FlagUp != 0 && i.Flags&net.FlagBroadcast != 0 &&
-		slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() })
+	return c.opError("send", to, errors.Join(errs...))
 }
 
 // broadcastBy sends one datagram to the networks of an interface.

@@ -2,7 +2,6 @@ package udp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -272,11 +271,7 @@ func (m *MulticastConn) Memberships() []Membership {
 // Datagrams to an IPv6 group of link scope leave by the interface that its zone names. See also
 // [MulticastConn.SendGroup].
 func (m *MulticastConn) SetMulticastInterface(ifi *net.Interface) error {
-	if err := m.ready("set"); err != nil {
-		return err
-	}
-	m.out.Flush()
-	return m.opError("set", netip.AddrPort{}, m.memberships.SetInterface(ifi))
+	return m.set(func() error { return m.memberships.SetInterface(ifi) })
 }
 
 // MulticastInterface returns the interface chosen with SetMulticastInterface, nil for the
@@ -317,11 +312,16 @@ func (m *MulticastConn) MulticastLoopback() (bool, error) {
 }
 
 func (m *MulticastConn) setOption(o socket.MulticastOption, value int) error {
+	return m.set(func() error { return m.memberships.SetOption(o, value) })
+}
+
+// set changes an option for what is sent later.
+func (m *MulticastConn) set(f func() error) error {
 	if err := m.ready("set"); err != nil {
 		return err
 	}
 	m.out.Flush()
-	return m.opError("set", netip.AddrPort{}, m.memberships.SetOption(o, value))
+	return m.opError("set", netip.AddrPort{}, f())
 }
 
 func (m *MulticastConn) option(o socket.MulticastOption) (int, error) {
@@ -353,17 +353,11 @@ func (m *MulticastConn) SendGroup(b []byte, group netip.Addr, port uint16, ifs .
 		return nil, m.opError("send", to, err)
 	}
 	sent := make([]GroupSend, len(outlets))
-	var errs []error
 	for i, o := range outlets {
 		if o.Err == nil {
 			o.Err = m.sendBy(b, to, o.Index)
 		}
-		if sent[i] = GroupSend(o); o.Err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", o.Name, o.Err))
-		}
+		sent[i] = GroupSend(o)
 	}
-	if len(errs) == len(sent) {
-		return sent, m.opError("send", to, errors.Join(errs...))
-	}
-	return sent, nil
+	return sent, m.noneSent(to, sent)
 }

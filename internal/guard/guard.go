@@ -52,6 +52,7 @@ func (g *Guard) Warn(message string, err error) {
 // that costs more than the panic itself, and a peer may be able to cause many.
 func (g *Guard) Panicked(callback string, v any) {
 	g.Panics.Add(1)
+	defer g.contain()
 	to := g.Logger
 	if to == nil {
 		to = slog.Default()
@@ -92,12 +93,15 @@ func (g *Guard) write(to *slog.Logger, level slog.Level, message string, omitted
 	if omitted > 0 {
 		attrs = append(attrs, slog.Int("omitted", omitted))
 	}
-	defer func() {
-		if recover() != nil { // a panicking slog.Handler can't be logged
-			g.Panics.Add(1)
-		}
-	}()
+	defer g.contain()
 	to.LogAttrs(context.Background(), level, message, attrs...)
+}
+
+// contain recovers the panic of a slog.Handler, which can't be logged.
+func (g *Guard) contain() {
+	if recover() != nil {
+		g.Panics.Add(1)
+	}
 }
 
 // Call calls f, a callback, and contains its panic.
