@@ -186,7 +186,7 @@ func (s *sender) sendNow(fd uintptr) {
 // when there is no room.
 func (s *sender) send(fd uintptr) bool {
 	for s.sent < s.messages {
-		end := s.some()
+		end := s.nextCall()
 		n, errno := s.conn.path.sendmmsg(fd, s.hdrs[s.sent:end])
 		switch errno {
 		case 0:
@@ -210,10 +210,10 @@ func (s *sender) send(fd uintptr) bool {
 	return true
 }
 
-// some are the messages that go with the next call: one where sendmmsg is rejected,
+// nextCall are the messages that go with the next call: one where sendmmsg is rejected,
 // all, or, where that is only a few of them, as many as are sent without telling
 // the scheduler.
-func (s *sender) some() (end int) {
+func (s *sender) nextCall() (end int) {
 	if s.conn.path.single.Load() {
 		return s.sent + 1
 	}
