@@ -119,7 +119,7 @@ func (cfg Config) ListenGroup(ctx context.Context, n int, network, address strin
 		if local.Addr().IsMulticast() {
 			return fmt.Errorf("each member would get every datagram of a multicast group: %w", os.ErrInvalid)
 		}
-		socks, err = cfg.bindMembers(ctx, n, network, local)
+		socks, err = sys.OpenGroup(ctx, cfg.source(), n, network, local, cfg.options())
 		return err
 	})
 	if err != nil {
@@ -139,33 +139,6 @@ func (cfg Config) ListenGroup(ctx context.Context, n int, network, address strin
 		g.port.Steer()
 	}
 	return g, nil
-}
-
-// bindMembers binds n sockets to one address, or none.
-func (cfg *Config) bindMembers(ctx context.Context, n int, network string, local netip.AddrPort) (socks []socket.Socket, err error) {
-	release := func() {}
-	defer func() { release() }()
-	if kernel, ok := cfg.source().(sys.Kernel); ok && cfg.ReusePort && local.Port() == 0 {
-		port, free, err := kernel.FreePort(ctx, network, local, cfg.options())
-		if err == nil {
-			local, release = netip.AddrPortFrom(local.Addr(), port), free
-		} else if !errors.Is(err, errors.ErrUnsupported) {
-			return nil, err
-		}
-	}
-	for len(socks) < n {
-		sock, err := cfg.source().Open(ctx, network, local, cfg.options())
-		if err != nil {
-			for _, s := range socks {
-				s.Close()
-			}
-			return nil, err
-		}
-		socks = append(socks, sock)
-		release() // before the second one, so that the order of the sockets stays
-		release = func() {}
-	}
-	return socks, nil
 }
 
 // start starts the members. If one's Started calls runtime.Goexit, it closes them.

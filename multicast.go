@@ -50,14 +50,6 @@ type InterfaceMembership struct {
 	Err error
 }
 
-// A GroupSend is the result of [MulticastConn.SendGroup] or [Conn.SendBroadcast] on one
-// interface.
-type GroupSend struct {
-	Name  string // of the interface
-	Index int    // of the interface, 0 while there is none of that name
-	Err   error  // nil if the system accepted the datagram
-}
-
 // ListenMulticast is Config{}.ListenMulticast.
 func ListenMulticast(ctx context.Context, network, address string, h Handler, groups ...netip.Addr) (*MulticastConn, error) {
 	return Config{}.ListenMulticast(ctx, network, address, h, groups...)
@@ -330,34 +322,4 @@ func (m *MulticastConn) option(o socket.MulticastOption) (int, error) {
 	}
 	n, err := m.memberships.Option(o)
 	return n, m.opError("get", netip.AddrPort{}, err)
-}
-
-// SendGroup sends b to a group on each of the named interfaces. Without any, it sends on every
-// interface where the group is joined, or if it is joined nowhere, where Join would join it. It
-// does not change what [MulticastConn.SetMulticastInterface] has chosen.
-//
-// It sends immediately and returns a result for each interface. The error is nil if one
-// of them accepts the datagram. Otherwise it has the errors of all, which are those of
-// [Conn.SendTo].
-func (m *MulticastConn) SendGroup(b []byte, group netip.Addr, port uint16, ifs ...*net.Interface) ([]GroupSend, error) {
-	if err := m.ready("send"); err != nil {
-		return nil, err
-	}
-	group = group.Unmap()
-	to := netip.AddrPortFrom(group.WithZone(""), port)
-	if !group.IsMulticast() {
-		return nil, m.opError("send", to, &net.AddrError{Err: "not a multicast group", Addr: group.String()})
-	}
-	outlets, err := m.memberships.Outlets(group, ifs)
-	if err != nil {
-		return nil, m.opError("send", to, err)
-	}
-	sent := make([]GroupSend, len(outlets))
-	for i, o := range outlets {
-		if o.Err == nil {
-			o.Err = m.sendBy(b, to, o.Index)
-		}
-		sent[i] = GroupSend(o)
-	}
-	return sent, m.noneSent(to, sent)
 }

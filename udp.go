@@ -25,9 +25,10 @@ import (
 // Conn is a UDP socket with a goroutine that reads it and feeds its [Handler]. Its
 // methods may be called from any goroutine and inside callbacks, and do the same there.
 type Conn struct {
-	// Locks, in the order in which they are taken: peer.changing, out.sending, out.mu,
-	// then those of internal packages. events.mu, log.mu and the mutexes of Queue and
-	// Workers are leaves. No lock is held while user code runs, except in Config.Trace.
+	// Locks, in the order in which they are taken: peer.changing, the two of out (see
+	// internal/send), peer.asking, then those of internal packages. The locks of events,
+	// guard, Queue and Workers are leaves. No lock is held while user code runs, except in
+	// Config.Trace.
 
 	// Set before anybody else has the Conn.
 	sock     socket.Socket

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"strconv"
@@ -73,3 +74,30 @@ func netInterfaces() ([]socket.Interface, error) {
 }
 
 func portString(p uint16) string { return strconv.Itoa(int(p)) }
+
+// OpenGroup binds n sockets of a source to one address, or none.
+func OpenGroup(ctx context.Context, source socket.Network, n int, network string, local netip.AddrPort, o socket.Options) (socks []socket.Socket, err error) {
+	release := func() {}
+	defer func() { release() }()
+	if kernel, ok := source.(Kernel); ok && o.ReusePort && local.Port() == 0 {
+		port, free, err := kernel.freePort(ctx, network, local, o)
+		if err == nil {
+			local, release = netip.AddrPortFrom(local.Addr(), port), free
+		} else if !errors.Is(err, errors.ErrUnsupported) {
+			return nil, err
+		}
+	}
+	for len(socks) < n {
+		sock, err := source.Open(ctx, network, local, o)
+		if err != nil {
+			for _, s := range socks {
+				s.Close()
+			}
+			return nil, err
+		}
+		socks = append(socks, sock)
+		release() // before the second one, so that the order of the sockets stays
+		release = func() {}
+	}
+	return socks, nil
+}

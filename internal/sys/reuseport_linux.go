@@ -231,10 +231,10 @@ func awaitArrivals() {
 
 const membarrierGlobal = 1 // MEMBARRIER_CMD_GLOBAL of linux/membarrier.h
 
-// FreePort finds a port that nobody uses, and keeps it until release is called:
+// freePort finds a port that nobody uses, and keeps it until release is called:
 // several sockets of one user may bind to it meanwhile. With SO_REUSEPORT the kernel
 // may choose one that other sockets of the user have (udp_lib_get_port).
-func (k Kernel) FreePort(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (port uint16, release func(), err error) {
+func (k Kernel) freePort(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (port uint16, release func(), err error) {
 	o.ReusePort, o.ReuseAddr = false, false
 	uc, err := bindSocket(ctx, network, local, o, new(bool))
 	if err != nil {

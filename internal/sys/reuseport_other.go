@@ -34,7 +34,7 @@ func (*PortGroup) Steering() socket.Steering { return socket.SteeringNone }
 // Leave does nothing.
 func (*PortGroup) Leave(wait bool) {}
 
-// FreePort has no counterpart here.
-func (Kernel) FreePort(context.Context, string, netip.AddrPort, socket.Options) (uint16, func(), error) {
+// freePort has no counterpart here.
+func (Kernel) freePort(context.Context, string, netip.AddrPort, socket.Options) (uint16, func(), error) {
 	return 0, nil, errors.ErrUnsupported
 }
