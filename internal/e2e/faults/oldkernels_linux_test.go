@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
-	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -80,12 +78,7 @@ func rejectOptions(t *testing.T, options []rejectedOption) {
 		)
 	}
 	filter = append(filter, allow)
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	require.NoError(t, unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	_, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
-	require.Zero(t, e, "%v", e)
+	require.NoError(t, sockettest.FilterSystemCalls(filter))
 }
 
 const oldKernel = "UDP_TEST_OLD_KERNEL"
