@@ -29,7 +29,7 @@ func TestTheClockAdvancesWhileATurnIsWaitedFor(t *testing.T) {
 		turn.Unlock()
 		<-order
 		<-order
-		turn.Lock()
-		turn.Unlock()
+		synctest.Wait()
+		require.True(t, turn.TryLock(), "nobody has it")
 	})
 }
