@@ -171,24 +171,14 @@ type Message struct {
 	ECN          ECN            // replaces the two lower bits of the traffic class, where [Info.ECN] says so
 }
 
-// message is m for the socket. A value out of range is an error, which is counted.
-func (c *Conn) message(m *Message) (socket.Message, error) {
-	s, err := m.message()
-	if err != nil {
-		c.out.CountFailure(err)
-	}
-	return s, err
-}
-
-// message is m for the socket.
-func (m *Message) message() (socket.Message, error) {
+// message makes s of m. A value out of range is an error.
+func (m *Message) message(s *socket.Message) error {
 	if uint(m.TTL) > 255 {
-		return socket.Message{}, fmt.Errorf("TTL %d is not between 0 and 255: %w", m.TTL, os.ErrInvalid)
+		return fmt.Errorf("TTL %d is not between 0 and 255: %w", m.TTL, os.ErrInvalid)
 	}
-	return socket.Message{
-		Data: m.Data, To: m.To, From: m.From, IfIndex: m.IfIndex,
-		TTL: uint8(m.TTL), TrafficClass: m.TrafficClass, ECN: uint8(m.ECN & 3), Control: m.Control,
-	}, nil
+	s.Data, s.To, s.From, s.IfIndex = m.Data, m.To, m.From, m.IfIndex
+	s.TTL, s.TrafficClass, s.ECN, s.Control = uint8(m.TTL), m.TrafficClass, uint8(m.ECN&3), m.Control
+	return nil
 }
 
 // sameHeader reports whether m and like differ in their payload only.

@@ -102,7 +102,8 @@ func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
 func (c *Conn) fill(b *gso.Batch, ms []Message) (n int, bad error) {
 	for n < len(ms) && b.Len() < gso.MaxDatagrams {
 		like := &ms[n]
-		m, err := like.message()
+		var m socket.Message
+		err := like.message(&m)
 		if err == nil {
 			err = c.out.Address(&m)
 		}
@@ -129,8 +130,11 @@ func (c *Conn) SendContext(ctx context.Context, m Message) error {
 	if !c.ok() {
 		return errNoSocket("send")
 	}
-	s, err := c.message(&m)
-	if err == nil {
+	var s socket.Message
+	err := m.message(&s)
+	if err != nil {
+		c.out.CountFailure(err)
+	} else {
 		err = c.out.SendContext(ctx, &s)
 	}
 	return c.opError("send", m.To, err)
@@ -157,12 +161,18 @@ func (c *Conn) Enqueue(m Message) error {
 	if !c.ok() {
 		return errNoSocket("send")
 	}
-	s, err := c.message(&m)
-	if err == nil {
+	var s socket.Message
+	err := m.message(&s)
+	if err != nil {
+		c.out.CountFailure(err)
+	} else {
 		s.Control = bytes.Clone(s.Control)
 		err = c.out.Enqueue(&s, c.consumer.hasQueued())
 	}
-	return c.opError("send", m.To, err)
+	if err != nil {
+		return c.opError("send", m.To, err)
+	}
+	return nil
 }
 
 // reply sends b to the peer of a datagram, or copies it.
