@@ -195,9 +195,9 @@ func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) stats.Reason {
 	case p.Truncated, p.ControlTruncated:
 		return stats.DropTruncated
 	case peer != nil && *peer != p.From && !c.peer.isNext(p.From):
-		return stats.DropStranger
+		return stats.DropUnexpected
 	case c.groups.check && !c.groups.Wants(p.To.Addr(), p.From.Addr(), p.IfIndex):
-		return stats.DropStranger
+		return stats.DropUnexpected
 	}
 	return stats.NotDropped
 }
