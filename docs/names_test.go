@@ -38,8 +38,11 @@ func TestDocumentsNameTests(t *testing.T) {
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
-		for _, m := range regexp.MustCompile("`(?:\\w+\\.)?((?:Test|Fuzz)[A-Z]\\w+)`").FindAllStringSubmatch(string(text), -1) {
-			require.True(t, exists[m[1]], "%s: there is no %s", file, m[1])
+		for _, m := range regexp.MustCompile("`(\\w+\\.)?((?:Test|Fuzz)[A-Z]\\w+)`").FindAllStringSubmatch(string(text), -1) {
+			if m[1] == "nettest." {
+				continue // of golang.org/x/net
+			}
+			require.True(t, exists[m[2]], "%s: there is no %s", file, m[2])
 			named++
 		}
 	}
