@@ -186,9 +186,16 @@ func TestTemplateFlood(t *testing.T) {
 	require.NoError(t, decode(&genuine, data))
 }
 
-// Whatever arrives, decoders return, do not panic, and make valid JSON of bounded length.
-func TestDecodersTakeAnything(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
+// Whatever arrives, decoders return, do not panic, and make valid JSON of bounded length. The
+// first datagram may bring templates for the second.
+func FuzzDecoders(f *testing.F) {
+	ipfixed := func(b []byte) []byte { // past the first check
+		if len(b) > 3 && b[1] == 10 {
+			b = slices.Clone(b)
+			copy(b[2:], be16(len(b)))
+		}
+		return b
+	}
 	seeds := [][]byte{
 		[]byte(`<165>1 2003-10-11T22:14:15.003Z host app - ID47 [e@1 iut="3"] An event`),
 		[]byte("<34>Oct 11 22:14:15 mymachine su[77]: failed"),
@@ -197,11 +204,26 @@ func TestDecodersTakeAnything(t *testing.T) {
 		netflow9(set(0, template9(256, 8, 4, 1, 4)), set(256, be32(1, 2, 3, 4)), set(1, be16(257, 4, 8), be16(1, 4), be16(34, 4, 36, 2)), set(257, be32(1, 2), be16(3))),
 		ipfix(set(2, template9(256, 8, 4, 82, 0xffff)), set(256, be32(1), []byte{2, 'a', 'b'}), set(3, be16(301, 2, 1), be16(149, 4, 41, 8)), set(301, be32(1, 2, 3))),
 	}
-	decoders := map[string]decoder{}
-	for name, f := range formats {
-		decoders[name] = f.decoder(Input{Templates: 64})
+	check := func(t testing.TB, first, second []byte) {
+		for name, f := range formats {
+			decode := f.decoder(Input{Templates: 64})
+			for _, data := range [][]byte{first, second, ipfixed(first), ipfixed(second)} {
+				before := slices.Clone(data)
+				b, err := decode(udptest.Datagram(udptest.Header{From: testSource}, data), testTime)
+				require.Equal(t, before, data)
+				require.LessOrEqual(t, len(b), maxJSON)
+				if err == nil && name != "raw" {
+					require.True(t, json.Valid(b), "%s: %s", name, b)
+				}
+			}
+		}
 	}
-	for range 5_000 {
+	for _, seed := range seeds {
+		f.Add(seed, seed)
+		f.Add(seed, []byte{})
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 2_000 { // tried by every run of the tests
 		data := slices.Clone(seeds[random.IntN(len(seeds))])
 		for range random.IntN(6) {
 			switch i := random.IntN(len(data)); random.IntN(3) {
@@ -213,17 +235,9 @@ func TestDecodersTakeAnything(t *testing.T) {
 				data = slices.Concat(data[:i], data[i/2:])
 			}
 		}
-		if len(data) > 3 && data[1] == 10 && random.IntN(2) == 0 {
-			copy(data[2:], be16(len(data))) // past the first check
-		}
-		for name, decode := range decoders {
-			b, err := decode(udptest.Datagram(udptest.Header{From: testSource}, data), testTime)
-			require.LessOrEqual(t, len(b), maxJSON)
-			if err == nil && name != "raw" {
-				require.True(t, json.Valid(b), "%s: %s", name, b)
-			}
-		}
+		check(f, seeds[random.IntN(len(seeds))], data)
 	}
+	f.Fuzz(func(t *testing.T, first, second []byte) { check(t, first, second) })
 }
 
 // On a simulated network: two exporters with templates of the same number do not

@@ -253,3 +253,19 @@ func TestRecordsAreCheckedWhenParsed(t *testing.T) {
 		require.ErrorIs(t, err, errRecord)
 	}
 }
+
+func FuzzRecord(f *testing.F) {
+	r := Record{ID: "id", Input: "syslog", Source: testSource, Received: testTime, Subject: "logs", Payload: []byte("payload")}
+	f.Add(r.appendTo(nil))
+	r.Raw, r.Fault = true, "malformed"
+	f.Add(r.appendTo(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := parseRecord(b)
+		if err != nil {
+			return
+		}
+		again, err := parseRecord(r.appendTo(nil))
+		require.NoError(t, err)
+		require.Equal(t, r, again)
+	})
+}

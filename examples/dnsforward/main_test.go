@@ -204,3 +204,26 @@ func TestDig(t *testing.T) {
 	dig := program.Start(t, nil, "dig", "@127.0.0.1", "-p", port, "+short", "example.org")
 	require.Equal(t, []string{"192.0.2.1"}, dig.Rest())
 }
+
+func FuzzMessages(f *testing.F) {
+	q := query(f, 7, "example.com.")
+	response := append([]byte(nil), q...)
+	response[2] |= 0x80
+	f.Add(q, response)
+	f.Add(q, q)
+	f.Add(q[:headerSize], []byte{})
+	f.Fuzz(func(t *testing.T, q, response []byte) {
+		_, ok := id(q)
+		require.Equal(t, len(q) >= headerSize, ok)
+		if !sameQuestion(q, response) {
+			return
+		}
+		// It is a response, and to the same question.
+		require.NotZero(t, response[2]&0x80)
+		asked, err := question(q)
+		require.NoError(t, err)
+		answered, err := question(response)
+		require.NoError(t, err)
+		require.Equal(t, asked, answered)
+	})
+}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/examples/internal/program"
+	"github.com/udpkit/udp/udptest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -71,4 +72,23 @@ func TestNetflowWithWrongArguments(t *testing.T) {
 	for _, args := range [][]string{{"-x"}, {"-every", "0"}, {"-sockets", "257"}, {"-listen", "nowhere"}} {
 		require.Error(t, run(t.Context(), args, io.Discard, udp.Config{}), "%v", args)
 	}
+}
+
+func FuzzExport(f *testing.F) {
+	f.Add(export(1, 7, 3))
+	f.Add(export(0, 0, maxRecords))
+	f.Add([]byte{0, 5})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		col := &collector{exporters: map[exporter]*totals{}}
+		d := udptest.Datagram(udptest.Header{From: netip.MustParseAddrPort("192.0.2.1:9995")}, b)
+		col.Received(nil, d)
+		counted := &totals{}
+		if e := col.exporters[exporterOf(d)]; e != nil {
+			counted = e
+		}
+		// An export is counted once, with the records that it has, or not at all.
+		require.Equal(t, uint64(len(col.exporters)), counted.exports)
+		require.Equal(t, uint64(len(b)), counted.exports*headerSize+counted.flows*recordSize+uint64(len(b))*(1-counted.exports))
+		require.Zero(t, counted.lost)
+	})
 }

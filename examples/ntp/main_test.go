@@ -95,3 +95,21 @@ func TestNTPWithWrongArguments(t *testing.T) {
 		require.Error(t, run(t.Context(), args, io.Discard, udp.Config{}), "%v", args)
 	}
 }
+
+func FuzzResponse(f *testing.F) {
+	response := make([]byte, size)
+	response[0], response[1] = version<<3|server, 2
+	put(response[receivedAt:], time.Unix(1_800_000_000, 1))
+	put(response[sentAt:], time.Unix(1_800_000_000, 999_999_999))
+	f.Add(response)
+	f.Add(response[:size-1])
+	now := time.Unix(1_800_000_000, 0)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, ok := key(b); !ok || !valid(nil, b) {
+			return
+		}
+		for _, at := range []int{receivedAt, sentAt} { // in the era that is nearest
+			require.LessOrEqual(t, timeAt(b[at:], now).Sub(now).Abs(), (secondsOfOneEra/2+1)*time.Second)
+		}
+	})
+}

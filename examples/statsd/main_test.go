@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/examples/internal/program"
+	"github.com/udpkit/udp/udptest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -75,4 +77,19 @@ func TestStatsdWithWrongArguments(t *testing.T) {
 	for _, args := range [][]string{{"-x"}, {"-every", "0"}, {"-workers", "-1"}, {"-listen", "nowhere"}} {
 		require.Error(t, run(t.Context(), args, io.Discard, udp.Config{}), "%v", args)
 	}
+}
+
+func FuzzLine(f *testing.F) {
+	f.Add([]byte("requests:1|c"))
+	f.Add([]byte("load:-2.5|g"))
+	f.Add([]byte(":1|c"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		table := &table{metrics: map[string]metric{}}
+		table.Received(nil, udptest.Datagram(udptest.Header{}, b))
+		for key, m := range table.take() { // a line is one value of the name before the colon
+			require.NotEmpty(t, key)
+			require.True(t, bytes.HasPrefix(b, []byte(key+":")), "%q", b)
+			require.Equal(t, 1, m.n)
+		}
+	})
 }

@@ -80,7 +80,7 @@ func serve(c net.Conn, dir *os.Root, write bool) error {
 	if err != nil {
 		return err
 	}
-	name, _, _ := strings.Cut(string(b[2:n]), "\x00") // then mode and options: all files are binary
+	name, _, _ := strings.Cut(string(b[2:max(n, 2)]), "\x00") // then mode and options: all files are binary
 	mode := os.O_RDONLY
 	if b[1] == opWrite {
 		if mode = os.O_CREATE | os.O_EXCL | os.O_WRONLY; !write {
