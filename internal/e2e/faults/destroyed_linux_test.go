@@ -135,6 +135,79 @@ func TestAListenerSurvivesItsDestruction(t *testing.T) {
 	})
 }
 
+// So do sockets that their callers read, and adopted ones: a read that waits goes on, and a
+// write is sent.
+func TestAPacketConnSurvivesItsDestruction(t *testing.T) {
+	netns.Run(t, func() {
+		here, there := sockettest.TwoHosts(t)
+		server := sockettest.EchoIn(t, there)
+		for _, peer := range []string{"192.0.2.2", "2001:db8::2"} {
+			at := netip.AddrPortFrom(netip.MustParseAddr(peer), server.LocalAddrPort().Port())
+			for name, open := range map[string]func() (net.Conn, error){
+				"dialed":   func() (net.Conn, error) { return udp.Config{}.DialContext(t.Context(), "udp", at.String()) },
+				"listener": func() (net.Conn, error) { return udp.Config{}.ListenPacket(t.Context(), "udp", ":0") },
+				"adopted": func() (net.Conn, error) {
+					uc, err := net.ListenUDP("udp", nil)
+					if err != nil {
+						return nil, err
+					}
+					return udp.Config{}.AdoptPacket(uc)
+				},
+				"adopted, dialed": func() (net.Conn, error) {
+					uc, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(at))
+					if err != nil {
+						return nil, err
+					}
+					return udp.Config{}.AdoptPacket(uc)
+				},
+			} {
+				t.Run(peer+" "+name, func(t *testing.T) {
+					var c net.Conn
+					var err error
+					here.Do(func() { c, err = open() })
+					require.NoError(t, err)
+					pc := c.(*udp.PacketConn)
+					defer pc.Close()
+					read := make(chan string, 10)
+					go func() {
+						defer close(read)
+						b := make([]byte, 10)
+						for {
+							n, _, err := pc.ReadFrom(b)
+							if err != nil {
+								return
+							}
+							read <- string(b[:n])
+						}
+					}()
+					send := func() error {
+						if pc.RemoteAddr() != nil {
+							_, err = pc.Write([]byte("again"))
+						} else {
+							_, err = pc.WriteToUDPAddrPort([]byte("again"), at)
+						}
+						return err
+					}
+					port := pc.LocalAddr().(*net.UDPAddr).Port
+					for n := 1; n <= 2; n++ {
+						destroy(t, here, uint16(port))
+						require.NoError(t, send())
+						require.Equal(t, "again", sockettest.Next(t, read))
+						require.Equal(t, port, pc.LocalAddr().(*net.UDPAddr).Port)
+						if pc.RemoteAddr() != nil { // others may be bound still: when a write meets the error, nothing is to be repaired
+							require.EqualValues(t, n, pc.Stats().Rebinds)
+						}
+					}
+					require.NoError(t, pc.Close())
+					for range read {
+					}
+					sockettest.CountersAgree(t, pc.Stats())
+				})
+			}
+		}
+	})
+}
+
 // A socket whose port is somebody else's by the time that it could be bound again
 // stops, and says why.
 func TestASocketThatCannotBeRepairedStops(t *testing.T) {
