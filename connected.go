@@ -15,7 +15,7 @@ import (
 )
 
 // ConnectedConn is a [Conn] with a peer. It sends to the peer only. Datagrams from
-// others are dropped and counted in [Drops.Unexpected]. ICMP errors about undelivered
+// others are dropped and counted in [Drops.Stranger]. ICMP errors about undelivered
 // datagrams reach [Handler.Refused].
 //
 // It is a view of the socket of its Conn: closing either closes the socket. After

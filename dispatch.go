@@ -195,9 +195,9 @@ func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) stats.Reason {
 	case p.Truncated, p.ControlTruncated:
 		return stats.DropTruncated
 	case peer != nil && *peer != p.From && !c.peer.isNext(p.From):
-		return stats.DropUnexpected
+		return stats.DropStranger
 	case c.groups.check && !c.groups.Wants(p.To.Addr(), p.From.Addr(), p.IfIndex):
-		return stats.DropUnexpected
+		return stats.DropStranger
 	}
 	return stats.NotDropped
 }

@@ -323,7 +323,7 @@ func TestACoalescedPacketIsCountedToTheLastDatagram(t *testing.T) {
 		st := c.Stats()
 		sockettest.CountersAgree(t, st)
 		require.Equal(t, total, st.Received)
-		require.Equal(t, udp.Drops{Panicked: panicked, Unexpected: unexpected, Truncated: truncated}, st.Dropped)
+		require.Equal(t, udp.Drops{Panicked: panicked, Stranger: unexpected, Truncated: truncated}, st.Dropped)
 		require.Equal(t, panicked, st.Panics)
 	})
 }

@@ -184,7 +184,7 @@ func (m *MulticastConn) LeaveSource(group, source netip.Addr, ifs ...*net.Interf
 //
 // The kernel blocks the source too, up to its limit (on Linux net.ipv4.igmp_max_msf, 10
 // sources), so that routers and switches can learn of it (IGMPv3 and MLDv2 EXCLUDE mode). What
-// the kernel does not block is counted in [Drops].Unexpected.
+// the kernel does not block is counted in [Drops].Stranger.
 //
 // Errors: EADDRNOTAVAIL if the group was not joined with Join. Where the destination of
 // datagrams is unknown ([Info].PacketInfo), only the kernel can block, and its error is

@@ -203,7 +203,7 @@ func TestPacketConnDiscardsOtherPeers(t *testing.T) {
 	n, err := c.Read(b)
 	require.NoError(t, err)
 	require.Equal(t, "peer", string(b[:n]))
-	require.EqualValues(t, 3, c.Stats().Dropped.Unexpected)
+	require.EqualValues(t, 3, c.Stats().Dropped.Stranger)
 }
 
 // What waits in the kernel stays there for whoever has a copy of the descriptor.

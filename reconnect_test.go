@@ -229,7 +229,7 @@ func TestUnexpectedSourcesQueuedBeforeConnect(t *testing.T) {
 				require.Equal(t, "peer", e.Data)
 			}
 			sockettest.Stop(t, c)
-			require.EqualValues(t, n, c.Stats().Dropped.Unexpected)
+			require.EqualValues(t, n, c.Stats().Dropped.Stranger)
 		})
 	}
 }

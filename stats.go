@@ -54,17 +54,17 @@ type Stats struct {
 
 // Drops counts datagrams that were read and not handled, by the reason.
 type Drops struct {
-	Queue      uint64 // a Queue or Workers was full, or had ended
-	Truncated  uint64 // longer than Config.MaxDatagram, or without the control messages it needs
-	Unexpected uint64 // unexpected source: not the connected socket's peer; or to a group not joined
-	Handler    uint64 // the Handler rejected it: see [Datagram.Drop]
-	Panicked   uint64 // Received panicked, or ended its goroutine
-	Closed     uint64 // unhandled when the socket was closed; also in the kernel (not on Windows and Plan 9)
+	Queue     uint64 // a Queue or Workers was full, or had ended
+	Truncated uint64 // longer than Config.MaxDatagram, or without the control messages it needs
+	Stranger  uint64 // unexpected source: not the connected socket's peer; or to a group not joined
+	Handler   uint64 // the Handler rejected it: see [Datagram.Drop]
+	Panicked  uint64 // Received panicked, or ended its goroutine
+	Closed    uint64 // unhandled when the socket was closed; also in the kernel (not on Windows and Plan 9)
 }
 
 // Total is the sum of all drops.
 func (d Drops) Total() uint64 {
-	return d.Queue + d.Truncated + d.Unexpected + d.Handler + d.Panicked + d.Closed
+	return d.Queue + d.Truncated + d.Stranger + d.Handler + d.Panicked + d.Closed
 }
 
 // SendFailures counts the datagrams of Stats.SendErrors by the reason.
@@ -91,7 +91,7 @@ func (c *Conn) Stats() Stats {
 		// handled and dropped than received: what a Queue drops was Handled before.
 		Dropped: Drops{
 			Queue: k.Dropped[stats.DropQueue].Load(), Truncated: k.Dropped[stats.DropTruncated].Load(),
-			Unexpected: k.Dropped[stats.DropUnexpected].Load(), Panicked: k.Dropped[stats.DropPanicked].Load(),
+			Stranger: k.Dropped[stats.DropStranger].Load(), Panicked: k.Dropped[stats.DropPanicked].Load(),
 			Handler: k.Dropped[stats.DropHandler].Load(),
 			Closed:  k.Dropped[stats.DropClosed].Load(),
 		},
@@ -131,7 +131,7 @@ func (s *Stats) counters() []counter {
 		{"handled", &s.Handled, false},
 		{"dropped_queue", &s.Dropped.Queue, false},
 		{"dropped_truncated", &s.Dropped.Truncated, false},
-		{"dropped_unexpected", &s.Dropped.Unexpected, false},
+		{"dropped_stranger", &s.Dropped.Stranger, false},
 		{"dropped_handler", &s.Dropped.Handler, false},
 		{"dropped_panicked", &s.Dropped.Panicked, false},
 		{"dropped_closed", &s.Dropped.Closed, false},

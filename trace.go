@@ -56,15 +56,15 @@ type DropReason int
 
 // The reasons are the fields of [Drops].
 const (
-	DroppedQueue      = DropReason(stats.DropQueue)
-	DroppedTruncated  = DropReason(stats.DropTruncated)
-	DroppedUnexpected = DropReason(stats.DropUnexpected)
-	DroppedHandler    = DropReason(stats.DropHandler)
-	DroppedPanicked   = DropReason(stats.DropPanicked)
-	DroppedClosed     = DropReason(stats.DropClosed)
+	DroppedQueue     = DropReason(stats.DropQueue)
+	DroppedTruncated = DropReason(stats.DropTruncated)
+	DroppedStranger  = DropReason(stats.DropStranger)
+	DroppedHandler   = DropReason(stats.DropHandler)
+	DroppedPanicked  = DropReason(stats.DropPanicked)
+	DroppedClosed    = DropReason(stats.DropClosed)
 )
 
-var dropReasons = [stats.Reasons]string{"queue", "truncated", "unexpected", "handler", "panicked", "closed"}
+var dropReasons = [stats.Reasons]string{"queue", "truncated", "stranger", "handler", "panicked", "closed"}
 
 // String returns the reason as [Stats.All] has it after "dropped_".
 func (r DropReason) String() string {

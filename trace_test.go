@@ -58,7 +58,7 @@ func (y *tally) agrees(t testing.TB, s udp.Stats) {
 	assert.Equal(t, s.SentBytes, y.sentBytes.Load(), "sent bytes")
 	assert.Equal(t, s.Refused, y.refused.Load(), "refused")
 	for why, n := range map[udp.DropReason]uint64{
-		udp.DroppedQueue: s.Dropped.Queue, udp.DroppedTruncated: s.Dropped.Truncated, udp.DroppedUnexpected: s.Dropped.Unexpected,
+		udp.DroppedQueue: s.Dropped.Queue, udp.DroppedTruncated: s.Dropped.Truncated, udp.DroppedStranger: s.Dropped.Stranger,
 		udp.DroppedHandler: s.Dropped.Handler, udp.DroppedPanicked: s.Dropped.Panicked, udp.DroppedClosed: s.Dropped.Closed,
 	} {
 		assert.Equal(t, n, y.dropped[why].Load(), why)
@@ -199,7 +199,7 @@ func TestTraceOfRareDropsAgreesWithStats(t *testing.T) {
 	require.Eventually(t, func() bool { return c.Stats().Handled == 1 }, sockettest.Patience, time.Millisecond)
 	sockettest.Stop(t, c)
 	y.agrees(t, c.Stats())
-	require.Equal(t, udp.Drops{Unexpected: 1, Truncated: 1}, c.Stats().Dropped)
+	require.Equal(t, udp.Drops{Stranger: 1, Truncated: 1}, c.Stats().Dropped)
 	require.EqualValues(t, 1, c.Stats().Refused)
 }
 

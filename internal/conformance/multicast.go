@@ -135,7 +135,7 @@ var multicastPromises = []promise{
 		t.settle()
 		w.quiet()
 		if m.Info().MulticastFilter { // the system keeps it out, and the toolkit has nothing to drop
-			equal(t, "dropped", m.Stats().Dropped.Unexpected, 0)
+			equal(t, "dropped", m.Stats().Dropped.Stranger, 0)
 		}
 	}},
 	{"a group does not arrive after Leave", func(t *trial) {

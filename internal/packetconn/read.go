@@ -202,7 +202,7 @@ func (c *Conn) Following() (Delivery, bool) {
 		case p.Truncated, p.ControlTruncated, d.size() > c.MaxDatagram:
 			c.Drop(p, d.Data(), stats.DropTruncated)
 		case peer != nil && *peer != p.From:
-			c.Drop(p, d.Data(), stats.DropUnexpected)
+			c.Drop(p, d.Data(), stats.DropStranger)
 		default:
 			return d, true
 		}

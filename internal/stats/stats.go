@@ -34,7 +34,7 @@ const (
 	NotDropped Reason = iota - 1
 	DropQueue
 	DropTruncated
-	DropUnexpected
+	DropStranger
 	DropHandler
 	DropPanicked
 	DropClosed

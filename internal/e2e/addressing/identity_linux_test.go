@@ -64,7 +64,7 @@ func TestRepliesComeFromTheKernelsPeer(t *testing.T) {
 					e := h.Next(t, "Received")
 					require.Equal(t, c.RemoteAddrPort(), e.Datagram.From)
 				}
-				require.Zero(t, c.Stats().Dropped.Unexpected)
+				require.Zero(t, c.Stats().Dropped.Stranger)
 			})
 		}
 	})

@@ -121,7 +121,7 @@ func TestADatagramOfAGroupThatWasLeft(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, "first", sockettest.Next(t, heard))
 			require.Equal(t, "kept", sockettest.Next(t, heard))
-			require.EqualValues(t, 1, receiver.Stats().Dropped.Unexpected)
+			require.EqualValues(t, 1, receiver.Stats().Dropped.Stranger)
 		}
 	})
 }

@@ -60,7 +60,7 @@ func TestAThousandGroups(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, "last", string(sockettest.Next(t, receiver.queue.Datagrams()).Data))
 				if f.one.Is4() {
-					require.EqualValues(t, 1, receiver.Stats().Dropped.Unexpected)
+					require.EqualValues(t, 1, receiver.Stats().Dropped.Stranger)
 					require.False(t, receiver.Info().MulticastFilter)
 				}
 

@@ -51,11 +51,11 @@ func TestBlockSource(t *testing.T) {
 					hears(t, receiver, second, f.group, "eth")
 					// Datagrams of the first that were queued before it was blocked have been
 					// dropped by now.
-					before := receiver.Stats().Dropped.Unexpected
+					before := receiver.Stats().Dropped.Stranger
 					send(first, "blocked")
 					send(second, "not blocked")
 					require.Equal(t, "not blocked", string(skip(t, receiver, "Test").Data))
-					require.Equal(t, before, receiver.Stats().Dropped.Unexpected, "the kernel does it")
+					require.Equal(t, before, receiver.Stats().Dropped.Stranger, "the kernel does it")
 					here.IP("link del eth")
 					cable(t, here, there)
 					address(there, 3)
@@ -87,7 +87,7 @@ func TestBlockSourceBeyondTheLimit(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, sender.SendTo([]byte("unicast"), netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), receiver.port())))
 		require.Equal(t, "unicast", string(sockettest.Next(t, receiver.queue.Datagrams()).Data))
-		require.EqualValues(t, 1, receiver.Stats().Dropped.Unexpected)
+		require.EqualValues(t, 1, receiver.Stats().Dropped.Stranger)
 	})
 }
 
