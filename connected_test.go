@@ -56,7 +56,7 @@ func TestSingleWriteToADeadPortIsRefused(t *testing.T) {
 func TestOneRefusedForEachICMPMessage(t *testing.T) {
 	for _, network := range sockettest.Networks(t) {
 		t.Run(network, func(t *testing.T) {
-			const n = 50 // fewer than ICMP messages a second are limited to on loopback
+			n := sockettest.Refusals(50)
 			h := sockettest.NewRecorder()
 			dead := sockettest.DeadPort(t, network)
 			c := sockettest.Dial(t, dead, h)
@@ -84,7 +84,7 @@ func TestOneRefusedForEachICMPMessage(t *testing.T) {
 func TestSendThatMeetsAnOlderErrorIsRepeated(t *testing.T) {
 	for _, network := range sockettest.Networks(t) {
 		t.Run(network, func(t *testing.T) {
-			const n = 100
+			n := sockettest.Refusals(100)
 			h := sockettest.NewRecorder()
 			// While Started runs nothing reads, so the sends themselves meet the errors.
 			h.OnStarted = func(c *udp.Conn) {
@@ -162,7 +162,7 @@ func TestWritingInRefused(t *testing.T) {
 	c := sockettest.Dial(t, sockettest.DeadPort(t, "udp4"), h)
 	h.Next(t, "Started")
 	require.NoError(t, c.Send([]byte("first")))
-	for range 20 {
+	for range sockettest.Refusals(20) {
 		h.Next(t, "Refused")
 	}
 	sockettest.Stop(t, c)

@@ -78,8 +78,8 @@ type Group struct {
 // and errors are those of Listen. If one socket cannot be bound, none stays open.
 //
 // On Linux the sockets have SO_REUSEPORT, and a BPF program steers flows: see [Steering]
-// and [Group.Steering]. On other systems and on a simulated network there is a single
-// socket, with f(0). Whether several sockets are faster depends on the Handlers and the
+// and [Group.Steering]. On other systems, in gVisor and on a simulated network there is a
+// single socket, with f(0). Whether several sockets are faster depends on the Handlers and the
 // network device: see docs/groups.md.
 //
 // Another process of the same user can take over from a Group without losing a
@@ -92,7 +92,7 @@ type Group struct {
 // is attached then, and flows are distributed over the sockets of all of them
 // (SteeringHash). Leaving loses nothing either, but most flows move.
 func (cfg Config) ListenGroup(ctx context.Context, n int, network, address string, f func(i int) Handler) (*Group, error) {
-	balance := sys.Balances && cfg.Network == nil
+	balance := cfg.Network == nil && sys.Balances()
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0)
 	}

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/net/nettest"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // standardConn is what *net.UDPConn and *udp.PacketConn have in common.
@@ -544,19 +546,19 @@ func TestQueuePacketConnWritesToThisHost(t *testing.T) {
 func TestPacketConnConcurrently(t *testing.T) {
 	eachMaker(t, func(t *testing.T, m maker) {
 		c := m.listen(t, "udp4", "127.0.0.1:0")
-		var ready, done sync.WaitGroup
+		var reads atomic.Int64
+		enough := make(chan struct{})
+		var done sync.WaitGroup
 		for range 4 {
-			ready.Add(1)
 			done.Go(func() {
 				b := make([]byte, 100)
-				for first := true; ; first = false {
-					_, _, err := c.ReadFrom(b)
-					if first {
-						ready.Done()
-					}
-					if err != nil {
+				for {
+					if _, _, err := c.ReadFrom(b); err != nil {
 						assert.ErrorIs(t, err, net.ErrClosed)
 						return
+					}
+					if reads.Add(1) == 100 {
+						close(enough)
 					}
 				}
 			})
@@ -569,7 +571,7 @@ func TestPacketConnConcurrently(t *testing.T) {
 				}
 			})
 		}
-		ready.Wait()
+		sockettest.Next(t, enough)
 		require.NoError(t, c.Close())
 		done.Wait()
 		if pc, ok := c.(*udp.PacketConn); ok {

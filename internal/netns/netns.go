@@ -54,8 +54,12 @@ func (n *NS) Addr(ifname, prefix string) {
 	// Linux adds the route to an IPv6 address a little later (addrconf_dad_work in
 	// net/ipv6/addrconf.c); until then what the host sends to itself goes out.
 	address, _, _ := strings.Cut(prefix, "/")
+	missing := func() bool { return n.IP("-6 route show table local "+address+" dev "+ifname) == "" }
+	if missing() {
+		n.needRoutes()
+	}
 	n.await(func() error {
-		if n.IP("-6 route show table local "+address+" dev "+ifname) == "" {
+		if missing() {
 			return fmt.Errorf("%s is not local to %s", address, ifname)
 		}
 		return nil

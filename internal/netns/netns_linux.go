@@ -150,6 +150,9 @@ func New(t testing.TB) *NS {
 	if _, err := exec.LookPath("ip"); err != nil {
 		t.Skip("network namespaces need ip(8):", err)
 	}
+	if _, err := net.Interfaces(); err != nil {
+		t.Skip("package net can't read the interfaces here:", err) // QEMU's emulator, big endian
+	}
 	fd, err := makeOne()
 	if err != nil {
 		t.Skip("no network namespace:", err)
@@ -260,7 +263,8 @@ func (n *NS) Try(name string, args ...string) (out string, err error) {
 }
 
 // veth makes the pair; the kernel's name for another namespace is a path. Where no pair
-// can be made at all, as in gVisor, it skips the test.
+// can be made that way at all, as in gVisor, which chooses the indexes itself, it skips
+// the test.
 func (n *NS) veth(name string, index int, other *NS, otherName string, otherIndex int) {
 	n.t.Helper()
 	args := fmt.Sprintf("link add %s index %d type veth peer name %s index %d netns /proc/%d/fd/%d",
@@ -270,7 +274,7 @@ func (n *NS) veth(name string, index int, other *NS, otherName string, otherInde
 		return
 	}
 	if out, err := New(n.t).Try("ip", strings.Fields("link add one index 11 type veth peer name two index 12")...); err != nil {
-		n.t.Skipf("no virtual cables here: %v: %s", err, out)
+		n.t.Skipf("no virtual cables with indexes here: %v: %s", err, out)
 	}
 	n.t.Fatalf("ip %s: %v: %s", args, err, out)
 }
@@ -298,6 +302,17 @@ func (n *NS) needIPv6() {
 		n.t.Skip("no IPv6 here: ", err)
 	}
 	unix.Close(fd)
+}
+
+// needRoutes skips the test where routes to a host's own addresses are not listed, as in
+// gVisor. Those of IPv4 are there at once (fib_add_ifaddr in net/ipv4/fib_frontend.c).
+func (n *NS) needRoutes() {
+	n.t.Helper()
+	other := New(n.t)
+	other.IP("addr add 127.0.0.9/32 dev lo")
+	if other.IP("route show table local 127.0.0.9") == "" {
+		n.t.Skip("routes are not listed here")
+	}
 }
 
 // await tries f until it succeeds.

@@ -98,6 +98,15 @@ func Networks(t testing.TB) []string {
 	return []string{"udp4", "udp6"}
 }
 
+// Refusals returns n, or in short mode so few that a test gets every ICMP error in gVisor,
+// which has 50 at once and then 1,000 a second, on loopback too.
+func Refusals(n int) int {
+	if testing.Short() {
+		return 6
+	}
+	return n
+}
+
 // DeadPort is an address of loopback on which nobody listens until the test ends: see
 // HoldPort.
 func DeadPort(t testing.TB, network string) netip.AddrPort {

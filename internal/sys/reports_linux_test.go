@@ -57,6 +57,12 @@ func TestAMessageThatTheReaderCouldNotTakeIsReported(t *testing.T) {
 	go func() { served <- c.Serve(s) }()
 	q := &c.path.queue
 	q.taking.Lock()
+	taken := true
+	defer func() {
+		if taken { // Close takes it
+			q.taking.Unlock()
+		}
+	}()
 	require.NoError(t, onFD(c.rc, func(fd int) error { require.True(t, q.takeAll(c, fd)); return nil }))
 	_, err := c.uc.WriteToUDPAddrPort([]byte("x"), dead(t))
 	require.NoError(t, err)
@@ -66,6 +72,7 @@ func TestAMessageThatTheReaderCouldNotTakeIsReported(t *testing.T) {
 		return q.missed && !q.attended // the reader has looked, and waits again
 	}, patience, time.Millisecond)
 	wake := false
+	taken = false
 	require.NoError(t, onFD(c.rc, func(fd int) error { wake = q.leave(c, fd, true); return nil }))
 	require.True(t, wake)
 	c.lookAtReports()

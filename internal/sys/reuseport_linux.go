@@ -2,6 +2,7 @@ package sys
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
@@ -11,9 +12,17 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Balances says whether the system spreads the datagrams of one port over several
-// sockets, and lets a socket leave without loss.
-const Balances = true
+// Balances reports whether the system spreads the datagrams of one port over several
+// sockets, and lets a socket leave without loss. A lenient stack has the hash, but no
+// programs, and no way to leave.
+func Balances() bool {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return true // the socket that is opened next says why
+	}
+	defer unix.Close(fd)
+	return !lenient(fd)
+}
 
 // A PortGroup is the sockets of one SO_REUSEPORT group that one Group has opened, in
 // the order in which they were bound.
@@ -233,7 +242,8 @@ const membarrierGlobal = 1 // MEMBARRIER_CMD_GLOBAL of linux/membarrier.h
 
 // freePort finds a port that nobody uses, and keeps it until release is called:
 // several sockets of one user may bind to it meanwhile. With SO_REUSEPORT the kernel
-// may choose one that other sockets of the user have (udp_lib_get_port).
+// may choose one that other sockets of the user have (udp_lib_get_port). A lenient stack
+// shares what was bound with the option only: freePort fails with errors.ErrUnsupported.
 func (k Kernel) freePort(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (port uint16, release func(), err error) {
 	o.ReusePort, o.ReuseAddr = false, false
 	uc, err := bindSocket(ctx, network, local, o, new(bool))
@@ -243,7 +253,12 @@ func (k Kernel) freePort(ctx context.Context, network string, local netip.AddrPo
 	release = func() { uc.Close() }
 	rc, err := uc.SyscallConn()
 	if err == nil {
-		err = setInt(rc, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		err = onFD(rc, func(fd int) error {
+			if lenient(fd) {
+				return errors.ErrUnsupported
+			}
+			return sysErr("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+		})
 	}
 	if err != nil {
 		release()

@@ -10,9 +10,9 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Balances says whether the system spreads the datagrams of one port over several
+// Balances reports whether the system spreads the datagrams of one port over several
 // sockets, and lets a socket leave without loss.
-const Balances = false
+func Balances() bool { return false }
 
 // membershipOf has no counterpart here.
 type membershipOf struct{}
