@@ -68,8 +68,9 @@ func TestAClientBehindAnotherTable(t *testing.T) {
 	})
 }
 
-// Report 13: addresses that are local by a route only. IPv4 needs nothing; IPv6 needs
-// FreeBind, but for a subnet-router anycast address, which a reply cannot leave from.
+// Report 13: addresses that are local by a route only. IPv4 needs nothing, and neither
+// does the subnet-router anycast address of IPv6 (RFC 4291, section 2.6.1), which routers
+// have; other addresses of IPv6 need FreeBind.
 func TestAddressesThatAreLocalByRoute(t *testing.T) {
 	netns.Run(t, func() {
 		l := newLab(t)
@@ -78,8 +79,9 @@ func TestAddressesThatAreLocalByRoute(t *testing.T) {
 		l.s.IP("-6 route add local 2001:db8::/64 dev lo")
 		l.c.IP("route add 192.0.2.0/24 via 10.0.1.1")
 		l.c.IP("-6 route add 2001:db8::/64 via fd00:1::1")
+		l.s.Command("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
 		for address, cfg := range map[string]udp.Config{
-			"192.0.2.77": {}, "2001:db8::77": {FreeBind: true},
+			"192.0.2.77": {}, "2001:db8::77": {FreeBind: true}, "fd00:1::": {},
 		} {
 			server := listen(t, l.s, cfg, "udp", ":0", echo(t))
 			c := listen(t, l.c, udp.Config{}, "udp", ":0", nil)
