@@ -5,6 +5,8 @@ package sys
 import (
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/udpkit/udp/internal/socket"
 )
 
@@ -73,24 +75,37 @@ func (c *Conn) sendBatch(first *socket.Message, n int, wait bool) (sent int, err
 		next      position
 		rejected  rejection
 		confirmed int
+		free      freely
 	)
 	for next.message < n {
-		s.pack(ms, next)
-		werr := s.call(wait)
+		if free == freelyNow {
+			s.pack(ms[:next.message+1], next)
+			err = s.callFreely()
+		} else {
+			s.pack(ms, next)
+			err = s.call(wait)
+		}
 		done := 0
 		for i := range s.sent {
 			done += s.count[i]
 		}
 		sent += done
 		next.advance(ms, done)
-		if werr != nil {
-			return sent, werr
+		if err != nil {
+			return sent, err
+		}
+		if done > 0 {
+			confirmed, free = 0, freelyNot
 		}
 		if s.errno == 0 {
 			continue
 		}
-		if done > 0 {
-			confirmed = 0
+		if s.errno == unix.EINVAL && free == freelyNot && c.mayFreely(&ms[next.message]) {
+			free = freelyNow
+			continue
+		}
+		if free == freelyNow {
+			free = freelyFailed
 		}
 		to := ms[next.message].To.Addr()
 		if s.count[s.sent] > 1 {
@@ -108,6 +123,38 @@ func (c *Conn) sendBatch(first *socket.Message, n int, wait bool) (sent int, err
 		return sent, sysErr("sendmmsg", s.errno)
 	}
 	return sent, nil
+}
+
+// freely is whether the next message leaves from an address that no interface has.
+type freely int
+
+const (
+	freelyNot freely = iota
+	freelyNow
+	freelyFailed // it did not help
+)
+
+// mayFreely reports whether m is from an IPv6 address that this host has by a route only.
+func (c *Conn) mayFreely(m *socket.Message) bool {
+	return m.From.Is6() && c.wildcard() && c.localByRoute(m.From)
+}
+
+// callFreely is call, without waiting, on a socket that may send from any address. The
+// socket must not stay so: it would go on sending from an address that was removed.
+func (s *sender) callFreely() error {
+	c := s.conn
+	c.path.freeing.Lock()
+	defer c.path.freeing.Unlock()
+	free := 0
+	_ = onFD(c.rc, func(fd int) (err error) {
+		if free, err = unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_FREEBIND); err == nil {
+			err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1)
+		}
+		return err
+	})
+	err := s.call(false)
+	_ = onFD(c.rc, func(fd int) error { return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, free) })
+	return err
 }
 
 // position is the next datagram of a batch: a message, and the offset of its segment.

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -41,6 +42,7 @@ type packetPath struct {
 	recvmmsg  func(fd uintptr, hs []mmsghdr, raw bool) (int, syscall.Errno)
 	single    atomic.Bool // one of these is rejected: one message a call
 	limits    limits      // of segmented sends
+	freeing   sync.Mutex  // held while a send may leave from any address
 	gro       gro
 
 	space atomic.Int32 // for the control messages of a packet, bytes

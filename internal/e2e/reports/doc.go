@@ -14,7 +14,7 @@
 //	10  no room for control messages  TestOptionsOfTheProgramsOwnCostNoControlMessage
 //	11  tentative addresses           TestOnMembershipWhenAnAddressBecomesUsable TestListenBeforeTheNetwork
 //	12  shutdown in a reuseport group TestShutdownLeavesItsGroup TestRollingRestart TestRollingRestartOfProcesses
-//	13  addresses local by a route    TestAddressesThatAreLocalByRoute TestFreeBindRepliesFromAddressesThatAreLocalByRoute
+//	13  addresses local by a route    TestAddressesThatAreLocalByRoute TestRepliesLeaveFromAddressesThatAreLocalByRoute
 //	14  a link-local address is asked by a global one  TestALinkLocalAddressAskedByAGlobalOne
 //	15  To without a zone             TestADestinationCanBeListenedOn
 //	16  a source address is removed   TestAnIPv6SourceAddressThatWasRemoved TestASourceAddressThatWasReplaced TestAReplyFromAnAddressThatWasRemoved TestAPacketConnWhoseSourceAddressWasRemoved
