@@ -23,7 +23,7 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// For an hour: go test -race -run TestSoak -soak 1h -timeout 2h .
+// For an hour: go test ./internal/e2e/faults -race -run TestSoak -timeout 2h -soak 1h.
 var soakFor = flag.Duration("soak", 2*time.Second, "how long TestSoak takes")
 
 // TestSoak lets everything happen at once in two namespaces with a cable: senders,
@@ -34,7 +34,7 @@ var soakFor = flag.Duration("soak", 2*time.Second, "how long TestSoak takes")
 // rejects batched calls. In the end each socket's
 // counters agree, what was sent is what came or was dropped where that can be
 // compared, and no goroutine, descriptor or buffer is left. .ci/run calls it as
-// "go test -race -run TestSoak -soak 60s .".
+// "go test ./internal/e2e/faults -race -run TestSoak -soak 60s".
 func TestSoak(t *testing.T) {
 	netns.Isolated(t, func() { // a process of its own, whose calls are rejected
 		left, right := netns.New(t), netns.New(t)
