@@ -96,7 +96,7 @@ func rerun(t *testing.T, f func(), how string) {
 	cmd.Env = append(os.Environ(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	out, err := cmd.CombinedOutput()
 	// With -cover, go test would take the line for this process's.
-	out = bytes.ReplaceAll(out, []byte("\ncoverage: "), []byte("\nits coverage: "))
+	out = bytes.ReplaceAll(out, []byte("\ncoverage: "), []byte("\ncovered: "))
 	switch skipped := skips(string(out), t.Name()); {
 	case err != nil:
 		t.Fatalf("in a namespace: %v\n%s", err, out)
