@@ -38,9 +38,9 @@ func TestWithinASecondOfEachChange(t *testing.T) {
 						if named {
 							ifs = append(ifs, l.eth0.NetInterface(), &net.Interface{Name: "wlan0"})
 						}
-						wishes := 1
+						desired := 1
 						if specific {
-							wishes = len(f.sources)
+							desired = len(f.sources)
 							for _, source := range f.sources {
 								require.NoError(t, l.m.JoinSource(f.group, source, ifs...))
 							}
@@ -49,7 +49,7 @@ func TestWithinASecondOfEachChange(t *testing.T) {
 						}
 						l.hears(l.lan, f.group, nil)
 						l.settled()
-						l.eachChange(f.group, f.addr, wishes, named)
+						l.eachChange(f.group, f.addr, desired, named)
 
 						l.net.mu.Lock()
 						require.Empty(t, l.net.twice)
@@ -65,7 +65,7 @@ func TestWithinASecondOfEachChange(t *testing.T) {
 	}
 }
 
-func (l *lab) eachChange(group netip.Addr, addr string, wishes int, named bool) {
+func (l *lab) eachChange(group netip.Addr, addr string, desired int, named bool) {
 	index := l.eth0.NetInterface().Index
 	for _, step := range []struct {
 		name  string
@@ -116,7 +116,7 @@ func (l *lab) eachChange(group netip.Addr, addr string, wishes int, named bool) 
 				require.Empty(reported, "%s, %s", step.name, half)
 				return
 			}
-			require.Len(reported, wishes, "%s, %s", step.name, half)
+			require.Len(reported, desired, "%s, %s", step.name, half)
 		}
 		if step.away != nil {
 			step.away()

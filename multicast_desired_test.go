@@ -30,7 +30,7 @@ func (l *lab) on() string {
 	return strings.Join(names, " ")
 }
 
-// Wishes for all interfaces and for named ones stand side by side; each is undone
+// Desired memberships for all interfaces and for named ones stand side by side; each is undone
 // by what undoes it, whether or not it holds at that moment, and nothing else is.
 func TestAllAndNamedSideBySide(t *testing.T) {
 	group := netip.MustParseAddr("239.1.2.3")

@@ -13,7 +13,7 @@ import (
 
 const bufferFactor = 1
 
-// growBuffer halves the wish until the system takes it: the BSDs refuse what is
+// growBuffer halves the size until the system takes it: the BSDs refuse what is
 // above kern.ipc.maxsockbuf instead of cutting it.
 func growBuffer(rc syscall.RawConn, o bufferOption, n int) {
 	for ; n >= 4096; n /= 2 {
