@@ -172,6 +172,47 @@ func TestFilesAreShort(t *testing.T) {
 	}
 }
 
+// helpers are the first words of the names of root test files that belong to no source file.
+var helpers = []string{"alloc", "bench", "conformance", "example", "export", "main", "norace", "race"}
+
+// source returns the file that a root test file is about by its name, such as send.go for
+// send_batch_test.go and send_linux_test.go; "" if there is none.
+func source(test string, exists func(name string) bool) string {
+	name := strings.TrimSuffix(test, "_test.go")
+	for {
+		if exists(name + ".go") {
+			return name + ".go"
+		}
+		last := strings.LastIndexByte(name, '_')
+		if last < 0 {
+			return ""
+		}
+		name = name[:last]
+	}
+}
+
+// Whoever looks for the tests of a file of the root finds them by its name.
+func TestRootTestsAreNamedAfterWhatTheyTest(t *testing.T) {
+	names, err := filepath.Glob(filepath.Join(root(t), "*_test.go"))
+	require.NoError(t, err)
+	require.NotEmpty(t, names)
+	exists := func(name string) bool {
+		_, err := os.Stat(filepath.Join(root(t), name))
+		return err == nil
+	}
+	for _, name := range names {
+		name = filepath.Base(name)
+		first, _, _ := strings.Cut(strings.TrimSuffix(name, "_test.go"), "_")
+		assert.True(t, slices.Contains(helpers, first) || source(name, exists) != "",
+			"%s starts with the name of no source file", name)
+	}
+	only := func(name string) bool { return name == "send.go" }
+	assert.Equal(t, "send.go", source("send_test.go", only))
+	assert.Equal(t, "send.go", source("send_batch_linux_test.go", only))
+	assert.Empty(t, source("sending_test.go", only))
+	assert.Empty(t, source("batch_send_test.go", only))
+}
+
 // What a socket keeps is in structs that each have their owner, not in fields of Conn.
 func TestConnHasFewFields(t *testing.T) {
 	const most = 15

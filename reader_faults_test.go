@@ -222,7 +222,7 @@ func TestAFloodDoesNotBreakTheLogsLimit(t *testing.T) {
 			reported[kind] += 1 + r.Omitted
 			if r.Panic != "" {
 				require.Equal(t, "again", r.Panic)
-				require.Contains(t, r.Stack, "faults_test.go", "the stack is that of the panic")
+				require.Contains(t, r.Stack, "reader_faults_test.go", "the stack is that of the panic")
 			}
 		}
 		require.Len(t, records, 3)

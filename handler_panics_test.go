@@ -34,7 +34,7 @@ func logRecords(t *testing.T, out *bytes.Buffer) (records, reported map[string]i
 			Omitted    int
 		}
 		require.NoError(t, d.Decode(&r))
-		require.Contains(t, r.Stack, "panics_test.go", "the stack is that of the panic")
+		require.Contains(t, r.Stack, "handler_panics_test.go", "the stack is that of the panic")
 		records[r.Msg]++
 		reported[r.Msg] += 1 + r.Omitted
 	}
