@@ -188,3 +188,13 @@ func (cfg *Config) source() socket.Network {
 	}
 	return sys.Kernel{Resolver: cfg.Resolver}
 }
+
+// onKernel reports whether that is this host, and not a simulated network.
+func (cfg *Config) onKernel() bool {
+	source := cfg.source()
+	if pulled, ok := source.(pulledNetwork); ok {
+		source = pulled.Network
+	}
+	_, ok := source.(sys.Kernel)
+	return ok
+}

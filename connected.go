@@ -5,11 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
-	"weak"
 
-	"github.com/udpkit/udp/internal/ifmon"
-	"github.com/udpkit/udp/internal/send"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
@@ -104,7 +100,7 @@ func (cfg Config) dial(ctx context.Context, peer netip.AddrPort, h Handler) (*Co
 		return nil, err
 	}
 	c := newConn(sock, cfg, network, h)
-	if err := c.connect(peer); err != nil {
+	if err := c.peer.Connect(peer); err != nil {
 		sock.Close()
 		return nil, err
 	}
@@ -123,12 +119,7 @@ func (c *Conn) Connect(peer netip.AddrPort) (*ConnectedConn, error) {
 	if !c.ok() {
 		return nil, errNoSocket("connect")
 	}
-	c.peer.changing.Lock()
-	defer c.peer.changing.Unlock()
-	if c.peer.current.Load() != nil {
-		return nil, c.opError("connect", peer, os.NewSyscallError("connect", sys.EISCONN))
-	}
-	if err := c.connect(peer); err != nil {
+	if err := c.peer.Connect(peer); err != nil {
 		return nil, c.opError("connect", peer, err)
 	}
 	return &ConnectedConn{c}, nil
@@ -137,45 +128,10 @@ func (c *Conn) Connect(peer netip.AddrPort) (*ConnectedConn, error) {
 // Connected returns the socket as a [ConnectedConn], if it has a peer now. It is
 // for Handlers, which get a [*Conn].
 func (c *Conn) Connected() (*ConnectedConn, bool) {
-	if !c.ok() || c.peer.current.Load() == nil {
+	if !c.ok() || c.peer.Current.Load() == nil {
 		return nil, false
 	}
 	return &ConnectedConn{c}, true
-}
-
-// connect needs peer.changing, or a socket nobody else knows yet.
-func (c *Conn) connect(peer netip.AddrPort) error {
-	peer, err := c.out.Named(send.Unmap(peer))
-	switch a := peer.Addr(); {
-	case c.closed():
-		return net.ErrClosed
-	case !a.IsValid():
-		return &net.AddrError{Err: "missing address"}
-	case peer.Port() == 0:
-		return &net.AddrError{Err: "cannot connect to port 0"} // Addr is the net.OpError's
-	case !c.family.Has(a):
-		return ErrFamily
-	case err != nil:
-		return err
-	}
-	c.peer.next.Store(&peer)
-	defer c.peer.next.Store(nil)
-	if c.mayLoseSource(peer.Addr()) {
-		defer func() {
-			if c.peer.current.Load() != nil {
-				c.follow()
-			}
-		}()
-	}
-	return c.out.Hold(func() error {
-		now, err := c.sock.Connect(peer)
-		if err != nil {
-			return err
-		}
-		c.peer.current.Store(&now)
-		c.forgetLocal()
-		return nil
-	})
 }
 
 // Send sends b to the peer. It is [Conn.SendTo] otherwise; a datagram that the
@@ -184,7 +140,7 @@ func (c *ConnectedConn) Send(b []byte) error {
 	if !c.ok() {
 		return errNoSocket("send")
 	}
-	if c.peer.current.Load() == nil {
+	if c.peer.Current.Load() == nil {
 		err := os.NewSyscallError("send", sys.ENOTCONN)
 		c.out.CountFailure(err)
 		return c.opError("send", netip.AddrPort{}, err)
@@ -205,10 +161,7 @@ func (c *ConnectedConn) RemoteAddrPort() netip.AddrPort {
 	if !c.ok() {
 		return netip.AddrPort{}
 	}
-	if p := c.peer.current.Load(); p != nil {
-		return *p
-	}
-	return netip.AddrPort{}
+	return c.peer.Addr()
 }
 
 // Reconnect replaces the peer; the socket keeps its port, its Handler and its
@@ -223,12 +176,7 @@ func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {
 	if !c.ok() {
 		return errNoSocket("connect")
 	}
-	c.peer.changing.Lock()
-	defer c.peer.changing.Unlock()
-	if c.peer.current.Load() == nil {
-		return c.opError("connect", peer, os.NewSyscallError("connect", sys.ENOTCONN))
-	}
-	return c.opError("connect", peer, c.connect(peer))
+	return c.opError("connect", peer, c.peer.Reconnect(peer))
 }
 
 // Disconnect takes the peer away: the socket sends to and receives from
@@ -245,86 +193,8 @@ func (c *ConnectedConn) Disconnect() (*Conn, error) {
 	if !c.ok() {
 		return nil, errNoSocket("disconnect")
 	}
-	c.peer.changing.Lock()
-	defer c.peer.changing.Unlock()
-	var err error
-	switch {
-	case c.closed():
-		err = net.ErrClosed
-	case c.peer.current.Load() == nil:
-		err = os.NewSyscallError("connect", sys.ENOTCONN)
-	default:
-		err = c.out.Hold(func() error {
-			if err := c.sock.Disconnect(); err != nil {
-				return err
-			}
-			c.peer.current.Store(nil)
-			c.forgetLocal()
-			return nil
-		})
-		if err == nil && !c.sock.Info().Device {
-			c.unfollowSource()
-		}
-	}
-	if err != nil {
+	if err := c.peer.Disconnect(); err != nil {
 		return nil, c.opError("disconnect", netip.AddrPort{}, err)
 	}
 	return c.Conn, nil
-}
-
-// onKernel says whether the socket is one of this host, and not of a simulated network.
-func (c *Conn) onKernel() bool {
-	source := c.cfg.source()
-	if pulled, ok := source.(pulledNetwork); ok {
-		source = pulled.Network
-	}
-	_, ok := source.(sys.Kernel)
-	return ok
-}
-
-// mayLoseSource says whether the source address of a socket that is not connected yet
-// will be the system's choice, and can be lost unnoticed, or whether the peer's zone
-// binds the socket to an interface.
-func (c *Conn) mayLoseSource(peer netip.Addr) bool {
-	if !sys.SendsFromRemovedAddress || !c.onKernel() || c.peer.unfollow != nil {
-		return false
-	}
-	return peer.Zone() != "" || peer.Is6() && !peer.IsLoopback() && !peer.IsLinkLocalUnicast() && c.LocalAddrPort().Addr().IsUnspecified()
-}
-
-// followDevice starts a follower for a socket that is bound to an interface.
-func (c *Conn) followDevice() {
-	if !c.sock.Info().Device || !c.onKernel() {
-		return
-	}
-	c.peer.changing.Lock()
-	defer c.peer.changing.Unlock()
-	if c.peer.unfollow == nil {
-		c.follow()
-	}
-}
-
-// follow makes a connected socket choose its source address again once the
-// host has lost the one in use, and binds a socket to its interface again once that was
-// removed and another one has its name. Without it an IPv6 socket of Linux sends on from an
-// address that was removed, and a socket that only receives never finds out; no call fails.
-// It needs peer.changing.
-func (c *Conn) follow() {
-	weakly := weak.Make(c) // so that a PacketConn that was abandoned is collected
-	stop, err := ifmon.Follow(sys.Kernel{}, func() bool {
-		c := weakly.Value()
-		return c == nil || c.sock.Reconcile() == nil // it fails while there is no address yet
-	})
-	if err == nil { // netlink may be forbidden
-		c.peer.unfollow = stop
-		runtime.AddCleanup(c, func(stop func()) { stop() }, stop)
-	}
-}
-
-// unfollowSource ends it; it needs peer.changing.
-func (c *Conn) unfollowSource() {
-	if stop := c.peer.unfollow; stop != nil {
-		c.peer.unfollow = nil
-		stop()
-	}
 }

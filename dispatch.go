@@ -32,7 +32,7 @@ func (r *reader) dispatch() (all bool) {
 func (r *reader) call(p *socket.Packet) {
 	c := r.conn
 	d := Datagram{From: p.From}
-	peer := c.peer.current.Load()
+	peer := c.peer.Current.Load()
 	why := r.unwanted(p, peer)
 	for n, more := 0, true; more; n++ {
 		start, end := r.off, len(p.Data)
@@ -42,7 +42,7 @@ func (r *reader) call(p *socket.Packet) {
 		} else if r.at, r.off = r.at+1, 0; r.at == len(r.packets) {
 			c.out.More.Store(false)
 		}
-		if now := c.peer.current.Load(); now != peer { // a callback has changed it
+		if now := c.peer.Current.Load(); now != peer { // a callback has changed it
 			peer, why = now, r.unwanted(p, now)
 		}
 		if c.closed() || why != stats.NotDropped || end-start > c.cfg.MaxDatagram {
@@ -82,7 +82,7 @@ func (r *reader) why(why stats.Reason) stats.Reason {
 func (r *reader) feed(p *socket.Packet, f *fifo) {
 	c := r.conn
 	total, in, put := p.Datagrams(), 0, 0
-	peer := c.peer.current.Load()
+	peer := c.peer.Current.Load()
 	why := r.unwanted(p, peer)
 	// Many datagrams in one buffer take less memory as they lie than in short ones.
 	whole := total >= buffer.Size/buffer.Short || len(p.Data) >= buffer.Size/2
@@ -93,7 +93,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 		if p.Segment > 0 {
 			end = min(start+p.Segment, end)
 		}
-		if now := c.peer.current.Load(); now != peer { // while put was waiting
+		if now := c.peer.Current.Load(); now != peer { // while put was waiting
 			peer, why = now, r.unwanted(p, now)
 		}
 		if i%buffer.MaxLease == 0 {
@@ -194,7 +194,7 @@ func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) stats.Reason {
 	switch {
 	case p.Truncated, p.ControlTruncated:
 		return stats.DropTruncated
-	case peer != nil && *peer != p.From && !c.peer.isNext(p.From):
+	case peer != nil && *peer != p.From && !c.peer.IsNext(p.From):
 		return stats.DropStranger
 	case c.groups.check && !c.groups.Wants(p.To.Addr(), p.From.Addr(), p.IfIndex):
 		return stats.DropStranger

@@ -61,12 +61,7 @@ func (c *Conn) opError(op string, to netip.AddrPort, err error) error {
 		return nil
 	}
 	e := &net.OpError{Op: op, Net: c.network, Source: c.LocalAddr(), Err: err}
-	if !to.IsValid() {
-		if p := c.peer.current.Load(); p != nil {
-			to = *p
-		}
-	}
-	if to.IsValid() {
+	if to = c.peer.Or(to); to.IsValid() {
 		e.Addr = net.UDPAddrFromAddrPort(to)
 	}
 	return e

@@ -2,8 +2,6 @@ package udp
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 
@@ -54,29 +52,37 @@ func (cfg Config) Listen(ctx context.Context, network, address string, h Handler
 // the socket, not to a descriptor: a process that inherits a socket adopts it when its
 // predecessor has closed or detached its Conn.
 func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
-	if uc == nil {
-		return nil, opError("adopt", "udp", nil, sys.EINVAL)
-	}
-	addr := uc.LocalAddr()
-	if err := cfg.check(h); err != nil {
-		uc.Close()
-		return nil, opError("adopt", "udp", addr, err)
-	}
-	sock, err := sys.Adopt(uc, cfg.options())
+	c, peer, err := cfg.adopt(uc, h)
 	if err != nil {
-		return nil, opError("adopt", "udp", addr, err)
+		return nil, err
 	}
-	c := newConn(sock, cfg, "udp", h)
 	c.groups.check = false // its owner may have joined some
 	// A lack of netlink costs the MulticastConn only.
 	if groups, err := mcast.New(cfg.source(), c.multicastConfig(netip.Addr{})); err == nil {
 		c.groups.Manager = groups
 	}
-	if peer := sock.Peer(); peer.IsValid() {
-		c.peer.current.Store(&peer)
-	}
+	c.peer.Adopt(peer)
 	c.start()
 	return c, nil
+}
+
+// adopt is Adopt without starting anything. The peer that uc has is not c's yet.
+func (cfg Config) adopt(uc *net.UDPConn, h Handler) (c *Conn, peer netip.AddrPort, err error) {
+	if uc == nil {
+		return nil, peer, opError("adopt", "udp", nil, sys.EINVAL)
+	}
+	addr := uc.LocalAddr()
+	if err := cfg.check(h); err != nil {
+		uc.Close()
+		return nil, peer, opError("adopt", "udp", addr, err)
+	}
+	o := cfg.options()
+	_, o.Pulled = cfg.Network.(pulledNetwork)
+	sock, err := sys.Adopt(uc, o)
+	if err != nil {
+		return nil, peer, opError("adopt", "udp", addr, err)
+	}
+	return newConn(sock, cfg, "udp", h), sock.Peer(), nil
 }
 
 // open binds without starting anything.
@@ -153,12 +159,13 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	c.events.Init()
 	c.life.Init()
 	c.out.Init(send.Config{
-		Socket: c.sock, Family: c.family, Life: &c.life, Stats: &c.stats, Peer: &c.peer.current,
+		Socket: c.sock, Family: c.family, Life: &c.life, Stats: &c.stats, Peer: &c.peer.Current,
 		Broadcast: cfg.Broadcast, PeerErrors: cfg.PeerErrors, NoFragments: cfg.MTUDiscovery == MTUDiscoveryDo,
 		Stranded: func(to netip.AddrPort, peer *netip.AddrPort) bool { return c.groups.Stranded(to, peer) },
 		TooLarge: func(size, max, mtu int) error { return &SizeError{Size: size, Max: max, MTU: mtu} },
 		Reported: c.reportedBySend, Failed: c.sendsFailed,
 	})
+	c.peer.Init(&c.out, cfg.onKernel())
 	c.reader.conn = c
 	c.groups.check = !info.MulticastFilter
 	return c
@@ -167,38 +174,18 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 // start runs Started and then the goroutine, which stops the socket at once when
 // Started does not return: its caller has no Conn to close.
 func (c *Conn) start() {
-	c.followDevice()
+	c.peer.FollowDevice()
 	c.reader.err = errGoexit
 	defer func() { go c.reader.run() }()
 	c.guard.Call("Started", func() { c.consumer.handler.Started(c) })
 	c.reader.err = nil
 }
 
-// whenReady calls open, and with Config.WaitForNetwork again, until it fails with another
-// error than the lack of a network, or ctx ends.
+// whenReady calls open, and with Config.WaitForNetwork again while the host has no network
+// for it.
 func (cfg *Config) whenReady(ctx context.Context, open func() error) error {
-	err := open()
-	if !cfg.WaitForNetwork || !lacksNetwork(err) {
-		return err
+	if cfg.WaitForNetwork {
+		return ifmon.WhenReady(ctx, cfg.source(), open)
 	}
-	if ifmon.Await(ctx, cfg.source(), func() bool { err = open(); return !lacksNetwork(err) }) {
-		return err
-	}
-	if op, ok := errors.AsType[*net.OpError](err); ok && !errors.Is(err, ctx.Err()) {
-		late := *op
-		late.Err = fmt.Errorf("%w: %w", op.Err, ctx.Err())
-		return &late
-	}
-	return err
-}
-
-// lacksNetwork reports whether err may end once the host's network is configured.
-func lacksNetwork(err error) bool {
-	if dns, ok := errors.AsType[*net.DNSError](err); ok {
-		return dns.Temporary()
-	}
-	if errors.Is(err, sys.EAFNOSUPPORT) { // never: the system was built without it
-		return false
-	}
-	return err != nil && (sys.Classify(err) == sys.Down || errors.Is(err, sys.ENETUNREACH))
+	return open()
 }

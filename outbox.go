@@ -77,9 +77,6 @@ func (c *Conn) sendsFailed(failed []send.Failure) {
 		if c.cfg.OnSendError == nil {
 			continue
 		}
-		if peer := c.peer.current.Load(); !f.To.IsValid() && peer != nil {
-			f.To = *peer
-		}
-		c.guard.Call("OnSendError", func() { c.cfg.OnSendError(c, f.To, err) })
+		c.guard.Call("OnSendError", func() { c.cfg.OnSendError(c, c.peer.Or(f.To), err) })
 	}
 }

@@ -6,15 +6,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/udpkit/udp/internal/life"
 	"github.com/udpkit/udp/internal/packetconn"
 	"github.com/udpkit/udp/internal/socket"
-	"github.com/udpkit/udp/internal/sys"
 	"github.com/udpkit/udp/internal/tap"
 )
 
@@ -44,15 +41,10 @@ import (
 // Its methods may be called from any goroutine. The garbage collector closes a
 // PacketConn that is no longer used, as in package net, but not on a simulated network.
 type PacketConn struct {
-	conn          *Conn // sends and counts; it has no goroutine
-	sock          socket.Pulled
-	data          packetconn.Conn // reads and writes
+	conn          *Conn           // sends and counts; it has no goroutine
+	data          packetconn.Conn // reads and writes the socket
 	local, remote net.Addr        // made once; remote is nil unless connected
 	headers       headers         // of Receive; used between data.Next and data.Done
-
-	shared  atomic.Bool // others may have a descriptor of the socket
-	single  atomic.Bool // the kernel coalesces nothing: UDP_GRO is off
-	setting sync.Mutex  // held while the read deadline and the socket's are set
 }
 
 var (
@@ -108,32 +100,19 @@ func (cfg Config) DialContext(ctx context.Context, network, address string) (net
 // AdoptPacket makes a PacketConn of uc, which it owns from now on, also when it fails.
 // See [Config.Adopt].
 func (cfg Config) AdoptPacket(uc *net.UDPConn) (*PacketConn, error) {
-	if uc == nil {
-		return nil, opError("adopt", "udp", nil, sys.EINVAL)
-	}
-	addr := uc.LocalAddr()
-	h := BaseHandler{}
-	cfg = cfg.standard()
-	if err := cfg.check(h); err != nil {
-		uc.Close()
-		return nil, opError("adopt", "udp", addr, err)
-	}
-	o := cfg.options()
-	o.Pulled = true
-	sock, err := sys.Adopt(uc, o)
+	c, peer, err := cfg.standard().adopt(uc, BaseHandler{})
 	if err != nil {
-		return nil, opError("adopt", "udp", addr, err)
+		return nil, err
 	}
-	c := newConn(sock, cfg, "udp", h)
-	if peer := sock.Peer(); peer.IsValid() {
-		if err := c.connect(peer); err != nil {
-			sock.Close()
-			return nil, opError("adopt", "udp", addr, err)
+	if peer.IsValid() {
+		if err := c.peer.Connect(peer); err != nil {
+			c.sock.Close()
+			return nil, opError("adopt", "udp", uc.LocalAddr(), err)
 		}
 	}
 	pc, err := newPacketConn(c)
 	if err == nil {
-		pc.shared.Store(true)
+		pc.data.Share()
 	}
 	return pc, err
 }
@@ -150,10 +129,10 @@ func newPacketConn(c *Conn) (*PacketConn, error) {
 		return nil, opError("listen", c.network, nil, errors.ErrUnsupported)
 	}
 	c.groups.check = false // programs join by the descriptor
-	pc := &PacketConn{conn: c, sock: sock, local: c.LocalAddr(), remote: c.RemoteAddr()}
+	pc := &PacketConn{conn: c, local: c.LocalAddr(), remote: c.RemoteAddr()}
 	info := sock.Info()
 	cfg := packetconn.Config{
-		Out: &c.out, Puller: sock.Puller(), MaxDatagram: c.cfg.MaxDatagram,
+		Socket: sock, Out: &c.out, Puller: sock.Puller(), MaxDatagram: c.cfg.MaxDatagram,
 		Connected: pc.remote != nil, Classes: info.ECN, Drop: c.countDrop, Refused: c.refusedOnce,
 	}
 	if isTraced {
@@ -164,7 +143,7 @@ func newPacketConn(c *Conn) (*PacketConn, error) {
 	}
 	pc.data.Init(cfg)
 	c.pulled = pc
-	c.followDevice()
+	c.peer.FollowDevice()
 	return pc, nil
 }
 
@@ -195,14 +174,12 @@ func (c *PacketConn) Close() error {
 	}
 	k.stop()
 	k.out.Stop()
-	if c.shared.Load() {
+	if c.data.Shared() {
 		k.stats.Kernel.Sample(k.sock, true)
 	} else {
 		k.stats.CountLast(k.sock)
 	}
-	k.peer.changing.Lock()
-	k.unfollowSource()
-	k.peer.changing.Unlock()
+	k.peer.Stop()
 	err := k.sock.Close()
 	c.data.Discard()
 	k.life.End()
@@ -215,7 +192,7 @@ func (c *PacketConn) LocalAddr() net.Addr {
 	if !c.ok() {
 		return nil
 	}
-	if c.sock.Rebinds() > 0 && !c.conn.closed() { // the address may be another one
+	if c.conn.sock.Rebinds() > 0 && !c.conn.closed() { // the address may be another one
 		return c.conn.LocalAddr()
 	}
 	return c.local
@@ -246,10 +223,7 @@ func (c *PacketConn) SetReadDeadline(t time.Time) error {
 	if c.conn.closed() {
 		return c.opError("set", nil, c.local, net.ErrClosed)
 	}
-	c.setting.Lock()
-	defer c.setting.Unlock()
-	c.data.SetReadDeadline(t)
-	return c.opError("set", nil, c.local, c.sock.SetReadDeadline(t))
+	return c.opError("set", nil, c.local, c.data.SetReadDeadline(t))
 }
 
 // SetWriteDeadline sets the deadline of future and blocked writes. A zero t means none.
@@ -269,7 +243,7 @@ func (c *PacketConn) SetReadBuffer(bytes int) error {
 	if !c.ok() {
 		return syscall.EINVAL
 	}
-	return c.opError("set", nil, c.local, c.sock.SetReadBuffer(bytes))
+	return c.opError("set", nil, c.local, c.data.Socket.SetReadBuffer(bytes))
 }
 
 // SetWriteBuffer sets the size of the kernel's send buffer, in bytes.
@@ -277,7 +251,7 @@ func (c *PacketConn) SetWriteBuffer(bytes int) error {
 	if !c.ok() {
 		return syscall.EINVAL
 	}
-	return c.opError("set", nil, c.local, c.sock.SetWriteBuffer(bytes))
+	return c.opError("set", nil, c.local, c.data.Socket.SetWriteBuffer(bytes))
 }
 
 // File returns a copy of the descriptor, which the caller must close. It turns UDP_GRO
@@ -287,12 +261,7 @@ func (c *PacketConn) File() (*os.File, error) {
 	if !c.ok() {
 		return nil, syscall.EINVAL
 	}
-	err := c.uncoalesce()
-	var f *os.File
-	if err == nil {
-		c.shared.Store(true)
-		f, err = c.sock.File()
-	}
+	f, err := c.data.File()
 	return f, c.opError("file", c.local, c.remote, err)
 }
 
@@ -312,7 +281,7 @@ func (c *PacketConn) Info() Info {
 		return Info{}
 	}
 	i := c.conn.Info()
-	i.GRO = i.GRO && !c.single.Load()
+	i.GRO = i.GRO && c.data.Coalesced()
 	return i
 }
 

@@ -67,9 +67,7 @@ func (r *reader) finish() {
 	if c.groups.Manager != nil {
 		c.groups.Stop()
 	}
-	c.peer.changing.Lock()
-	c.unfollowSource()
-	c.peer.changing.Unlock()
+	c.peer.Stop()
 	if c.life.Detached == nil {
 		if err := c.sock.Close(); r.err == nil && err != nil && !errors.Is(err, net.ErrClosed) {
 			r.err = err
@@ -156,7 +154,7 @@ func (r *reader) Fault(err error) bool {
 	case sys.Report, sys.Unreachable, sys.TooLarge:
 		// An ICMP error. On an unconnected socket no Refusal comes of it: the system
 		// does not say whose datagram it was.
-		if c.peer.current.Load() != nil {
+		if c.peer.Current.Load() != nil {
 			r.refuse(c.refusal(socket.Report{Err: sys.ErrnoOf(err)}))
 			return !c.closed() && r.faulted(freeFaults, 0)
 		}

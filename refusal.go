@@ -57,12 +57,7 @@ func (r *Refusal) LogValue() slog.Value {
 
 // refusal makes what the Handler gets of what the socket told.
 func (c *Conn) refusal(r socket.Report) *Refusal {
-	if !r.Peer.IsValid() {
-		if p := c.peer.current.Load(); p != nil {
-			r.Peer = *p
-		}
-	}
-	return &Refusal{Peer: r.Peer, Offender: r.Offender, Type: r.Type, Code: r.Code,
+	return &Refusal{Peer: c.peer.Or(r.Peer), Offender: r.Offender, Type: r.Type, Code: r.Code,
 		MTU: r.MTU, Payload: bytes.Clone(r.Payload), Err: r.Err, conn: c}
 }
 

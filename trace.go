@@ -115,10 +115,7 @@ func (c *Conn) traceReceived(ps []socket.Packet, seen *headers) {
 func (c *Conn) traceSent(ms []socket.Message, n int, at time.Time) {
 	for i := range ms {
 		m := &ms[i]
-		to := m.To
-		if peer := c.peer.current.Load(); !to.IsValid() && peer != nil {
-			to = *peer
-		}
+		to := c.peer.Or(m.To)
 		for data := range m.Payloads() {
 			if n--; n < 0 {
 				return

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 	"github.com/udpkit/udp/internal/guard"
 	"github.com/udpkit/udp/internal/life"
 	"github.com/udpkit/udp/internal/mcast"
+	"github.com/udpkit/udp/internal/peer"
 	"github.com/udpkit/udp/internal/send"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/stats"
@@ -25,9 +24,9 @@ import (
 // Conn is a UDP socket with a goroutine that reads it and feeds its [Handler]. Its
 // methods may be called from any goroutine and inside callbacks, and do the same there.
 type Conn struct {
-	// Locks, in the order in which they are taken: peer.changing, the two of out (see
-	// internal/send), peer.asking, then those of internal packages. The locks of events,
-	// guard, Queue and Workers are leaves. No lock is held while user code runs, except in
+	// Locks, in the order in which they are taken: that of changes of peer, the two of out
+	// (see internal/send), that of peer's own address, then those of other internal
+	// packages. The locks of events, guard, Queue and Workers are leaves. No lock is held while user code runs, except in
 	// Config.Trace.
 
 	// Set before anybody else has the Conn.
@@ -42,7 +41,7 @@ type Conn struct {
 
 	// Used by any goroutine; each has locks of its own, or none but atomics.
 	life   life.Life
-	peer   peer
+	peer   peer.Peer
 	out    send.Outbox
 	events events.Queue
 	stats  stats.Counters
@@ -78,43 +77,6 @@ func (t *consumer) hasQueued() bool {
 	return false
 }
 
-// peer is what the socket is associated with.
-type peer struct {
-	changing sync.Mutex                     // one change at a time
-	current  atomic.Pointer[netip.AddrPort] // nil: unconnected
-	next     atomic.Pointer[netip.AddrPort] // while it changes
-	asking   sync.Mutex                     // guards changes of local
-	local    atomic.Pointer[netip.AddrPort] // the socket's own address; nil: to be asked for
-	rebinds  atomic.Uint64                  // of the socket when local was asked for
-	unfollow func()                         // guarded by changing; ends follow; nil: none is needed
-}
-
-// isNext reports whether the socket is being connected to the sender: the kernel
-// lets it in before Reconnect has returned.
-func (p *peer) isNext(from netip.AddrPort) bool {
-	next := p.next.Load()
-	return next != nil && *next == from
-}
-
-// localAddr returns the socket's own address, which the system is asked for once.
-func (c *Conn) localAddr() netip.AddrPort {
-	if local := c.peer.local.Load(); local != nil {
-		return *local
-	}
-	c.peer.asking.Lock()
-	defer c.peer.asking.Unlock()
-	local := c.sock.Local()
-	c.peer.local.Store(&local)
-	return local
-}
-
-// forgetLocal is called when it may have changed.
-func (c *Conn) forgetLocal() {
-	c.peer.asking.Lock()
-	defer c.peer.asking.Unlock()
-	c.peer.local.Store(nil)
-}
-
 // LocalAddr returns the address the socket is bound to, a [*net.UDPAddr].
 func (c *Conn) LocalAddr() net.Addr {
 	if !c.ok() {
@@ -129,11 +91,7 @@ func (c *Conn) LocalAddrPort() netip.AddrPort {
 	if !c.ok() {
 		return netip.AddrPort{}
 	}
-	if n := c.sock.Rebinds(); n != c.peer.rebinds.Load() && !c.closed() { // the address may be another one
-		c.peer.rebinds.Store(n)
-		c.forgetLocal()
-	}
-	return c.localAddr()
+	return c.peer.Local()
 }
 
 // RemoteAddr returns the peer, a [*net.UDPAddr], or nil on an unconnected socket.
@@ -141,7 +99,7 @@ func (c *Conn) RemoteAddr() net.Addr {
 	if !c.ok() {
 		return nil
 	}
-	if p := c.peer.current.Load(); p != nil {
+	if p := c.peer.Current.Load(); p != nil {
 		return net.UDPAddrFromAddrPort(*p)
 	}
 	return nil
@@ -153,7 +111,7 @@ func (c *Conn) String() string {
 		return "udp without a socket"
 	}
 	s := c.network + " " + c.LocalAddrPort().String()
-	if p := c.peer.current.Load(); p != nil {
+	if p := c.peer.Current.Load(); p != nil {
 		s += " to " + p.String()
 	}
 	if c.closed() {
@@ -168,7 +126,7 @@ func (c *Conn) LogValue() slog.Value {
 		return slog.StringValue(c.String())
 	}
 	attrs := []slog.Attr{slog.String("network", c.network), slog.String("local", c.LocalAddrPort().String())}
-	if p := c.peer.current.Load(); p != nil {
+	if p := c.peer.Current.Load(); p != nil {
 		attrs = append(attrs, slog.String("peer", p.String()))
 	}
 	if c.closed() {

@@ -3,7 +3,9 @@ package ifmon
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -57,7 +59,7 @@ func (n *network) set(err error, generations ...uint64) {
 	for i, g := range generations {
 		n.ifs = append(n.ifs, socket.Interface{Interface: net.Interface{Index: i + 1, Name: fmt.Sprint("eth", i)}, Generation: g})
 	}
-	watchers := n.watchers
+	watchers := slices.Collect(maps.Values(n.watchers))
 	n.mu.Unlock()
 	for _, changed := range watchers {
 		changed()

@@ -6,7 +6,7 @@
 // # Locking
 //
 // Conn.pulling is held while the socket is read, which waits. Conn.reading guards the batch
-// and is taken after it. It is held from Next to Done.
+// and is taken after it. It is held from Next to Done. Conn.setting guards nothing that they do.
 package packetconn
 
 import (
@@ -21,6 +21,7 @@ import (
 
 // Config is what a Conn needs of its user. All of it must be set.
 type Config struct {
+	Socket      socket.Pulled
 	Out         *send.Outbox  // sends on the socket
 	Puller      socket.Puller // reads it
 	Sources     *Sources      // nil unless the socket is bound to every address
@@ -41,6 +42,10 @@ type Conn struct {
 	created  time.Time    // deadline counts from here
 	deadline atomic.Int64 // of reads, nanoseconds, 0: none
 
+	shared  atomic.Bool // others may have a descriptor of the socket
+	single  atomic.Bool // the kernel coalesces nothing: UDP_GRO is off
+	setting sync.Mutex  // held while the read deadline and the socket's are set
+
 	pulling send.Turn // held while the socket is read, which waits
 
 	left    atomic.Bool     // packets may have another datagram; written with reading locked
@@ -57,7 +62,9 @@ func (c *Conn) Init(cfg Config) {
 
 // SetReadDeadline makes reads fail from t on, also when they need not wait. The socket's own
 // deadline ends those that wait.
-func (c *Conn) SetReadDeadline(t time.Time) {
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.setting.Lock()
+	defer c.setting.Unlock()
 	var after time.Duration
 	if !t.IsZero() {
 		if after = t.Sub(c.created); after == 0 {
@@ -65,4 +72,5 @@ func (c *Conn) SetReadDeadline(t time.Time) {
 		}
 	}
 	c.deadline.Store(int64(after))
+	return c.Socket.SetReadDeadline(t)
 }

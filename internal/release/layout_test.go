@@ -27,7 +27,7 @@ var layers = [][]string{
 	{"internal/guard", "internal/ifmon"},
 	{"internal/mcast"},
 	{"internal/send"},
-	{"internal/packetconn"},
+	{"internal/packetconn", "internal/peer"},
 	{"."},
 	{"session", "exchange", "limit", "udpdebug"},
 	{"metrics"},
