@@ -45,9 +45,9 @@ func New[K comparable](cfg Config[K]) (*Client[K], error) {
 	return c, nil
 }
 
-// Close closes the client. Requests that wait fail with [net.ErrClosed], and so do later ones.
-// Close does not wait for them. Called again, it does nothing. It returns an error only for a
-// Client that was not created by [New].
+// Close closes the client. Pending and later requests fail with [net.ErrClosed]; Close does not
+// wait for them. Calling it again does nothing. It returns an error only for a Client that was
+// not created by [New].
 func (c *Client[K]) Close() error {
 	if !c.made() {
 		return errUnmade
@@ -68,22 +68,22 @@ func (c *Client[K]) Stats() Stats { return c.stats.stats() }
 // server is "host:port" as for [udp.Resolve]. The request is only read, and only until Do
 // returns.
 //
-// Do sends the request again as Config.Schedule says. It accepts a response from the address
-// that it has sent to, with the request's key, and no other. It fails
+// Do sends the request again as Config.Schedule says. It accepts only a response that has the
+// request's key and comes from the address that the request was sent to. It fails
 //
 //   - with a [*udp.Refusal], at once, when an ICMP error about this request arrives, so that the
 //     next server can be asked;
 //   - with a [*TimeoutError] when no response came to the last transmission;
-//   - with ctx's error when ctx ends before;
-//   - with what prevented the first transmission, such as [udp.ErrTooLarge], ENETUNREACH, or a
-//     [*net.DNSError];
+//   - with ctx's error when ctx ends first;
+//   - with the error that prevented the first transmission, such as [udp.ErrTooLarge],
+//     ENETUNREACH, or a [*net.DNSError];
 //   - with [ErrNoKey], [ErrDuplicate], [ErrTooMany], or [net.ErrClosed] after Close.
 //
-// All are in a [*net.OpError], and found by [errors.Is] and [errors.As].
+// Each error comes in a [*net.OpError]; [errors.Is] and [errors.As] find it.
 //
-// A host name is resolved when it is used first, and its addresses are kept. After a failure, the
-// next request to the same name resolves it again, and prefers another address than the one that
-// failed. While the resolver fails too, the old addresses are used.
+// The first request to a host name resolves it, and the client keeps the addresses. After a
+// failed request, the next request to that name resolves it again and prefers an address that did
+// not fail. If resolving fails, the client uses the old addresses.
 func (c *Client[K]) Do(ctx context.Context, server string, request []byte) (udp.Datagram, error) {
 	if !c.made() {
 		return udp.Datagram{}, &net.OpError{Op: "exchange", Net: "udp", Err: errUnmade}
@@ -111,7 +111,7 @@ func (c *Client[K]) Do(ctx context.Context, server string, request []byte) (udp.
 	return udp.Datagram{}, &net.OpError{Op: "exchange", Net: c.cfg.Network, Addr: to, Err: inner(err)}
 }
 
-// inner returns the cause inside the OpError of a socket, whose place Do's takes.
+// inner returns the cause inside the OpError of a socket. Do replaces that OpError by its own.
 func inner(err error) error {
 	if e, ok := err.(*net.OpError); ok {
 		return e.Err
@@ -150,7 +150,7 @@ func (c *Client[K]) do(ctx context.Context, server string, payload []byte) (d ud
 	t := transmission[K]{client: c, request: r}
 	defer func() { // also when Schedule or Key panics
 		t.close()
-		// What has arrived in time counts, whatever else happened.
+		// A response that arrived in time counts, even if ctx has ended since.
 		if res, ok := c.pending.end(r, !c.cfg.SocketPerRequest); ok {
 			d, err = res.response, res.err
 		}
@@ -160,7 +160,7 @@ func (c *Client[K]) do(ctx context.Context, server string, payload []byte) (d ud
 
 func (c *Client[K]) made() bool { return c != nil && c.cancel != nil }
 
-// reason returns why a request failed: since the client was closed, since ctx has ended, or err.
+// reason returns why a request failed: the client was closed, ctx has ended, or err.
 func (c *Client[K]) reason(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
@@ -195,7 +195,7 @@ func (t *transmission[K]) run(ctx context.Context) error {
 		}
 		broken := t.socket.broken
 		if skipped {
-			broken = nil // what may not be sent needs no socket
+			broken = nil // the rate limit forbids the transmission, so no socket is needed
 		}
 		wait := c.cfg.Schedule(attempt)
 		if timer == nil {
@@ -243,7 +243,7 @@ func (t *transmission[K]) transmit(ctx context.Context, attempt int) error {
 			c.stats.retransmitted.Add(1)
 		}
 	case errors.Is(err, net.ErrClosed) && c.closing.Err() == nil:
-		// The socket has just stopped: run sees that, and goes on with another one.
+		// The socket has just stopped: run notices that and continues with another one.
 	default:
 		c.stats.sendErrors.Add(1)
 		if attempt == 1 {

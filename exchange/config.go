@@ -19,20 +19,21 @@ const (
 
 // A Config describes a [Client]. Only Key is required. A Config is copied by [New].
 type Config[K comparable] struct {
-	// Key returns what a response has in common with its request, such as the ID of a DNS message
-	// or the transaction ID of STUN. It returns false for a payload that has none. It is called
-	// with requests, with responses, and with the beginnings of requests that ICMP errors quote,
-	// from any goroutine. Whatever others send reaches it, so it must expect any length.
+	// Key returns the identifier that a response shares with its request, such as the ID of a
+	// DNS message or the transaction ID of STUN. It returns false for a payload without one. It
+	// is called with requests, with responses, and with the beginnings of requests that ICMP
+	// errors quote, on several goroutines at the same time. Anybody can send a payload of any
+	// length, so it must check the length.
 	Key func(payload []byte) (K, bool)
 
 	// Match decides whether a response belongs to the request, for example because it has the
 	// same DNS question or a valid authenticator. It is called for responses that have the right
 	// key and come from the right address. One that it rejects is counted in Stats.Spoofed, and
-	// the request goes on. It is called on the socket's goroutine and must not wait. Nil accepts
-	// every response.
+	// the request continues to wait. It is called on the socket's goroutine and must not wait.
+	// Nil accepts every response.
 	Match func(request, response []byte) bool
 
-	// Attempts is how often a request is sent at most. Zero means [DefaultAttempts].
+	// Attempts is the maximum number of times a request is sent. Zero means [DefaultAttempts].
 	Attempts int
 
 	// Schedule returns how long to wait for a response after transmission number attempt, which
@@ -40,9 +41,9 @@ type Config[K comparable] struct {
 	Schedule func(attempt int) time.Duration
 
 	// RetransmitRate and RetransmitBurst bound the retransmissions of all requests together, in
-	// datagrams per second and datagrams. So an outage of a server does not multiply the load of
-	// a busy client. A retransmission that exceeds them is skipped and counted in
-	// Stats.Suppressed, and the request goes on waiting. Zero means [DefaultRetransmitRate] and
+	// datagrams per second and datagrams. They keep a busy client from multiplying its traffic
+	// when a server fails. A retransmission beyond the bound is skipped and counted in
+	// Stats.Suppressed; the request continues to wait. Zero means [DefaultRetransmitRate] and
 	// [DefaultRetransmitBurst].
 	RetransmitRate  float64
 	RetransmitBurst int
@@ -52,23 +53,23 @@ type Config[K comparable] struct {
 	MaxOutstanding int
 
 	// SocketPerRequest sends each request from a socket of its own, which is connected to the
-	// server and has a random port. Responses are harder to forge then, and ICMP errors arrive on
-	// every system. It costs a few system calls and a file descriptor per request. Otherwise all
-	// requests share one socket, which is opened when it is needed first.
+	// server and has a random port. Responses are harder to forge then, and ICMP errors arrive
+	// on every system. It costs a few system calls and a file descriptor per request. Without
+	// it, all requests share one socket, which the first request opens.
 	SocketPerRequest bool
 
 	// Network is "udp", "udp4" or "udp6"; "" means "udp".
 	Network string
 
-	// Socket is the configuration of the sockets. LocalAddr applies to a shared socket, too. For
-	// that one the client also sets PeerErrors, where the system supports that.
+	// Socket is the configuration of the sockets. Its LocalAddr also applies to the shared
+	// socket. On the shared socket the client sets PeerErrors where the system supports it.
 	Socket udp.Config
 }
 
 // Backoff is the schedule of RFC 8085, section 3.1.1, for servers whose round-trip time is not
 // known: a second after the first attempt, and twice as much after each further one. It adds up
-// to half of that at random, so that clients which lost their server together do not come back
-// together (as RFC 7252, section 4.2, does).
+// to half of that at random, so that the clients of a failed server do not all retransmit at the
+// same time (as RFC 7252, section 4.2, does).
 func Backoff(attempt int) time.Duration {
 	wait := time.Second << min(max(attempt-1, 0), 10)
 	return wait + rand.N(wait/2)

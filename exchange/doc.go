@@ -14,10 +14,9 @@
 //	})
 //	response, err := c.Do(ctx, "192.0.2.53:53", query)
 //
-// [Client.Do] does the rest: it sends the request again when no response comes (RFC 8085, section
-// 3.1), accepts a response from the server that was asked and from nobody else, and fails at once
-// when an ICMP error says that nobody listens there. Each call succeeds or fails exactly once.
-// Whatever else arrives is counted in [Stats].
+// [Client.Do] sends the request again when no response arrives (RFC 8085, section 3.1). It
+// accepts a response from the queried server only. It fails at once when an ICMP error reports
+// that nobody listens there. All other datagrams that arrive are counted in [Stats].
 //
 // One socket serves thousands of requests at once. Config.SocketPerRequest gives each request a
 // socket of its own with a random port, which makes responses harder to forge.

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The errors of Do besides those of package udp. They come in a [*net.OpError].
+// Do returns these errors, and those of package udp, in a [*net.OpError].
 var (
 	// ErrNoKey means that Config.Key found no key in the request.
 	ErrNoKey = errors.New("exchange: request has no key")

@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	maxNames = 4096 // as many as are kept
+	maxNames = 4096 // kept at most
 
-	// A name is resolved again only so long after the last time, however many requests fail.
+	// The shortest time between two lookups of a name, however many requests fail.
 	resolveInterval = time.Second
-	// When there are old addresses, a request does not wait longer for new ones.
+	// How long a request waits for new addresses when there are old ones.
 	resolvePatience = 2 * time.Second
 )
 
@@ -114,7 +114,7 @@ func (n *names) failed(server string, peer netip.AddrPort) {
 	}
 }
 
-// other returns an address that has not failed last, if there is one, after it in the list.
+// other returns the address after the one that failed last, or that one if there is no other.
 func (s *name) other() netip.AddrPort {
 	i := slices.Index(s.addrs, s.failed)
 	return s.addrs[(i+1)%len(s.addrs)]

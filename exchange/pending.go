@@ -38,8 +38,8 @@ func (r *request[K]) from(d *udp.Datagram) bool {
 		r.peer.Port() == d.From.Port() && a.Zone() == strconv.Itoa(d.IfIndex())
 }
 
-// remembered is how many requests are known after their end, so that a late response
-// is not counted as an unknown one.
+// remembered is the number of ended requests that are kept, so that a late response is not
+// counted as unknown.
 const remembered = 4096
 
 // pending has the requests that wait, and some of those that have ended.
@@ -75,7 +75,7 @@ func (p *pending[K]) add(r *request[K], limit int, alone bool) error {
 	return nil
 }
 
-// end returns the result of r, if there is one; there will be none after it.
+// end returns the result of r, if there is one. After end, r gets no result.
 func (p *pending[K]) end(r *request[K], remember bool) (res result, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,7 +99,7 @@ func (p *pending[K]) end(r *request[K], remember bool) (res result, ok bool) {
 	return res, ok
 }
 
-// remove forgets r, if that has not happened yet.
+// remove forgets r, unless it was forgotten before.
 func (p *pending[K]) remove(r *request[K]) {
 	first := p.requests[r.key]
 	if first == r {
@@ -155,8 +155,9 @@ func (p *pending[K]) refused(key K, hasKey bool, f *udp.Refusal) *request[K] {
 		}
 		return nil
 	}
-	// The quote is too short for a key (RFC 792 wants 8 bytes, which is the UDP header). It will
-	// do if one request fits and no other. With many, looking at each would take too long.
+	// The quote is too short for a key (RFC 792 requires 8 bytes, which is the UDP header). It
+	// identifies a request if only one fits. With many requests, comparing each would take too
+	// long.
 	if p.waiting > 64 || len(p.requests) > 64+remembered {
 		return nil
 	}

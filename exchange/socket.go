@@ -137,7 +137,7 @@ func (s *socket[K]) find(key K, d *udp.Datagram) (r *request[K], known, ended bo
 func (s *socket[K]) Refused(_ *udp.Conn, f *udp.Refusal) {
 	p := &s.client.pending
 	if f.MTU > 0 {
-		return // the system has learned the path MTU, and cuts the next transmission up
+		return // the system has learned the path MTU, and fragments the next transmission
 	}
 	r := s.only
 	if r == nil {

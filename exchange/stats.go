@@ -13,9 +13,9 @@ import (
 //
 //	Requests == Outstanding + Succeeded + Refused + TimedOut + Canceled + Failed
 //
-// With Config.SocketPerRequest, the system discards what comes from an address not asked, and the
-// socket is closed with its request. Spoofed then counts only what Match rejects, and Late counts
-// hardly anything.
+// With Config.SocketPerRequest, the system discards datagrams from other addresses, and the socket
+// is closed with its request. So Spoofed counts only responses that Match rejects, and Late stays
+// near 0.
 type Stats struct {
 	Outstanding uint64 // calls of Do that have not returned
 
@@ -24,23 +24,23 @@ type Stats struct {
 	Refused   uint64 // with a *udp.Refusal
 	TimedOut  uint64 // with a *TimeoutError
 	Canceled  uint64 // with their context's error
-	Failed    uint64 // with any other
+	Failed    uint64 // with any other error
 
 	Sent          uint64 // datagrams
 	Retransmitted uint64 // of those, datagrams that were not a request's first
 	Suppressed    uint64 // retransmissions that were skipped: see Config.RetransmitRate
-	SendErrors    uint64 // datagrams that the system did not take
+	SendErrors    uint64 // datagrams that the system did not accept
 
 	Late          uint64 // responses to requests that had ended; duplicates among them
 	Spoofed       uint64 // responses with a known key from an address not asked, or rejected by Match
-	Unknown       uint64 // responses with a key of no request, or of one that is long gone
+	Unknown       uint64 // responses with a key of no request, or of one that ended long ago
 	Malformed     uint64 // datagrams without a key
-	StrayRefusals uint64 // ICMP errors about no request that waits
+	StrayRefusals uint64 // ICMP errors about requests that are not pending
 
 	Sockets       uint64 // sockets opened
 	Replaced      uint64 // of those, replacements of a shared socket that broke
 	Resolved      uint64 // names looked up
-	ResolveErrors uint64 // of those, without success
+	ResolveErrors uint64 // of those, lookups that failed
 }
 
 // All yields the counters by name, in a stable order. The names are in snake case.

@@ -19,13 +19,13 @@ const (
 
 // A Config describes a [Limiter]. Rate and Burst are required. A Config is copied by [New].
 type Config struct {
-	// Rate and Burst are how many datagrams of one source are admitted: Rate a second, and up to
-	// Burst at once.
+	// Rate is how many datagrams per second are admitted from one source, and Burst how many
+	// at once.
 	Rate  rate.Limit
 	Burst int
 
-	// IPv4Prefix and IPv6Prefix are the lengths, in bits, of the prefixes that are one source.
-	// Zero means [DefaultIPv4Prefix] and [DefaultIPv6Prefix].
+	// IPv4Prefix and IPv6Prefix are the lengths, in bits, of the prefixes that count as one
+	// source. Zero means [DefaultIPv4Prefix] and [DefaultIPv6Prefix].
 	IPv4Prefix, IPv6Prefix int
 
 	// OverflowRate and OverflowBurst are shared by the sources for which the table has no room.
@@ -33,8 +33,9 @@ type Config struct {
 	OverflowRate  rate.Limit
 	OverflowBurst int
 
-	// MaxSources bounds the table of sources, and the table of addresses that Reply uses. Zero
-	// means [DefaultMaxSources]. A source and its address take about 0.3 KiB.
+	// MaxSources bounds three tables: of sources, of addresses that Reply may send to, and of
+	// validated addresses. Zero means [DefaultMaxSources]. A source and its address take
+	// about 0.3 KiB.
 	MaxSources int
 
 	// Amplification is how many bytes Reply may send to an address that is not validated, for

@@ -13,13 +13,13 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// ErrAmplification means that a reply was not sent, since it would exceed what may be sent to an
-// address that is not validated: see [Limiter.Reply]. It comes in a [*net.OpError].
+// ErrAmplification means that [Limiter.Reply] did not send a reply, because it would exceed the
+// bytes allowed for an unvalidated address. It comes in a [*net.OpError].
 var ErrAmplification = errors.New("limit: reply exceeds what an unvalidated address may be sent")
 
-// A Limiter is a [udp.Handler] that gives another one the datagrams that it admits. [New] makes
-// one; the zero Limiter admits nothing. It may serve several sockets, which share its tables. Its methods may be called from any
-// goroutine and from callbacks.
+// A Limiter is a [udp.Handler] that passes the datagrams that it admits on to another Handler.
+// [New] makes one; the zero Limiter admits nothing. It may serve several sockets, which share its
+// tables. Its methods may be called from any goroutine and from callbacks.
 type Limiter struct {
 	cfg   Config
 	next  udp.Handler
@@ -56,7 +56,7 @@ type peer struct {
 	link uint32
 }
 
-// New returns a Limiter before next. Its error is a [*ConfigError].
+// New returns a Limiter that passes admitted datagrams on to next. Its error is a [*ConfigError].
 func New(cfg Config, next udp.Handler) (*Limiter, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -103,7 +103,8 @@ func (l *Limiter) Stats() Stats {
 // Started implements [udp.Handler].
 func (l *Limiter) Started(c *udp.Conn) { l.handler().Started(c) }
 
-// Received implements [udp.Handler]. It passes d on if its source has not sent too much.
+// Received implements [udp.Handler]. It passes d on if [Limiter.Allow] admits it, and drops it
+// otherwise.
 func (l *Limiter) Received(c *udp.Conn, d udp.Datagram) {
 	if l.Allow(d) {
 		l.next.Received(c, d)
@@ -115,7 +116,7 @@ func (l *Limiter) Received(c *udp.Conn, d udp.Datagram) {
 // Refused implements [udp.Handler].
 func (l *Limiter) Refused(c *udp.Conn, r *udp.Refusal) { l.handler().Refused(c, r) }
 
-// ReadDone passes the end of a read on, if the handler has a method for that.
+// ReadDone calls ReadDone of the handler behind l, if that has the method.
 func (l *Limiter) ReadDone(c *udp.Conn) {
 	if l.readDone != nil {
 		l.readDone.ReadDone(c)
@@ -125,7 +126,7 @@ func (l *Limiter) ReadDone(c *udp.Conn) {
 // Stopped implements [udp.Handler].
 func (l *Limiter) Stopped(c *udp.Conn, err error) { l.handler().Stopped(c, err) }
 
-// handler is next. That of a zero Limiter, which admits nothing, does nothing.
+// handler returns next, or for a zero Limiter a Handler that does nothing.
 func (l *Limiter) handler() udp.Handler {
 	if l.next == nil {
 		return udp.BaseHandler{}
@@ -134,8 +135,8 @@ func (l *Limiter) handler() udp.Handler {
 }
 
 // Allow counts a datagram and reports whether it is admitted. The bytes of an admitted datagram
-// count for [Limiter.Reply]. Received calls Allow. Allow can also be the Config.Accept of package
-// session, where it limits how fast sessions begin.
+// count for [Limiter.Reply]. Received calls Allow. As the Config.Accept of package session, Allow
+// limits how fast sessions begin.
 func (l *Limiter) Allow(d udp.Datagram) bool {
 	if l.next == nil {
 		return false
@@ -171,7 +172,8 @@ func (l *Limiter) Allow(d udp.Datagram) bool {
 	return true
 }
 
-// take takes a token of a source. shared says that it has no bucket of its own. It needs mu.
+// take takes a token of a source. shared reports that the source has no bucket of its own. It
+// needs mu.
 func (l *Limiter) take(s source, now time.Time, since time.Duration) (ok, shared bool) {
 	b := l.sources.use(s)
 	if b == nil {
@@ -179,10 +181,10 @@ func (l *Limiter) take(s source, now time.Time, since time.Duration) (ok, shared
 			if since-l.sources.oldest().used < l.refilled {
 				return l.overflow.AllowN(now, 1), true
 			}
-			l.stats.replaced.Add(1) // its bucket is full again, as a new one is
+			l.stats.replaced.Add(1) // its bucket is full again, like a new one
 		}
 		b = l.sources.add(s)
-		// Set long ago, so that it has filled up since. (The zero Limiter is empty.)
+		// The zero rate.Limiter is empty: setting it long ago fills it.
 		b.tokens.SetBurstAt(time.Time{}, l.cfg.Burst)
 		b.tokens.SetLimitAt(time.Time{}, l.cfg.Rate)
 	}
@@ -196,10 +198,9 @@ func (l *Limiter) isValid(key peer, since time.Duration) bool {
 	return seen != nil && since-*seen <= l.cfg.ValidFor
 }
 
-// Validate says that d's sender has proved that it receives what is sent to its address. Replies
-// to that address and port are not limited any more, until nothing came from it for
-// Config.ValidFor, or Config.MaxSources other
-// addresses were validated.
+// Validate ends the limit on replies to d's sender. Call it when the sender has proved that it
+// receives datagrams at its address and port. The limit applies again when nothing came from
+// there for Config.ValidFor, or when Config.MaxSources other addresses were validated.
 func (l *Limiter) Validate(d udp.Datagram) {
 	if l.next == nil {
 		return
@@ -209,12 +210,13 @@ func (l *Limiter) Validate(d udp.Datagram) {
 	*l.valid.useOrAdd(peerOf(d)) = time.Since(l.base)
 }
 
-// Reply sends b to d's sender as [udp.Datagram.Reply] does, unless that would exceed the bytes that
-// may be sent to an address that is not validated: Config.Amplification times the payloads that
-// were admitted from it, less what was sent. The error wraps [ErrAmplification] then. Replies that
-// are sent in another way are not counted.
+// Reply sends b to d's sender as [udp.Datagram.Reply] does. All replies to an unvalidated address
+// together have at most Config.Amplification times the bytes that were admitted from it. If b
+// exceeds that, Reply sends nothing and the error wraps [ErrAmplification]. Replies sent without
+// this method are not counted.
 //
-// The caller may send something shorter instead, such as the truncated response of DNS.
+// After ErrAmplification the caller may send a shorter reply, such as the truncated response of
+// DNS.
 func (l *Limiter) Reply(d udp.Datagram, b []byte) error {
 	if !l.spend(peerOf(d), float64(len(b))) {
 		l.stats.capped.Add(1)
@@ -222,7 +224,7 @@ func (l *Limiter) Reply(d udp.Datagram, b []byte) error {
 		return &net.OpError{Op: "write", Net: "udp", Addr: net.UDPAddrFromAddrPort(d.From), Err: ErrAmplification}
 	}
 	if err := d.Reply(b); err != nil {
-		return err // the credit stays spent
+		return err // the bytes stay counted
 	}
 	l.stats.replied.Add(1)
 	l.stats.repliedBytes.Add(uint64(len(b)))
@@ -236,7 +238,7 @@ func (l *Limiter) spend(key peer, n float64) bool {
 		return true
 	}
 	credit := l.credits.get(key)
-	if credit == nil || n > *credit { // nil: forgotten, or never admitted
+	if credit == nil || n > *credit { // nil: evicted, or never admitted
 		return false
 	}
 	*credit -= n
@@ -251,7 +253,7 @@ func (l *Limiter) source(a netip.Addr) source {
 	}
 	p, err := a.Prefix(bits)
 	if err != nil {
-		return source{} // no address: it came by no socket
+		return source{} // not received by a socket
 	}
 	return p.Addr().As16()
 }

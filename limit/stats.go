@@ -10,14 +10,14 @@ import (
 //	Received == Admitted + Limited + Overflowed
 type Stats struct {
 	Sources   uint64 // in the table now
-	Addresses uint64 // in the table now
+	Addresses uint64 // unvalidated addresses in the table now
 
 	Received   uint64 // datagrams
 	Admitted   uint64 // datagrams passed on
-	Limited    uint64 // datagrams rejected, since their source had sent too much
-	Overflowed uint64 // datagrams rejected, since all sources without a bucket together had
-	Replaced   uint64 // sources with a full bucket that made room for others
-	Forgotten  uint64 // addresses that made room for others: Reply sends nothing to them any more
+	Limited    uint64 // datagrams rejected because their source exceeded Rate and Burst
+	Overflowed uint64 // datagrams rejected because the sources without a bucket exceeded OverflowRate
+	Replaced   uint64 // sources with a full bucket that were replaced by others
+	Forgotten  uint64 // addresses replaced by others: Reply sends them nothing until a datagram is admitted from them
 
 	Replied      uint64 // datagrams that Reply sent
 	RepliedBytes uint64 // their payloads

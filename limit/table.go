@@ -1,13 +1,13 @@
 package limit
 
 // table is a bounded map whose entries are ordered by their last use. Entries are values in a
-// slice, linked by index, and keys and values have no pointers: the garbage collector has
-// nothing to look at, however many there are.
+// slice, linked by index, and keys and values have no pointers, so the garbage collector
+// never scans them.
 type table[K comparable, V any] struct {
 	limit   int
 	index   map[K]int32
 	entries []entry[K, V]
-	first   int32 // the one that was not used for longest; none: -1
+	first   int32 // the least recently used; -1: none
 	last    int32
 }
 
@@ -21,7 +21,7 @@ func newTable[K comparable, V any](limit int) table[K, V] {
 	return table[K, V]{limit: limit, index: map[K]int32{}, first: -1, last: -1}
 }
 
-// get returns the value of a key, valid until the next add, and nil if there is none.
+// get returns the value of a key, or nil. The pointer is valid until the next add.
 func (t *table[K, V]) get(key K) *V {
 	i, ok := t.index[key]
 	if !ok {
@@ -30,7 +30,7 @@ func (t *table[K, V]) get(key K) *V {
 	return &t.entries[i].value
 }
 
-// use is get for an entry that is not the oldest any more.
+// use is get, and makes the entry the newest.
 func (t *table[K, V]) use(key K) *V {
 	i, ok := t.index[key]
 	if !ok {
@@ -43,7 +43,7 @@ func (t *table[K, V]) use(key K) *V {
 	return &t.entries[i].value
 }
 
-// useOrAdd is use, or else add.
+// useOrAdd is use if the key is known, and add otherwise.
 func (t *table[K, V]) useOrAdd(key K) *V {
 	if v := t.use(key); v != nil {
 		return v
@@ -51,7 +51,7 @@ func (t *table[K, V]) useOrAdd(key K) *V {
 	return t.add(key)
 }
 
-// oldest returns the value that was not used for longest, nil if there is none.
+// oldest returns the value of the least recently used entry, or nil.
 func (t *table[K, V]) oldest() *V {
 	if t.first < 0 {
 		return nil
@@ -61,7 +61,7 @@ func (t *table[K, V]) oldest() *V {
 
 func (t *table[K, V]) full() bool { return len(t.entries) >= t.limit }
 
-// add adds a key with the zero value, in the place of the oldest one when t is full.
+// add adds a key with the zero value. When t is full it replaces the oldest entry.
 func (t *table[K, V]) add(key K) *V {
 	var i int32
 	if t.full() {

@@ -1,6 +1,6 @@
-// Package metrics gives names, units and descriptions to the counters of sockets and of
-// what handles their datagrams, for exporters to monitoring systems. The modules udpprom and
-// udpotel are such exporters; [Set.Samples] has what another one needs.
+// Package metrics gives names, units and descriptions to the counters of sockets, queues,
+// workers and the other packages of the toolkit. Exporters to monitoring systems use it, such
+// as the modules udpprom and udpotel. Another exporter needs [Set.Samples] only.
 //
 //	var set metrics.Set
 //	set.AddSocket("dns", conn)
@@ -19,15 +19,15 @@ import (
 	"github.com/udpkit/udp/session"
 )
 
-// Set is a set of sources: sockets and what handles their datagrams. It counts nothing
-// itself: each use of Samples asks for the Stats of every source. The zero Set is empty and
+// Set is a set of sources: sockets, queues and other objects that have Stats. It counts
+// nothing itself: Samples calls Stats of every source each time. The zero Set is empty and
 // ready. Its methods may be called from any goroutine.
 //
-// Each Add method takes a name, which becomes the value of a label: choose one that stays
-// the same when the program starts again. A name that is in use is given to the newer
-// source. The function that an Add method returns removes the source, unless its name has
-// been given to another. A socket that was closed keeps its last values until it is removed,
-// so that sums stay right.
+// Each Add method takes a name, which becomes the value of a label. Choose one that stays the
+// same when the program restarts. A second source with the same name and kind replaces the
+// first. An Add method returns a function that removes the source. It does nothing if another
+// source has replaced that one. A closed socket keeps its last values until it is removed, so
+// that sums do not fall.
 type Set struct {
 	mu      sync.Mutex // guards what follows
 	sources map[key]*source
@@ -47,7 +47,7 @@ func (k key) labels() (names, values []string) {
 // source is something that has counters.
 type source struct {
 	stats func() iter.Seq2[string, float64]
-	info  func() []string // values of the labels that only Info has; nil: there are none
+	info  func() []string // values of the labels that come from Info; nil: none
 }
 
 // Socket is a [*udp.Conn], [*udp.ConnectedConn], [*udp.MulticastConn] or [*udp.PacketConn].
@@ -57,7 +57,7 @@ type Socket interface {
 	LocalAddr() net.Addr // likewise, or nil
 }
 
-// AddSocket adds a socket: the kind "socket".
+// AddSocket adds a socket, as kind "socket".
 func (s *Set) AddSocket(name string, c Socket) (remove func()) {
 	return s.addSocket(name, "", c)
 }
@@ -89,27 +89,27 @@ func (s *Set) addSocket(name, group string, c Socket) (remove func()) {
 	})
 }
 
-// AddQueue adds a Queue: the kind "queue".
+// AddQueue adds a Queue, as kind "queue".
 func (s *Set) AddQueue(name string, q *udp.Queue) (remove func()) {
 	return addStats(s, "queue", name, q)
 }
 
-// AddWorkers adds Workers: the kind "workers".
+// AddWorkers adds Workers, as kind "workers".
 func (s *Set) AddWorkers(name string, w *udp.Workers) (remove func()) {
 	return addStats(s, "workers", name, w)
 }
 
-// AddSessions adds a [*session.Mux] or [*session.Listener]: the kind "session".
+// AddSessions adds a [*session.Mux] or [*session.Listener], as kind "session".
 func (s *Set) AddSessions(name string, m interface{ Stats() session.Stats }) (remove func()) {
 	return addStats(s, "session", name, m)
 }
 
-// AddExchange adds an [*exchange.Client]: the kind "exchange".
+// AddExchange adds an [*exchange.Client], as kind "exchange".
 func (s *Set) AddExchange(name string, x interface{ Stats() exchange.Stats }) (remove func()) {
 	return addStats(s, "exchange", name, x)
 }
 
-// AddLimiter adds a Limiter: the kind "limit".
+// AddLimiter adds a Limiter, as kind "limit".
 func (s *Set) AddLimiter(name string, l *limit.Limiter) (remove func()) {
 	return addStats(s, "limit", name, l)
 }
@@ -142,11 +142,11 @@ func (s *Set) add(k key, added *source) (remove func()) {
 type Sample struct {
 	Metric *Metric  // one of All
 	Labels []string // values of Metric.Labels, in that order
-	Value  float64  // that of a counter never falls
+	Value  float64  // the value of a counter never falls
 }
 
-// Samples yields the values of all sources, in no order. It asks for the Stats of each
-// source once; that of a socket is a system call.
+// Samples yields the values of all sources, in no particular order. It calls Stats of each
+// source once, which is a system call for a socket.
 func (s *Set) Samples() iter.Seq[Sample] {
 	return func(yield func(Sample) bool) {
 		s.mu.Lock()

@@ -19,22 +19,24 @@ const (
 // A Config describes the sessions of a socket. The zero value is useful. A Config is copied by
 // the functions that take it.
 type Config struct {
-	// Socket is the configuration of the socket that [Config.Listen] opens. Listen also sets its
-	// PeerErrors where the system supports that. [Handler] uses only its Logger, which gets
-	// panics of callbacks that the socket's goroutine did not call.
+	// Socket is the configuration of the socket that [Config.Listen] opens. Listen also sets
+	// its PeerErrors where the system supports that. [Handler] uses only its Logger, which gets
+	// the panics in Stopped of sessions.
 	Socket udp.Config
 
 	// IdleTimeout ends a session after this long without a datagram from the peer. Among many
-	// sessions, it may take a sixteenth longer. What is sent to the peer does not count:
-	// otherwise a program could keep sending to a host that no longer exists. Zero means
-	// [DefaultIdleTimeout].
+	// sessions, it may take a sixteenth longer. Datagrams sent to the peer do not extend the
+	// session; otherwise a program could keep sending to a host that no longer exists. Zero
+	// means [DefaultIdleTimeout].
 	IdleTimeout time.Duration
 
-	// MaxSessions bounds the sessions of one socket. Zero means [DefaultMaxSessions]. If there is
-	// no room for a new peer, it takes the place of the unconfirmed session that was idle for
-	// longest. If all are confirmed, its datagram is dropped. A session is confirmed when the
-	// peer has sent something after something was sent to it. So whoever forges source addresses
-	// creates only unconfirmed sessions, unless they guess when to send a second time.
+	// MaxSessions bounds the sessions of one socket. Zero means [DefaultMaxSessions]. When all
+	// places are taken, a new peer evicts the unconfirmed session that was idle for longest. If
+	// all sessions are confirmed, its datagram is dropped.
+	//
+	// A session is confirmed once the peer has sent another datagram after the program sent
+	// one. A sender with a forged address does not see what is sent to it. To confirm a
+	// session, it has to guess when to send the second datagram.
 	MaxSessions int
 
 	// Backlog bounds the sessions of a [Listener] that wait for Accept. Zero means
@@ -42,15 +44,16 @@ type Config struct {
 	// backlog.
 	Backlog int
 
-	// ReadBuffer bounds the bytes that wait to be read from one [Conn]: the payloads, and two
-	// bytes more for each datagram. Zero means [DefaultReadBuffer]. A datagram that does not fit
-	// is dropped, except that an empty buffer takes one of any size. Memory is allocated only
-	// while datagrams wait.
+	// ReadBuffer bounds the bytes that wait to be read from one [Conn]: the payloads, plus two
+	// bytes for each. Zero means [DefaultReadBuffer]. A datagram that does not fit is dropped.
+	// An empty buffer accepts a datagram of any size. Memory is allocated only while datagrams
+	// wait.
 	ReadBuffer int
 
-	// Accept decides whether a datagram of an unknown peer begins a session. It runs before any
-	// state exists, on the socket's goroutine, so it must not wait. It may call d.Reply, for
-	// example with a token that the peer has to return before it is accepted. Nil accepts all.
+	// Accept decides whether a datagram of an unknown peer begins a session. It is called on
+	// the socket's goroutine, before the session has any state, and must not wait. It may call
+	// d.Reply, for example with a token that the peer has to return before it is accepted. Nil
+	// accepts all.
 	Accept func(d udp.Datagram) bool
 }
 

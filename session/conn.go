@@ -12,8 +12,9 @@ import (
 // A Conn is one session of a [Listener], a [net.Conn]. Each Read returns one datagram of the
 // peer, and each Write sends one. Its methods may be called from any goroutine.
 //
-// When the session ends by itself, Read first returns what has arrived. Then it and Write fail
-// with [ErrIdle], [ErrEvicted] or what stopped the socket, in a [*net.OpError].
+// When the session ends without Close, Read first returns the datagrams that have arrived. After
+// them Read fails with a [*net.OpError] that wraps [ErrIdle], [ErrEvicted], or the error that
+// stopped the socket. Write fails with it at once.
 type Conn struct {
 	peer *Peer
 	l    *Listener
@@ -40,12 +41,12 @@ func newConn(l *Listener, p *Peer) *Conn {
 
 // Read copies the payload of the peer's next datagram into b and returns its length. It waits for
 // one until the read deadline. As with a [*net.UDPConn], an empty datagram is a Read of 0 bytes
-// without an error, and the rest of a datagram that is longer than b is lost: Stats.Cut counts
-// those.
+// without an error. If a datagram is longer than b, the rest is lost, and Stats.Cut counts it.
 //
-// An ICMP error about what was written fails one Read, with a [*udp.Refusal] that is, for
-// example, ECONNREFUSED for [errors.Is]. The session goes on: the peer may be back, and ICMP is
-// not authenticated. Systems without [udp.Config.PeerErrors] report none.
+// An ICMP error about a datagram written earlier fails one Read, with a [*udp.Refusal] that wraps
+// an errno such as ECONNREFUSED. The session continues: the peer may be back, and ICMP errors can
+// be forged. Messages about the path's MTU fail no Read. Systems without [udp.Config.PeerErrors]
+// report no ICMP errors.
 func (s *Conn) Read(b []byte) (int, error) {
 	if !s.made() {
 		return 0, unmade("read", "Conn", "Accept")
@@ -77,8 +78,7 @@ func (s *Conn) Read(b []byte) (int, error) {
 
 // Write sends b to the peer as one datagram, from the address that the peer last sent to. Its
 // errors are those of [udp.Datagram.Reply], and [os.ErrDeadlineExceeded] if the write deadline
-// has passed before the call. A send hardly ever waits, and the deadline does not interrupt one
-// that does.
+// has passed before the call. The deadline does not interrupt a send that waits, which is rare.
 func (s *Conn) Write(b []byte) (int, error) {
 	if !s.made() {
 		return 0, unmade("write", "Conn", "Accept")
@@ -123,7 +123,7 @@ func (s *Conn) Close() error {
 }
 
 // LocalAddr returns the address that the peer last sent to, a [*net.UDPAddr]. On a socket bound
-// to all addresses, it is the one of this host that the peer knows.
+// to all addresses, that is the address by which the peer knows this host.
 func (s *Conn) LocalAddr() net.Addr {
 	if !s.made() {
 		return nil
@@ -147,8 +147,8 @@ func (s *Conn) SetDeadline(t time.Time) error {
 	return s.SetWriteDeadline(t)
 }
 
-// SetReadDeadline makes Read fail with [os.ErrDeadlineExceeded] from t on, also one that waits
-// now. The zero time means never.
+// SetReadDeadline makes Read fail with [os.ErrDeadlineExceeded] from t on, including a Read that
+// is waiting. The zero time means never.
 func (s *Conn) SetReadDeadline(t time.Time) error {
 	if !s.made() {
 		return unmade("set", "Conn", "Accept")

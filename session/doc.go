@@ -27,21 +27,22 @@
 //
 // # The end of a session
 //
-// UDP itself does not end a conversation. So a session ends when its program closes it, when the
-// peer was silent for Config.IdleTimeout, when a new peer needs its place, or when the socket
-// closes. One timer per socket serves all its sessions. The next datagram of the same address
-// begins a new session.
+// UDP has no message that ends a conversation. A session ends when the program closes it, when
+// the peer was silent for Config.IdleTimeout, when a new peer needs its place, or when the socket
+// closes. The next datagram from the same address begins a new session. One timer per socket
+// serves all its sessions.
 //
-// Closing a Listener ends the sessions that nobody has accepted yet. Accepted ones go on, and the
+// Closing a Listener ends the sessions that wait for Accept. Accepted sessions continue, and the
 // socket closes with the last of them: see [Listener.Close].
 //
 // # Forged addresses
 //
-// Anybody can send datagrams from addresses that are not theirs, and each begins a session.
-// Config bounds how many there are. A session is confirmed when its peer has sent something after
-// something was sent to it. A confirmed session is never evicted. Config.Accept decides about a
-// datagram before anything is allocated for it; package limit has a filter that fits. MaxSessions
-// bounds the memory: a session takes about 0.6 KiB, and the memory of what waits to be read.
+// Anybody can send datagrams with forged source addresses, and each address begins a session.
+// Config.MaxSessions bounds their number, and with it the memory: a session takes about 0.6 KiB,
+// plus the datagrams that wait to be read. A session is unconfirmed until its peer has sent
+// another datagram after the program sent one. Only unconfirmed sessions are evicted.
+// Config.Accept can reject a datagram before anything is allocated for it. Allow of a
+// limit.Limiter is such a filter.
 //
-// An ICMP error fails one Read and ends no session: ICMP is not authenticated either.
+// An ICMP error fails one Read and ends no session, because ICMP errors can be forged too.
 package session

@@ -10,9 +10,9 @@ func unmade(op, name, by string) error {
 	return &net.OpError{Op: op, Net: "udp", Err: &ConfigError{name, "must be created by " + by}}
 }
 
-// These errors say why a session ended, where package net has no error for it. A session that its
-// own program closed reports [net.ErrClosed]. One whose socket stopped reports the socket's
-// error, or net.ErrClosed if the socket was closed.
+// Reasons why a session ended that package net has no error for. A session that its own program
+// closed reports [net.ErrClosed]. One whose socket stopped reports the socket's error, or
+// net.ErrClosed if the socket was closed.
 var (
 	// ErrIdle means that the peer sent nothing for Config.IdleTimeout.
 	ErrIdle = errors.New("session: the peer was idle for too long")

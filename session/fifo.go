@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// fifo has the payloads that wait to be read, each after its length, in one slice. It has no
-// memory of its own while it is empty.
+// fifo holds the payloads that wait to be read in one slice, each after its length. An empty
+// fifo has no buffer.
 type fifo struct {
 	buf   []byte
-	head  int // of buf: what lies before has been taken
+	head  int // index into buf of the next payload's length
 	count int
 }
 
@@ -31,8 +31,8 @@ func (f *fifo) put(b []byte, limit int) bool {
 	return true
 }
 
-// makeRoom moves what is used to the front, so that want bytes fit. It takes a larger buffer
-// early enough that moving stays rare, except where there is none.
+// makeRoom moves the used bytes to the front, so that want bytes fit. It takes a larger buffer
+// when more than half is used, so that moving stays rare.
 func (f *fifo) makeRoom(want, limit int) {
 	old, used := f.buf, f.buf[f.head:]
 	if want > cap(old) || want > cap(old)/2 && cap(old) < 2*limit {

@@ -5,8 +5,8 @@ import "time"
 // list orders sessions by the time when they were put at its end, the oldest first. It is linked
 // through the sessions, so that moving one allocates nothing.
 //
-// A datagram moves its session only now and then, since that touches two more sessions, which
-// are rarely in the processor's cache: see table.known.
+// Not every datagram moves its session, because that touches two more sessions, which are rarely
+// in the processor's cache: see table.known.
 type list struct{ first, last *Peer }
 
 func (l *list) push(p *Peer, now time.Duration) {
@@ -34,8 +34,8 @@ func (l *list) remove(p *Peer) {
 	p.list, p.prev, p.next = nil, nil, nil
 }
 
-// idlest returns the session that was silent for longest, among the few that may be it. Time
-// does not say which one: Windows' clock stands still for up to 15 ms.
+// idlest returns the session that was silent for longest. It is one of the first few. It
+// compares turns, because times can be equal: Windows' clock stands still for up to 15 ms.
 func (l *list) idlest() *Peer {
 	found := l.first
 	for p, n := l.first, 0; p != nil && n < 8; p, n = p.next, n+1 {

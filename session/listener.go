@@ -32,7 +32,7 @@ func Listen(ctx context.Context, network, address string) (*Listener, error) {
 
 // Listen opens a socket and accepts a session from each address that sends to it. The network is
 // "udp", "udp4" or "udp6", and the address is as for [udp.Listen]. ctx bounds resolving and
-// binding only. Errors are [*net.OpError]s; one wraps a [*ConfigError] if cfg is not valid.
+// binding only. Errors are [*net.OpError]s. The error wraps a [*ConfigError] if cfg is not valid.
 func (cfg Config) Listen(ctx context.Context, network, address string) (*Listener, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, &net.OpError{Op: "listen", Net: network, Err: err}
@@ -88,8 +88,8 @@ func (l *Listener) begin(p *Peer) (udp.Handler, *atomic.Uint64) {
 	return handler{newConn(l, p)}, nil
 }
 
-// Accept returns the next new session, a [*Conn]. The first datagram is there to be read. Its
-// error wraps [net.ErrClosed] after Close, and otherwise what stopped the socket.
+// Accept returns the next new session, a [*Conn]. Its first datagram is ready to be read. The
+// error wraps [net.ErrClosed] after Close, and otherwise the error that stopped the socket.
 func (l *Listener) Accept() (net.Conn, error) {
 	if l == nil || l.conn == nil {
 		return nil, unmade("accept", "Listener", "Listen")
@@ -114,10 +114,11 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close stops accepting sessions. Those that wait for Accept end; their peers hear nothing.
-// Those that were accepted go on, on the same port, as the connections of a TCP listener do. The
-// socket closes with the last of them: Conn().Done() is closed then. To end all sessions at once,
-// close the socket with Conn().Close(): their Reads and Writes then fail with [net.ErrClosed].
+// Close stops accepting sessions. Sessions that wait for Accept end; nothing is sent to their
+// peers. Accepted sessions continue on the same port, as the connections of a TCP listener do.
+// The socket closes with the last of them, and then Conn().Done() is closed. To end all sessions
+// at once, close the socket with Conn().Close(): their Reads and Writes fail with
+// [net.ErrClosed].
 //
 // Close does not wait. Called again, it returns an error that wraps [net.ErrClosed].
 func (l *Listener) Close() error {

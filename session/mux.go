@@ -9,8 +9,8 @@ import (
 )
 
 // A Mux is a [udp.Handler] that gives each peer a handler of its own. [Handler] makes one. It may
-// serve several sockets. The limits of its Config hold for each of them, and its Stats are those
-// of all together.
+// serve several sockets. The limits in its Config apply to each socket, and Stats returns the sum
+// over all sockets.
 type Mux struct {
 	cfg    Config
 	begin  func(p *Peer) (udp.Handler, *atomic.Uint64)
@@ -25,17 +25,17 @@ var _ udp.Handler = (*Mux)(nil)
 // datagrams and ICMP errors to the handler that begin returned. There is no goroutine and no
 // timer per peer.
 //
-// The calls for one session are Started, then any number of Received and Refused, and at last
+// The calls for one session are Started, then any number of Received and Refused, and finally
 // Stopped. Stopped gets nil after [Peer.End] or when the socket was closed, and otherwise
-// [ErrIdle], [ErrEvicted] or what stopped the socket. Calls for sessions of one socket, begin
-// included, never overlap, so they may share state without a lock. When begin returns nil there
-// is no session, and the datagram is dropped and counted in Stats.Rejected.
+// [ErrIdle], [ErrEvicted] or the error that stopped the socket. Callbacks for one socket, begin
+// included, never overlap, so they may share state without a lock. When begin returns nil, no
+// session begins; the datagram is dropped and counted in Stats.Rejected.
 //
 // begin gets the session's [Peer], whose methods send to it and end the session. The handler may
 // be a [udp.Queue] for each session, which a goroutine consumes.
 //
 // Handler panics with a [*ConfigError] if begin is nil or cfg is not valid; see
-// [Config.Validate]. To hear of ICMP errors, open the socket with [udp.Config.PeerErrors].
+// [Config.Validate]. To receive ICMP errors, open the socket with [udp.Config.PeerErrors].
 func Handler(cfg Config, begin func(p *Peer) udp.Handler) *Mux {
 	if err := cfg.Validate(); err != nil {
 		panic(err)

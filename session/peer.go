@@ -35,8 +35,8 @@ type Peer struct {
 // Addr returns the peer's address.
 func (p *Peer) Addr() netip.AddrPort { return p.addr }
 
-// LocalAddr returns the address of this host that the peer last sent to, where the system
-// reports it, and otherwise the address that the socket is bound to.
+// LocalAddr returns the address of this host that the peer last sent to. Where the system does
+// not report it, it is the address that the socket is bound to.
 func (p *Peer) LocalAddr() netip.AddrPort {
 	if p.table == nil {
 		return netip.AddrPort{}
@@ -55,9 +55,9 @@ func (p *Peer) Conn() *udp.Conn {
 	return p.table.conn
 }
 
-// Send sends b to the peer from the address that the peer last sent to. It is
-// [udp.Datagram.Reply] otherwise: b is only read, and only until Send returns. After the end of
-// the session the error wraps [net.ErrClosed].
+// Send sends b to the peer from the address that the peer last sent to. Otherwise it is like
+// [udp.Datagram.Reply]. It does not keep b. After the end of the session the error wraps
+// [net.ErrClosed].
 func (p *Peer) Send(b []byte) error {
 	if p.table == nil {
 		return unmade("write", "Peer", "a Mux")
@@ -96,8 +96,8 @@ func (p *Peer) willSend() {
 	}
 }
 
-// End ends the session; the handler's Stopped follows, with a nil error. The next datagram of
-// the same address begins a new session. End may be called again, and does nothing then.
+// End ends the session; the handler's Stopped follows, with a nil error. The next datagram of the
+// same address begins a new session. Calling End again does nothing.
 func (p *Peer) End() {
 	if p.table != nil {
 		p.table.end(p, nil)

@@ -15,20 +15,20 @@ type Stats struct {
 
 	Begun    uint64 // sessions
 	Accepted uint64 // sessions that Accept returned
-	Closed   uint64 // sessions that the program ended, or Listener.Close before they were accepted
+	Closed   uint64 // sessions ended by the program, or by Listener.Close before they were accepted
 	Idle     uint64 // sessions that ended with ErrIdle
 	Evicted  uint64 // sessions that ended with ErrEvicted
-	Failed   uint64 // sessions that ended since their socket stopped
+	Failed   uint64 // sessions that ended because their socket stopped
 
 	Received     uint64 // datagrams
 	Delivered    uint64 // datagrams given to the handler of their session
-	Rejected     uint64 // datagrams of new peers that Config.Accept, or a nil handler, turned away
+	Rejected     uint64 // datagrams of new peers that Config.Accept rejected, or for which begin returned nil
 	Full         uint64 // datagrams of new peers while all of MaxSessions were confirmed
 	BacklogFull  uint64 // datagrams of new peers while the backlog was full
 	BufferFull   uint64 // datagrams for which ReadBuffer had no room, or whose Conn was being closed
 	NotListening uint64 // datagrams of new peers after Listener.Close
 
-	Cut           uint64 // datagrams longer than the slice given to Read, which got their beginning
+	Cut           uint64 // datagrams longer than the slice given to Read: the rest was lost
 	Refused       uint64 // ICMP errors given to a session
 	StrayRefusals uint64 // ICMP errors about addresses that have no session
 	Panics        uint64 // panics in Stopped; those in other callbacks are counted by the socket
@@ -87,7 +87,7 @@ func (k *counters) stats() Stats {
 		Cut: k.cut.Load(), Refused: k.refused.Load(), StrayRefusals: k.strayRefusals.Load(),
 		Panics: k.panics.Load(),
 	}
-	// A datagram that finds the buffer full was given to the session's Conn before.
+	// delivered also counts the datagrams that the session's Conn had no room for.
 	s.Delivered = k.delivered.Load() - s.BufferFull
 	s.Received = k.received.Load()
 	return s

@@ -90,8 +90,8 @@ func (t *table) saw(p *Peer, now time.Duration) {
 	p.seen, p.turn = now, t.turn
 }
 
-// precision bounds how late a session ends: by IdleTimeout/precision, when another one is before
-// it in the list that had a datagram after it.
+// precision bounds how late a session ends, to IdleTimeout/precision. It is late when a session
+// before it in the list had a later datagram.
 const precision = 16
 
 // learn keeps what Reply needs, without the payload.
@@ -103,8 +103,8 @@ func (p *Peer) learn(d *udp.Datagram) {
 	p.origin.Store(&o)
 }
 
-// enter begins a session, or returns the counter of the reason why it does not. It needs run, so
-// nobody else adds a session meanwhile.
+// enter begins a session, or returns the counter of the reason why not. It needs run, so that no
+// session is added meanwhile.
 func (t *table) enter(d *udp.Datagram) (*Peer, *atomic.Uint64) {
 	stats, cfg := &t.mux.stats, &t.mux.cfg
 	t.mu.Lock()
@@ -177,8 +177,8 @@ func (t *table) refused(r *udp.Refusal) bool {
 	return true
 }
 
-// end is remove for callers without a lock. Stopped runs on the socket's goroutine, if that is
-// in a callback, and otherwise on the timer's.
+// end is remove for callers without a lock. If a callback is running, Stopped follows on its
+// goroutine, otherwise on the timer's.
 func (t *table) end(p *Peer, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -218,8 +218,8 @@ func (t *table) stopDue() {
 	}
 }
 
-// stopOne survives a panic, since the caller may be a goroutine that nobody guards, and other
-// sessions are to stop too.
+// stopOne recovers a panic: the timer's goroutine has no other recover, and the other sessions
+// must stop too.
 func (t *table) stopOne(p *Peer) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -289,7 +289,7 @@ func (t *table) sweep() {
 	t.mu.Unlock()
 }
 
-// stop ends all sessions, since the socket has stopped.
+// stop ends all sessions when the socket has stopped.
 func (t *table) stop(err error) {
 	t.run.Lock()
 	defer t.run.Unlock()

@@ -72,10 +72,10 @@ udp_socket_info{address="[::]:8",gro="true",group="many",gso="false",socket="man
 # HELP udp_queue_waiting_datagrams Datagrams that wait for a consumer.
 # TYPE udp_queue_waiting_datagrams gauge
 udp_queue_waiting_datagrams{queue="echo"} 2
-# HELP udp_queue_dropped_datagrams_total Datagrams for which there was no room, or that came after the end.
+# HELP udp_queue_dropped_datagrams_total Datagrams for which there was no room, or that arrived after the queue ended.
 # TYPE udp_queue_dropped_datagrams_total counter
 udp_queue_dropped_datagrams_total{queue="echo"} 3
-# HELP udp_exchange_unexpected_datagrams_total Datagrams that are no response to a request that waits.
+# HELP udp_exchange_unexpected_datagrams_total Datagrams that are not a response to a pending request.
 # TYPE udp_exchange_unexpected_datagrams_total counter
 udp_exchange_unexpected_datagrams_total{exchange="dns",reason="late"} 5
 udp_exchange_unexpected_datagrams_total{exchange="dns",reason="malformed"} 0

@@ -30,18 +30,18 @@ type Faults struct {
 	Burst  Burst  // loses several datagrams in a row
 
 	// The order of arrival. With Jitter alone, datagrams overtake each other.
-	Ordered   bool          // datagrams stay in order in spite of Jitter
+	Ordered   bool          // datagrams arrive in order, even with Jitter
 	Reorder   float64       // probability that a datagram is delayed by ReorderBy
 	ReorderBy time.Duration // additional delay, so that later datagrams overtake
 
 	// The queue before a link with a Rate, a token bucket.
 	Depth int // bytes that an idle link sends at once, before Rate applies
-	Queue int // bytes that wait; a datagram that finds no room is lost; 0: 256 KiB
+	Queue int // bytes that may wait; further datagrams are lost; 0: 256 KiB
 
-	// The size of datagrams. An MTU shorter than the sending interface's returns an ICMP
-	// error ("too big" or "fragmentation needed"). The sending host learns it from that:
-	// later datagrams are fragmented, or fail with EMSGSIZE (udp.MTUDiscoveryDo). Fragments
-	// are not lost one by one.
+	// The size of datagrams. An MTU shorter than the sending interface's returns an ICMP error
+	// ("too big" or "fragmentation needed"). The sending host learns the MTU from it: later
+	// datagrams are fragmented, or fail with EMSGSIZE (udp.MTUDiscoveryDo). The faults apply to
+	// the whole datagram, not to each fragment.
 	MTU       int  // longest packet that passes; 0: any
 	BlackHole bool // longer packets are lost without an ICMP error
 
@@ -51,8 +51,8 @@ type Faults struct {
 
 // A Burst is the loss model of Gilbert and Elliott. The link is in a good or in a bad state,
 // and each state has a probability of loss. Every datagram first changes the state with the
-// probability Begin or End, and is then subject to the loss of the state. In the long run, a
-// share of Begin/(Begin+End) meets the bad state, in runs of 1/End datagrams.
+// probability Begin or End, and is then subject to the loss of the state. On average, a share
+// of Begin/(Begin+End) of the datagrams meets the bad state, in runs of 1/End datagrams.
 type Burst struct {
 	Begin float64 // probability that a good link turns bad
 	End   float64 // probability that a bad link turns good
@@ -79,10 +79,10 @@ func DropNth(numbers ...int) Script {
 // LinkTime is how long a datagram takes from one interface of a segment to another when the
 // links have no faults.
 //
-// It makes runs repeatable. Nothing arrives at the instant at which it was sent, so all
-// arrivals of an instant are known before the first is delivered. Nor does anything arrive at
-// a round time, at which timers expire: faults add whole microseconds, and only the LinkTimes
-// of a thousand segments add up to one.
+// LinkTime makes runs repeatable. No datagram arrives at the instant at which it was sent, so
+// all arrivals of an instant are known before the first is delivered. It is no whole number of
+// microseconds, while faults are. So no datagram arrives at a round time, when timers expire,
+// unless it crosses a thousand segments.
 const LinkTime = 1001 * time.Nanosecond
 
 const defaultQueue = 256 << 10

@@ -117,9 +117,9 @@ func (h *Host) Network() udp.Network { return network{h} }
 //	server, err := host.Config().Listen(ctx, "udp", ":53", handler)
 func (h *Host) Config() udp.Config { return udp.Config{Network: h.Network()} }
 
-// Attach adds an interface on a segment. The interface gets the index of the one that was
-// removed last, if any, so that programs meet an index that is reused. Linux does so only
-// after a long time, or when a program asks for an index.
+// Attach adds an interface on a segment. The interface reuses the index of the one that was
+// removed last, if any, so that tests cover a reused index. Linux reuses an index only after a
+// long time, or when a program asks for it.
 func (h *Host) Attach(s *Segment, name string, addrs ...string) *Interface {
 	h.net.t.Helper()
 	var i *Interface
@@ -199,13 +199,13 @@ func (h *Host) Interface(name string) *Interface {
 	return found
 }
 
-// Out returns the direction from the host to the network, of its first link.
+// Out returns the direction of the host's first link that leads to the network.
 func (h *Host) Out() *Pipe {
 	h.net.t.Helper()
 	return h.first().Out()
 }
 
-// In returns the direction from the network to the host, of its first link.
+// In returns the direction of the host's first link that leads to the host.
 func (h *Host) In() *Pipe {
 	h.net.t.Helper()
 	return h.first().In()
@@ -247,9 +247,8 @@ func (h *Host) wakeSenders() {
 	}
 }
 
-// Crash stops the host as a power failure does. Nothing leaves or arrives any more. The
-// sockets stay silent without an error, also after Restart: their programs must close them
-// and open new ones.
+// Crash stops the host as a power failure does. Nothing leaves or arrives. The existing sockets
+// stay silent without an error, even after Restart: programs must close them and open new ones.
 func (h *Host) Crash() {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
@@ -275,10 +274,10 @@ func (h *Host) Restart() {
 	h.down = false
 }
 
-// Pause cuts the programs of the host off from its kernel, as if SIGSTOP or a long garbage
-// collection had stopped them. Sockets read nothing, so that their receive buffers fill up and
+// Pause separates the programs of the host from its kernel, as if SIGSTOP or a long garbage
+// collection had stopped them. Sockets read nothing, so their receive buffers fill up and
 // overflow. Sends wait until Resume or the write deadline. The host still sends ICMP errors.
-// Goroutines and timers of the programs go on.
+// Goroutines and timers of the programs continue to run.
 //
 // In a virtual machine that is paused, the kernel stops too: use SetDown on In and Out.
 func (h *Host) Pause() { h.paused.Store(true) }

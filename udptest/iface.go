@@ -34,8 +34,8 @@ func (i *Interface) Name() string {
 	return i.name
 }
 
-// Addrs returns the interface's addresses with their prefix lengths, 0 if it has none: see
-// [Net.Host].
+// Addrs returns the interface's addresses with their prefix lengths. The length is 0 for an
+// address added without one: see [Net.Host].
 func (i *Interface) Addrs() []netip.Prefix {
 	i.host.net.mu.Lock()
 	defer i.host.net.mu.Unlock()
@@ -115,7 +115,7 @@ func (i *Interface) AddAddr(addr string) {
 }
 
 // RemoveAddr removes an address from the interface, as the end of a DHCP lease does. Sockets
-// that are bound to it receive nothing any more.
+// bound to it receive nothing from then on.
 func (i *Interface) RemoveAddr(addr string) {
 	i.host.net.t.Helper()
 	i.change(func() error {
@@ -133,11 +133,11 @@ func (i *Interface) RemoveAddr(addr string) {
 	})
 }
 
-// SetMTU sets the longest IP packet that the interface sends and receives, in bytes; the default
-// is 1500. The host fragments longer datagrams, or returns EMSGSIZE where they must not be
-// fragmented. A router returns an ICMP error for a packet that must not be fragmented. As on an
-// Ethernet, an interface loses packets longer than its MTU without an error when it receives
-// them. IPv6 needs at least 1280.
+// SetMTU sets the longest IP packet that the interface sends and receives, in bytes; the
+// default is 1500. The host fragments longer datagrams, or returns EMSGSIZE where they must not
+// be fragmented. A router returns an ICMP error for a packet that must not be fragmented. As on
+// an Ethernet, an interface that receives a packet longer than its MTU drops it without an
+// error. IPv6 needs at least 1280.
 func (i *Interface) SetMTU(bytes int) {
 	i.host.net.t.Helper()
 	i.change(func() error {

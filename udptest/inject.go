@@ -21,17 +21,17 @@ type injection struct {
 	err  error
 }
 
-// FailRead makes the nth read from now fail with err, as if the kernel had returned it. The
-// first read, in which an idle socket waits, has number 1. Reads are counted on the sockets of
-// one port, or on all sockets of the host if port is 0. No datagram is lost: the next read
-// returns what this one would have.
+// FailRead makes the nth read from now fail with err, as if the kernel had returned it. Number
+// 1 is the next read; on an idle socket that is the read which waits. Reads are counted on the
+// sockets of one port, or on all sockets of the host if port is 0. No datagram is lost: the
+// next read returns what this one would have.
 func (h *Host) FailRead(port uint16, nth int, err error) {
 	h.net.t.Helper()
 	h.addInjection(opRead, port, nth, err)
 }
 
 // FailSend makes the nth send from now fail with err, like [Host.FailRead]. The datagram is not
-// sent. Package udp sends again after some errors; that is another send.
+// sent. Package udp repeats a send after some errors; each repetition counts as a send.
 func (h *Host) FailSend(port uint16, nth int, err error) {
 	h.net.t.Helper()
 	h.addInjection(opSend, port, nth, err)
@@ -53,7 +53,7 @@ func (h *Host) addInjection(o op, port uint16, nth int, err error) {
 	})
 }
 
-// interrupt wakes the sockets whose idle read is to fail: for each error the one that was
+// interrupt wakes one socket for each error that applies to an idle read: the one that was
 // opened first. The caller holds the network's lock.
 func (h *Host) interrupt() {
 	for _, i := range h.injected {

@@ -22,16 +22,16 @@ type Config struct {
 	Trace int
 
 	// Tick rounds times of arrival up to its multiples; 0 means exact times. A large network
-	// runs faster with a Tick of a millisecond, since more datagrams arrive together.
+	// runs faster with a Tick of a millisecond, because more datagrams arrive together.
 	Tick time.Duration
 
 	// Faults are the initial faults of every link.
 	Faults Faults
 }
 
-// A Net is a simulated network. Its methods, and those of everything in it, may be called
-// from any goroutine at any time. A Net has no goroutine while no datagram is in flight, and
-// needs no closing.
+// A Net is a simulated network. Its methods, and those of its hosts, interfaces and pipes, may
+// be called from any goroutine at any time. A Net needs no closing: while no datagram is in
+// flight it has no goroutine.
 type Net struct {
 	cfg   Config
 	t     testing.TB // noTest if NewNet got nil
@@ -61,10 +61,10 @@ type Segment struct {
 
 // NewNet returns a network without hosts.
 //
-// A network that is built wrongly, for example with two hosts of one address, fails t with Fatal.
-// When t has failed for any reason, its log gets a drawing of the network and the last datagrams
-// ([Net.String], [Net.Trace]). When t ends, its log names the sockets that are still open. In an
-// example or a program t may be nil. A network that is built wrongly then panics with an error.
+// An invalid network, for example with two hosts of one address, fails t with Fatal. When t has
+// failed for any reason, the Net logs its drawing and the last datagrams ([Net.String],
+// [Net.Trace]). When t ends, it logs the sockets that are still open. In an example or a
+// program t may be nil; then an invalid network panics with an error.
 func NewNet(t testing.TB, cfg Config) *Net {
 	n := &Net{
 		cfg: cfg, t: t, start: time.Now(), paths: make(map[[2]*Host]*Pipe),
@@ -182,9 +182,9 @@ func (n *Net) lan() *Segment {
 }
 
 // Host adds a host with two interfaces: eth0 on the segment "lan", which is created when
-// needed, and lo. An address may have a prefix length ("10.0.0.1/24") that says which
-// addresses are on the link; without one, all addresses of the family are. On every host the
-// name, in upper or lower case, resolves to the addresses.
+// needed, and lo. An address may have a prefix length ("10.0.0.1/24") that says which addresses
+// are on the link; without one, all addresses of the family are. Every host of the network
+// resolves the name to the addresses. Case does not matter.
 func (n *Net) Host(name string, addrs ...string) *Host {
 	n.t.Helper()
 	var h *Host
@@ -269,9 +269,9 @@ func (n *Net) AddName(name string, addrs ...string) {
 	})
 }
 
-// Path returns the pipe between two hosts of one segment in one direction. Datagrams pass it
+// Path returns the pipe from one host to another host of the same segment. Datagrams pass it
 // after the sender's link and before the receiver's. Its faults, initially none, affect only
-// this pair. [Net.SetPath] sets both directions.
+// this pair of hosts. [Net.SetPath] sets both directions.
 func (n *Net) Path(from, to *Host) *Pipe {
 	n.t.Helper()
 	var p *Pipe
@@ -296,7 +296,7 @@ func (n *Net) Path(from, to *Host) *Pipe {
 	return p
 }
 
-// SetPath sets the faults of the paths between two hosts, of each direction.
+// SetPath sets the faults of both paths between two hosts.
 func (n *Net) SetPath(a, b *Host, f Faults) {
 	n.t.Helper()
 	n.Path(a, b).Set(f)

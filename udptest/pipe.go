@@ -34,12 +34,12 @@ type Pipe struct {
 //
 //	Entered + Duplicated == Passed + Lost + Overflowed + TooBig + Blocked
 type PipeStats struct {
-	Entered      uint64 // whatever became of them
+	Entered      uint64 // lost ones included
 	EnteredBytes uint64 // of IP packets, headers included
 	Passed       uint64 // to the other end, copies included
 	Lost         uint64 // by Loss, Burst, Exact and Script
-	Overflowed   uint64 // lost since the Queue was full
-	TooBig       uint64 // lost since they were longer than the MTU
+	Overflowed   uint64 // lost because the Queue was full
+	TooBig       uint64 // lost because they were longer than the MTU
 	Blocked      uint64 // lost by Down or a partition
 	Duplicated   uint64 // copies made
 	Delayed      uint64 // by Reorder
@@ -47,7 +47,7 @@ type PipeStats struct {
 }
 
 // Set replaces the faults, for datagrams that enter from now on. It resets the states of
-// Script, Burst, Exact and Rate, and no counters. Invalid faults fail the test; see
+// Script, Burst, Exact and Rate, but not the counters. Invalid faults fail the test; see
 // [Faults.Validate].
 func (p *Pipe) Set(f Faults) {
 	p.net.t.Helper()

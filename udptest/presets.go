@@ -29,7 +29,7 @@ func WiFi() Faults {
 	}
 }
 
-// LTE returns the faults of a mobile connection: 25 ms with 15 ms of jitter, few losses since
+// LTE returns the faults of a mobile connection: 25 ms with 15 ms of jitter, few losses because
 // the radio link retransmits, and a deep queue.
 func LTE() Faults {
 	return Faults{

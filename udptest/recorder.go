@@ -13,8 +13,8 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// A Recorder tests a handler alone. Its sockets have no network: the test passes in what the
-// handler receives, and gets what it sends.
+// A Recorder tests a handler without a network. The test passes datagrams and ICMP errors to
+// the handler, and inspects the datagrams that it sends.
 //
 //	r := udptest.NewRecorder(t)
 //	r.Start(echo)
@@ -25,9 +25,9 @@ import (
 // for anything. They must not be called by the handler. Without an open socket they fail the
 // test.
 //
-// With [udp.Workers] as the handler, Receive returns when the Workers have the datagram, and
-// the Received of the handler behind them may still be running. Test that handler itself, or
-// wait with [udp.Conn.Shutdown] or, in a bubble, synctest.Wait.
+// With [udp.Workers] as the handler, Receive returns once the Workers have the datagram.
+// Received of the handler behind them may still be running. Test that handler itself, or wait
+// with [udp.Conn.Shutdown] or, in a bubble, synctest.Wait.
 type Recorder struct {
 	host *Host
 
@@ -38,16 +38,17 @@ type Recorder struct {
 }
 
 // NewRecorder returns a Recorder without a socket: see [Recorder.Start], [Recorder.Dial] and
-// [Recorder.Network]. t may be nil, in an example; what would fail the test panics then.
+// [Recorder.Network]. In an example t may be nil; then the Recorder panics where it would fail
+// the test.
 func NewRecorder(t testing.TB) *Recorder {
 	r := &Recorder{host: NewNet(t, Config{Trace: -1}).Host("recorder", "192.0.2.1", "2001:db8::1")}
 	r.host.recorder = r
 	return r
 }
 
-// Network returns a network for udp.Config.Network, whose sockets are recorded. It tests a
-// handler with other settings, or in multicast groups. Receive, Refuse and Fail affect the
-// socket that was opened last.
+// Network returns a network for udp.Config.Network that records its sockets. It is for handlers
+// that open sockets themselves, with other settings, or join multicast groups. Receive, Refuse
+// and Fail affect the socket that was opened last.
 func (r *Recorder) Network() udp.Network { return r.host.Network() }
 
 // Config returns a udp.Config with [Recorder.Network]. All other fields are zero, and may be
@@ -110,10 +111,10 @@ func (r *Recorder) current() *sock {
 	return s
 }
 
-// Receive passes a datagram to the handler and returns after Received. Data is copied. A
-// datagram without To is to the address of the host; one without From is from the peer of a
-// connected socket, and from port 5000 of 192.0.2.2 or 2001:db8::2 otherwise. [Datagram]
-// returns one with other properties.
+// Receive passes a datagram to the handler and returns after Received. Data is copied. Without
+// To, the datagram is sent to the address of the host. Without From, it is from the peer of a
+// connected socket, or from port 5000 of 192.0.2.2 or 2001:db8::2. [Datagram] makes one with
+// other properties.
 func (r *Recorder) Receive(d udp.Datagram) {
 	r.host.net.t.Helper()
 	s := r.current()
@@ -179,7 +180,7 @@ func (r *Recorder) Refuse(f *udp.Refusal) {
 }
 
 // Fail makes the socket fail with err, as the kernel would, and returns after Stopped. For a
-// socket that was opened with Network or Config it does not wait: wait for [udp.Conn.Done].
+// socket that was opened with Network or Config it does not wait; use [udp.Conn.Done].
 func (r *Recorder) Fail(err error) {
 	r.host.net.t.Helper()
 	s := r.current()
@@ -204,8 +205,8 @@ func (r *Recorder) record(m socket.Message, to netip.AddrPort) {
 	})
 }
 
-// Sent returns the datagrams that were sent since the last call, in order, with the fields that
-// were set for the datagram. On a connected socket, To is the peer.
+// Sent returns the messages that were sent since the last call, in order, as the handler filled
+// them in. On a connected socket, To is the peer.
 func (r *Recorder) Sent() []udp.Message {
 	r.mu.Lock()
 	defer r.mu.Unlock()

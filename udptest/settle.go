@@ -11,7 +11,7 @@ const (
 	settleLimit = time.Hour
 
 	// noticeTime is more than a socket takes to notice a change of an interface: package udp
-	// waits up to 300 ms for changes that belong together.
+	// waits up to 300 ms to combine changes.
 	noticeTime = time.Second
 )
 
@@ -19,7 +19,7 @@ const (
 // Then every socket has read its receive buffer, and every callback has returned or waits for
 // something. After a change of an interface Settle waits for a second, so that the sockets have
 // noticed it. It does not wait for other timers. It must be called in a bubble of
-// [testing/synctest], and panics outside as [synctest.Wait] does.
+// [testing/synctest]; outside it panics, like [synctest.Wait].
 //
 // The test fails if datagrams are still in flight after an hour, for example because programs
 // send them at intervals shorter than the latency.

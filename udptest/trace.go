@@ -46,7 +46,7 @@ func (t *trace) add(now time.Duration, where, what string, p *packet) {
 }
 
 // Trace returns the last events, oldest first, one per line: the time, the place, the event and
-// the datagram. Config.Trace is their number.
+// the datagram. Config.Trace limits their number.
 func (n *Net) Trace() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
