@@ -11,26 +11,27 @@ import (
 )
 
 // ConnectedConn is a [Conn] with a peer. It sends to the peer only. Datagrams from
-// others are dropped and counted in [Drops.Stranger]. ICMP errors about undelivered
-// datagrams reach [Handler.Refused].
+// other sources are dropped and counted in [Drops.Stranger]. ICMP errors about its
+// datagrams are passed to [Handler.Refused].
 //
-// It is a view of the socket of its Conn: closing either closes the socket. After
-// Disconnect its Send fails with ENOTCONN, until the socket is connected again.
+// It is a view of its Conn's socket: closing either closes the socket. After
+// Disconnect, Send fails with ENOTCONN until the socket is connected again.
 type ConnectedConn struct{ *Conn }
 
-// Dial makes a socket with a free port, connects it and starts its goroutine,
-// which feeds h. It is Config{}.Dial.
+// Dial opens a socket on a free port, connects it and starts its goroutine, which
+// calls h. It is Config{}.Dial.
 func Dial(ctx context.Context, network, address string, h Handler) (*ConnectedConn, error) {
 	return Config{}.Dial(ctx, network, address, h)
 }
 
-// Dial makes a socket with a free port, connects it to the first address of the host
-// that there is a route to, and starts its goroutine, which feeds h. A success says
-// nothing about whether anybody listens there.
+// Dial opens a socket on a free port, connects it and starts its goroutine, which
+// calls h. If the host has several addresses, Dial uses the first one to which there
+// is a route. Dial succeeds even if nobody listens there.
 //
-// The network is "udp", "udp4" or "udp6"; the address is "host:port", where
-// host may be a name and port the name of a service. ctx bounds resolving, and
-// waiting for a route with [Config.WaitForNetwork]. Errors are [*net.OpError]s. [Config.LocalAddr] dials from a certain address or port.
+// The network is "udp", "udp4" or "udp6"; the address is "host:port", where host may
+// be a name and port the name of a service. ctx bounds resolving, and waiting for a
+// route with [Config.WaitForNetwork]. Errors are [*net.OpError]s. [Config.LocalAddr]
+// chooses the socket's own address and port.
 func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) (*ConnectedConn, error) {
 	c, err := cfg.dialAny(ctx, network, address, h)
 	if err != nil {
@@ -107,14 +108,14 @@ func (cfg Config) dial(ctx context.Context, peer netip.AddrPort, h Handler) (*Co
 	return c, nil
 }
 
-// Connect gives the socket a peer; it keeps its port and its Handler. Datagrams of
-// others that wait in the kernel are dropped. If Connect fails, the socket is as
-// before. If the socket has a peer, the error is EISCONN: see
+// Connect connects the socket to a peer. The socket keeps its port and its Handler.
+// Waiting datagrams from other sources are dropped. If Connect fails, the socket is
+// unchanged. If the socket has a peer, the error is EISCONN: see
 // [ConnectedConn.Reconnect].
 //
-// A [MulticastConn] keeps its memberships, also in Reconnect. But on Linux a connected
-// socket has one local address: it receives datagrams to its groups only after
-// Disconnect, unless it is bound to the group.
+// A [MulticastConn] keeps its memberships, here and in Reconnect. But on Linux a
+// connected socket receives only datagrams to its own address. Unless it is bound to a
+// group, it receives datagrams to its groups again after Disconnect.
 func (c *Conn) Connect(peer netip.AddrPort) (*ConnectedConn, error) {
 	if !c.ok() {
 		return nil, errNoSocket("connect")
@@ -134,8 +135,8 @@ func (c *Conn) Connected() (*ConnectedConn, bool) {
 	return &ConnectedConn{c}, true
 }
 
-// Send sends b to the peer. It is [Conn.SendTo] otherwise; a datagram that the
-// peer's host refuses is reported to [Handler.Refused], not here.
+// Send sends b to the peer, like [Conn.SendTo]. If the peer's host refuses the
+// datagram, [Handler.Refused] gets the ICMP error; Send does not return it.
 func (c *ConnectedConn) Send(b []byte) error {
 	if !c.ok() {
 		return errNoSocket("send")
@@ -156,7 +157,7 @@ func (c *ConnectedConn) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// RemoteAddrPort returns the peer, and the zero AddrPort after Disconnect.
+// RemoteAddrPort returns the peer, or the zero AddrPort after Disconnect.
 func (c *ConnectedConn) RemoteAddrPort() netip.AddrPort {
 	if !c.ok() {
 		return netip.AddrPort{}
@@ -164,11 +165,10 @@ func (c *ConnectedConn) RemoteAddrPort() netip.AddrPort {
 	return c.peer.Addr()
 }
 
-// Reconnect replaces the peer; the socket keeps its port, its Handler and its
-// memberships, and sends from the address that fits the new peer. If Reconnect fails,
-// the old peer stays. If the socket cannot be connected to that either, the next send
-// tries again. Datagrams of the old peer that wait in the kernel are dropped: their
-// source is unexpected.
+// Reconnect replaces the peer. The socket keeps its port, its Handler and its
+// memberships. Its source address is chosen again, for the new peer. If Reconnect
+// fails, the old peer remains; if reconnecting to that fails too, the next send tries
+// again. Waiting datagrams of the old peer are dropped as from an unexpected source.
 //
 // Errors: ENOTCONN without a peer, [ErrFamily], [net.ErrClosed], and the system's
 // own, such as ENETUNREACH.
@@ -179,16 +179,16 @@ func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {
 	return c.opError("connect", peer, c.peer.Reconnect(peer))
 }
 
-// Disconnect takes the peer away: the socket sends to and receives from
-// everybody again. It keeps its port and its Handler.
+// Disconnect removes the peer: the socket can send to, and receive from, any address
+// again. It keeps its port and its Handler.
 //
-// On Linux (6.18 still), sockets of IPv6 and of both families forget only the peer's
-// port. Over IPv6 they still receive from the last peer's address only, until they are
-// connected again. Where that matters, Listen again. (__udp_disconnect in
-// net/ipv4/udp.c leaves sk_v6_daddr as it is, and nothing else clears it.)
+// On Linux (up to 6.18 at least), an IPv6 or dual-stack socket forgets only the peer's
+// port. Over IPv6 it still receives only from the last peer's address, until it is
+// connected again. To receive from all, close it and Listen again. (__udp_disconnect
+// in net/ipv4/udp.c does not clear sk_v6_daddr.)
 //
-// Errors: ENOTCONN without a peer, [net.ErrClosed], and the system's own, after which
-// the peer stays.
+// Errors: ENOTCONN without a peer, [net.ErrClosed], and the system's own. After an
+// error the peer remains.
 func (c *ConnectedConn) Disconnect() (*Conn, error) {
 	if !c.ok() {
 		return nil, errNoSocket("disconnect")

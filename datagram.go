@@ -18,11 +18,11 @@ import (
 //
 // Data lies in a buffer that the datagrams of one read may share. Inside
 // [Handler.Received] it is valid until Received returns; Retain keeps it longer, Clone
-// copies it. A Datagram out of a [Queue] belongs to the consumer: Release gives the
-// buffer back for reuse; without Release the garbage collector takes it. Everything
-// else in a Datagram stays valid, so Reply may be called at any time. The owner of Data
-// may write to it; appending never overwrites another datagram, since the capacity of
-// Data is its length.
+// copies it. A Datagram from a [Queue] belongs to the consumer: Release gives the
+// buffer back for reuse; without Release the garbage collector frees it. Everything
+// except Data stays valid after Release, so Reply may be called at any time. The owner
+// of Data may write to it. Appending to Data copies it, because its capacity is its
+// length, so it never overwrites another datagram.
 //
 // With the race detector, a released buffer is overwritten, which makes a later use
 // visible.
@@ -30,7 +30,7 @@ type Datagram struct {
 	Data []byte         // payload, 0 to 65,527 bytes
 	From netip.AddrPort // sender; IPv4 is never 4-in-6; an IPv6 zone is kept
 
-	packet *packet // nil: came by no socket and has no header
+	packet *packet // nil: not received by a socket, and has no header
 }
 
 // NewDatagram makes a Datagram that no socket received. It exists for package udptest.
@@ -45,7 +45,7 @@ func NewDatagram(p socket.Packet) Datagram {
 	return d
 }
 
-// noHeader is that of a Datagram literal.
+// noHeader is the header of a Datagram literal.
 var noHeader header
 
 func (d *Datagram) header() *header {
@@ -86,9 +86,10 @@ func (d Datagram) Time() time.Time {
 	return time.Unix(0, d.packet.time)
 }
 
-// Control returns the control messages (cmsg(3)) that d came with, as the system encodes
-// them, or nil without [Config.ControlMessages]. Package golang.org/x/sys/unix parses them.
-// It stays valid after Release; datagrams that were coalesced share it.
+// Control returns the control messages (cmsg(3)) received with d, as the system
+// encodes them, or nil without [Config.ControlMessages]. Package golang.org/x/sys/unix
+// parses them. The slice stays valid after Release. The datagrams of a coalesced
+// packet share it.
 func (d Datagram) Control() []byte {
 	if d.packet == nil {
 		return nil
@@ -96,14 +97,14 @@ func (d Datagram) Control() []byte {
 	return d.packet.control
 }
 
-// Reply sends b to d.From from the address that d was sent to, on the socket that
-// received d. After a datagram to a group or a broadcast address, and if To is
-// unknown, the system chooses the source. To link-local peers, after a broadcast,
-// and with [Config.ReplyByInterface], it leaves by the interface that d arrived on.
+// Reply sends b to d.From, on the socket that received d. Its source is the address
+// that d was sent to. If that is a group, a broadcast address or unknown, the system
+// chooses the source. Replies to link-local peers and to broadcasts, and with
+// [Config.ReplyByInterface] all replies, leave on the interface that d arrived on.
 //
 // Reply may be called at any time and from any goroutine. While more datagrams wait to
-// be handled, b is copied and sent together with other replies. [Conn.Enqueue]
-// describes that, and the errors.
+// be handled, Reply copies b, and it is sent together with other replies.
+// [Conn.Enqueue] describes that, and the errors.
 func (d Datagram) Reply(b []byte) error {
 	p := d.packet
 	if p == nil || p.header.conn == nil {
@@ -112,8 +113,8 @@ func (d Datagram) Reply(b []byte) error {
 	return p.header.conn.reply(b, d.From, p)
 }
 
-// Drop counts d in [Drops.Handler] instead of [Stats.Handled]: a [Handler] calls it
-// in Received for a datagram that it rejects, at most once. It does not release d.
+// Drop counts d in [Drops.Handler] instead of [Stats.Handled]. A [Handler] that
+// rejects d calls it in Received, at most once. It does not release d.
 func (d Datagram) Drop() {
 	if c := d.header().conn; c != nil {
 		c.stats.Handled.Add(-1)
@@ -135,43 +136,42 @@ func (d Datagram) Clone() Datagram {
 }
 
 // Retain keeps d.Data valid after Received has returned, until Release. Each Retain
-// needs a Release of its own. It keeps the whole buffer, up to 64 KiB: prefer Clone for
-// what is kept long.
+// needs its own Release. Retain keeps the whole buffer, up to 64 KiB, so use Clone for
+// datagrams that are kept long.
 func (d Datagram) Retain() {
 	if d.packet != nil {
 		d.packet.lease.Retain(d.Data)
 	}
 }
 
-// Release ends the use of d.Data. It panics if d is not retained: inside Received
-// without Retain, or when it is called more often than Retain. A datagram out of a
-// [Queue] is retained once.
+// Release ends the use of d.Data. It panics when it is called more often than Retain.
+// A datagram from a [Queue] counts as retained once.
 func (d Datagram) Release() {
 	if d.packet != nil {
 		d.packet.lease.Release(d.Data)
 	}
 }
 
-// A Message is a datagram to send with [Conn.SendBatch] or [Conn.Enqueue]. The zero value of a field
-// other than Data means the setting of the socket, or the choice of the system.
+// A Message is a datagram to send with [Conn.SendBatch] or [Conn.Enqueue]. The zero
+// value of a field, except Data, means the socket's setting, or the system's choice.
 //
-// Linux takes all of them. macOS and the BSDs take all of them over IPv6. Over IPv4
-// they take no TTL, and an IfIndex only to a group; only macOS and FreeBSD take a
-// TrafficClass. Windows and Plan 9 take an IfIndex only to a group, and neither TTL nor
-// TrafficClass. A message that asks for what is missing fails with an error wrapping
-// [errors.ErrUnsupported].
+// Linux supports all fields. macOS and the BSDs support all of them over IPv6. Over
+// IPv4 they do not support TTL, and IfIndex only to a group; only macOS and FreeBSD
+// support TrafficClass. Windows and Plan 9 support IfIndex only to a group, and
+// neither TTL nor TrafficClass. A message with an unsupported field fails with an
+// error wrapping [errors.ErrUnsupported].
 type Message struct {
-	Data         []byte         // payload; may be empty; only read while the call runs
+	Data         []byte         // payload; may be empty; not kept
 	To           netip.AddrPort // destination; on a connected socket the zero value is its peer
 	From         netip.Addr     // source address; ignored on a connected socket
 	IfIndex      int            // outgoing interface
 	TTL          int            // TTL or hop limit, 1 to 255, also to a group
 	TrafficClass uint8          // traffic class (TOS): DSCP and ECN
-	Control      []byte         // raw control messages, see [Config.ControlMessages]; only read while the call runs
+	Control      []byte         // raw control messages: see [Config.ControlMessages]; not kept
 	ECN          ECN            // replaces the two lower bits of the traffic class, where [Info.ECN] says so
 }
 
-// message makes s of m. A value out of range is an error.
+// message converts m to s. It returns an error for a value out of range.
 func (m *Message) message(s *socket.Message) error {
 	if uint(m.TTL) > 255 {
 		return fmt.Errorf("TTL %d is not between 0 and 255: %w", m.TTL, os.ErrInvalid)
@@ -200,19 +200,19 @@ const (
 	CE                // congestion experienced
 )
 
-// packet is what up to 64 datagrams of one received packet share. Only its lease
-// changes once a Handler has seen it. A packet is used once: see [buffer.Lease].
+// packet is the state that up to 64 datagrams of one received packet share. Once a
+// Handler has seen a packet, only its lease changes. A packet is used once: see
+// [buffer.Lease].
 type packet struct {
 	header  *header
 	time    int64  // nanoseconds since 1970, 0: unknown
-	queue   *fifo  // that the datagrams wait in, nil: they come from Received
+	queue   *fifo  // in which the datagrams wait; nil: passed to Received directly
 	control []byte // see Datagram.Control
-	passed  bool   // by a Handler into the queue: no socket accounts for that
+	passed  bool   // passed on by a Handler: no socket accounts for it
 	lease   buffer.Lease
 }
 
-// packets is memory for packets that nobody has used yet: making them one by one
-// would be an allocation each.
+// packets allocates packets in blocks, to save an allocation for each.
 type packets struct{ free []packet }
 
 const packetsAtOnce = 256
@@ -237,7 +237,7 @@ func newPacket() *packet {
 	return p
 }
 
-// packet makes what the datagrams of p share.
+// packet returns the state that the datagrams of p share.
 func (r *reader) packet(p *socket.Packet, f *fifo) *packet {
 	pk := r.fresh.next()
 	pk.header, pk.queue = r.headers.find(r.conn, p), f
@@ -248,8 +248,8 @@ func (r *reader) packet(p *socket.Packet, f *fifo) *packet {
 	return pk
 }
 
-// header is what the IP header and the kernel said about a datagram. It is never
-// changed once it has been made, so packets share it.
+// header is the information from the IP header and the kernel about a datagram. It is
+// immutable, so packets share it.
 type header struct {
 	conn       *Conn          // nil: made for a test
 	asked      netip.AddrPort // as the socket reported it
@@ -261,7 +261,7 @@ type header struct {
 	refusal    *Refusal       // in a fifo of Workers: it is not a datagram
 }
 
-// headers remembers the headers of recent packets, which are alike mostly.
+// headers caches the headers of recent packets, most of which are equal.
 type headers struct {
 	last   *header
 	recent []*header // a small cache, nil until there is more than one
@@ -277,7 +277,7 @@ func (hs *headers) find(c *Conn, p *socket.Packet) *header {
 	return hs.search(c, p)
 }
 
-// search is find for a packet whose header is not the last one's.
+// search is find for a packet whose header differs from the last one.
 func (hs *headers) search(c *Conn, p *socket.Packet) *header {
 	at := (uint(p.TTL)*31 + uint(p.TrafficClass)*7 + uint(p.IfIndex)*5 + uint(p.To.Addr().As16()[15])) % recentHeaders
 	if hs.recent != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/udpkit/udp/internal/stats"
 )
 
-// dispatch hands the packets on. It returns false when a panic broke it off; the
-// position has moved on by then, so it can be called again.
+// dispatch passes the packets on. It returns false after a panic. The position is then
+// at the next datagram, so it can be called again.
 func (r *reader) dispatch() (all bool) {
 	defer r.contain(&all)
 	for r.at < len(r.packets) {
@@ -42,7 +42,7 @@ func (r *reader) call(p *socket.Packet) {
 		} else if r.at, r.off = r.at+1, 0; r.at == len(r.packets) {
 			c.out.More.Store(false)
 		}
-		if now := c.peer.Current.Load(); now != peer { // a callback has changed it
+		if now := c.peer.Current.Load(); now != peer { // a callback has changed the peer
 			peer, why = now, r.unwanted(p, now)
 		}
 		if c.closed() || why != stats.NotDropped || end-start > c.cfg.MaxDatagram {
@@ -56,7 +56,7 @@ func (r *reader) call(p *socket.Packet) {
 		}
 		d.Data = p.Data[start:end:end]
 		r.calling = true
-		if t := &c.consumer; t.function != nil { // without the detour over the interface
+		if t := &c.consumer; t.function != nil { // saves the call through the interface
 			t.function(c, d)
 		} else {
 			t.handler.Received(c, d)
@@ -67,7 +67,7 @@ func (r *reader) call(p *socket.Packet) {
 	r.countHandled()
 }
 
-// why is the reason to drop a datagram that is not to be kept.
+// why returns the reason to drop a datagram, or NotDropped.
 func (r *reader) why(why stats.Reason) stats.Reason {
 	switch {
 	case r.conn.closed():
@@ -84,7 +84,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 	total, in, put := p.Datagrams(), 0, 0
 	peer := c.peer.Current.Load()
 	why := r.unwanted(p, peer)
-	// Many datagrams in one buffer take less memory as they lie than in short ones.
+	// Many datagrams in one buffer take less memory there than in short buffers.
 	whole := total >= buffer.Size/buffer.Short || len(p.Data) >= buffer.Size/2
 	d := Datagram{From: p.From}
 	for i := range total {
@@ -121,7 +121,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 			continue
 		default:
 		}
-		r.countGiven(f, put, in) // the next may take long
+		r.countGiven(f, put, in) // the next put may block for long
 		put, in = 0, 0
 		if why := f.overflowed(c, &one); why == stats.NotDropped {
 			in++
@@ -135,7 +135,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 	r.countGiven(f, put, in)
 }
 
-// countGiven counts n datagrams that were given to f, of which it has accepted so many.
+// countGiven counts n datagrams that were given to f and how many of them it accepted.
 func (r *reader) countGiven(f *fifo, n, accepted int) {
 	if n+accepted == 0 {
 		return
@@ -149,7 +149,7 @@ func (r *reader) countGiven(f *fifo, n, accepted int) {
 	stats.Raise(&f.counters.peak, waiting)
 }
 
-// shorten moves d into a short buffer, which has a packet of its own.
+// shorten moves d into a short buffer with its own packet.
 func (r *reader) shorten(d *Datagram, p *socket.Packet, f *fifo) {
 	old := *d
 	if b := shorter(p.Buf, d); b != nil {
@@ -160,8 +160,8 @@ func (r *reader) shorten(d *Datagram, p *socket.Packet, f *fifo) {
 	}
 }
 
-// spread gives each datagram of p to the worker of its key. Those of one sender have
-// one key, unless the user has another idea of it.
+// spread gives each datagram of p to the worker of its key. By default all datagrams
+// of p have one key, the sender's.
 func (r *reader) spread(p *socket.Packet, workers *pool) {
 	d := Datagram{Data: p.Data, From: p.From}
 	if workers.workers.cfg.Key == nil {
@@ -188,7 +188,7 @@ func (r *reader) spread(p *socket.Packet, workers *pool) {
 	r.off = 0
 }
 
-// unwanted says why a packet is not for the Handler, given the peer.
+// unwanted returns the reason why a packet is not for the Handler, or NotDropped.
 func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) stats.Reason {
 	c := r.conn
 	switch {
@@ -202,7 +202,7 @@ func (r *reader) unwanted(p *socket.Packet, peer *netip.AddrPort) stats.Reason {
 	return stats.NotDropped
 }
 
-// countHandled is called for each packet, not for each datagram.
+// countHandled counts the datagrams of a packet at once, to save atomic operations.
 func (r *reader) countHandled() {
 	if r.handled > 0 {
 		r.conn.stats.Handled.Add(int64(r.handled))
@@ -210,7 +210,8 @@ func (r *reader) countHandled() {
 	}
 }
 
-// current is the datagram that Received or Key was called for. The position has moved on.
+// current returns the datagram for which Received or Key was called. The position is
+// already after it.
 func (r *reader) current() (p *socket.Packet, data []byte) {
 	at, end := r.at, r.off
 	if end == 0 {
@@ -227,8 +228,8 @@ func (r *reader) current() (p *socket.Packet, data []byte) {
 	return p, p.Data[start:end:end]
 }
 
-// contain counts a datagram whose Received did not return, and logs its panic.
-// Without one it was runtime.Goexit.
+// contain counts a datagram whose Received did not return, and logs its panic. Without
+// a panic, Received called runtime.Goexit.
 func (r *reader) contain(all *bool) {
 	v := recover()
 	r.countHandled()
@@ -244,8 +245,8 @@ func (r *reader) contain(all *bool) {
 		r.conn.guard.Panicked("Received", v)
 		return
 	}
-	// Goexit, so now: when its deferred functions have run, the packets are another
-	// socket's.
+	// Goexit: count now, because once its deferred functions have run, another socket
+	// uses the packets.
 	for ; r.at < len(r.packets); r.at++ {
 		p := r.packets[r.at]
 		all := r.off > 0 && r.off >= len(p.Data) // Key was called for its last datagram
@@ -258,7 +259,7 @@ func (r *reader) contain(all *bool) {
 	r.packets = nil
 }
 
-// countDrop counts a datagram of p that no Handler gets.
+// countDrop counts a datagram of p that is not passed to a Handler.
 func (c *Conn) countDrop(p *socket.Packet, data []byte, why stats.Reason) {
 	if c.cfg.Trace != nil {
 		d := traced(p, newHeader(c, p))
@@ -275,7 +276,8 @@ func (c *Conn) countDrops(p *socket.Packet, why stats.Reason) {
 	}
 }
 
-// countDropped counts a Datagram that was on its way to a Handler, or that it has rejected.
+// countDropped counts a Datagram that was dropped on its way to a Handler, or by the
+// Handler.
 func (c *Conn) countDropped(d Datagram, why stats.Reason) {
 	if c.cfg.Trace != nil {
 		c.traceDropped(d, why)

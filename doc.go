@@ -4,16 +4,15 @@
 //
 // # Overview
 //
-// [Listen] binds a socket and [Dial] makes one with a peer. Both take a [Handler],
+// [Listen] binds a socket and [Dial] connects one to a peer. Both take a [Handler],
 // whose methods are called for everything that happens on the socket. [HandlerFunc]
-// makes a Handler of a function. This is a whole echo server:
+// turns a function into a Handler. This is a whole echo server:
 //
 //	c, err := udp.Listen(ctx, "udp", ":7", udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 //		d.Reply(d.Data)
 //	}))
 //
-// A [Queue] is a Handler that puts datagrams into a channel, the ordinary way to
-// consume them:
+// A [Queue] is a Handler that puts datagrams into a channel. Most programs use one:
 //
 //	for {
 //		d, err := q.Receive(ctx)
@@ -23,21 +22,23 @@
 //
 // [Workers] call a Handler on several goroutines and keep the order of each sender.
 //
-// A [Datagram] has its sender, and the address of this host that it was sent to.
-// [Datagram.Reply] replies from that address, also on a socket that is bound to every
+// A [Datagram] knows its sender and the address of this host that it was sent to.
+// [Datagram.Reply] replies from that address, even if the socket is bound to every
 // address. [Conn.SendTo] and [Conn.SendBatch] send at once. Reply and [Conn.Enqueue]
-// copy the payload into the socket's outbox, which is sent as one batch, so that
-// ordinary code needs few system calls.
+// copy the payload into the socket's outbox. The outbox is sent as one batch, which
+// saves system calls.
 //
-// A [ConnectedConn] has one peer. If the peer's host reports that nobody listens there,
-// Handler.Refused gets a [Refusal] and the socket goes on. An ICMP error about an older
-// datagram never fails a send. [Conn.Connect], [ConnectedConn.Reconnect] and
-// [ConnectedConn.Disconnect] change the peer and keep the port.
+// A [ConnectedConn] has one peer. If the peer's host reports that nobody listens
+// there, Handler.Refused gets a [Refusal] and the socket stays open. An ICMP error
+// about an older datagram never fails a send. [Conn.Connect],
+// [ConnectedConn.Reconnect] and [ConnectedConn.Disconnect] change the peer and keep
+// the port.
 //
-// A [MulticastConn], made by [ListenMulticast], joins IPv4 and IPv6 groups, for all
-// sources or single ones. Its memberships follow the interfaces as these appear and
-// disappear. [MulticastConn.Memberships] returns their state, [Config.OnMembership] is
-// called when it changes, and [MulticastConn.SendGroup] sends on several interfaces.
+// [ListenMulticast] returns a [MulticastConn]. It joins IPv4 and IPv6 groups, for all
+// sources or for single ones, and joins them again on interfaces that appear later.
+// [MulticastConn.Memberships] returns the state of the memberships, and
+// [Config.OnMembership] is called when it changes. [MulticastConn.SendGroup] sends on
+// several interfaces.
 //
 // A [PacketConn] is for code that expects package net. It has the methods of
 // [net.UDPConn]. It has no goroutine: the caller of a Read method reads the socket.
@@ -48,35 +49,35 @@
 //
 // [Config] has the options. Its zero value is useful. The functions above are also
 // methods of Config, which use its options. [Conn.Stats] returns the counters, and
-// [Conn.Info] returns what the system granted. [Conn.Run] waits until the socket stops
-// or a context is done, and then shuts the socket down within a grace time. Package
-// udptest has a simulated network for tests.
+// [Conn.Info] the features and buffer sizes that the system granted. [Conn.Run] serves
+// until a context is done and then shuts the socket down within a grace period.
+// Package udptest has a simulated network for tests.
 //
 // # Concurrency
 //
-// The callbacks of one socket never run at the same time. Started runs on the goroutine
-// that called Listen, before Listen returns. The others run on the socket's own
-// goroutine. While one of them runs, nothing is read. Stopped is the last, and is
-// called exactly once. Callbacks of different sockets run at the same time, also when
-// they share a Handler. With Workers, Received and Refused run on the workers'
-// goroutines.
+// The callbacks of one socket never run at the same time. Started runs on the
+// goroutine that called Listen, before Listen returns. The others run on the socket's
+// own goroutine. While one of them runs, nothing is read. Stopped is the last, and is
+// called exactly once. Callbacks of different sockets can run at the same time, even
+// if the sockets share a Handler. With Workers, Received and Refused run on the
+// workers' goroutines.
 //
-// Every method may be called from any goroutine, inside callbacks, and while holding
-// locks that callbacks need, except those that wait for the end of the socket: Shutdown,
-// Run and Detach. What a method does never depends on the goroutine that
-// calls it. [Conn.Close] starts closing and returns. The channel [Conn.Done] is closed
+// Every method may be called from any goroutine and does the same on each. Shutdown,
+// Run and Detach wait for callbacks, so a callback must not call them, and neither
+// must code that holds a lock which a callback needs. All other methods may be called
+// there. [Conn.Close] starts closing and returns. The channel [Conn.Done] is closed
 // after the last callback. No goroutine outlives its socket.
 //
-// What one goroutine sends on a socket leaves in the order of its calls.
+// The datagrams that one goroutine sends on a socket leave in the order of its calls.
 //
 // # Ownership
 //
-// In Received, [Datagram.Data] is valid until Received returns. Retain keeps it longer,
-// Clone copies it. A datagram out of a Queue belongs to whoever received it: Release
-// gives its buffer back for reuse, and without Release the garbage collector takes it.
-// A Release too many panics. With the race detector, released buffers are overwritten,
-// which makes a later use visible. Sending methods only read the payload, and only
-// until they return.
+// In Received, [Datagram.Data] is valid until Received returns. Retain keeps it
+// longer, Clone copies it. A datagram from a Queue belongs to its consumer: Release
+// gives the buffer back for reuse; without Release the garbage collector frees it.
+// Releasing a datagram twice panics. With the race detector, released buffers are
+// overwritten, which makes a later use visible. Sending methods only read the payload,
+// and only until they return.
 //
 // # Errors
 //
@@ -86,25 +87,26 @@
 // [errors.Is] and [errors.As] find all of them. SendBatch returns a [*BatchError] that
 // holds one of these for each message that was not sent.
 //
-// The reader ends when the socket is closed, when the system has destroyed the socket and
-// it cannot be restored, or when a callback calls [runtime.Goexit]. An error of one datagram goes to the
-// Handler or to [Config.OnSendError]. Any other error is counted and logged to
-// [Config.Logger], and reading goes on after a pause that grows. A panic in a callback
-// is recovered, counted and logged, by default to [slog.Default].
+// The reader ends when the socket is closed, when the system has destroyed the socket
+// and it cannot be restored, or when a callback calls [runtime.Goexit]. An error about
+// one datagram is passed to the Handler or to [Config.OnSendError]. Any other error is
+// counted and logged to [Config.Logger], and reading continues after a pause that
+// grows with each further error. A panic in a callback is recovered, counted and
+// logged, by default to [slog.Default].
 //
 // # Accounting
 //
-// Each object counts what it got. Every datagram that a socket read is Handled or
-// counted in [Drops] under the reason: Stats.Received = Stats.Handled +
-// Stats.Dropped.Total() while no callback runs. Stats.KernelDrops counts the datagrams
-// that the kernel dropped before they could be read, where the system reports them.
-// [Queue.Stats] and [Workers.Stats] count what a Handler passes on to them.
+// A socket counts each datagram that it read, as Handled or by the reason in [Drops].
+// While no callback runs, Stats.Received = Stats.Handled + Stats.Dropped.Total().
+// Stats.KernelDrops counts the datagrams that the kernel dropped before they could be
+// read, where the system reports them. [Queue.Stats] and [Workers.Stats] count the
+// datagrams that a Handler passes on to a Queue or to Workers.
 //
 // # Platforms
 //
 // The package builds for every system that Go supports, and a name means the same on
 // all of them. Where a system cannot do something, the call returns an error wrapping
 // [errors.ErrUnsupported], or a field of [Info] says so. Listen never fails because a
-// fast path is missing. Linux has the most: complete ICMP errors, kernel drop counts,
-// timestamps, ECN. docs/platforms.md has a table.
+// fast path is missing. Linux supports the most: complete ICMP errors, kernel drop
+// counts, timestamps, ECN. docs/platforms.md has a table.
 package udp

@@ -12,29 +12,29 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// These are the errors of this package. Others are [net.ErrClosed] from a closed
-// socket, [os.ErrDeadlineExceeded] after a deadline, [errors.ErrUnsupported] for what a
-// system cannot do, and the system's own. All come in a [*net.OpError], and [errors.Is]
-// and [errors.As] find them.
+// Methods also return [net.ErrClosed] on a closed socket, [os.ErrDeadlineExceeded]
+// after a deadline, [errors.ErrUnsupported] for what a system cannot do, and errnos of
+// the system. Every error comes in a [*net.OpError]; [errors.Is] and [errors.As] find
+// it.
 var (
-	// ErrRefused is the error of every [*Refusal].
+	// ErrRefused matches every [*Refusal].
 	ErrRefused = errors.New("udp: datagram was refused")
-	// ErrTooLarge says that a datagram is longer than UDP, or the path, carries.
-	// It always comes in a [*SizeError].
+	// ErrTooLarge means that a datagram is longer than UDP allows, or than the path
+	// carries. It always comes in a [*SizeError].
 	ErrTooLarge = send.ErrTooLarge
-	// ErrFamily says that the socket can't send to addresses of that family.
+	// ErrFamily means that the socket cannot send to addresses of that family.
 	ErrFamily = socket.ErrFamily
 )
 
-// errNoConn is for a Datagram that came by no socket.
+// errNoConn is the error of Reply on a Datagram that no socket received.
 var errNoConn error = &net.AddrError{Err: "datagram has no socket"}
 
-// A SizeError has the size of a datagram that was too large, and the largest possible.
-// For [errors.Is] it is [ErrTooLarge] and EMSGSIZE.
+// A SizeError reports the size of a datagram that was too large, and the largest size
+// possible. For [errors.Is] it is [ErrTooLarge] and EMSGSIZE.
 type SizeError struct {
 	Size int // payload, bytes
-	Max  int // the longest payload that would have been taken, 0 where unknown
-	MTU  int // of the path, bytes with the IP header, 0 where unknown
+	Max  int // longest payload that could have been sent, 0 if unknown
+	MTU  int // of the path, in bytes with the IP header, 0 if unknown
 }
 
 // Error implements error.
@@ -49,7 +49,7 @@ func (e *SizeError) Error() string {
 	return s
 }
 
-// Is says that e is ErrTooLarge.
+// Is reports whether target is ErrTooLarge.
 func (e *SizeError) Is(target error) bool { return target == ErrTooLarge }
 
 // Unwrap returns EMSGSIZE.
@@ -67,13 +67,13 @@ func (c *Conn) opError(op string, to netip.AddrPort, err error) error {
 	return e
 }
 
-// ok reports whether c is a socket. A ConnectedConn or MulticastConn that a user has
-// built may have none, and as in package net its methods then return an error.
+// ok reports whether c is a socket. A ConnectedConn or MulticastConn built by a user
+// may have none; its methods then return an error, as in package net.
 func (c *Conn) ok() bool { return c != nil && c.sock != nil }
 
 func errNoSocket(op string) error { return opError(op, "udp", nil, os.ErrInvalid) }
 
-// closedChan is Done and Closing of no socket.
+// closedChan is what Done and Closing return if there is no socket.
 var closedChan = func() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)
@@ -88,14 +88,14 @@ func opError(op, network string, addr net.Addr, err error) error {
 	return &net.OpError{Op: op, Net: network, Addr: addr, Err: err}
 }
 
-// A BatchError says which messages [Conn.SendBatch] could not send. errors.Is and
-// errors.As look at each of their errors.
+// A BatchError lists the messages that [Conn.SendBatch] could not send. errors.Is and
+// errors.As examine the error of each.
 type BatchError struct {
 	Failed  []MessageError // in the order of the messages
 	Untried int            // messages after the last of Failed that were not tried
 }
 
-// A MessageError is why one message of a batch could not be sent.
+// A MessageError is the error of one message of a batch.
 type MessageError struct {
 	Index int   // of the message
 	Err   error // a [*net.OpError]

@@ -11,20 +11,20 @@ import (
 // fifo is the bounded channel behind a Queue or one worker. Once put or pass accepts
 // a datagram, the fifo accounts for it.
 //
-// The sockets whose Handler the Queue or the Workers are put datagrams in, and the
-// channel is closed after the last of them has stopped. Other callers pass datagrams
-// on at any time, so they hold ending.
+// Sockets whose Handler is the Queue or the Workers call put. The channel is closed
+// after the last of them has stopped. Other Handlers call pass at any time, so pass
+// holds ending.
 type fifo struct {
 	ch       chan Datagram
 	overflow Overflow
-	whole    int  // this many datagrams wait in the buffers they were read into
-	working  bool // of Workers: a datagram is Handled when it comes out, not when it goes in
+	whole    int  // number of datagrams that wait in the buffers that they were read into
+	working  bool // of Workers: a datagram is Handled when it was received from the fifo, not when it was put
 
-	replied atomic.Pointer[Conn] // in whose outbox consumers may have left a reply
+	replied atomic.Pointer[Conn] // its outbox may hold replies of consumers
 
 	counters *fifoCounters
 
-	over   chan struct{} // closed when the fifo ends: nobody waits for room any more
+	over   chan struct{} // closed when the fifo ends, to release those that wait for room
 	ending sync.RWMutex  // guards ended
 	ended  bool          // ch is closed
 }
@@ -32,11 +32,11 @@ type fifo struct {
 // fifoCounters count for one Queue, or for all workers of one Workers.
 type fifoCounters struct {
 	received, dropped atomic.Uint64 // datagrams
-	peak              atomic.Uint64 // the most that waited in one fifo
+	peak              atomic.Uint64 // most that waited in one fifo
 }
 
-// wholeBuffers bounds what waiting datagrams hold beyond their own length: 64 buffers
-// of 64 KiB are 4 MiB. A consumer that keeps up has nothing copied.
+// wholeBuffers bounds the memory that waiting datagrams hold beyond their own length:
+// 64 buffers of 64 KiB are 4 MiB. For a consumer that keeps up nothing is copied.
 const wholeBuffers = 64
 
 func (f *fifo) init(capacity int, overflow Overflow, whole int, counters *fifoCounters) {
@@ -54,7 +54,7 @@ func (f *fifo) end() {
 	close(f.ch)
 }
 
-// flushReplies is for a consumer that finds nothing more to do.
+// flushReplies sends the outbox for a consumer that has no more work.
 func (f *fifo) flushReplies() {
 	if f.replied.Load() == nil {
 		return
@@ -64,8 +64,8 @@ func (f *fifo) flushReplies() {
 	}
 }
 
-// put puts a datagram in that its own socket's reader has retained, and returns
-// stats.NotDropped, or why it was dropped. It counts neither in the socket's counters.
+// put puts in a datagram that the reader of its socket has retained. It returns
+// stats.NotDropped or the reason for the drop. The caller counts it for the socket.
 func (f *fifo) put(c *Conn, d *Datagram) stats.Reason {
 	select {
 	case f.ch <- *d:
@@ -75,7 +75,7 @@ func (f *fifo) put(c *Conn, d *Datagram) stats.Reason {
 	return f.overflowed(c, d)
 }
 
-// overflowed is put when there is no room.
+// overflowed is the part of put for a full fifo.
 func (f *fifo) overflowed(c *Conn, d *Datagram) stats.Reason {
 	why := stats.DropQueue
 	switch f.overflow {
@@ -128,8 +128,8 @@ func (f *fifo) evict(d *Datagram) {
 	}
 }
 
-// pass puts in a datagram that a Handler passes on or has made. The copy in the
-// channel has a packet of its own: who uses it is nobody else's business.
+// pass puts in a datagram that a Handler passes on or has made. It gets its own
+// packet, so that its lease is independent.
 func (f *fifo) pass(c *Conn, d Datagram) {
 	f.counters.received.Add(1)
 	f.ending.RLock()
@@ -143,7 +143,7 @@ func (f *fifo) pass(c *Conn, d Datagram) {
 		c = d.Conn()
 	}
 	if f.overflow == Block && len(f.ch) == cap(f.ch) && c != nil {
-		c.out.Flush() // a consumer may wait for an answer to what was sent
+		c.out.Flush() // a consumer may be waiting for the response to a datagram in the outbox
 	}
 	if f.put(c, &d) == stats.NotDropped {
 		stats.Raise(&f.counters.peak, uint64(len(f.ch)))
@@ -168,7 +168,7 @@ func (f *fifo) own(c *Conn, d Datagram) Datagram {
 			p.keep(b, d.Data)
 		}
 	}
-	if p.header.conn == nil && c != nil { // it stands for one of c's
+	if p.header.conn == nil && c != nil { // treat it as received by c
 		h := *p.header
 		h.conn = c
 		p.header = &h
@@ -183,8 +183,7 @@ func (p *packet) keep(b *buffer.Buffer, data []byte) {
 	p.lease.RetainAll(b, 1)
 }
 
-// shorter moves d into a short buffer, if it lies in a long one and is short enough
-// for that to save memory.
+// shorter moves d from a long buffer into a short one, if that saves memory.
 func shorter(b *buffer.Buffer, d *Datagram) *buffer.Buffer {
 	if len(b.B) != buffer.Size || len(d.Data) > buffer.Size/4 {
 		return nil

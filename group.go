@@ -16,26 +16,27 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// Steering is how the datagrams to a port find one of its sockets.
+// Steering is how the system distributes the datagrams to a port over its sockets.
 type Steering int
 
 const (
-	// SteeringNone: one socket has the port.
+	// SteeringNone: the port has one socket.
 	SteeringNone Steering = iota
 
-	// SteeringHash: the system's hash of the addresses and ports, over the sockets that
-	// share the port. When one joins or leaves, most flows move to other sockets. Linux
+	// SteeringHash: the system hashes addresses and ports over the sockets that share
+	// the port. When a socket joins or leaves, most flows move to other sockets. Linux
 	// with [Config.ReusePort].
 	SteeringHash
 
 	// SteeringCBPF: a classic BPF program, which any process may attach (Linux 4.5).
-	// Flows move only when their own member leaves. If that member was not the last one
-	// of the group, the flows of the last one pass through it until the program is
-	// replaced: for some microseconds.
+	// Flows move only when their own member leaves, with one exception: while the
+	// program is being replaced, for some microseconds, the leaving member receives
+	// and handles datagrams of the group's last member.
 	SteeringCBPF
 
-	// SteeringEBPF: an eBPF program and a map of the sockets. Flows move only when their
-	// own member leaves. Linux 4.19, with CAP_BPF (CAP_SYS_ADMIN before Linux 5.8).
+	// SteeringEBPF: an eBPF program and a map of the sockets. Flows move only when
+	// their own member leaves. It needs Linux 4.19 and CAP_BPF (CAP_SYS_ADMIN before
+	// Linux 5.8).
 	SteeringEBPF
 )
 
@@ -54,17 +55,18 @@ func (s Steering) String() string {
 	return "Steering(" + strconv.Itoa(int(s)) + ")"
 }
 
-// maxMembers is the most sockets of a Group: the classic BPF program, of at most 4,096
-// instructions, has a few for each.
+// maxMembers bounds the sockets of a Group: the classic BPF program has a few
+// instructions for each, and at most 4,096.
 const maxMembers = 256
 
-// Group is several sockets on one port, its members, each with a goroutine and a
-// Handler of its own. The system distributes the flows: a flow is what one peer's address
-// and port sends. All of it comes to one member, in order, until that member leaves.
+// Group is several sockets on one port, its members. Each has its own goroutine and
+// Handler. The system distributes flows over the members. A flow is the datagrams from
+// one address and port. One member receives the whole flow, in order, until that
+// member leaves.
 //
 // A member leaves when it is shut down or closed. Its flows then move to the other
-// members and stay there. The flows of the other members do not move. With Shutdown the
-// member first handles the datagrams that it had, so none is lost. The methods of a
+// members. The flows of the other members do not move. With Shutdown, the member first
+// handles the datagrams that are queued for it, so none is lost. The methods of a
 // Group may be called from any goroutine.
 type Group struct {
 	conns  []*Conn
@@ -73,9 +75,9 @@ type Group struct {
 	done   chan struct{}  // closed when all have stopped
 }
 
-// ListenGroup binds n sockets to one port and starts them, as Listen does; f(i) makes
-// the Handler of member i. n is at most 256; n <= 0 means GOMAXPROCS. Address, port 0
-// and errors are those of Listen. If one socket cannot be bound, none stays open.
+// ListenGroup binds n sockets to one port and starts them, like Listen. f(i) makes the
+// Handler of member i. n is at most 256; n <= 0 means GOMAXPROCS. If a socket cannot
+// be bound, all are closed.
 //
 // On Linux the sockets have SO_REUSEPORT, and a BPF program steers flows: see [Steering]
 // and [Group.Steering]. On other systems, in gVisor and on a simulated network there is a
@@ -83,14 +85,15 @@ type Group struct {
 // network device: see docs/groups.md.
 //
 // Another process of the same user can take over from a Group without losing a
-// datagram: it calls ListenGroup for the same port and the same n, and then the older
-// Group is shut down. Member i of the new Group gets the flows of member i of the old
-// one. With SteeringCBPF that happens when the old member leaves, with SteeringEBPF
-// when ListenGroup returns.
+// datagram. It calls ListenGroup for the same port and the same n, and then the old
+// Group is shut down. Member i of the new Group takes over the flows of member i of
+// the old one. With SteeringCBPF that happens when the old member leaves, with
+// SteeringEBPF when ListenGroup returns.
 //
-// With Config.ReusePort the port is shared with other processes all the time. No program
-// is attached then, and flows are distributed over the sockets of all of them
-// (SteeringHash). Leaving loses nothing either, but most flows move.
+// With Config.ReusePort, the Group shares the port with the sockets of other programs
+// permanently. No BPF program is attached, and flows are distributed over all sockets
+// of the port (SteeringHash). When a member leaves, nothing is lost, but most flows
+// move.
 func (cfg Config) ListenGroup(ctx context.Context, n int, network, address string, f func(i int) Handler) (*Group, error) {
 	balance := cfg.Network == nil && sys.Balances()
 	if n <= 0 {
@@ -141,7 +144,7 @@ func (cfg Config) ListenGroup(ctx context.Context, n int, network, address strin
 	return g, nil
 }
 
-// start starts the members. If one's Started calls runtime.Goexit, it closes them.
+// start starts the members. If Started of one calls runtime.Goexit, it closes all.
 func (g *Group) start() {
 	var running sync.WaitGroup
 	var once sync.Once
@@ -169,8 +172,8 @@ func (g *Group) start() {
 	}
 }
 
-// Conns returns the members in the order of their numbers, also those that have
-// stopped. Changing the slice does not change the Group.
+// Conns returns the members by number, including those that have stopped. The caller
+// may change the slice.
 func (g *Group) Conns() []*Conn { return append([]*Conn(nil), g.conns...) }
 
 // LocalAddr returns the address that the members are bound to, a [*net.UDPAddr].
@@ -190,13 +193,14 @@ func (g *Group) Steering() Steering {
 
 // GroupStats are the counters of a [Group].
 type GroupStats struct {
-	Total   Stats   // the sum, as [Stats.Add] forms it
+	Total   Stats   // the sum, by [Stats.Add]
 	Members []Stats // by number
 }
 
-// Skew returns how unevenly the datagrams are distributed: what the busiest member has
-// received, divided by the average of all members. 1 is even, the number of members is
-// the worst; 0 means that nothing was received. A few busy flows are never even.
+// Skew measures how unevenly the datagrams are distributed: the number that the
+// busiest member has received, divided by the average of all members. 1 is even; the
+// number of members is the maximum; 0 means that nothing was received. With only a few
+// busy flows the distribution is rarely even.
 func (s GroupStats) Skew() float64 {
 	if s.Total.Received == 0 {
 		return 0
@@ -222,8 +226,8 @@ func (g *Group) Stats() GroupStats {
 	return s
 }
 
-// Close closes all members, as [Conn.Close] does, and returns nil. It waits for nothing;
-// see Done.
+// Close closes all members, like [Conn.Close], and returns nil. It does not wait; see
+// Done.
 func (g *Group) Close() error {
 	g.port.Leave(false)
 	for _, c := range g.conns {
@@ -232,9 +236,9 @@ func (g *Group) Close() error {
 	return nil
 }
 
-// Shutdown shuts all members down. First they all leave the port. From then on another
-// Group on the port gets their flows. If there is none, senders learn that nobody has
-// the port. Then each member handles what it has, as [Conn.Shutdown] does.
+// Shutdown shuts all members down. First they all leave the port, and another Group on
+// the port gets their flows. If there is none, senders get "port unreachable". Then
+// each member handles its queued datagrams, as [Conn.Shutdown] does.
 //
 // If ctx is done first, Shutdown closes the members and returns an error that wraps
 // ctx's.
@@ -250,9 +254,9 @@ func (g *Group) Shutdown(ctx context.Context) error {
 }
 
 // Run waits until all members have stopped, one has stopped with an error, or ctx is
-// done; then it shuts down those that still run, within grace. It returns nil after
-// Close and after a complete shutdown, otherwise the errors that stopped members or
-// ended the shutdown. Call it to run a Group in an errgroup.
+// done. Then it shuts down the members that still run, within grace. It returns nil
+// after Close and after a complete shutdown, otherwise the errors that stopped members
+// or ended the shutdown. It suits an errgroup.
 func (g *Group) Run(ctx context.Context, grace time.Duration) error {
 	select {
 	case <-g.done:
@@ -268,7 +272,7 @@ func (g *Group) Run(ctx context.Context, grace time.Duration) error {
 // Done returns a channel that is closed when all members have stopped.
 func (g *Group) Done() <-chan struct{} { return g.done }
 
-// Err returns the errors that members have stopped with, joined: nil while none has.
+// Err returns the errors that stopped members, joined, or nil if there are none.
 func (g *Group) Err() error {
 	errs := make([]error, len(g.conns))
 	for i, c := range g.conns {

@@ -4,8 +4,9 @@ package udp
 // same time for one socket. A Handler may serve several sockets. Calls for different
 // sockets do run at the same time.
 //
-// A panic in any of them is recovered, counted in [Stats], and logged with its stack to
-// [Config.Logger], or to [slog.Default] if that is nil. The socket goes on.
+// A panic in any of them is recovered, counted in [Stats], and logged with its stack
+// to [Config.Logger], or to [slog.Default] if that is nil. The socket continues to
+// work.
 type Handler interface {
 	// Started is called once, before anything is read. It runs on the goroutine that
 	// called Listen, Dial or ListenMulticast, before that function returns. It may
@@ -13,27 +14,27 @@ type Handler interface {
 	Started(c *Conn)
 
 	// Received is called for each datagram, in the order of arrival. d.Data is valid
-	// until Received returns, unless [Datagram.Retain] was called. While Received runs,
-	// nothing else is read from the socket. Use a [Queue] or [Workers] for what takes
-	// long.
+	// until Received returns, unless [Datagram.Retain] was called. While Received
+	// runs, nothing else is read from the socket. For work that takes long, use a
+	// [Queue] or [Workers].
 	Received(c *Conn, d Datagram)
 
 	// Refused is called once for each ICMP error about a datagram sent earlier, on
-	// connected sockets, and with [Config.PeerErrors] on others. It says nothing about
-	// datagrams sent later. The Handler may keep r.
+	// connected sockets, and with [Config.PeerErrors] on others. Datagrams sent later
+	// are not affected. The Handler may keep r.
 	//
-	// ICMP errors wait while a callback runs. Those that a send has met wait until they
-	// take 16 MiB; further ones are only counted, in [Stats]. A send meets every error
-	// that comes from this host itself. All other errors wait in the socket's receive
-	// buffer, beside its datagrams. Linux drops those for which there is no room, and
-	// does not count them. A segmented send (see [Config.NoOffload]) that this host
-	// refuses causes only one error.
+	// ICMP errors wait while a callback runs. On Linux they wait in the socket's
+	// receive buffer, beside its datagrams. Linux drops those for which there is no
+	// room, and does not count them. A send takes the waiting errors out of that
+	// buffer and keeps up to 16 MiB of them; [Stats.RefusalsLost] counts the others.
+	// So no error of this host itself is dropped uncounted. For a segmented send (see
+	// [Config.NoOffload]) this host reports only one error.
 	//
-	// ICMP is not authenticated: anybody may have sent it.
+	// ICMP is not authenticated: anybody can forge r.
 	Refused(c *Conn, r *Refusal)
 
 	// Stopped is called once, after all others, when the socket is closed. err is nil
-	// after Close or Shutdown; otherwise it says what stopped the socket.
+	// after Close or Shutdown; otherwise it is the error that stopped the socket.
 	Stopped(c *Conn, err error)
 }
 
@@ -53,8 +54,8 @@ func (f HandlerFunc) Refused(*Conn, *Refusal) {}
 // Stopped implements [Handler]; it does nothing.
 func (f HandlerFunc) Stopped(*Conn, error) {}
 
-// BaseHandler is a [Handler] that does nothing. A type that embeds it need only
-// write the methods it wants.
+// BaseHandler is a [Handler] that does nothing. Embed it in a type that needs only
+// some of the methods.
 type BaseHandler struct{}
 
 // Started implements [Handler]; it does nothing.

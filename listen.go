@@ -12,21 +12,21 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// Listen binds a UDP socket and starts its goroutine, which feeds h. It is
+// Listen binds a UDP socket and starts its goroutine, which calls h. It is
 // Config{}.Listen.
 func Listen(ctx context.Context, network, address string, h Handler) (*Conn, error) {
 	return Config{}.Listen(ctx, network, address, h)
 }
 
-// Listen binds a UDP socket and starts its goroutine, which feeds h. Callbacks may run
+// Listen binds a UDP socket and starts its goroutine, which calls h. Callbacks may run
 // before Listen returns, so they should use the Conn that they get as an argument.
 //
 // The network is "udp", "udp4" or "udp6", and the address "host:port" as in
-// [net.Listen]. A host name is resolved, and Listen binds the first of its addresses
-// that belongs to this host. An empty or unspecified host means every address of this
-// host, of both families for "udp". Port 0 means a free port: see [Conn.LocalAddrPort].
-// On a socket bound to every address, [Datagram.Reply] replies from the address that
-// the datagram was sent to.
+// [net.Listen]. For a host name, Listen binds the first of its addresses that belongs
+// to this host. An empty or unspecified host means all addresses of this host, of both
+// families for "udp". Port 0 means a free port: see [Conn.LocalAddrPort]. On a socket
+// bound to every address, [Datagram.Reply] replies from the address that the datagram
+// was sent to.
 //
 // ctx bounds resolving and binding, and waiting with [Config.WaitForNetwork]. Errors
 // are [*net.OpError]s.
@@ -39,25 +39,25 @@ func (cfg Config) Listen(ctx context.Context, network, address string, h Handler
 	return c, nil
 }
 
-// Adopt makes a Conn of uc. It owns uc from then on, also when it fails: nothing else
-// may read, write or close uc. When uc is connected, so is the Conn. Config.ReuseAddr,
+// Adopt makes a Conn of uc. It takes ownership of uc, even if it fails: nothing else
+// may read, write or close uc. If uc is connected, so is the Conn. Config.ReuseAddr,
 // ReusePort, Control and Network do not apply.
 //
-// Groups that uc has joined stay joined, and [Conn.Multicast] joins others. Memberships
-// does not return the groups of the former owner: the system does not list them.
+// Groups that uc has joined stay joined, and [Conn.Multicast] can join others.
+// Memberships does not return the former owner's groups, because the system does not
+// list them.
 //
-// On Linux, closing the Conn restores every option that it has changed, and removes no
-// filter that it has not set: whoever has another descriptor of the socket finds it as
-// it was. Until then, descriptors in blocking mode are non-blocking. Options belong to
-// the socket, not to a descriptor: a process that inherits a socket adopts it when its
-// predecessor has closed or detached its Conn.
+// On Linux, closing the Conn restores every option that it changed, for holders of
+// other descriptors of the socket. Until then, the socket is non-blocking for all of
+// them. Options belong to the socket, not to a descriptor: so a process that inherits
+// a socket must adopt it only after its predecessor has closed or detached its Conn.
 func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 	c, peer, err := cfg.adopt(uc, h)
 	if err != nil {
 		return nil, err
 	}
-	c.groups.check = false // its owner may have joined some
-	// A lack of netlink costs the MulticastConn only.
+	c.groups.check = false // the former owner may have joined some
+	// Without netlink only the MulticastConn is lost.
 	if groups, err := mcast.New(cfg.source(), c.multicastConfig(netip.Addr{})); err == nil {
 		c.groups.Manager = groups
 	}
@@ -101,8 +101,7 @@ func (cfg Config) open(ctx context.Context, network, address string, h Handler) 
 	return c, err
 }
 
-// bindFirst calls bind for the addresses of a name until one is bound that this host
-// has.
+// bindFirst binds the first address of a name that this host has.
 func (cfg *Config) bindFirst(ctx context.Context, network, address string, bind func(local netip.AddrPort) error) error {
 	return cfg.whenReady(ctx, func() error { return cfg.tryBind(ctx, network, address, bind) })
 }
@@ -121,8 +120,8 @@ func (cfg *Config) tryBind(ctx context.Context, network, address string, bind fu
 		if berr == nil {
 			return nil
 		}
-		// The next one only for an address that this host has not. Behind a busy port
-		// clients of the name would find another service.
+		// Only an address that is not this host's is skipped. A port in use is an
+		// error, because clients of the name would reach another service there.
 		next := sys.Classify(berr) == sys.Down
 		if err == nil || !next {
 			err = opError("listen", network, net.UDPAddrFromAddrPort(local), berr)
@@ -171,8 +170,8 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	return c
 }
 
-// start runs Started and then the goroutine, which stops the socket at once when
-// Started does not return: its caller has no Conn to close.
+// start runs Started and then the goroutine. If Started does not return, the goroutine
+// stops the socket at once, because the caller has no Conn to close.
 func (c *Conn) start() {
 	c.peer.FollowDevice()
 	c.reader.err = errGoexit

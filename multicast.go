@@ -14,8 +14,8 @@ import (
 )
 
 // A MulticastConn is a [Conn] that can join multicast groups (RFC 1112, RFC 3376, RFC 3810).
-// Besides unicast it receives only datagrams to groups that it has joined, on interfaces
-// where it has joined them, whatever other sockets of the host have joined.
+// It receives unicast datagrams, and datagrams to its groups on the interfaces where it has
+// joined them. It does not receive groups that only other sockets of the host have joined.
 //
 // [Config.ListenMulticast] and [Conn.Multicast] return one. The multicast methods of any
 // other MulticastConn, and all methods of the zero value, return an error wrapping
@@ -25,14 +25,13 @@ type MulticastConn struct {
 	memberships *mcast.Manager
 }
 
-// A Membership is a group that a [MulticastConn] has joined, and the state of that on each
-// interface.
+// A Membership is a group that a [MulticastConn] has joined, and its state on each interface.
 type Membership struct {
 	Group   netip.Addr            // without a zone
 	Source  netip.Addr            // valid if joined with JoinSource
-	All     bool                  // joined on all interfaces, except those left by name
+	All     bool                  // joined on all interfaces, except for those passed to Leave
 	Blocked []netip.Addr          // see [MulticastConn.BlockSource]
-	On      []InterfaceMembership // also interfaces that are missing or have refused
+	On      []InterfaceMembership // including interfaces that are missing or failed to join
 }
 
 // Held reports whether the group is joined on any interface.
@@ -45,7 +44,7 @@ type InterfaceMembership struct {
 	Name  string // current name, or the last one of an interface that was removed
 	Index int    // 0 while there is no interface of that name
 	// Err is nil if the group is joined. Otherwise it wraps ENODEV while a named interface is
-	// missing, ENETDOWN while it is down or its MTU too small for the protocol, or else the
+	// missing, ENETDOWN while it is down or its MTU is too small for the protocol, or the
 	// system's error.
 	Err error
 }
@@ -55,23 +54,23 @@ func ListenMulticast(ctx context.Context, network, address string, h Handler, gr
 	return Config{}.ListenMulticast(ctx, network, address, h, groups...)
 }
 
-// ListenMulticast binds a socket as [Config.Listen] does, joins the groups on all interfaces
-// as [MulticastConn.Join] does, and starts the goroutine that feeds h.
+// ListenMulticast binds a socket like [Config.Listen], joins the groups on all interfaces
+// like [MulticastConn.Join], and starts the goroutine that calls h.
 //
-// With network "udp" and no host in the address, the groups choose the family. Groups of both
-// families, or no groups, make a socket of both families, if the system can join IPv4 groups
-// on one (Linux).
+// With network "udp" and no host in the address, the groups determine the family. For groups
+// of both families, or no groups, the socket is dual-stack if the system can join IPv4 groups
+// on such a socket (Linux).
 //
-// If the host is a group, the socket receives only that group and no unicast, and can join no
-// other group. On Unix the socket is bound to the group, so other sockets can use the port for
-// unicast. IPv6 groups of link scope are an exception: the system would bind them to a single
-// interface, so the socket is bound to the wildcard address and filters.
+// If the host is a group, the socket receives only that group and no unicast, and cannot join
+// another group. On Unix the socket is bound to the group, so other sockets can use the port
+// for unicast. For IPv6 groups of link scope it is bound to the wildcard address and filters,
+// because the system would bind it to a single interface.
 //
 // On Linux the socket joins and watches the interfaces of the calling thread's network
 // namespace.
 //
-// With Config.ReuseAddr several sockets, also of other programs, can share the port. Each then
-// receives every datagram to the groups that it has joined.
+// With Config.ReuseAddr, the socket can share the port with other sockets, including those of
+// other programs. Each receives every datagram to the groups that it has joined.
 func (cfg Config) ListenMulticast(ctx context.Context, network, address string, h Handler, groups ...netip.Addr) (*MulticastConn, error) {
 	network, only, groups := mcast.Fit(network, address, groups)
 	c, err := cfg.open(ctx, network, address, h)
@@ -127,7 +126,7 @@ func membershipOf(s mcast.Membership) Membership {
 	return m
 }
 
-// Multicast returns the socket as a [MulticastConn] if ListenMulticast or Adopt has made it. It
+// Multicast returns the socket as a [MulticastConn] if ListenMulticast or Adopt made it. It
 // is for Handlers, which get a [*Conn].
 func (c *Conn) Multicast() (*MulticastConn, bool) {
 	if !c.ok() || c.groups.Manager == nil {
@@ -136,39 +135,40 @@ func (c *Conn) Multicast() (*MulticastConn, bool) {
 	return &MulticastConn{c, c.groups.Manager}, true
 }
 
-// Join joins a group on the named interfaces. Without any, it joins on every interface that is
-// up, can multicast and has an address of the family, or on loopback if there is none. The
-// membership follows the interfaces: it is joined where they appear later, and joined again
-// where they come back. An IPv6 group can name its interface as its zone.
+// Join joins a group on the named interfaces. If none is named, it joins on every interface
+// that is up, can multicast and has an address of the family, or on loopback if there is no
+// such interface. Interfaces that appear later, or are recreated, are joined then. The zone
+// of an IPv6 group names an interface, too.
 //
-// Join succeeds if one interface accepts; [MulticastConn.Memberships] shows which did.
-// With [Config.WaitForNetwork] it also succeeds if there is no interface that could
-// refuse. Joining again adds interfaces. Named interfaces are joined in addition to
-// those selected by a Join without interfaces, even if that would skip them.
+// Join succeeds if the group is joined on at least one interface; [MulticastConn.Memberships]
+// shows on which. With [Config.WaitForNetwork] it also succeeds if there is no suitable
+// interface yet. Calling Join again adds interfaces. Named interfaces are joined even if a
+// Join without names would skip them.
 //
-// If an index in ifs belongs to another interface by now, the name counts.
+// If the name and the index of an element of ifs no longer belong to the same interface, Join
+// uses the name.
 //
-// Errors: EINVAL if group is not a multicast group, or not the one that the socket is bound
-// to; [ErrFamily]; and if no interface accepts, the errors of all of them.
+// Errors: EINVAL if group is not a multicast group, or if the socket is bound to another
+// group; [ErrFamily]; and if no interface is joined, the errors of all of them.
 func (m *MulticastConn) Join(group netip.Addr, ifs ...*net.Interface) error {
 	return m.change("join", group, func(g *mcast.Manager) error { return g.Join(group, netip.Addr{}, ifs) })
 }
 
-// JoinSource joins a group for datagrams of one source only (source-specific multicast,
-// RFC 4607); otherwise it is like [MulticastConn.Join]. It can be called for several
-// sources, and together with Join, which is for all sources. Each of these memberships
-// is left separately. Where the system cannot do it (Windows, AIX, and the BSDs other
-// than FreeBSD) the error wraps [errors.ErrUnsupported].
+// JoinSource joins a group for datagrams of one source only (source-specific multicast, RFC
+// 4607); otherwise it is like [MulticastConn.Join]. It can be called for several sources, and
+// in addition to Join. Each of these memberships is left separately. On Windows, AIX, and the
+// BSDs other than FreeBSD the error wraps [errors.ErrUnsupported].
 func (m *MulticastConn) JoinSource(group, source netip.Addr, ifs ...*net.Interface) error {
 	return m.changeSource("join", group, source, func(g *mcast.Manager) error { return g.Join(group, source, ifs) })
 }
 
-// Leave undoes Join on the named interfaces, or completely if none is named. It does
-// not matter whether the interfaces are joined at the moment. After a Join on all
-// interfaces, Leave excludes a named interface for as long as it exists, even if it is
-// renamed. After that it excludes any interface with the name. The other interfaces,
-// and those that appear later, stay joined. Without an earlier Join the error is
-// EADDRNOTAVAIL.
+// Leave undoes Join on the named interfaces, or on all if none is named, whether they are
+// joined at the moment or not.
+//
+// After a Join on all interfaces, Leave excludes the named interfaces. An excluded interface
+// stays excluded when it is renamed. When it was removed, a new interface of its name is
+// excluded. All other interfaces stay joined, and new ones are joined. Without an earlier
+// Join the error is EADDRNOTAVAIL.
 func (m *MulticastConn) Leave(group netip.Addr, ifs ...*net.Interface) error {
 	return m.change("leave", group, func(g *mcast.Manager) error { return g.Leave(group, netip.Addr{}, ifs) })
 }
@@ -178,18 +178,18 @@ func (m *MulticastConn) LeaveSource(group, source netip.Addr, ifs ...*net.Interf
 	return m.changeSource("leave", group, source, func(g *mcast.Manager) error { return g.Leave(group, source, ifs) })
 }
 
-// BlockSource drops what one source sends to a group that was joined with Join, on all its
-// interfaces, until UnblockSource or Leave. Blocking twice is blocking once. A source that is
-// also joined with JoinSource is still received.
+// BlockSource drops the datagrams of one source to a group that was joined with Join, on all
+// its interfaces, until UnblockSource or Leave. Blocking a source again does nothing. A
+// source joined with JoinSource is still received.
 //
-// The kernel blocks the source too, up to its limit (on Linux net.ipv4.igmp_max_msf, 10
-// sources), so that routers and switches can learn of it (IGMPv3 and MLDv2 EXCLUDE mode). What
-// the kernel does not block is counted in [Drops].Stranger.
+// The kernel blocks the source too, and reports that to routers and switches (IGMPv3 and
+// MLDv2, EXCLUDE mode). It does so for a limited number of sources, by default 10 of a group
+// on Linux (net.ipv4.igmp_max_msf). Datagrams of the others are dropped here and counted in
+// [Drops].Stranger.
 //
-// Errors: EADDRNOTAVAIL if the group was not joined with Join. Where the destination of
-// datagrams is unknown ([Info].PacketInfo), only the kernel can block, and its error is
-// returned. That wraps [errors.ErrUnsupported] if the kernel cannot block sources
-// (Windows).
+// Errors: EADDRNOTAVAIL if the group was not joined with Join. If [Info].PacketInfo is false,
+// only the kernel can block, and BlockSource returns its error. On Windows, which cannot
+// block sources, that wraps [errors.ErrUnsupported].
 func (m *MulticastConn) BlockSource(group, source netip.Addr) error {
 	return m.changeSource("block", group, source, func(g *mcast.Manager) error { return g.Block(group, source, true) })
 }
@@ -231,7 +231,7 @@ func (m *MulticastConn) change(op string, group netip.Addr, f func(*mcast.Manage
 	return m.opError(op, netip.AddrPortFrom(group, m.LocalAddrPort().Port()), err)
 }
 
-// errNotMulticast is what a MulticastConn returns that ListenMulticast has not made.
+// errNotMulticast is the error of a MulticastConn that a user has built.
 var errNotMulticast = fmt.Errorf("MulticastConn not made by ListenMulticast: %w", os.ErrInvalid)
 
 func (m *MulticastConn) ready(op string) error {
@@ -257,11 +257,10 @@ func (m *MulticastConn) Memberships() []Membership {
 	return all
 }
 
-// SetMulticastInterface chooses the interface that datagrams to groups leave by; nil leaves
-// the choice to the system's routing table. The choice follows the interface: while it is
-// removed, sending to groups fails with ENODEV, and a new interface of the name is used again.
-// Datagrams to an IPv6 group of link scope leave by the interface that its zone names. See also
-// [MulticastConn.SendGroup].
+// SetMulticastInterface sets the outgoing interface of datagrams to groups; nil leaves the
+// choice to the routing table. When the interface was removed, sending to groups fails with
+// ENODEV until there is an interface of that name again. For an IPv6 group of link scope, its
+// zone names the interface. See also [MulticastConn.SendGroup].
 func (m *MulticastConn) SetMulticastInterface(ifi *net.Interface) error {
 	return m.set(func() error { return m.memberships.SetInterface(ifi) })
 }
@@ -286,9 +285,10 @@ func (m *MulticastConn) SetMulticastTTL(n int) error {
 // MulticastTTL returns the time to live of datagrams to groups.
 func (m *MulticastConn) MulticastTTL() (int, error) { return m.option(socket.MulticastTTL) }
 
-// SetMulticastLoopback sets whether sockets on this host, including this one, receive what is
-// sent to groups they have joined. They do by default. On Windows the option belongs to the
-// receiver instead of the sender. Linux ignores it on the loopback interface.
+// SetMulticastLoopback sets whether sockets of this host, including this one, receive the
+// datagrams that this socket sends to their groups. By default they do. On Windows the
+// receiver's setting applies instead of the sender's. Linux ignores it on the loopback
+// interface.
 func (m *MulticastConn) SetMulticastLoopback(on bool) error {
 	n := 0
 	if on {
@@ -307,7 +307,8 @@ func (m *MulticastConn) setOption(o socket.MulticastOption, value int) error {
 	return m.set(func() error { return m.memberships.SetOption(o, value) })
 }
 
-// set changes an option for what is sent later.
+// set changes an option. It flushes the outbox first, so that it applies only to later
+// datagrams.
 func (m *MulticastConn) set(f func() error) error {
 	if err := m.ready("set"); err != nil {
 		return err

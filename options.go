@@ -12,41 +12,40 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// MTUDiscovery is a way to deal with the MTU of the path to a peer: the longest
-// packet that passes all its links whole (RFC 1191, RFC 8201).
+// MTUDiscovery selects how a socket handles the path MTU: the longest packet that
+// every link on the path to a peer carries unfragmented (RFC 1191, RFC 8201).
 //
-// An ICMP error that says "too big" can be forged by whoever knows addresses and
-// ports. [MTUDiscoveryProbe] and [MTUDiscoveryOmit] do not believe it.
+// Anybody who knows addresses and ports can forge an ICMP error "packet too big".
+// [MTUDiscoveryProbe] and [MTUDiscoveryOmit] ignore such errors.
 type MTUDiscovery int
 
 // Ways of path MTU discovery. Where a system lacks one, Listen and Dial fail with
 // an error wrapping [errors.ErrUnsupported].
 const (
-	// MTUDiscoveryDefault leaves it to the system. Linux fragments what is longer than
-	// the path's MTU, as far as it knows that. It does not let routers fragment the
-	// rest.
+	// MTUDiscoveryDefault leaves it to the system. Linux fragments datagrams that are
+	// longer than the path MTU known to it, and does not let routers fragment others.
 	MTUDiscoveryDefault MTUDiscovery = iota
 
-	// MTUDiscoveryDo sends no fragments and lets no router make any. A datagram that is
-	// longer than the path's MTU, as far as this host knows it, fails with a
-	// [SizeError]. If it turns out to be longer only on the way, there is a [Refusal]
-	// with the MTU, which this host then knows. Linux, macOS, FreeBSD, Windows.
+	// MTUDiscoveryDo never fragments, neither here nor on routers. A datagram longer
+	// than the path MTU known to this host fails with a [SizeError]. If a router finds
+	// it too long, a [Refusal] reports the path MTU, and this host knows it from then
+	// on. Linux, macOS, FreeBSD, Windows.
 	MTUDiscoveryDo
 
-	// MTUDiscoveryProbe lets no router make fragments either, but ignores what this
-	// host knows of the path. Datagrams may be as long as the interface's MTU allows.
-	// It is for protocols that find the path's MTU themselves (RFC 8899). Linux.
+	// MTUDiscoveryProbe does not let routers fragment, and ignores the path MTU known
+	// to this host: datagrams may be as long as the interface's MTU. It is for
+	// protocols that probe the path themselves (RFC 8899). Linux.
 	MTUDiscoveryProbe
 
-	// MTUDiscoveryOmit also ignores what this host knows of the path, and lets routers
-	// make fragments. It is for servers whose long responses must always pass, and must
-	// not become shorter because of forged ICMP errors. Linux.
+	// MTUDiscoveryOmit ignores the path MTU known to this host, and lets routers
+	// fragment. It is for servers with long responses, such as DNS: a forged ICMP
+	// error cannot make them fragment into smaller pieces. Linux.
 	MTUDiscoveryOmit
 )
 
 const maxPayload = 65535
 
-// check finds what can't work in cfg and fills in what is zero.
+// check returns an error for invalid values and fills in defaults.
 func (cfg *Config) check(h Handler) error {
 	w, isWorkers := h.(*Workers)
 	q, isQueue := h.(*Queue)
@@ -86,7 +85,7 @@ func isNil(h Handler) bool {
 	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
 }
 
-// options are what the network has to know of cfg.
+// options returns the options that the network applies to a socket.
 func (cfg *Config) options() socket.Options {
 	return socket.Options{
 		ReadBuffer: cfg.ReadBuffer, WriteBuffer: cfg.WriteBuffer,
@@ -100,7 +99,7 @@ func (cfg *Config) options() socket.Options {
 	}
 }
 
-// localFor is where Dial binds for a peer.
+// localFor returns the address that Dial binds to for a peer.
 func (cfg *Config) localFor(peer netip.Addr) (netip.AddrPort, error) {
 	any := netip.IPv6Unspecified()
 	if peer.Is4() {
@@ -116,31 +115,33 @@ func (cfg *Config) localFor(peer netip.Addr) (netip.AddrPort, error) {
 	return local, nil
 }
 
-// Info is what a socket was granted and what its system can do for it.
+// Info describes what a socket can do: the features that its system has, and the
+// buffer sizes that were granted.
 type Info struct {
-	ReadBuffer, WriteBuffer int // kernel buffers granted, bytes, as asked for (Linux reports double)
+	ReadBuffer, WriteBuffer int // kernel buffers granted, bytes, without Linux's doubling
 	// PacketInfo: Datagram.To and IfIndex are known, and replies leave from To. If it
-	// is false and the socket is bound to one address, To is that one. In gVisor it is
-	// false although To is known: replies leave from an address that the system chooses.
+	// is false and the socket is bound to one address, To is that address. In gVisor
+	// PacketInfo is false although To is known, because the system chooses the address
+	// that replies leave from.
 	PacketInfo      bool
 	ECN             bool     // Datagram.ECN is filled, Message.ECN is obeyed
 	ErrorQueue      bool     // Refusals come with all their fields
-	MulticastFilter bool     // the kernel keeps groups away that others have joined
+	MulticastFilter bool     // the kernel filters out groups that only other sockets have joined
 	Timestamps      bool     // Datagram.Time is filled
 	GRO             bool     // several datagrams may come in one read (UDP_GRO)
 	GSO             bool     // several datagrams may leave in one send (UDP_SEGMENT, UDP_SEND_MSG_SIZE)
-	Segments        int      // how many at the most, with GSO
-	Batch           int      // messages a system call reads or sends at the most
-	Steering        Steering // how the port's datagrams find their socket, in a Group
+	Segments        int      // datagrams in one such send at most
+	Batch           int      // messages in one system call at most
+	Steering        Steering // how a Group's datagrams are distributed to its sockets
 
-	// PortKept: the port stays bound while the peer changes. Without it, Reconnect and
-	// Disconnect release the port for a moment. On Linux that is so for an adopted
-	// socket whose port the system has chosen.
+	// PortKept: the port stays bound while the peer changes. If it is false, Reconnect
+	// and Disconnect release the port for a moment. On Linux it is false for an
+	// adopted socket whose port the system chose.
 	PortKept bool
 }
 
-// Info returns what holds now. That can change: GSO is given up when a device cannot do
-// it.
+// Info returns the current state. It can change: the socket turns GSO off when a
+// device does not support it.
 func (c *Conn) Info() Info {
 	if !c.ok() {
 		return Info{}

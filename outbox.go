@@ -8,21 +8,21 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Enqueue copies m and returns; m is sent soon, together with what else was
-// enqueued. The outbox is sent in order as soon as no more work is pending: at the
-// end of a read, when the consumer of a [Queue] or of [Workers] has handled all that
-// waits, or else within about a millisecond. If there is nothing to wait for, m is
-// sent at once. Enqueue waits while the outbox (1,024 datagrams or 256 KiB) is full.
+// Enqueue copies m into the outbox and returns. The outbox is sent in order, as one
+// batch, as soon as no more work is pending: at the end of a read, or when the
+// consumers of a [Queue] or of [Workers] have handled everything that waits. It is
+// sent within about a millisecond in any case. If no work is pending, Enqueue sends m
+// at once. Enqueue waits while the outbox is full (1,024 datagrams or 256 KiB).
 //
 // When the queue of the outgoing interface is full (ENOBUFS), an enqueued datagram is
-// not sent, as with a plain socket. Waiting would delay the datagrams for other
-// interfaces.
+// lost and counted, as with a plain socket. Waiting would delay the datagrams for
+// other interfaces.
 //
-// Enqueue may be called from any goroutine: in a Handler of this socket or of
-// another one, as a relay does, and elsewhere. What one goroutine sends leaves in
-// the order of its calls, also through Reply, SendTo, SendBatch and SendGroup.
+// Enqueue may be called from any goroutine, including a Handler of this or of another
+// socket, as in a relay. The datagrams of one goroutine leave in the order of its
+// calls of Enqueue, Reply, SendTo, SendBatch and SendGroup.
 //
-// Errors that are known at once are returned, as by [Conn.SendTo]. Later ones are
+// Enqueue returns errors that are known at once, like [Conn.SendTo]. Later errors are
 // counted in [Stats.SendErrors], logged to [Config.Logger] and passed to
 // [Config.OnSendError].
 func (c *Conn) Enqueue(m Message) error {
@@ -57,8 +57,8 @@ func (c *Conn) reply(b []byte, to netip.AddrPort, p *packet) error {
 	return nil
 }
 
-// Flush sends what [Conn.Enqueue] and [Datagram.Reply] have copied and returns its
-// first error.
+// Flush sends the outbox, which [Conn.Enqueue] and [Datagram.Reply] fill, and returns
+// its first error.
 func (c *Conn) Flush() error {
 	if !c.ok() {
 		return errNoSocket("send")
@@ -69,7 +69,7 @@ func (c *Conn) Flush() error {
 	return nil
 }
 
-// sendsFailed reports datagrams whose sends have returned long since.
+// sendsFailed reports errors of datagrams after Enqueue or Reply has returned.
 func (c *Conn) sendsFailed(failed []send.Failure) {
 	for _, f := range failed {
 		err := c.opError("send", f.To, f.Err)

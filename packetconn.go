@@ -17,13 +17,15 @@ import (
 
 // PacketConn is a UDP socket for code that expects package net. It implements
 // [net.PacketConn] and [net.Conn], has all methods of [net.UDPConn], and has ReadBatch
-// and WriteBatch as golang.org/x/net/ipv4 and ipv6 define them. It has no goroutine: the
-// caller of a Read method reads the socket. One system call reads up to 64 packets, each
-// of which may be a coalesced packet of many datagrams, and later calls return the rest.
+// and WriteBatch as golang.org/x/net/ipv4 and ipv6 define them. It has no goroutine:
+// the caller of a Read method reads the socket. One system call reads up to 64
+// packets, each of which may be coalesced from many datagrams. Further Read calls
+// return those datagrams without a system call.
 //
 // It differs from [net.UDPConn] as follows:
-//   - If the socket is bound to every address, a datagram to a peer leaves from the
-//     address that the peer sent to last, unless a control message names another.
+//   - If the socket is bound to every address, the source of a datagram is the address
+//     to which the peer sent its last datagram, unless a control message names
+//     another.
 //   - Reads return control messages without a socket option: destination, interface,
 //     traffic class and TTL, as far as [Info] reports them.
 //   - A datagram that is too long for its path fails with a [SizeError], which wraps
@@ -35,8 +37,9 @@ import (
 //   - [Config.MaxDatagram] applies, and a connected socket discards what other peers sent
 //     before it was connected.
 //
-// On Linux one goroutine for all sockets watches the interfaces while any of them is bound
-// to a device or connected to an IPv6 peer: they follow changes even if they only receive.
+// On Linux, a goroutine watches the interfaces while any PacketConn is bound to a
+// device or connected to an IPv6 peer, so that these sockets follow changes even if
+// they only receive. All sockets share it.
 //
 // Its methods may be called from any goroutine. The garbage collector closes a
 // PacketConn that is no longer used, as in package net, but not on a simulated network.
@@ -61,8 +64,8 @@ func (n pulledNetwork) Open(ctx context.Context, network string, local netip.Add
 	return n.Network.Open(ctx, network, local, o)
 }
 
-// standard is cfg for a socket as package net makes it: it may send to broadcast
-// addresses.
+// standard returns cfg for a socket with the defaults of package net: it may send to
+// broadcast addresses.
 func (cfg Config) standard() Config {
 	cfg.Broadcast = true
 	cfg.Network = pulledNetwork{cfg.source()}
@@ -82,8 +85,8 @@ func (cfg Config) ListenPacket(ctx context.Context, network, address string) (*P
 }
 
 // DialContext is [net.Dialer.DialContext] for the networks "udp", "udp4" and "udp6",
-// and fits where programs ask for a function that dials, such as [net.Resolver.Dial].
-// The net.Conn is a [*PacketConn] whose peer is the address. See also [Config.Dial].
+// for dial hooks such as [net.Resolver.Dial]. The net.Conn is a [*PacketConn] whose
+// peer is the address. See also [Config.Dial].
 func (cfg Config) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	cfg = cfg.standard()
 	c, err := cfg.dialAny(ctx, network, address, BaseHandler{})
@@ -97,7 +100,7 @@ func (cfg Config) DialContext(ctx context.Context, network, address string) (net
 	return pc, nil
 }
 
-// AdoptPacket makes a PacketConn of uc, which it owns from now on, also when it fails.
+// AdoptPacket makes a PacketConn of uc. It takes ownership of uc, even if it fails.
 // See [Config.Adopt].
 func (cfg Config) AdoptPacket(uc *net.UDPConn) (*PacketConn, error) {
 	c, peer, err := cfg.standard().adopt(uc, BaseHandler{})
@@ -128,7 +131,7 @@ func newPacketConn(c *Conn) (*PacketConn, error) {
 		c.sock.Close()
 		return nil, opError("listen", c.network, nil, errors.ErrUnsupported)
 	}
-	c.groups.check = false // programs join by the descriptor
+	c.groups.check = false // programs join groups through the descriptor
 	pc := &PacketConn{conn: c, local: c.LocalAddr(), remote: c.RemoteAddr()}
 	info := sock.Info()
 	cfg := packetconn.Config{
@@ -161,9 +164,10 @@ func (c *PacketConn) netError(op string, source, addr net.Addr, err error) error
 	return &net.OpError{Op: op, Net: c.conn.network, Source: source, Addr: addr, Err: err}
 }
 
-// Close closes the socket. Blocked reads and writes return [net.ErrClosed], and so does
-// a second Close. Datagrams that nobody has read are counted in [Drops.Closed]. If the
-// descriptor has copies (see File and AdoptPacket), those queued in the kernel stay there.
+// Close closes the socket. Blocked reads and writes return [net.ErrClosed], and so
+// does a second Close. Unread datagrams are counted in [Drops.Closed]. If there are
+// other descriptors of the socket (see File and AdoptPacket), datagrams in the kernel
+// stay there.
 func (c *PacketConn) Close() error {
 	if !c.ok() {
 		return syscall.EINVAL
@@ -215,7 +219,8 @@ func (c *PacketConn) SetDeadline(t time.Time) error {
 }
 
 // SetReadDeadline sets the deadline of future and blocked reads. A zero t means none.
-// After the deadline reads fail even if datagrams are pending. Those are kept.
+// After the deadline, reads fail even if datagrams are pending; a later deadline makes
+// these readable again.
 func (c *PacketConn) SetReadDeadline(t time.Time) error {
 	if !c.ok() {
 		return syscall.EINVAL
@@ -275,7 +280,7 @@ func (c *PacketConn) Stats() Stats {
 	return c.conn.Stats()
 }
 
-// Info returns what the socket can do.
+// Info returns the features and buffer sizes that the system granted.
 func (c *PacketConn) Info() Info {
 	if !c.ok() {
 		return Info{}

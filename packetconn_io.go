@@ -73,7 +73,8 @@ func (c *PacketConn) read(call string, b, oob []byte) (n, oobn, flags int, from 
 }
 
 // ReadBatch reads up to len(ms) datagrams, as [ipv4.PacketConn.ReadBatch] does. It
-// waits for the first only. It sets Addr, N, NN and Flags. The flags must be 0.
+// waits only for the first. It sets Addr, N, NN and Flags. The argument flags must be
+// 0.
 func (c *PacketConn) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	if !c.ok() {
 		return 0, syscall.EINVAL
@@ -89,8 +90,8 @@ func (c *PacketConn) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 }
 
 // Receive waits for a datagram, stores up to len(ds) datagrams of one read in ds and
-// returns their number. It copies no payload. The caller owns the datagrams and calls
-// [Datagram.Release] for each. [Datagram.Reply] sends at once.
+// returns their number. It does not copy payloads. The caller owns the datagrams and
+// must call [Datagram.Release] for each. [Datagram.Reply] sends at once.
 func (c *PacketConn) Receive(ds []Datagram) (int, error) {
 	if !c.ok() {
 		return 0, syscall.EINVAL
@@ -138,7 +139,7 @@ func (c *PacketConn) Write(b []byte) (int, error) {
 }
 
 // WriteTo sends b to an address, a [*net.UDPAddr]. As in package net, the unspecified
-// address is this host, and on a connected socket the error is
+// address means this host. On a connected socket the error is
 // [net.ErrWriteToConnected].
 func (c *PacketConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	if !c.ok() {
@@ -172,8 +173,8 @@ func (c *PacketConn) WriteToUDPAddrPort(b []byte, addr netip.AddrPort) (int, err
 }
 
 // WriteMsgUDP sends b with control messages: source address and interface, traffic
-// class, TTL, and UDP_SEGMENT, which makes b several datagrams, on any system.
-// The address must be nil on a connected socket.
+// class, and TTL. UDP_SEGMENT divides b into several datagrams, on every system. The
+// address must be nil on a connected socket.
 func (c *PacketConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
 	if !c.ok() {
 		return 0, 0, syscall.EINVAL
@@ -207,8 +208,8 @@ func (c *PacketConn) SendBatch(ms []Message) (sent int, err error) {
 
 // WriteBatch sends messages in order, as [ipv4.PacketConn.WriteBatch] does, with few
 // system calls, and returns how many were sent. It stops at the first message that
-// cannot be sent. If that is the first of all, its error is returned. It sets N. The
-// flags must be 0.
+// cannot be sent, and returns its error if no message was sent. It sets N. The
+// argument flags must be 0.
 func (c *PacketConn) WriteBatch(ms []ipv4.Message, flags int) (int, error) {
 	if !c.ok() {
 		return 0, syscall.EINVAL
@@ -240,9 +241,9 @@ func opAddr(a *net.UDPAddr) net.Addr {
 }
 
 // SyscallConn returns the raw connection. Its first Read turns UDP_GRO off, so that
-// programs that read the descriptor themselves, as golang.org/x/net/ipv4 does, get
-// single datagrams. Those are not counted. Datagrams that were read before are still
-// returned by the methods of PacketConn. On a simulated network Control does nothing and
+// code that reads the descriptor itself, like golang.org/x/net/ipv4, gets single
+// datagrams. Stats does not count those. The methods of PacketConn still return
+// datagrams that were read before. On a simulated network Control does nothing and
 // returns nil, and Read and Write fail with [errors.ErrUnsupported].
 func (c *PacketConn) SyscallConn() (syscall.RawConn, error) {
 	if !c.ok() {

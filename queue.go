@@ -12,12 +12,12 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Overflow says what happens to a datagram for which there is no room.
+// Overflow selects what happens to a datagram for which there is no room.
 type Overflow int
 
 const (
-	// Block waits for room. Meanwhile the kernel's buffer takes what arrives, and the
-	// kernel drops what does not fit (Stats.KernelDrops).
+	// Block waits for room. Meanwhile datagrams wait in the kernel's buffer, and the
+	// kernel drops those that do not fit (Stats.KernelDrops).
 	Block Overflow = iota
 	// DropNewest drops the datagram that has just been read.
 	DropNewest
@@ -40,20 +40,20 @@ func (o Overflow) String() string {
 
 func (o Overflow) valid() bool { return o >= Block && o <= DropOldest }
 
-// Queue is a [Handler] that puts datagrams into a channel: the ordinary way to consume
-// them. It may serve several sockets, also one after another, until all that it serves
-// have stopped. After that it drops what a Handler passes on to it.
+// Queue is a [Handler] that puts datagrams into a channel. It may serve several
+// sockets. It ends when all of them have stopped; from then on it drops the datagrams
+// that a Handler passes on to it.
 //
 // Consumers call [Queue.Receive], or range over [Queue.All] or [Queue.Datagrams].
-// There may be several.
+// Several goroutines may consume one Queue.
 //
-// A datagram belongs to whoever received it: see [Datagram.Release].
+// A datagram belongs to the consumer that received it: see [Datagram.Release].
 //
-// A datagram that waits takes more memory than its payload. The first 64 keep the
-// buffers that they were read into, 64 KiB each. Those that follow are copied, unless
-// many of them share one buffer. The copy of a datagram takes 3 KiB for a length of up
-// to 2 KiB, 18 KiB for up to 16 KiB, and otherwise 72 KiB. So 1,000 datagrams of 1 to
-// 2,048 bytes take 7 MiB, and 1,000 of 2,049 bytes 21 MiB.
+// A waiting datagram takes more memory than its payload. The first 64 keep the buffers
+// that they were read into, 64 KiB each. Further ones are copied, unless many of them
+// share one buffer. A copy takes 3 KiB for a payload of up to 2 KiB, 18 KiB for up to
+// 16 KiB, and 72 KiB for longer ones. So 1,000 datagrams of 1 to 2,048 bytes take 7
+// MiB, and 1,000 of 2,049 bytes 21 MiB.
 type Queue struct {
 	fifo     fifo
 	counters fifoCounters
@@ -68,7 +68,7 @@ type Queue struct {
 
 var _ Handler = (*Queue)(nil)
 
-// NewQueue makes a Queue with room for capacity datagrams, at least one. Its channel
+// NewQueue makes a Queue with room for capacity datagrams, at least one. The channel
 // takes 64 bytes for each of them from the start. NewQueue panics if overflow is none
 // of the three policies.
 func NewQueue(capacity int, overflow Overflow) *Queue {
@@ -88,11 +88,11 @@ const maxRefusals = 256
 
 var errZeroQueue = fmt.Errorf("queue must be created by NewQueue: %w", os.ErrInvalid)
 
-// Receive returns the next datagram, in the order of arrival, and waits until there is
-// one. A [*Refusal] reports an ICMP error; call Receive again after it. The other
-// errors are ctx's, and what ended the Queue: [net.ErrClosed], or the error that
-// stopped its socket. A datagram that waits is returned first, even if ctx is done or
-// the Queue has ended.
+// Receive waits for the next datagram, in the order of arrival, and returns it. A
+// [*Refusal] as the error reports an ICMP error; call Receive again after it. Other
+// errors are ctx's error, and after the end of the Queue [net.ErrClosed] or the error
+// that stopped its socket. Waiting datagrams are returned first, even if ctx is done
+// or the Queue has ended.
 func (q *Queue) Receive(ctx context.Context) (Datagram, error) {
 	if q == nil || q.done == nil {
 		return Datagram{}, errZeroQueue
@@ -129,7 +129,7 @@ func (q *Queue) Receive(ctx context.Context) (Datagram, error) {
 	}
 }
 
-// reason is why the Queue has ended.
+// reason returns why the Queue has ended.
 func (q *Queue) reason() error {
 	if err := q.Err(); err != nil {
 		return err
@@ -161,16 +161,17 @@ func (q *Queue) All(ctx context.Context) iter.Seq[Datagram] {
 	}
 }
 
-// Datagrams returns the channel. It is closed once the last of the Queue's sockets
-// has stopped; what waits in it then can still be received.
+// Datagrams returns the channel. It is closed once the last of the Queue's sockets has
+// stopped. The datagrams that are still in it can be received.
 func (q *Queue) Datagrams() <-chan Datagram { return q.fifo.ch }
 
-// Refusals returns a channel of what [Handler.Refused] would get. It keeps the
-// newest 256, or as many as the Queue's capacity if that is less, so nobody has to
-// receive them. It is closed with Datagrams.
+// Refusals returns a channel of ICMP errors. It keeps the newest 256, or fewer if the
+// Queue's capacity is less, so a program may ignore it. It is closed together with
+// Datagrams.
 func (q *Queue) Refusals() <-chan *Refusal { return q.refusals }
 
-// Done is closed once the last of the Queue's sockets has stopped.
+// Done returns a channel that is closed once the last of the Queue's sockets has
+// stopped.
 func (q *Queue) Done() <-chan struct{} { return q.done }
 
 // Err returns the first error that stopped one of the sockets; nil if none did.
@@ -188,13 +189,13 @@ func (q *Queue) Stats() QueueStats {
 	}
 }
 
-// QueueStats are the counters of one [Queue]. Received - Dropped - Waiting is how
-// many its consumers have taken.
+// QueueStats are the counters of one [Queue]. Its consumers have taken Received -
+// Dropped - Waiting datagrams.
 type QueueStats struct {
 	Received uint64 // datagrams given to the Queue
-	Dropped  uint64 // of those: there was no room, or the Queue had ended
-	Peak     uint64 // the most that waited at a time
-	Waiting  int    // that wait now
+	Dropped  uint64 // of those, dropped because there was no room, or the Queue had ended
+	Peak     uint64 // most that waited at the same time
+	Waiting  int    // waiting now
 }
 
 // All is like [Stats.All].
@@ -205,15 +206,16 @@ func (s QueueStats) All() iter.Seq2[string, float64] {
 	}
 }
 
-// PacketConn returns a net.PacketConn that reads from q and sends on c. It lets several
-// protocols share a port, for example by the rules of RFC 7983 for STUN, DTLS and QUIC:
-// the Handler of c handles one of them and passes the datagrams of another to q. To give
-// a library a port of its own, use [Config.ListenPacket], which is faster.
+// PacketConn returns a net.PacketConn that reads from q and sends on c. It lets
+// several protocols share a port, such as STUN, DTLS and QUIC, which RFC 7983
+// distinguishes by the first byte. The Handler of c passes the datagrams of one
+// protocol on to q. For a library with a port of its own, use [Config.ListenPacket],
+// which is faster.
 //
 // If c is bound to every address, WriteTo sends from the address that the peer sent to
-// last. Close closes the net.PacketConn only, neither c nor q. After q has ended reads
-// return [net.ErrClosed], or the error that stopped the socket. ICMP errors are in
-// [Queue.Refusals].
+// last. Close closes only the net.PacketConn, neither c nor q. After q has ended,
+// reads return [net.ErrClosed], or the error that stopped the socket. Reads return no
+// ICMP errors: see [Queue.Refusals].
 func (q *Queue) PacketConn(c *Conn) net.PacketConn {
 	if c == nil {
 		c = new(Conn) // whose methods fail
@@ -245,7 +247,7 @@ func (q *Queue) finished() bool {
 	return q.ended
 }
 
-// Started implements [Handler]. It closes c when the Queue has ended meanwhile.
+// Started implements [Handler]. It closes c if the Queue has already ended.
 func (q *Queue) Started(c *Conn) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -256,9 +258,9 @@ func (q *Queue) Started(c *Conn) {
 	q.sockets++
 }
 
-// Received implements [Handler]. It is for Handlers that pass datagrams on: a socket
-// whose Handler is the Queue does not call it. Received puts d into the channel and
-// retains it, so the caller need not. What the Queue drops is counted in [Queue.Stats].
+// Received implements [Handler]. Call it to pass a datagram on from another Handler; a
+// socket whose Handler is the Queue does not call it. Received puts d into the channel
+// and retains it. [Queue.Stats] counts the datagrams that the Queue drops.
 func (q *Queue) Received(c *Conn, d Datagram) {
 	q.fifo.pass(c, d)
 }

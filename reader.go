@@ -12,13 +12,13 @@ import (
 
 var _ socket.Sink = (*reader)(nil)
 
-// reader is the goroutine of a socket: it takes what the socket has read and calls
-// the Handler. Only that goroutine uses its fields.
+// reader is the goroutine of a socket: it takes the packets that the socket has read
+// and calls the Handler. Only that goroutine uses its fields.
 type reader struct {
 	conn    *Conn
 	packets []socket.Packet // of the read that is being dispatched
-	at, off int             // where the next datagram is: its packet, its offset
-	handled int             // datagrams of the packet that are not in the counters yet
+	at, off int             // position of the next datagram: index of its packet, offset
+	handled int             // datagrams of the packet that are not counted yet
 	calling bool            // the Handler's Received is running
 	fresh   *packets        // while dispatching
 	headers headers
@@ -44,14 +44,14 @@ func (r *reader) run() {
 
 var errGoexit = errors.New("udp: a callback ended its goroutine with runtime.Goexit")
 
-// finish closes everything, however the reader has ended.
+// finish closes everything, however the reader ended.
 func (r *reader) finish() {
 	c := r.conn
 	defer c.life.End()
-	c.out.ReadDone() // Goexit in Received may have left something
+	c.out.ReadDone() // the outbox is not empty after Goexit in Received
 	phase := c.life.Phase()
 	if phase >= life.Draining && phase < life.Stopping && r.err == nil {
-		c.consumer.work.Wait(c.life.Closing()) // Close, and the end of Shutdown's context, cut it short
+		c.consumer.work.Wait(c.life.Closing()) // until Close, or the end of Shutdown's context
 	}
 	detach := r.err == nil && c.life.Phase() == life.Detaching
 	c.stop()
@@ -100,8 +100,8 @@ func (r *reader) Packets(ps []socket.Packet) bool {
 	r.packets, r.at, r.off = ps, 0, 0
 	r.fresh = packetPool.Get().(*packets)
 	c.out.More.Store(n > 1)
-	// Here it takes less of the stack than where it is needed: an idle socket's should
-	// stay as short as the runtime makes it (2 KiB).
+	// Allocated here it takes less stack: the goroutine of an idle socket should keep
+	// its initial stack (2 KiB).
 	r.headers.find(c, &ps[0])
 	for !r.dispatch() {
 	}
@@ -138,8 +138,8 @@ func (r *reader) refuse(f *Refusal) {
 	r.conn.guard.Call("Refused", func() { r.conn.consumer.handler.Refused(r.conn, f) })
 }
 
-// Fault implements socket.Sink: it sorts the errors of reads. Of these only that of a
-// closed socket ends the reader, and none makes it spin.
+// Fault implements socket.Sink: it classifies errors of reads. Only the error of a
+// closed socket ends the reader. No error makes it spin.
 func (r *reader) Fault(err error) bool {
 	c := r.conn
 	if c.closed() {
@@ -152,8 +152,8 @@ func (r *reader) Fault(err error) bool {
 	case sys.Again:
 		return r.faulted(freeFaults, 0)
 	case sys.Report, sys.Unreachable, sys.TooLarge:
-		// An ICMP error. On an unconnected socket no Refusal comes of it: the system
-		// does not say whose datagram it was.
+		// An ICMP error. On an unconnected socket it makes no Refusal, because the
+		// system does not report the datagram.
 		if c.peer.Current.Load() != nil {
 			r.refuse(c.refusal(socket.Report{Err: sys.ErrnoOf(err)}))
 			return !c.closed() && r.faulted(freeFaults, 0)
@@ -164,17 +164,17 @@ func (r *reader) Fault(err error) bool {
 	return r.faulted(0, maxBackOff)
 }
 
-// Bounds of reading on after errors. The kernel gives each error once, so that it is
-// read on at once after freeFaults of those that say something about an earlier
-// datagram, and then a thousand times a second; after others the pauses grow to a
+// Bounds for reading again after errors. The kernel returns the error of an earlier
+// datagram only once. So the reader continues at once after up to freeFaults of those,
+// and then pauses for a millisecond each. After other errors its pauses grow to a
 // second.
 const (
 	freeFaults = 64
 	maxBackOff = 10 // as a power of two, milliseconds
 )
 
-// faulted counts a failed read and waits, but for the first free ones, longer each
-// time up to 2^longest milliseconds. Events and Shutdown cut the wait short. It
+// faulted counts a failed read and pauses, except after the first free ones. The pause
+// doubles each time, up to 2^longest milliseconds. Events and Shutdown end it. faulted
 // returns false when the socket is closed meanwhile.
 func (r *reader) faulted(free, longest int) bool {
 	n := r.faults - free
@@ -194,8 +194,8 @@ func (r *reader) faulted(free, longest int) bool {
 	}
 }
 
-// Woken implements socket.Sink. It runs the events there are now; what they post
-// themselves comes after the next read, so that reading never starves.
+// Woken implements socket.Sink. It runs the events that wait now. Events that they
+// post run after the next read, so that reading never starves.
 func (r *reader) Woken() socket.Action {
 	c := r.conn
 	for _, f := range c.events.Take() {

@@ -18,11 +18,11 @@ import (
 // set, Peer is the socket's peer, and the other fields are zero.
 type Refusal struct {
 	Peer       netip.AddrPort // where the datagram was sent to
-	Offender   netip.Addr     // who sent the message: the peer, or a router before it
-	Type, Code uint8          // of ICMP or ICMPv6, after Peer's family
-	MTU        int            // bytes, where the message carries one, otherwise 0
-	Payload    []byte         // as much of the refused datagram's payload as came back
-	Err        error          // what the system makes of it: a [syscall.Errno]
+	Offender   netip.Addr     // sender of the ICMP error: the peer, or a router on the path
+	Type, Code uint8          // of ICMP or ICMPv6, depending on Peer's family
+	MTU        int            // bytes, if the ICMP error carries one, otherwise 0
+	Payload    []byte         // the beginning of the datagram's payload, as far as the ICMP error quotes it
+	Err        error          // the [syscall.Errno] to which the system maps it
 
 	conn *Conn // whose it is, nil: made by a user
 }
@@ -36,7 +36,7 @@ func (r *Refusal) Error() string {
 	return s
 }
 
-// Is says that r is ErrRefused.
+// Is reports whether target is ErrRefused.
 func (r *Refusal) Is(target error) bool { return target == ErrRefused }
 
 // Unwrap returns r.Err.
@@ -55,7 +55,7 @@ func (r *Refusal) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// refusal makes what the Handler gets of what the socket told.
+// refusal makes the Handler's Refusal of a report of the socket.
 func (c *Conn) refusal(r socket.Report) *Refusal {
 	return &Refusal{Peer: c.peer.Or(r.Peer), Offender: r.Offender, Type: r.Type, Code: r.Code,
 		MTU: r.MTU, Payload: bytes.Clone(r.Payload), Err: r.Err, conn: c}

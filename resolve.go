@@ -9,9 +9,9 @@ import (
 	"github.com/udpkit/udp/internal/resolve"
 )
 
-// Resolved is what [ResolveAsync] delivers.
+// Resolved is the result of [ResolveAsync].
 type Resolved struct {
-	Addrs []netip.AddrPort // what [Resolve] returns: at least one, unless Err is set
+	Addrs []netip.AddrPort // as [Resolve] returns them; at least one, unless Err is set
 	Err   error            // a [*net.OpError]
 }
 
@@ -20,13 +20,13 @@ func Resolve(ctx context.Context, network, address string) ([]netip.AddrPort, er
 	return Config{}.Resolve(ctx, network, address)
 }
 
-// Resolve returns every address that "host:port" stands for and that fits the network,
-// "udp", "udp4" or "udp6", in the resolver's order. The host may be a name, an address,
-// with its zone if it has one, or empty for the unspecified address; the port a number
-// or the name of a service. It obeys ctx. Sending and receiving never call it.
+// Resolve returns the addresses of "host:port" for the network "udp", "udp4" or
+// "udp6", in the resolver's order. The host may be a name, an address with or without
+// a zone, or empty for the unspecified address. The port may be a number or the name
+// of a service. Resolve stops when ctx ends. Sending and receiving never call it.
 //
-// Errors are [*net.OpError]s, around a [*net.DNSError] when the name is the
-// cause.
+// Errors are [*net.OpError]s. They wrap a [*net.DNSError] if the name cannot be
+// resolved.
 func (cfg Config) Resolve(ctx context.Context, network, address string) ([]netip.AddrPort, error) {
 	addrs, err := cfg.resolve(ctx, "resolve", network, address)
 	if err == nil && !addrs[0].Addr().IsValid() { // an empty host, of both families
@@ -41,8 +41,8 @@ func ResolveAsync(ctx context.Context, network, address string) <-chan Resolved 
 	return Config{}.ResolveAsync(ctx, network, address)
 }
 
-// ResolveAsync is Resolve in a goroutine of its own. The channel delivers one
-// Resolved, also when ctx ends, and is closed. Nobody has to receive it.
+// ResolveAsync runs Resolve in a goroutine. The channel delivers one Resolved, even if
+// ctx ends, and is closed. The program need not receive it.
 func (cfg Config) ResolveAsync(ctx context.Context, network, address string) <-chan Resolved {
 	ch := make(chan Resolved, 1)
 	go func() {

@@ -14,10 +14,10 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// SendTo sends b, which may be empty and is only read while SendTo runs, to one
-// address. It sends at once, wherever it is called, and returns the kernel's result. It
-// waits while the kernel's buffer is full, until the write deadline. A connected socket
-// can send to its peer only; for another address the error is EISCONN.
+// SendTo sends b to an address and returns the kernel's result. It sends at once, even
+// inside a callback. b may be empty; SendTo does not keep it. SendTo waits while the
+// kernel's buffer is full, until the write deadline. A connected socket can send to
+// its peer only; for another address the error is EISCONN.
 //
 // An ICMP error about an older datagram never fails this one. Errors: [ErrFamily]
 // and [ErrTooLarge] before any system call, [net.ErrClosed],
@@ -30,7 +30,7 @@ func (c *Conn) SendTo(b []byte, to netip.AddrPort) error {
 	return c.sendNow(&m)
 }
 
-// sendNow sends m after what was enqueued before.
+// sendNow sends m, after the outbox.
 func (c *Conn) sendNow(m *socket.Message) error {
 	to := m.To
 	return c.opError("send", to, c.sendOne(m))
@@ -46,10 +46,10 @@ func (c *Conn) sendOne(m *socket.Message) error {
 }
 
 // SendBatch sends the messages in order, with fewer system calls where the system
-// can, and returns how many the kernel took. It goes on after messages that cannot
-// be sent: then the error is a [*BatchError], which lists them. It ends early only
-// when the socket is closed or the write deadline has passed. Otherwise it is as
-// [Conn.SendTo].
+// supports that, and returns how many the kernel accepted. It continues after messages
+// that cannot be sent; the error is a [*BatchError] that lists them. It stops early
+// only when the socket is closed or the write deadline has passed. Otherwise it is
+// like [Conn.SendTo].
 func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
 	if !c.ok() {
 		return 0, errNoSocket("send")
@@ -99,8 +99,8 @@ func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
 	return sent, failed
 }
 
-// fill puts as many of ms into b as there is room for, or up to one that can't be
-// sent. Messages that differ in their payload only need no second look.
+// fill puts messages into b until b is full or a message cannot be sent. Messages that
+// differ in their payload only are checked once.
 func (c *Conn) fill(b *gso.Batch, ms []Message) (n int, bad error) {
 	for n < len(ms) && b.Len() < gso.MaxDatagrams {
 		like := &ms[n]
@@ -119,15 +119,16 @@ func (c *Conn) fill(b *gso.Batch, ms []Message) (n int, bad error) {
 	return n, nil
 }
 
-// SendContext sends m as SendTo does, but waits until ctx ends for room in the buffer
-// of the socket, or in the queue of the outgoing interface. The write deadline does not
-// apply, and SendContext does not wait for sends of other goroutines. If ctx ends
-// first, the error wraps ctx's error, and the datagram has not been sent;
-// [SendFailures].Deadline counts it. SendContext tries at least once: with a context
-// that has ended, it sends if it need not wait.
+// SendContext sends m like SendTo, but waits until ctx ends instead of the write
+// deadline. It waits for room in the socket's buffer, and also in the queue of the
+// outgoing interface. It does not wait for sends of other goroutines. If ctx ends
+// first, the datagram is not sent, the error wraps ctx's error, and
+// [SendFailures].Deadline counts it. SendContext tries at least once, even if ctx has
+// ended.
 //
-// While it waits, it tries again at least every few milliseconds. Other sends may take
-// the room before it. On Windows, AIX and Plan 9 a send that has begun waits for room.
+// While it waits, it tries again at least every few milliseconds. Other sends may use
+// the room first. On Windows, AIX and Plan 9, ctx does not interrupt a send that waits
+// for the socket's buffer.
 func (c *Conn) SendContext(ctx context.Context, m Message) error {
 	if !c.ok() {
 		return errNoSocket("send")
@@ -142,9 +143,9 @@ func (c *Conn) SendContext(ctx context.Context, m Message) error {
 	return c.opError("send", m.To, err)
 }
 
-// SetWriteDeadline bounds the waiting of sends, also of those that wait now; a
-// zero t means no deadline. A deadline in the past makes sends fail even if they
-// need not wait, as in package net.
+// SetWriteDeadline sets the deadline of future and waiting sends; a zero t means no
+// deadline. After the deadline sends fail even if they need not wait, as in package
+// net.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	if !c.ok() {
 		return errNoSocket("set")
@@ -161,12 +162,13 @@ type GroupSend struct {
 	Err   error  // nil if the system accepted the datagram
 }
 
-// SendGroup sends b to a group on each of the named interfaces. Without any, it sends on every
-// interface where the group is joined, or if it is joined nowhere, where Join would join it. It
-// does not change what [MulticastConn.SetMulticastInterface] has chosen.
+// SendGroup sends b to a group on each of the named interfaces. If none is named, it sends
+// on the interfaces where the group is joined. If the group is not joined, it sends on the
+// interfaces where Join would join it. The choice of [MulticastConn.SetMulticastInterface]
+// neither applies nor changes.
 //
-// It sends immediately and returns a result for each interface. The error is nil if one
-// of them accepts the datagram. Otherwise it has the errors of all, which are those of
+// It sends immediately and returns a result for each interface. The error is nil if at
+// least one send succeeded. Otherwise it joins the errors of all; they are those of
 // [Conn.SendTo].
 func (m *MulticastConn) SendGroup(b []byte, group netip.Addr, port uint16, ifs ...*net.Interface) ([]GroupSend, error) {
 	if err := m.ready("send"); err != nil {
@@ -191,17 +193,17 @@ func (m *MulticastConn) SendGroup(b []byte, group netip.Addr, port uint16, ifs .
 	return sent, m.noneSent(to, sent)
 }
 
-// SendBroadcast sends b to every host of the networks that the named interfaces are on.
-// Without any, it sends on every interface that is up, can broadcast, has an IPv4 address,
-// and that [Config.InterfaceFilter] selects. The datagram leaves from an address of the
-// interface, or from the one that the socket is bound to. (SendTo 255.255.255.255 leaves by
-// one interface, which the routes choose, and fails without a route.)
+// SendBroadcast broadcasts b on each of the named interfaces. If none is named, it sends on
+// every interface that is up, can broadcast, has an IPv4 address, and that
+// [Config.InterfaceFilter] selects. The source is an address of the interface, or the
+// address that the socket is bound to. (SendTo 255.255.255.255 uses only one interface, by
+// the routes, and fails without a route.)
 //
 // It sends immediately and returns a result for each interface. The destination is
-// 255.255.255.255. Where a send cannot name the interface (macOS, the BSDs, Windows),
-// it is the broadcast address of each network of the interface. The error is nil if one
-// of them accepts the datagram. Otherwise it has the errors of all, which are those of
-// [Conn.SendTo]: EACCES without [Config.Broadcast], ENODEV for an interface that is
+// 255.255.255.255. On macOS, the BSDs and Windows, where a send cannot choose the
+// interface, it is the broadcast address of each network of the interface. The error is nil
+// if at least one send succeeded. Otherwise it joins the errors of all: those of
+// [Conn.SendTo], EACCES without [Config.Broadcast], and ENODEV for an interface that is
 // missing.
 func (c *Conn) SendBroadcast(b []byte, port uint16, ifs ...*net.Interface) ([]GroupSend, error) {
 	to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), port)
@@ -230,7 +232,7 @@ func (c *Conn) SendBroadcast(b []byte, port uint16, ifs ...*net.Interface) ([]Gr
 	return sent, c.noneSent(to, sent)
 }
 
-// noneSent returns the errors of all if there is one on every interface.
+// noneSent returns the joined errors if every interface has one.
 func (c *Conn) noneSent(to netip.AddrPort, sent []GroupSend) error {
 	errs := make([]error, len(sent))
 	for i, s := range sent {
@@ -272,7 +274,7 @@ func (c *Conn) admits(ifi net.Interface) (ok bool) {
 	return ok
 }
 
-// sendBy sends one datagram by one interface.
+// sendBy sends one datagram on one interface.
 func (c *Conn) sendBy(b []byte, to netip.AddrPort, index int) error {
 	msg := socket.Message{Data: b, To: to, IfIndex: index}
 	if local := c.LocalAddrPort().Addr(); !local.IsUnspecified() && !local.IsMulticast() {

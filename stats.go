@@ -9,50 +9,54 @@ import (
 	"github.com/udpkit/udp/internal/stats"
 )
 
-// Stats are the counters of one socket since it was made. While no callback runs and
-// none is about to,
+// Stats are the counters of one socket since it was opened. While no callback runs or
+// is about to run,
 //
 //	Received == Handled + Dropped.Total()
 //
 // holds exactly. If the socket's Handler is a [Queue], a datagram is Handled once it
-// lies in the channel. If it is [Workers], a datagram is Handled when the Handler
-// behind them has returned; Received - Handled - Dropped.Total() are in flight.
-// Datagrams that a Handler of the user passes on are Handled, whatever the Queue or
-// the Workers do with them: see [Queue.Stats] and [Workers.Stats].
+// is in the channel. If it is [Workers], a datagram is Handled when the Handler behind
+// them has returned; Received - Handled - Dropped.Total() are in flight. A datagram
+// that the user's Handler passes on to a Queue or to Workers is Handled, even if they
+// drop it: see [Queue.Stats] and [Workers.Stats].
 type Stats struct {
 	Received      uint64 // datagrams read from the system
-	ReceivedBytes uint64 // payloads of those, but for what Close found waiting in the kernel
-	Handled       uint64 // Received returned, and nobody dropped the datagram
-	Dropped       Drops  // each by why it was not handled
+	ReceivedBytes uint64 // their payloads, except for datagrams that Close found in the kernel
+	Handled       uint64 // Received returned without [Datagram.Drop]
+	Dropped       Drops  // those not handled, by reason
 	Reads         uint64 // reads that returned datagrams; Received / Reads is their average
-	LargestRead   uint64 // the most datagrams that one read brought
-	QueuePeak     uint64 // the most datagrams that waited in the Queue, or for one goroutine of Workers
+	LargestRead   uint64 // most datagrams returned by one read
+	QueuePeak     uint64 // most datagrams that waited in the Queue, or for one worker
 	ReadErrors    uint64 // reads that failed without stopping the socket
-	Cut           uint64 // datagrams that a [PacketConn] has read into a buffer that was too short
+	Cut           uint64 // datagrams longer than the buffer of a [PacketConn]'s caller; the rest was lost
 
-	// KernelDrops are the datagrams that the socket's receive buffer had no room for.
-	// On Linux they include those whose checksum was wrong or that a socket filter
-	// rejected. No other counter has them. A coalesced packet that Linux had joined
-	// counts as one: see [Config.NoOffload]. -1 where the system can't say (everywhere
-	// but Linux and the simulated network).
+	// KernelDrops are the datagrams for which the socket's receive buffer had no room.
+	// On Linux they include datagrams with a wrong checksum and those that a socket
+	// filter rejected. No other counter includes them. A packet that Linux had
+	// coalesced counts as one: see [Config.NoOffload]. -1 means unknown, on all
+	// systems but Linux and the simulated network.
 	KernelDrops int64
 
-	Sent       uint64       // datagrams the system took
+	Sent       uint64       // datagrams that the system accepted
 	SentBytes  uint64       // their payloads
-	SendErrors uint64       // datagrams it did not take: returned to the caller, or passed to Config.OnSendError
-	SendFailed SendFailures // the same by the reason
-	Retried    uint64       // sends repeated, since they returned the error of an older datagram
+	SendErrors uint64       // datagrams it did not accept: the error was returned, or see Config.OnSendError
+	SendFailed SendFailures // the same by reason
+	Retried    uint64       // sends repeated because they returned the error of an older datagram
 	Refused    uint64       // ICMP errors passed to Handler.Refused
-	// RefusalsLost are ICMP errors that Handler.Refused was not called for. Either more
-	// than 10,000 waited for it, the socket was closed, the control messages of one
-	// were cut off, or a Queue had no room for it. Those that the kernel drops while
-	// the receive buffer is full are not included: the kernel does not count them.
+	// RefusalsLost are ICMP errors for which Handler.Refused was not called: too many
+	// waited (see [Handler]), the socket was closed, the control messages were
+	// truncated, or a Queue had no room. Those that the kernel drops while the receive
+	// buffer is full are not included, because the kernel does not count them.
 	RefusalsLost uint64
-	Rebinds      uint64 // repairs of a socket that was destroyed from outside, or whose source address was removed
-	Panics       uint64 // panics in callbacks and in Config.Logger; those in Received are in Dropped.Panicked too
+	// Rebinds are repairs after the socket was destroyed from outside, or its source
+	// address was removed.
+	Rebinds uint64
+	// Panics are panics in callbacks and in Config.Logger. Those in Received are also in
+	// Dropped.Panicked.
+	Panics uint64
 }
 
-// Drops counts datagrams that were read and not handled, by the reason.
+// Drops counts datagrams that were read and not handled, by reason.
 type Drops struct {
 	Queue     uint64 // a Queue or Workers was full, or had ended
 	Truncated uint64 // longer than Config.MaxDatagram, or without the control messages it needs
@@ -67,12 +71,12 @@ func (d Drops) Total() uint64 {
 	return d.Queue + d.Truncated + d.Stranger + d.Handler + d.Panicked + d.Closed
 }
 
-// SendFailures counts the datagrams of Stats.SendErrors by the reason.
+// SendFailures counts the datagrams of Stats.SendErrors by reason.
 type SendFailures struct {
 	TooLarge    uint64 // ErrTooLarge
 	Family      uint64 // ErrFamily, or no valid address
 	NoBuffers   uint64 // ENOBUFS or ENOMEM, also after waiting
-	Unreachable uint64 // no route, or the interface or the source address is gone
+	Unreachable uint64 // no route, or the interface or the source address was removed
 	Denied      uint64 // EPERM, EACCES: a firewall, or a broadcast without Config.Broadcast
 	Deadline    uint64 // the write deadline passed
 	Closed      uint64 // the socket was closed

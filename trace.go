@@ -13,27 +13,27 @@ import (
 // A Trace is a set of functions that are called when something happens to a socket: see
 // [Config.Trace]. Any of them may be nil.
 //
-// They run where the event happens: on the goroutine that reads, or on one that sends, while
-// locks of the socket are held. Several may run at the same time. So they must return soon, and
-// must not send, read, close, change the peer or memberships, or wait for somebody who does.
-// Stats, Info and the addresses may be read. An event is reported before Stats counts it. A panic
-// is counted in Stats.Panics.
+// They run on the goroutine that reads or sends, with locks of the socket held, and several
+// may run at the same time. They must return soon. They must not send, read, close, change
+// the peer or memberships, or wait for a goroutine that does. They may call Stats, Info and
+// the methods that return addresses. Stats counts an event after its function has returned. A
+// panic is counted in Stats.Panics.
 //
-// Data belongs to the socket or to its user: it must not be written to and is valid until the
-// function returns. To keep it, copy it ([Datagram.Clone]). A Datagram that a Trace gets has no
-// Conn: Reply fails on it, and Drop, Retain and Release do nothing.
+// Payloads must not be changed, and are valid until the function returns; [Datagram.Clone]
+// copies them. A Datagram passed to a Trace has no Conn: Reply fails on it, and Drop, Retain
+// and Release do nothing.
 type Trace struct {
 	// Received is called for each datagram that was read, before it is handled or dropped.
 	Received func(c *Conn, d Datagram)
 
-	// Sent is called for each datagram that the system took, as [Stats.Sent] counts
-	// them. On a connected socket m.To is the peer. An invalid m.From is an address
-	// that the system chose. The system call began at the time at. Events that it
-	// caused may have been reported before.
+	// Sent is called for each datagram that the system accepted, as [Stats.Sent] counts them.
+	// On a connected socket m.To is the peer. If m.From is invalid, the system chose the
+	// source. at is when the system call began. Events caused by the datagram, such as a
+	// reply, may be reported before it.
 	Sent func(c *Conn, m Message, at time.Time)
 
-	// Dropped is called for each datagram that [Stats.Dropped] counts. The datagrams that Close
-	// finds in the kernel were never read: for each of them it gets the zero Datagram.
+	// Dropped is called for each datagram that [Stats.Dropped] counts. For each unread
+	// datagram that Close finds in the kernel it gets the zero Datagram.
 	Dropped func(c *Conn, d Datagram, why DropReason)
 
 	// Refused is called for each ICMP error that [Stats.Refused] counts, before
@@ -41,17 +41,18 @@ type Trace struct {
 	Refused func(c *Conn, r *Refusal)
 
 	// Membership is called when the state of a membership has changed, like
-	// [Config.OnMembership]. It is also called when the program has joined or left a
-	// group or blocked a source: with each membership of the group, or, if there is
-	// none any more, with one that is on no interface.
+	// [Config.OnMembership]. It is also called when the program joins or leaves a group or
+	// blocks a source, once for each membership of the group. If none remains, it is called
+	// with a Membership without interfaces.
 	Membership func(c *Conn, m Membership)
 
-	// Rebind is called after each repair of the socket that [Stats.Rebinds] counts, on
-	// the goroutine that reads. With a [PacketConn], that may be later, or never.
+	// Rebind is called after each repair of the socket that [Stats.Rebinds] counts, on the
+	// goroutine that reads. For a [PacketConn] that is the next Read.
 	Rebind func(c *Conn)
 }
 
-// DropReason says why a datagram was dropped: in which field of [Drops] it is counted.
+// DropReason is the reason why a datagram was dropped, by the field of [Drops] that counts
+// it.
 type DropReason int
 
 // The reasons are the fields of [Drops].
@@ -76,7 +77,7 @@ func (r DropReason) String() string {
 
 // tapped returns sock with the Trace of c.
 func (c *Conn) tapped(sock socket.Socket) *tap.Socket {
-	t, seen := c.cfg.Trace, headers{} // used by whoever reads
+	t, seen := c.cfg.Trace, headers{} // used by the reading goroutine only
 	return &tap.Socket{Socket: sock, Hooks: tap.Hooks{
 		Received: func(ps []socket.Packet) {
 			if t.Received != nil {
@@ -97,7 +98,7 @@ func (c *Conn) tapped(sock socket.Socket) *tap.Socket {
 	}}
 }
 
-// traceReceived reports what a read has brought.
+// traceReceived reports the datagrams of a read.
 func (c *Conn) traceReceived(ps []socket.Packet, seen *headers) {
 	for i := range ps {
 		h := seen.find(c, &ps[i])
@@ -127,7 +128,7 @@ func (c *Conn) traceSent(ms []socket.Message, n int, at time.Time) {
 	}
 }
 
-// traced is a datagram of p for a Trace. Its Data is the caller's to set.
+// traced returns a datagram of p for a Trace. The caller sets its Data.
 func traced(p *socket.Packet, h *header) Datagram {
 	pk := newPacket()
 	pk.header = h
@@ -179,8 +180,8 @@ func (m *MulticastConn) traceGroup(group netip.Addr) {
 	}
 }
 
-// JoinTraces returns a Trace whose functions call those of all traces, in order. Nil ones are
-// left out; it returns nil if all are.
+// JoinTraces returns a Trace whose functions call those of all traces, in order. It ignores
+// nil ones, and returns nil if all are nil.
 func JoinTraces(traces ...*Trace) *Trace {
 	var all *Trace
 	for _, t := range traces {

@@ -29,7 +29,7 @@ type Conn struct {
 	// packages. The locks of events, guard, Queue and Workers are leaves. No lock is held while user code runs, except in
 	// Config.Trace.
 
-	// Set before anybody else has the Conn.
+	// Constant once the Conn is published.
 	sock     socket.Socket
 	cfg      Config
 	network  string
@@ -37,9 +37,9 @@ type Conn struct {
 	consumer consumer
 	groups   groups
 	group    *Group      // nil unless made by ListenGroup
-	pulled   *PacketConn // whose socket it is, instead of a goroutine's; nil: nobody's
+	pulled   *PacketConn // reads the socket instead of a goroutine; nil: none
 
-	// Used by any goroutine; each has locks of its own, or none but atomics.
+	// Safe for any goroutine: each has its own lock or only atomics.
 	life   life.Life
 	peer   peer.Peer
 	out    send.Outbox
@@ -53,17 +53,18 @@ type Conn struct {
 // groups are the memberships of a socket. Both are set before it is used.
 type groups struct {
 	*mcast.Manager      // nil unless made by ListenMulticast
-	check          bool // destinations: it has memberships, or the system lets in what others have joined
+	check          bool // check destinations: there are memberships, or the system passes on groups that others joined
 }
 
-// consumer is the Handler of a socket in the form that the reader uses.
+// consumer is the Handler of a socket by its kind, so that the reader need not look
+// each time.
 type consumer struct {
 	handler  Handler
-	function HandlerFunc // one of these, if the handler is of that type
+	function HandlerFunc // at most one of these, by the type of the handler
 	queue    *Queue
 	workers  *Workers
 	readDone interface{ ReadDone(*Conn) } // if the handler has that method
-	work     life.Work                    // datagrams that Workers have
+	work     life.Work                    // datagrams in flight in Workers
 }
 
 // hasQueued reports whether datagrams wait for a consumer.
@@ -85,8 +86,8 @@ func (c *Conn) LocalAddr() net.Addr {
 	return net.UDPAddrFromAddrPort(c.LocalAddrPort())
 }
 
-// LocalAddrPort returns the address the socket is bound to. On a connected
-// socket it is the one that datagrams to the peer leave from.
+// LocalAddrPort returns the address the socket is bound to. On a connected socket that
+// is the source of datagrams to the peer.
 func (c *Conn) LocalAddrPort() netip.AddrPort {
 	if !c.ok() {
 		return netip.AddrPort{}
@@ -105,7 +106,7 @@ func (c *Conn) RemoteAddr() net.Addr {
 	return nil
 }
 
-// String names the socket for people: its network, address and peer.
+// String returns the network, address and peer of the socket, for people.
 func (c *Conn) String() string {
 	if !c.ok() {
 		return "udp without a socket"
@@ -155,15 +156,14 @@ func (c *Conn) closingChan() <-chan struct{} {
 	return c.life.Closing()
 }
 
-// Close starts closing the socket. It always returns nil. From then on sends fail with
+// Close starts closing the socket and returns nil. From then on sends fail with
 // [net.ErrClosed], and nothing more is received. A callback that is running finishes,
-// then Stopped is called, and then Done is closed. Close may be called from anywhere,
-// also inside callbacks and while holding locks that callbacks need. It may be called
-// again.
+// then Stopped is called, and then Done is closed. Close may be called anywhere, even
+// in callbacks and while holding locks that callbacks need, and more than once.
 //
 // Datagrams that were read and not handled are counted in [Drops.Closed]. So are those
-// that wait in the kernel, except on Windows and Plan 9. What Reply and Enqueue have
-// copied is sent, as far as the kernel has room.
+// that wait in the kernel, except on Windows and Plan 9. The outbox, which Reply and
+// Enqueue filled, is sent as far as the kernel has room.
 func (c *Conn) Close() error {
 	if !c.ok() {
 		return errNoSocket("close")
@@ -184,13 +184,13 @@ func (c *Conn) stop() {
 }
 
 // Shutdown stops accepting datagrams, handles every one that the kernel has queued,
-// closes the socket and waits for Done. What arrives meanwhile is refused where the
-// system can do that (Linux: counted in Stats.KernelDrops). The socket can send until
-// the last datagram is handled.
+// closes the socket and waits for Done. Datagrams that arrive meanwhile are rejected
+// where the system supports it (Linux, which counts them in Stats.KernelDrops). The
+// socket can send until the last datagram is handled.
 //
 // If ctx is done first, Shutdown closes the socket as Close does and returns an error
-// that wraps ctx's. Stats says how many datagrams were handled. Shutdown waits for
-// callbacks, so inside one start it with go.
+// that wraps ctx's. Stats reports how many datagrams were handled. Shutdown waits for
+// callbacks, so start it with go inside a callback.
 //
 // With a [Queue], a datagram is handled when it is in the channel. With [Workers], it
 // is handled when the Handler behind them has returned.
@@ -199,7 +199,7 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 		return errNoSocket("shutdown")
 	}
 	if c.pulled != nil {
-		return c.Close() // there is no Handler
+		return c.Close() // a PacketConn has no Handler to wait for
 	}
 	if c.life.Enter(life.Draining) {
 		c.sock.StopIntake() // the reader may be in a callback
@@ -212,7 +212,7 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	select {
-	case <-c.life.Done(): // whatever happened to ctx
+	case <-c.life.Done(): // even if ctx is done too
 		return nil
 	default:
 	}
@@ -221,19 +221,19 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 }
 
 // Detach stops the Conn and returns its socket. The socket keeps its port, its peer,
-// its memberships and everything that waits in its receive buffer, so nothing is lost
-// when another owner reads it, as after a restart. What had been read is handled first,
-// and the options that the Conn has changed are restored. Detach waits for Done, and
-// thus for callbacks, so inside one start it with go.
+// its memberships and the contents of its receive buffer, so another owner can
+// continue without loss, as after a restart. Datagrams that were already read are
+// handled first, and the options that the Conn changed are restored. Detach waits for
+// Done and thus for callbacks, so start it with go inside a callback.
 //
-// On Linux, datagrams that the kernel has already coalesced appear as one to an owner
-// that does not use UDP_GRO. To avoid that, set Config.NoOffload, or give the socket to
-// [Config.Adopt].
+// On Linux, the receive buffer may hold coalesced packets. An owner that does not use
+// UDP_GRO reads each of them as one datagram. To avoid that, set Config.NoOffload, or
+// pass the socket to [Config.Adopt].
 //
 // The error wraps [net.ErrClosed] if the socket is closed, and [errors.ErrUnsupported]
 // on a simulated network and on systems that cannot duplicate a descriptor (Plan 9);
-// there the socket goes on as if Detach had not been called. If the system has no
-// descriptor left, the error says so, and the socket is closed as in Close.
+// then the socket continues as before. If the process has no descriptor left, the
+// error says so, and the socket is closed as in Close.
 func (c *Conn) Detach() (*net.UDPConn, error) {
 	switch {
 	case !c.ok():
@@ -252,10 +252,10 @@ func (c *Conn) Detach() (*net.UDPConn, error) {
 	return c.life.Detached, nil
 }
 
-// Run waits until the socket stops or ctx is done, and then shuts it down as
-// [Conn.Shutdown] does, within grace. It returns nil after Close and after a complete
-// shutdown, otherwise the error that stopped the socket or ended the shutdown. Call it
-// to run a socket in an errgroup.
+// Run waits until the socket stops or ctx is done. When ctx is done, it shuts the
+// socket down as [Conn.Shutdown] does, within grace. It returns nil after Close and
+// after a complete shutdown, otherwise the error that stopped the socket or ended the
+// shutdown. It suits an errgroup.
 func (c *Conn) Run(ctx context.Context, grace time.Duration) error {
 	if !c.ok() {
 		return errNoSocket("run")

@@ -13,22 +13,22 @@ import (
 	"github.com/udpkit/udp/internal/stats"
 )
 
-// Workers is a [Handler] that spreads datagrams over goroutines, for handlers that
-// take long or need more than one processor. Datagrams of one key are handled in the
-// order of arrival, one at a time. It may serve several sockets.
+// Workers is a [Handler] that distributes datagrams to goroutines, for work that takes
+// long or needs more than one processor. Datagrams of one key are handled in the order
+// of arrival, one at a time. Workers may serve several sockets.
 //
-// The Handler behind it is called on the workers' goroutines: Received and Refused at
-// the same time for different keys. Started and Stopped are called as for any Handler,
-// before and after all others. A panic in Received does not stop the worker; it is
-// counted in [Drops.Panicked].
+// The Handler behind it is called on the workers' goroutines. Received and Refused are
+// called at the same time for different keys. Started is called before them and
+// Stopped after them, as for any Handler. A panic in Received does not stop the
+// worker; it is counted in [Drops.Panicked].
 //
-// [Conn.Shutdown] handles what waits in Workers before the socket closes; Close
-// drops it and counts it in [Drops.Closed]. The goroutines start with the first
-// socket and have ended when the last one has stopped.
+// [Conn.Shutdown] waits until the Workers have handled the socket's datagrams. Close
+// drops them and counts them in [Drops.Closed]. The goroutines start with the first
+// socket and end with the last.
 //
-// A Handler may also pass on what it has received to Workers that serve another socket.
-// That is counted in [Workers.Stats] only. Workers without a socket of their own drop
-// it. For a datagram that no socket received, Received is called with a nil Conn.
+// The Handler of another socket may pass datagrams on to Workers. [Workers.Stats]
+// counts them, the sockets' Stats do not. Workers that serve no socket drop them. For
+// a datagram that no socket received, Received is called with a nil Conn.
 type Workers struct {
 	cfg      WorkersConfig
 	handlers []Handler // one, or one for each goroutine
@@ -43,30 +43,30 @@ type Workers struct {
 
 var _ Handler = (*Workers)(nil)
 
-// WorkersConfig says what [NewWorkers] makes. Either Handler or PerWorker must be
-// set.
+// WorkersConfig configures [NewWorkers]. Either Handler or PerWorker must be set.
 type WorkersConfig struct {
 	// N is the number of goroutines; 0 is GOMAXPROCS.
 	N int
 
-	// Key returns a number that is the same for datagrams whose order must be kept.
-	// Nil is the sender's address and port. Key is called on the socket's goroutine and
-	// must not keep the datagram. For an ICMP error it gets the payload that came back,
-	// with the peer in From.
+	// Key returns the same number for datagrams whose order must be kept. Nil means
+	// the sender's address and port. Key is called on the socket's goroutine and must
+	// not keep the datagram. For an ICMP error, Data is the payload that it quotes,
+	// and From the peer.
 	Key func(Datagram) uint64
 
 	// Capacity is how many datagrams may wait for each goroutine; 0 is 256.
 	Capacity int
 
-	// Overflow says what happens to a datagram if that many wait already.
+	// Overflow selects what happens to a datagram when Capacity datagrams wait
+	// already.
 	Overflow Overflow
 
-	// Handler handles the datagrams, on all goroutines.
+	// Handler is called on all goroutines, at the same time.
 	Handler Handler
 
-	// PerWorker makes a Handler for each goroutine, which needs no locks for state of
-	// its own. It is called by NewWorkers with 0 to N-1. Started and Stopped are called
-	// on each of these Handlers.
+	// PerWorker makes a Handler for each goroutine, so that its state needs no lock.
+	// NewWorkers calls it with 0 to N-1. Each of these Handlers gets Started and
+	// Stopped.
 	PerWorker func(i int) Handler
 }
 
@@ -75,8 +75,8 @@ const (
 	maxWaiting     = 1 << 24 // takes a gigabyte for the channel alone
 )
 
-// NewWorkers makes Workers. Its error wraps [os.ErrInvalid] and says what is wrong
-// in cfg.
+// NewWorkers makes Workers. If cfg is invalid, the error says why and wraps
+// [os.ErrInvalid].
 func NewWorkers(cfg WorkersConfig) (*Workers, error) {
 	w := &Workers{cfg: cfg}
 	if err := w.init(); err != nil {
@@ -85,7 +85,7 @@ func NewWorkers(cfg WorkersConfig) (*Workers, error) {
 	return w, nil
 }
 
-// init checks the configuration and fills in what is zero.
+// init checks the configuration and fills in defaults.
 func (w *Workers) init() error {
 	cfg := &w.cfg
 	switch {
@@ -129,8 +129,8 @@ func (w *Workers) Started(c *Conn) {
 	}
 }
 
-// Received implements [Handler]. It is for Handlers that pass datagrams on: a socket
-// whose Handler is the Workers does not call it.
+// Received implements [Handler]. Call it to pass a datagram on from another Handler; a
+// socket whose Handler is the Workers does not call it.
 func (w *Workers) Received(c *Conn, d Datagram) {
 	p := w.pool.Load()
 	if p == nil {
@@ -141,7 +141,8 @@ func (w *Workers) Received(c *Conn, d Datagram) {
 	p.choose(d).pass(c, d)
 }
 
-// Refused implements [Handler]. The refusal waits among the datagrams of its peer.
+// Refused implements [Handler]. The ICMP error waits in order with the datagrams of
+// its key.
 func (w *Workers) Refused(c *Conn, r *Refusal) {
 	p := w.pool.Load()
 	if p == nil {
@@ -156,7 +157,7 @@ func (w *Workers) Refused(c *Conn, r *Refusal) {
 		r.lost()
 		return
 	}
-	passed := c == nil || c.consumer.workers != w // by another Handler: the socket does not wait for it
+	passed := c == nil || c.consumer.workers != w // passed on: its socket does not wait for it
 	d.packet = &packet{header: &header{conn: c, refusal: r}, queue: f, passed: passed}
 	if !passed {
 		c.consumer.work.Begin()
@@ -169,8 +170,8 @@ func (w *Workers) Refused(c *Conn, r *Refusal) {
 	}
 }
 
-// Stopped implements [Handler]. The socket's datagrams have left the Workers
-// before it is called.
+// Stopped implements [Handler]. It is called after the socket's datagrams were handled
+// or dropped.
 func (w *Workers) Stopped(c *Conn, err error) {
 	defer w.release()
 	for _, h := range w.handlers {
@@ -191,17 +192,17 @@ func (w *Workers) release() {
 	}
 }
 
-// WorkersStats are the counters of one [Workers] for all datagrams, those of its
-// sockets and those passed on. When nothing is in progress, Received is the sum of
-// Handled, Dropped, Panicked, Closed and Waiting.
+// WorkersStats are the counters of one [Workers], for the datagrams of its sockets and
+// those passed on by Handlers. While no Received runs, Received is the sum of Handled,
+// Dropped, Panicked, Closed and Waiting.
 type WorkersStats struct {
 	Received uint64 // datagrams given to the Workers
-	Handled  uint64 // Received of the Handler has returned
-	Dropped  uint64 // there was no room, or no socket
+	Handled  uint64 // Received of the Handler returned
+	Dropped  uint64 // dropped because there was no room, or no socket
 	Panicked uint64 // Received of the Handler panicked
-	Closed   uint64 // waited when their socket closed
-	Peak     uint64 // the most that waited for one goroutine
-	Waiting  int    // that wait now
+	Closed   uint64 // discarded because their socket was closed
+	Peak     uint64 // most that waited for one goroutine
+	Waiting  int    // waiting now
 }
 
 // Stats returns the counters. It may be called at any time.
@@ -266,7 +267,7 @@ func (p *pool) work(i int) {
 		if over {
 			p.running.Done()
 		} else {
-			go p.work(i) // Received has called runtime.Goexit
+			go p.work(i) // Received called runtime.Goexit
 		}
 	}()
 	h := p.workers.handlers[min(i, len(p.workers.handlers)-1)]

@@ -17,7 +17,7 @@ type Stats struct {
 	Limited    uint64 // datagrams rejected because their source exceeded Rate and Burst
 	Overflowed uint64 // datagrams rejected because the sources without a bucket exceeded OverflowRate
 	Replaced   uint64 // sources with a full bucket that were replaced by others
-	Forgotten  uint64 // addresses replaced by others: Reply sends them nothing until a datagram is admitted from them
+	Forgotten  uint64 // addresses replaced by others: Reply fails until a datagram from them is admitted
 
 	Replied      uint64 // datagrams that Reply sent
 	RepliedBytes uint64 // their payloads

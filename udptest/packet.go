@@ -15,7 +15,7 @@ type Packet struct {
 	Data         []byte         // of UDP, or quoted by ICMP
 	TTL          int            // or hop limit
 	TrafficClass uint8          // DSCP and ECN
-	ICMP         bool           // an ICMP error from From about a datagram that To sent; Data is the quoted payload
+	ICMP         bool           // an ICMP error from From about a datagram of To, which Data quotes
 }
 
 // packet is a datagram in flight, or an ICMP message about one.
