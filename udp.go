@@ -24,10 +24,10 @@ import (
 // Conn is a UDP socket with a goroutine that reads it and feeds its [Handler]. Its
 // methods may be called from any goroutine and inside callbacks, and do the same there.
 type Conn struct {
-	// Locks, in the order in which they are taken: that of changes of peer, the two of out
-	// (see internal/send), that of peer's own address, then those of other internal
-	// packages. The locks of events, guard, Queue and Workers are leaves. No lock is held while user code runs, except in
-	// Config.Trace.
+	// Lock order: changes of peer, the two locks of out (see internal/send), the own
+	// address of peer, then the locks of other internal packages. The locks of events,
+	// guard, Queue and Workers are leaves. No lock is held while user code runs,
+	// except in Config.Trace.
 
 	// Constant once the Conn is published.
 	sock     socket.Socket
@@ -53,7 +53,7 @@ type Conn struct {
 // groups are the memberships of a socket. Both are set before it is used.
 type groups struct {
 	*mcast.Manager      // nil unless made by ListenMulticast
-	check          bool // check destinations: there are memberships, or the system passes on groups that others joined
+	check          bool // check destinations: there are memberships, or the kernel does not filter groups
 }
 
 // consumer is the Handler of a socket by its kind, so that the reader need not look
