@@ -34,13 +34,12 @@ func server(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	go func() {
-		for d := range q.Datagrams() { // until the socket has stopped
-			d.Reply(handle(d.Data)) // from the address that was asked, batched with other replies
-			d.Release()
-		}
-	}()
-	return c.Run(ctx, 5*time.Second) // until ctx ends, then handles what has arrived
+	defer c.Close()
+	for d := range q.All(ctx) { // until ctx ends or the socket stops
+		d.Reply(handle(d.Data)) // from the address that was asked, batched with other replies
+		d.Release()
+	}
+	return q.Err()
 }
 
 func client(ctx context.Context, cfg udp.Config, address string) error {
@@ -53,11 +52,10 @@ func client(ctx context.Context, cfg udp.Config, address string) error {
 	if err := c.Send([]byte("hello")); err != nil {
 		return err
 	}
-	d, err := q.Receive(ctx)
+	d, err := q.Receive(ctx) // ctx's error, or at once a *udp.Refusal if nobody listens there
 	if err != nil {
-		return err // ctx's error, or at once a *udp.Refusal if nobody listens there
+		return err
 	}
-	defer d.Release()
 	return check(d.Data)
 }
 
@@ -65,10 +63,8 @@ func check([]byte) error { return nil }
 
 func TestClientInVirtualTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := udptest.NewNet(t, udptest.Config{Seed: 1})
-		here := n.Host("here", "10.0.0.1")
-		n.Host("there", "10.0.0.2") // where nobody listens
-		here.Out().Set(udptest.Faults{Latency: time.Hour})
+		n := udptest.NewNet(t, udptest.Config{Faults: udptest.Faults{Latency: time.Hour}})
+		here, _ := n.Host("here", "10.0.0.1"), n.Host("there", "10.0.0.2") // where nobody listens
 		require.ErrorIs(t, client(t.Context(), here.Config(), "there:7007"), udp.ErrRefused)
 	})
 }

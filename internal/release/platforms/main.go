@@ -75,50 +75,73 @@ var names = map[string]string{
 	"plan9": "Plan 9", "solaris": "Solaris", "wasip1": "WASI", "windows": "Windows",
 }
 
-// ran is a row of the table: what was run in the same way on one system.
-type ran struct {
-	level      int
-	system     string
-	processors []string
-	how        string
+// record is a line of .ci/ran.
+type record struct {
+	level             int
+	system, processor string
+	how               string
+}
+
+// kind groups the records of one system and level that share a row: runs on the hardware,
+// under an emulator, and in an environment such as a container or on another kernel.
+func (r record) kind() int {
+	switch word, _, _ := strings.Cut(r.how, " "); word {
+	case "by":
+		return 1
+	case "in", "on":
+		return 2
+	}
+	return 0
+}
+
+func parse(line string) (record, error) {
+	fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+	if len(fields) != 3 {
+		return record{}, fmt.Errorf("%q: not LEVEL, GOOS/GOARCH and HOW", line)
+	}
+	r := record{level: slices.Index(levels, fields[0]), how: fields[2]}
+	var ok bool
+	r.system, r.processor, ok = strings.Cut(fields[1], "/")
+	if r.level < 0 || !ok || names[r.system] == "" {
+		return record{}, fmt.Errorf("%q: an unknown level or system", line)
+	}
+	return r, nil
 }
 
 // render makes a Markdown table of lines of LEVEL, GOOS/GOARCH and HOW, with tabs
-// between. Systems of which nothing was run share a row.
+// between. Systems on which nothing was run share a row.
 func render(recorded string) (string, error) {
-	var rows []ran
+	var ran []record
 	var built []string
 	executed := map[string]bool{}
 	for line := range strings.Lines(recorded) {
-		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		if len(fields) != 3 {
-			return "", fmt.Errorf("%q: not LEVEL, GOOS/GOARCH and HOW", line)
+		r, err := parse(line)
+		switch {
+		case err != nil:
+			return "", err
+		case levels[r.level] == "built":
+			built = append(built, r.system)
+		default:
+			ran = append(ran, r)
+			executed[r.system] = true
 		}
-		level := slices.Index(levels, fields[0])
-		system, processor, ok := strings.Cut(fields[1], "/")
-		if level < 0 || !ok || names[system] == "" {
-			return "", fmt.Errorf("%q: an unknown level or system", line)
-		}
-		if levels[level] == "built" {
-			built = append(built, system)
-			continue
-		}
-		executed[system] = true
-		i := slices.IndexFunc(rows, func(r ran) bool { return r.level == level && r.system == system && r.how == fields[2] })
-		if i < 0 {
-			i = len(rows)
-			rows = append(rows, ran{level: level, system: system, how: fields[2]})
-		}
-		rows[i].processors = append(rows[i].processors, processor)
 	}
-	slices.SortFunc(rows, func(a, b ran) int {
-		return cmp.Or(a.level-b.level, cmp.Compare(a.system, b.system), cmp.Compare(a.how, b.how))
+	order := func(a, b record) int {
+		return cmp.Or(a.level-b.level, cmp.Compare(a.system, b.system), a.kind()-b.kind())
+	}
+	slices.SortFunc(ran, func(a, b record) int {
+		return cmp.Or(order(a, b), cmp.Compare(a.processor, b.processor), cmp.Compare(a.how, b.how))
 	})
 	var b strings.Builder
 	b.WriteString("| Platform | | How |\n| --- | --- | --- |\n")
-	for _, r := range rows {
-		slices.Sort(r.processors)
-		fmt.Fprintf(&b, "| %s, %s | %s | %s |\n", names[r.system], list(r.processors), levels[r.level], r.how)
+	for len(ran) > 0 {
+		n := 1
+		for n < len(ran) && order(ran[0], ran[n]) == 0 {
+			n++
+		}
+		processors, how := describe(ran[:n])
+		fmt.Fprintf(&b, "| %s, %s | %s | %s |\n", names[ran[0].system], processors, levels[ran[0].level], how)
+		ran = ran[n:]
 	}
 	var others []string
 	for _, system := range built {
@@ -131,6 +154,27 @@ func render(recorded string) (string, error) {
 		fmt.Fprintf(&b, "| %s | built | |\n", list(others))
 	}
 	return b.String(), nil
+}
+
+// describe returns the processors of a row, and how they were run: each on its own, if they
+// differ.
+func describe(rs []record) (processors, how string) {
+	var all, each, same []string
+	for len(rs) > 0 {
+		processor := rs[0].processor
+		var hows []string
+		for len(rs) > 0 && rs[0].processor == processor {
+			hows = append(hows, rs[0].how)
+			rs = rs[1:]
+		}
+		same = append(same, strings.Join(hows, ", "))
+		all = append(all, processor)
+		each = append(each, processor+" "+strings.Join(hows, ", "))
+	}
+	if same = slices.Compact(same); len(same) == 1 {
+		return list(all), same[0]
+	}
+	return list(all), strings.Join(each, "; ")
 }
 
 // list joins names as a sentence does.

@@ -10,15 +10,17 @@ import (
 
 func TestRowsAreWhatWasRecorded(t *testing.T) {
 	table, err := render("built\tlinux/arm\t\nbuilt\topenbsd/386\t\nbuilt\tfreebsd/amd64\t\nbuilt\tdarwin/arm64\t\n" +
-		"smoke-tested\tlinux/s390x\tby QEMU\nsmoke-tested\tlinux/arm64\tby QEMU\ntested\twindows/amd64\tunder Wine\n" +
-		"tested\tlinux/amd64\tas root\ntested\tlinux/386\tas root\ntested\tlinux/amd64\tin gVisor\n")
+		"smoke-tested\tlinux/s390x\tby QEMU\nsmoke-tested\tlinux/riscv64\tby QEMU\ntested\tlinux/arm64\tby QEMU\n" +
+		"smoke-tested\twindows/amd64\tunder Wine\nsmoke-tested\tlinux/amd64\ton Linux 6.1\n" +
+		"smoke-tested\tlinux/amd64\tin gVisor\ntested\tlinux/amd64\tas root and as a user\ntested\tlinux/386\tas root\n")
 	require.NoError(t, err)
 	require.Equal(t, `| Platform | | How |
 | --- | --- | --- |
-| Linux, 386 and amd64 | tested | as root |
-| Linux, amd64 | tested | in gVisor |
-| Windows, amd64 | tested | under Wine |
-| Linux, arm64 and s390x | smoke-tested | by QEMU |
+| Linux, 386 and amd64 | tested | 386 as root; amd64 as root and as a user |
+| Linux, arm64 | tested | by QEMU |
+| Linux, riscv64 and s390x | smoke-tested | by QEMU |
+| Linux, amd64 | smoke-tested | in gVisor, on Linux 6.1 |
+| Windows, amd64 | smoke-tested | under Wine |
 | FreeBSD, macOS and OpenBSD | built | |
 `, table)
 }
