@@ -192,8 +192,10 @@ func (c *Conn) stop() {
 // that wraps ctx's. Stats reports how many datagrams were handled. Shutdown waits for
 // callbacks, so start it with go inside a callback.
 //
-// With a [Queue], a datagram is handled when it is in the channel. With [Workers], it
-// is handled when the Handler behind them has returned.
+// With [Workers], a datagram is handled when the Handler behind them has returned.
+// With a [Queue], it is handled when it is in the channel: its consumer can no longer
+// reply once the socket is closed. A service that must reply to every queued request
+// uses a Handler or Workers.
 func (c *Conn) Shutdown(ctx context.Context) error {
 	if !c.ok() {
 		return errNoSocket("shutdown")
