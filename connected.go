@@ -2,10 +2,10 @@ package udp
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"os"
 
+	"github.com/udpkit/udp/internal/packetconn"
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
@@ -33,7 +33,7 @@ func Dial(ctx context.Context, network, address string, h Handler) (*ConnectedCo
 // route with [Config.WaitForNetwork]. Errors are [*net.OpError]s. [Config.LocalAddr]
 // chooses the socket's own address and port.
 func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) (*ConnectedConn, error) {
-	c, err := cfg.dialAny(ctx, network, address, h)
+	c, err := cfg.dial(ctx, network, address, h)
 	if err != nil {
 		return nil, err
 	}
@@ -41,62 +41,36 @@ func (cfg Config) Dial(ctx context.Context, network, address string, h Handler) 
 	return &ConnectedConn{c}, nil
 }
 
-// dialAny is Dial without starting anything.
-func (cfg Config) dialAny(ctx context.Context, network, address string, h Handler) (*Conn, error) {
+// dial is Dial without starting anything.
+func (cfg Config) dial(ctx context.Context, network, address string, h Handler) (c *Conn, err error) {
 	if err := cfg.check(h); err != nil {
 		return nil, opError("dial", network, nil, err)
 	}
-	var c *Conn
-	err := cfg.whenReady(ctx, func() (err error) {
-		c, err = cfg.tryDial(ctx, network, address, h)
+	always := func(error) bool { return true }
+	err = cfg.withAddress(ctx, "dial", network, address, always, func(peer netip.AddrPort) (err error) {
+		c, err = cfg.dialAddr(ctx, network, peer, h)
 		return err
 	})
 	return c, err
 }
 
-// tryDial is dialAny without waiting for the network.
-func (cfg Config) tryDial(ctx context.Context, network, address string, h Handler) (*Conn, error) {
-	peers, err := cfg.resolve(ctx, "dial", network, address)
-	if err != nil {
-		return nil, err
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, opError("dial", network, nil, err)
-	}
-	var first error
-	for _, peer := range peers {
-		c, err := cfg.dial(ctx, peer, h)
-		if err == nil {
-			c.network = network
-			return c, nil
-		}
-		if first == nil {
-			first = opError("dial", network, net.UDPAddrFromAddrPort(peer), err)
-		}
-	}
-	return nil, first
-}
-
-func (cfg Config) dial(ctx context.Context, peer netip.AddrPort, h Handler) (*Conn, error) {
+// dialAddr makes a socket of the family of peer.
+func (cfg Config) dialAddr(ctx context.Context, network string, peer netip.AddrPort, h Handler) (*Conn, error) {
 	// An empty host means this one, as in package net.
-	if a := peer.Addr(); !a.IsValid() {
-		peer = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), peer.Port())
-	} else if a.IsUnspecified() {
-		loopback := netip.IPv6Loopback()
-		if a.Is4() {
-			loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-		}
-		peer = netip.AddrPortFrom(loopback, peer.Port())
+	host := packetconn.ThisHost(peer.Addr())
+	if !host.IsValid() {
+		host = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
-	network := "udp6"
-	if peer.Addr().Is4() {
-		network = "udp4"
+	peer = netip.AddrPortFrom(host, peer.Port())
+	family := "udp6"
+	if host.Is4() {
+		family = "udp4"
 	}
-	local, err := cfg.localFor(peer.Addr())
+	local, err := cfg.localFor(host)
 	if err != nil {
 		return nil, err
 	}
-	sock, err := cfg.source().Open(ctx, network, local, cfg.options())
+	sock, err := cfg.source().Open(ctx, family, local, cfg.options())
 	if err != nil {
 		return nil, err
 	}

@@ -118,7 +118,7 @@ func (cfg Config) ListenGroup(ctx context.Context, n int, network, address strin
 	cfg.ReusePort = cfg.ReusePort || balance
 
 	var socks []socket.Socket
-	err := cfg.bindFirst(ctx, network, address, func(local netip.AddrPort) (err error) {
+	err := cfg.withAddress(ctx, "listen", network, address, notLocal, func(local netip.AddrPort) (err error) {
 		if local.Addr().IsMulticast() {
 			return fmt.Errorf("each member would get every datagram of a multicast group: %w", os.ErrInvalid)
 		}

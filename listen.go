@@ -91,7 +91,7 @@ func (cfg Config) open(ctx context.Context, network, address string, h Handler) 
 		return nil, opError("listen", network, nil, err)
 	}
 	var c *Conn
-	err := cfg.bindFirst(ctx, network, address, func(local netip.AddrPort) error {
+	err := cfg.withAddress(ctx, "listen", network, address, notLocal, func(local netip.AddrPort) error {
 		sock, err := cfg.source().Open(ctx, network, local, cfg.options())
 		if err == nil {
 			c = newConn(sock, cfg, network, h)
@@ -101,36 +101,42 @@ func (cfg Config) open(ctx context.Context, network, address string, h Handler) 
 	return c, err
 }
 
-// bindFirst binds the first address of a name that this host has.
-func (cfg *Config) bindFirst(ctx context.Context, network, address string, bind func(local netip.AddrPort) error) error {
-	return cfg.whenReady(ctx, func() error { return cfg.tryBind(ctx, network, address, bind) })
-}
+// notLocal reports whether bind failed because this host does not have the address. A port
+// in use is an error, because clients of the name would reach another service at the next
+// address.
+func notLocal(err error) bool { return sys.Classify(err) == sys.Down }
 
-// tryBind is bindFirst without waiting for the network.
-func (cfg *Config) tryBind(ctx context.Context, network, address string, bind func(local netip.AddrPort) error) error {
-	locals, err := cfg.resolve(ctx, "listen", network, address)
-	if err != nil {
+// withAddress calls open for the addresses of a name until it succeeds, or fails with an
+// error after which the next address is not to be tried. With Config.WaitForNetwork it
+// begins again while the host has no network for any of them.
+func (cfg *Config) withAddress(ctx context.Context, op, network, address string, tryNext func(error) bool, open func(netip.AddrPort) error) error {
+	attempt := func() error {
+		addrs, err := cfg.resolve(ctx, op, network, address)
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return opError(op, network, nil, err)
+		}
+		for _, addr := range addrs {
+			failed := open(addr)
+			if failed == nil {
+				return nil
+			}
+			last := !tryNext(failed)
+			if err == nil || last {
+				err = opError(op, network, net.UDPAddrFromAddrPort(addr), failed)
+			}
+			if last {
+				break
+			}
+		}
 		return err
 	}
-	if err := ctx.Err(); err != nil {
-		return opError("listen", network, nil, err)
+	if cfg.WaitForNetwork {
+		return ifmon.WhenReady(ctx, cfg.source(), attempt)
 	}
-	for _, local := range locals {
-		berr := bind(local)
-		if berr == nil {
-			return nil
-		}
-		// Only an address that is not this host's is skipped. A port in use is an
-		// error, because clients of the name would reach another service there.
-		next := sys.Classify(berr) == sys.Down
-		if err == nil || !next {
-			err = opError("listen", network, net.UDPAddrFromAddrPort(local), berr)
-		}
-		if !next {
-			break
-		}
-	}
-	return err
+	return attempt()
 }
 
 func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
@@ -178,13 +184,4 @@ func (c *Conn) start() {
 	defer func() { go c.reader.run() }()
 	c.guard.Call("Started", func() { c.consumer.handler.Started(c) })
 	c.reader.err = nil
-}
-
-// whenReady calls open, and with Config.WaitForNetwork again while the host has no network
-// for it.
-func (cfg *Config) whenReady(ctx context.Context, open func() error) error {
-	if cfg.WaitForNetwork {
-		return ifmon.WhenReady(ctx, cfg.source(), open)
-	}
-	return open()
 }

@@ -89,7 +89,7 @@ func (cfg Config) ListenPacket(ctx context.Context, network, address string) (*P
 // peer is the address. See also [Config.Dial].
 func (cfg Config) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	cfg = cfg.standard()
-	c, err := cfg.dialAny(ctx, network, address, BaseHandler{})
+	c, err := cfg.dial(ctx, network, address, BaseHandler{})
 	if err != nil {
 		return nil, err
 	}
