@@ -1,4 +1,4 @@
-package udp_test
+package mcast_test
 
 import (
 	"fmt"
