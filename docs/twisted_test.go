@@ -46,6 +46,7 @@ func TestTwistedPage(t *testing.T) {
 	known := map[string][]string{}
 	testsIn(t, "..", "", known)
 	testsIn(t, "../internal/e2e/*", "", known)
+	testsIn(t, "../internal/send", "", known)
 	testsIn(t, "../udptest", "udptest.", known)
 
 	want := map[string]bool{}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package udp_test
+package send_test
 
 import (
 	"context"
