@@ -2,22 +2,187 @@ package cmsg
 
 import "net/netip"
 
-// bsd has the types of IPv4's control messages that a BSD or macOS sends. It has no build
-// constraint, so that it is tested and fuzzed on every system.
-type bsd struct{ destination, iface, ttl int }
+// bsd is the control messages of a BSD or macOS.
+type bsd struct {
+	layout
+	v6         ipv6
+	iface, ttl int32 // IP_RECVIF, IP_RECVTTL
+	pktinfo    int32 // IP_PKTINFO, which names the source; 0: IP_SENDSRCADDR does
+	class      int   // bytes of IP_TOS, 0: a datagram can't name its traffic class
+	sockaddrDL int   // sizeof(struct sockaddr_dl)
+}
 
-// parse reads one control message. The BSDs say where to with IP_RECVDSTADDR, whose type
-// also is the name under which FreeBSD, OpenBSD and DragonFly take a source (there called
-// IP_SENDSRCADDR). macOS has it for reading and takes a source as IP_PKTINFO.
-func (b bsd) parse(typ int, data []byte, r *Received) {
+// Numbers of netinet/in.h and netinet6/in6.h. The files of each system compare them with
+// package unix. IP_RECVDSTADDR also is the name under which FreeBSD, NetBSD, OpenBSD and
+// DragonFly take a source (there called IP_SENDSRCADDR). macOS has it for reading and takes
+// a source as IP_PKTINFO.
+const (
+	bsdTOS         = 3  // IP_TOS
+	bsdRecvDstAddr = 7  // IP_RECVDSTADDR, IP_SENDSRCADDR
+	bsdPktinfo6    = 46 // IPV6_PKTINFO
+	bsdHopLimit    = 47 // IPV6_HOPLIMIT
+	bsdTClass      = 61 // IPV6_TCLASS, but for macOS
+	bsdRecvIf      = 20 // IP_RECVIF, but for OpenBSD
+
+	sizeofPktinfo4 = 12 // struct in_pktinfo of macOS
+	cmsghdrBSD     = 12 // sizeof(struct cmsghdr): cmsg_len is a socklen_t
+
+	macTClass      = 36
+	macRecvTTL     = 24
+	macPktinfo     = 26 // IP_PKTINFO
+	macSockaddrDL  = 20
+	freeRecvTTL    = 65 // also DragonFly's
+	freeSockaddrDL = 54 // also DragonFly's
+	netRecvTTL     = 23
+	netSockaddrDL  = 20
+	openRecvIf     = 30
+	openRecvTTL    = 31
+	openSockaddrDL = 32
+)
+
+// The systems, but for the alignment: macOS has 4 bytes; DragonFly 4 before release 5.8; and
+// NetBSD 16 on arm64. OpenBSD and NetBSD have 8 on arm; all others have the size of a register.
+var (
+	macOS     = bsd{v6: ipv6{bsdPktinfo6, macTClass, bsdHopLimit}, iface: bsdRecvIf, ttl: macRecvTTL, pktinfo: macPktinfo, class: 4, sockaddrDL: macSockaddrDL}
+	freeBSD   = bsd{v6: bsdIPv6, iface: bsdRecvIf, ttl: freeRecvTTL, class: 1, sockaddrDL: freeSockaddrDL} // class: FreeBSD 13.0
+	dragonFly = bsd{v6: bsdIPv6, iface: bsdRecvIf, ttl: freeRecvTTL, sockaddrDL: freeSockaddrDL}
+	netBSD    = bsd{v6: bsdIPv6, iface: bsdRecvIf, ttl: netRecvTTL, sockaddrDL: netSockaddrDL}
+	openBSD   = bsd{v6: bsdIPv6, iface: openRecvIf, ttl: openRecvTTL, sockaddrDL: openSockaddrDL}
+
+	bsdIPv6 = ipv6{bsdPktinfo6, bsdTClass, bsdHopLimit}
+)
+
+// alignedTo returns the messages as they are on one processor.
+func (s bsd) alignedTo(align int) *bsd {
+	s.layout = layout{length: cmsghdrBSD - 8, align: align}
+	return &s
+}
+
+func (s *bsd) parse(b []byte, r *Received) bool {
+	for len(b) >= s.header() {
+		level, typ, data, rest, ok := s.next(b)
+		if !ok {
+			return false
+		}
+		switch level {
+		case levelIP:
+			s.parseIPv4(typ, data, r)
+		case levelIPv6:
+			s.v6.parse(typ, data, r)
+		}
+		b = rest
+	}
+	return true
+}
+
+func (s *bsd) parseIPv4(typ int32, data []byte, r *Received) {
 	switch {
-	case typ == b.destination && len(data) >= 4:
+	case typ == bsdRecvDstAddr && len(data) >= 4:
 		r.To = netip.AddrFrom4([4]byte(data[:4]))
 		r.Own = !r.To.IsMulticast() && r.To != netip.AddrFrom4([4]byte{255, 255, 255, 255})
-	case typ == b.iface && len(data) >= 4:
+	case typ == s.iface && len(data) >= 4:
 		// struct sockaddr_dl { u_char sdl_len; u_char sdl_family; u_short sdl_index; ... };
 		r.IfIndex = int(ne.Uint16(data[2:]))
-	case typ == b.ttl && len(data) >= 1:
-		r.TTL = data[0]
+	case typ == s.ttl:
+		r.TTL, _ = octet(data)
 	}
+}
+
+func (s *bsd) addSource(b []byte, src netip.Addr) []byte {
+	switch {
+	case !src.Is4():
+		return s.v6.addPktinfo(s.layout, b, src, 0)
+	case s.pktinfo != 0:
+		// struct in_pktinfo { unsigned int ipi_ifindex; struct in_addr ipi_spec_dst, ipi_addr; };
+		b, data := s.add(b, levelIP, s.pktinfo, sizeofPktinfo4)
+		a := src.As4()
+		copy(data[4:], a[:])
+		return b
+	}
+	b, data := s.add(b, levelIP, bsdRecvDstAddr, 4)
+	a := src.As4()
+	copy(data, a[:])
+	return b
+}
+
+// addInterface has nothing for IPv4: IP_PKTINFO is not what all of them take.
+func (s *bsd) addInterface(b []byte, src netip.Addr, ifindex int, v6 bool) ([]byte, bool) {
+	if !v6 {
+		return b, false
+	}
+	return s.v6.addPktinfo(s.layout, b, src, ifindex), true
+}
+
+func (s *bsd) addClass(b []byte, class uint8, v6 bool) ([]byte, bool) {
+	switch {
+	case v6:
+		return s.addUint32(b, levelIPv6, s.v6.class, uint32(class)), true
+	case s.class == 0:
+		return b, false
+	case s.class == 4:
+		return s.addUint32(b, levelIP, bsdTOS, uint32(class)), true
+	}
+	b, data := s.add(b, levelIP, bsdTOS, s.class)
+	data[0] = class
+	return b, true
+}
+
+// addTTL: none of them takes IP_TTL as a control message.
+func (s *bsd) addTTL(b []byte, ttl uint8, v6 bool) ([]byte, bool) {
+	if !v6 {
+		return b, false
+	}
+	return s.addUint32(b, levelIPv6, s.v6.hopLimit, uint32(ttl)), true
+}
+
+func (s *bsd) putIPv4(w *writer, h *Header) {
+	if h.To.Is4() {
+		if data := w.message(levelIP, bsdRecvDstAddr, 4); data != nil {
+			a := h.To.As4()
+			copy(data, a[:])
+		}
+	}
+	if h.TTL != 0 {
+		w.byte(levelIP, s.ttl, h.TTL)
+	}
+	if h.IfIndex != 0 {
+		if data := w.message(levelIP, s.iface, s.sockaddrDL); data != nil {
+			data[0], data[1] = uint8(s.sockaddrDL), 18 // sdl_len, AF_LINK
+			ne.PutUint16(data[2:], uint16(h.IfIndex))
+		}
+	}
+}
+
+func (s *bsd) putHeader(h *Header, b []byte) (n int, all bool) {
+	w := s.writer(b)
+	if h.IPv4 {
+		s.putIPv4(&w, h)
+	}
+	if !h.IPv4 || h.Both {
+		s.v6.put(&w, h)
+	}
+	return w.written()
+}
+
+func (s *bsd) parseSending(b []byte, to *Sending) bool {
+	for len(b) >= s.header() {
+		level, typ, data, rest, ok := s.next(b)
+		switch {
+		case !ok:
+			return false
+		case level == levelIP && typ == bsdRecvDstAddr && len(data) >= 4:
+			to.leaveFrom(netip.AddrFrom4([4]byte(data[:4])), 0)
+		case level == levelIP && typ == bsdTOS:
+			ok = to.class(data)
+		case level == levelIP && s.pktinfo != 0 && typ == s.pktinfo && len(data) >= sizeofPktinfo4:
+			to.leaveFrom(netip.AddrFrom4([4]byte(data[4:8])), int(ne.Uint32(data)))
+		default:
+			ok = level == levelIPv6 && s.v6.parseSending(typ, data, to)
+		}
+		if !ok {
+			return false
+		}
+		b = rest
+	}
+	return true
 }

@@ -53,4 +53,4 @@ func AppendTTL(b []byte, ttl uint8, v6 bool) (all []byte, ok bool) { return appe
 
 // Truncated says whether the flags of a read tell that there was no room for all of
 // its control messages.
-func Truncated(flags int) bool { return truncated(flags) }
+func Truncated(flags int) bool { return flags&msgCtrunc != 0 }

@@ -8,33 +8,49 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Space is enough for all the control messages that a socket of this package's
+// users asks for. Options that others set on the socket may need more.
+const Space = 256
+
 // OwnMayBeBroadcast: the system does not say whether a destination is the broadcast
 // address of a network, so Received.Own is true for these too.
 const OwnMayBeBroadcast = true
 
-func parseIPv4(typ int, data []byte, r *Received) {
-	bsd{destination: unix.IP_RECVDSTADDR, iface: unix.IP_RECVIF, ttl: unix.IP_RECVTTL}.parse(typ, data, r)
-}
+const (
+	msgTrunc  = unix.MSG_TRUNC
+	msgCtrunc = unix.MSG_CTRUNC
+)
 
-func parseIPv6System(int, []byte, *Received) {}
+// native is this system, with the alignment of this processor and release.
+var native = system.alignedTo(unix.CmsgSpace(1) - unix.CmsgLen(0))
 
-func parseSystem(int, int, []byte, *Received) {}
+func parse(b []byte, r *Received) bool { return native.parse(b, r) }
 
-func appendSource(b []byte, src netip.Addr) []byte {
-	if !src.Is4() {
-		return appendIPv6Source(b, src)
-	}
-	a := src.As4()
-	return appendIPv4Source(b, a)
-}
+func appendSource(b []byte, src netip.Addr) []byte { return native.addSource(b, src) }
 
-// appendInterface has nothing for IPv4: IP_PKTINFO is not what all of them take.
 func appendInterface(b []byte, src netip.Addr, ifindex int, v6 bool) ([]byte, bool) {
-	if !v6 {
-		return b, false
-	}
-	return appendIPv6Interface(b, src, ifindex), true
+	return native.addInterface(b, src, ifindex, v6)
 }
 
-// appendIPv4TTL: none of them takes IP_TTL as a control message.
-func appendIPv4TTL(b []byte, _ uint8) ([]byte, bool) { return b, false }
+func appendTrafficClass(b []byte, class uint8, v6 bool) ([]byte, bool) {
+	return native.addClass(b, class, v6)
+}
+
+func appendTTL(b []byte, ttl uint8, v6 bool) ([]byte, bool) { return native.addTTL(b, ttl, v6) }
+
+func (h *Header) put(b []byte) (n int, all bool) { return native.putHeader(h, b) }
+func (s *Sending) parse(b []byte) bool           { return native.parseSending(b, s) }
+
+// A number of bsd.go that is not the system's does not compile: an array has no element
+// but the first. The other numbers are in the system's own file.
+var _ = [...]struct{}{
+	[1]struct{}{}[unix.IPPROTO_IP-levelIP],
+	[1]struct{}{}[unix.IPPROTO_UDP-levelUDP],
+	[1]struct{}{}[unix.IPPROTO_IPV6-levelIPv6],
+	[1]struct{}{}[unix.IP_TOS-bsdTOS],
+	[1]struct{}{}[unix.IP_RECVDSTADDR-bsdRecvDstAddr],
+	[1]struct{}{}[unix.IPV6_PKTINFO-bsdPktinfo6],
+	[1]struct{}{}[unix.IPV6_HOPLIMIT-bsdHopLimit],
+	[1]struct{}{}[unix.SizeofInet6Pktinfo-sizeofPktinfo6],
+	[1]struct{}{}[unix.SizeofCmsghdr-cmsghdrBSD],
+}

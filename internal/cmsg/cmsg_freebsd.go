@@ -2,9 +2,12 @@ package cmsg
 
 import "golang.org/x/sys/unix"
 
-// appendIPv4Class: a u_char (FreeBSD 13.0).
-func appendIPv4Class(b []byte, class uint8) ([]byte, bool) {
-	b, data := add(b, unix.IPPROTO_IP, unix.IP_TOS, 1)
-	data[0] = class
-	return b, true
+var system = freeBSD
+
+var _ = [...]struct{}{
+	[1]struct{}{}[unix.IPV6_TCLASS-bsdTClass],
+	[1]struct{}{}[unix.IP_RECVIF-bsdRecvIf],
+	[1]struct{}{}[unix.IP_RECVTTL-freeRecvTTL],
+	[1]struct{}{}[unix.SizeofSockaddrDatalink-freeSockaddrDL],
+	[1]struct{}{}[unix.IP_SENDSRCADDR-bsdRecvDstAddr],
 }

@@ -8,10 +8,44 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Space is enough for all the control messages that a socket of this package's
+// users asks for. The most is 208 bytes, of an IPv4 datagram on a socket of both
+// families. Options that others set on the socket may need more.
+const Space = 256
+
 // OwnMayBeBroadcast: Linux tells both the destination and the address of the interface.
 const OwnMayBeBroadcast = false
 
-func parseIPv4(typ int, data []byte, r *Received) {
+const (
+	msgTrunc  = unix.MSG_TRUNC
+	msgCtrunc = unix.MSG_CTRUNC
+)
+
+var (
+	native  = layout{length: unix.SizeofCmsghdr - 8, align: unix.SizeofPtr}
+	native6 = ipv6{unix.IPV6_PKTINFO, unix.IPV6_TCLASS, unix.IPV6_HOPLIMIT}
+)
+
+func parse(b []byte, r *Received) bool {
+	for len(b) >= unix.SizeofCmsghdr {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(b) // faster than next
+		if err != nil {
+			return false
+		}
+		switch {
+		case h.Level == unix.IPPROTO_IP:
+			parseIPv4(h.Type, data, r)
+		case h.Level != unix.IPPROTO_IPV6:
+			parseSystem(h.Level, h.Type, data, r)
+		case !native6.parse(h.Type, data, r) && h.Type == unix.IPV6_ORIGDSTADDR && len(data) >= 24:
+			r.Port = binary.BigEndian.Uint16(data[2:]) // struct sockaddr_in6
+		}
+		b = rest
+	}
+	return true
+}
+
+func parseIPv4(typ int32, data []byte, r *Received) {
 	switch {
 	case typ == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
 		// struct in_pktinfo {
@@ -23,23 +57,17 @@ func parseIPv4(typ int, data []byte, r *Received) {
 		r.To = netip.AddrFrom4([4]byte(data[8:12]))
 		// A broadcast has our address in ipi_spec_dst and its own in ipi_addr.
 		r.Own = [4]byte(data[4:8]) == [4]byte(data[8:12])
-	case typ == unix.IP_TOS && len(data) >= 1:
-		r.TrafficClass, r.HasClass = data[0], true
-	case typ == unix.IP_TTL && len(data) >= 4:
-		r.TTL = uint8(ne.Uint32(data))
+	case typ == unix.IP_TOS:
+		r.TrafficClass, r.HasClass = octet(data)
+	case typ == unix.IP_TTL:
+		r.TTL, _ = octet(data)
 	case typ == unix.IP_ORIGDSTADDR && len(data) >= 8:
 		// struct sockaddr_in; its address is also that of IP_PKTINFO.
 		r.Port = binary.BigEndian.Uint16(data[2:])
 	}
 }
 
-func parseIPv6System(typ int, data []byte, r *Received) {
-	if typ == unix.IPV6_ORIGDSTADDR && len(data) >= 24 {
-		r.Port = binary.BigEndian.Uint16(data[2:]) // struct sockaddr_in6
-	}
-}
-
-func parseSystem(level, typ int, data []byte, r *Received) {
+func parseSystem(level, typ int32, data []byte, r *Received) {
 	switch {
 	case level == unix.SOL_UDP && typ == unix.UDP_GRO && len(data) >= 4:
 		if n := int32(ne.Uint32(data)); n > 0 {
@@ -59,20 +87,15 @@ func parseSystem(level, typ int, data []byte, r *Received) {
 }
 
 func appendSource(b []byte, src netip.Addr) []byte {
-	if !src.Is4() {
-		return appendIPv6Source(b, src)
-	}
-	b, data := add(b, unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)
-	a := src.As4()
-	copy(data[4:8], a[:])
+	b, _ = appendInterface(b, src, 0, !src.Is4())
 	return b
 }
 
 func appendInterface(b []byte, src netip.Addr, ifindex int, v6 bool) ([]byte, bool) {
 	if v6 {
-		return appendIPv6Interface(b, src, ifindex), true
+		return native6.addPktinfo(native, b, src, ifindex), true
 	}
-	b, data := add(b, unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)
+	b, data := native.add(b, unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)
 	ne.PutUint32(data, uint32(ifindex))
 	if src.Is4() {
 		a := src.As4()
@@ -81,23 +104,27 @@ func appendInterface(b []byte, src netip.Addr, ifindex int, v6 bool) ([]byte, bo
 	return b, true
 }
 
-func appendIPv4Class(b []byte, class uint8) ([]byte, bool) {
-	b, data := add(b, unix.IPPROTO_IP, unix.IP_TOS, 1)
+func appendTrafficClass(b []byte, class uint8, v6 bool) ([]byte, bool) {
+	if v6 {
+		return native.addUint32(b, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, uint32(class)), true
+	}
+	b, data := native.add(b, unix.IPPROTO_IP, unix.IP_TOS, 1)
 	data[0] = class
 	return b, true
 }
 
-// appendIPv4TTL: Linux 3.13.
-func appendIPv4TTL(b []byte, ttl uint8) ([]byte, bool) {
-	b, data := add(b, unix.IPPROTO_IP, unix.IP_TTL, 4)
-	ne.PutUint32(data, uint32(ttl))
-	return b, true
+// appendTTL: for IPv4 Linux 3.13.
+func appendTTL(b []byte, ttl uint8, v6 bool) ([]byte, bool) {
+	if v6 {
+		return native.addUint32(b, unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, uint32(ttl)), true
+	}
+	return native.addUint32(b, unix.IPPROTO_IP, unix.IP_TTL, uint32(ttl)), true
 }
 
 // AppendSegment appends UDP_SEGMENT: the payload is cut into segments, datagrams of
 // n bytes each (Linux 4.18).
 func AppendSegment(b []byte, n uint16) []byte {
-	b, data := add(b, unix.SOL_UDP, unix.UDP_SEGMENT, 2)
+	b, data := native.add(b, unix.SOL_UDP, unix.UDP_SEGMENT, 2)
 	ne.PutUint16(data, n)
 	return b
 }

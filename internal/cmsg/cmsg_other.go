@@ -17,4 +17,12 @@ func appendInterface(b []byte, _ netip.Addr, _ int, _ bool) ([]byte, bool) {
 }
 func appendTrafficClass(b []byte, _ uint8, _ bool) ([]byte, bool) { return b, false }
 func appendTTL(b []byte, _ uint8, _ bool) ([]byte, bool)          { return b, false }
-func truncated(int) bool                                          { return false }
+
+// These systems read no messages.
+const (
+	msgTrunc  = 0x100
+	msgCtrunc = 0x200
+)
+
+func (h *Header) put([]byte) (n int, all bool) { return 0, true }
+func (s *Sending) parse(b []byte) bool         { return len(b) == 0 }

@@ -13,7 +13,7 @@ const Space = 256
 // address of a network, so Received.Own is true for these too.
 const OwnMayBeBroadcast = true
 
-const native = winsock(bits.UintSize / 8)
+var native = winsockOf(bits.UintSize / 8)
 
 func parse(b []byte, r *Received) bool { return native.parse(b, r) }
 
@@ -32,15 +32,13 @@ func appendTrafficClass(b []byte, class uint8, v6 bool) ([]byte, bool) {
 // appendTTL: Windows takes the hop limit of the socket only.
 func appendTTL(b []byte, _ uint8, _ bool) ([]byte, bool) { return b, false }
 
-func truncated(flags int) bool { return flags&msgCtrunc != 0 }
-
 // Flags of WSAMSG.
 const (
 	msgTrunc  = 0x100
 	msgCtrunc = 0x200
 )
 
-func (h *Header) put(b []byte) (n int, all bool) { return native.put(h, b) }
+func (h *Header) put(b []byte) (n int, all bool) { return native.putHeader(h, b) }
 func (s *Sending) parse(b []byte) bool           { return native.parseSending(b, s) }
 
 // AppendSegment appends the message that cuts a payload into datagrams of size bytes, of

@@ -43,6 +43,13 @@ func (s *Sending) leaveFrom(a netip.Addr, ifindex int) {
 	s.IfIndex = ifindex
 }
 
+// class reads a traffic class.
+func (s *Sending) class(data []byte) (ok bool) {
+	s.TrafficClass, ok = octet(data)
+	s.HasClass = ok
+	return ok
+}
+
 // Flags of a message that was read.
 const (
 	DataTruncated    = msgTrunc  // the datagram was longer

@@ -6,14 +6,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func (w *writer) putIPv4(h *Header) {
+func (h *Header) put(b []byte) (n int, all bool) {
+	w := native.writer(b)
+	if h.IPv4 {
+		h.putIPv4(&w)
+	}
+	if !h.IPv4 || h.Both {
+		native6.put(&w, h)
+	}
+	return w.written()
+}
+
+func (h *Header) putIPv4(w *writer) {
 	if h.HasClass {
-		if data := w.add(unix.IPPROTO_IP, unix.IP_TOS, 1); data != nil {
-			data[0] = h.TrafficClass
-		}
+		w.byte(unix.IPPROTO_IP, unix.IP_TOS, h.TrafficClass)
 	}
 	if h.To.Is4() {
-		if data := w.add(unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo); data != nil {
+		if data := w.message(unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo); data != nil {
 			a := h.To.As4()
 			ne.PutUint32(data, uint32(h.IfIndex))
 			if h.Own {
@@ -23,28 +32,31 @@ func (w *writer) putIPv4(h *Header) {
 		}
 	}
 	if h.TTL != 0 {
-		w.addUint32(unix.IPPROTO_IP, unix.IP_TTL, uint32(h.TTL))
+		w.uint32(unix.IPPROTO_IP, unix.IP_TTL, uint32(h.TTL))
 	}
 }
 
-func (s *Sending) parseIPv4(typ int, data []byte) bool {
-	switch {
-	case typ == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
-		s.leaveFrom(netip.AddrFrom4([4]byte(data[4:8])), int(ne.Uint32(data)))
-	case typ == unix.IP_TOS:
-		return s.class(data)
-	case typ == unix.IP_TTL && len(data) >= 4:
-		s.TTL = uint8(ne.Uint32(data))
-	default:
-		return false
+func (s *Sending) parse(b []byte) bool {
+	for len(b) >= unix.SizeofCmsghdr {
+		level, typ, data, rest, ok := native.next(b)
+		switch {
+		case !ok:
+			return false
+		case level == unix.IPPROTO_IP && typ == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+			s.leaveFrom(netip.AddrFrom4([4]byte(data[4:8])), int(ne.Uint32(data)))
+		case level == unix.IPPROTO_IP && typ == unix.IP_TOS:
+			ok = s.class(data)
+		case level == unix.IPPROTO_IP && typ == unix.IP_TTL:
+			s.TTL, ok = octet(data)
+		case level == unix.SOL_UDP && typ == unix.UDP_SEGMENT && len(data) >= 2:
+			s.Segment = int(ne.Uint16(data))
+		default:
+			ok = level == unix.IPPROTO_IPV6 && native6.parseSending(typ, data, s)
+		}
+		if !ok {
+			return false
+		}
+		b = rest
 	}
-	return true
-}
-
-func (s *Sending) parseSystem(level, typ int, data []byte) bool {
-	if level != unix.SOL_UDP || typ != unix.UDP_SEGMENT || len(data) < 2 {
-		return false
-	}
-	s.Segment = int(ne.Uint16(data))
 	return true
 }

@@ -1,49 +1,49 @@
 package cmsg
 
 import (
-	"encoding/hex"
+	"bytes"
 	"net/netip"
-	"strings"
 	"testing"
 )
 
-// The layout of 64 bits, as in Microsoft's headers: a length of 8 bytes, level, type, data.
+// Lengths are of the size of a pointer, and all is padded to that.
 func TestWindowsMessagesHaveMicrosoftsLayout(t *testing.T) {
-	for want, got := range map[string][]byte{
-		"1800000000000000 00000000 13000000 c0000201 07000000":                                  winsock(8).addPktinfo(nil, netip.MustParseAddr("192.0.2.1"), 7, false),
-		"2400000000000000 29000000 13000000 20010db8000000000000000000000001 07000000 00000000": winsock(8).addPktinfo(nil, netip.MustParseAddr("2001:db8::1"), 7, true),
-		"1400000000000000 11000000 02000000 e8030000 00000000":                                  winsock(8).addSegment(nil, 1000),
-		"10000000 11000000 02000000 e8030000":                                                   winsock(4).addSegment(nil, 1000),
-		"14000000 00000000 13000000 00000000 07000000":                                          winsock(4).addPktinfo(nil, netip.Addr{}, 7, false),
+	from4, from6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	for _, test := range []struct{ want, got []byte }{
+		{memory(uint64(24), int32(0), int32(19), from4.As4(), uint32(7)), winsockOf(8).addPktinfo(nil, from4, 7, false)},
+		{memory(uint64(36), int32(41), int32(19), from6.As16(), uint32(7), 4), winsockOf(8).addPktinfo(nil, from6, 7, true)},
+		{memory(uint64(20), int32(17), int32(2), uint32(1000), 4), winsockOf(8).addSegment(nil, 1000)},
+		{memory(uint32(16), int32(17), int32(2), uint32(1000)), winsockOf(4).addSegment(nil, 1000)},
+		{memory(uint32(20), int32(0), int32(19), 4, uint32(7)), winsockOf(4).addPktinfo(nil, netip.Addr{}, 7, false)},
 	} {
-		if want := strings.ReplaceAll(want, " ", ""); hex.EncodeToString(got) != want {
-			t.Errorf("got %x, want %s", got, want)
+		if !bytes.Equal(test.got, test.want) {
+			t.Errorf("got %x, want %x", test.got, test.want)
 		}
 	}
 }
 
 func TestWindowsMessagesAreRead(t *testing.T) {
-	for _, w := range []winsock{4, 8} {
+	for _, w := range []winsock{winsockOf(4), winsockOf(8)} {
 		for _, test := range []struct {
 			address string
-			level   uint32
-			typ     uint32 // of the hop limit
-			class   uint32
+			level   int32
+			typ     int32 // of the hop limit
+			class   int32
 		}{
-			{"192.0.2.1", winIPProtoIP, winTTL, winTOS},
-			{"192.0.2.1", winIPProtoIP, winHopLimit, winTOS},
-			{"2001:db8::1", winIPProtoIPv6, winHopLimit, winTClass},
+			{"192.0.2.1", levelIP, winTTL, winTOS},
+			{"192.0.2.1", levelIP, winHopLimit, winTOS},
+			{"2001:db8::1", levelIPv6, winHopLimit, winTClass},
 		} {
 			to := netip.MustParseAddr(test.address)
 			b := w.addPktinfo(nil, to, 7, to.Is6())
 			b = w.addUint32(b, test.level, test.typ, 63)
 			b = w.addUint32(b, test.level, test.class, 0xb8)
 			b = w.addUint32(b, test.level, winECN, 2)
-			b = w.addUint32(b, winIPProtoUDP, winCoalesced, 1200)
+			b = w.addUint32(b, levelUDP, winCoalesced, 1200)
 			b = w.addUint32(b, 99, 99, 1) // of somebody else
 			var r Received
 			if ok := w.parse(b, &r); !ok || r != (Received{To: to, Own: true, IfIndex: 7, TTL: 63, TrafficClass: 0xba, HasClass: true, Segment: 1200}) {
-				t.Errorf("%d, %v: %v, %+v", w, test, ok, r)
+				t.Errorf("%v, %v: %v, %+v", w, test, ok, r)
 			}
 		}
 		for to, own := range map[string]bool{"224.0.0.251": false, "255.255.255.255": false, "ff02::fb": false, "127.0.0.1": true} {
@@ -63,19 +63,20 @@ func TestWindowsMessagesAreRead(t *testing.T) {
 
 // What programs read and write themselves, like ReadMsgUDP and WriteMsgUDP.
 func TestWindowsProgramsReadAndWriteMessages(t *testing.T) {
-	for _, w := range []winsock{4, 8} {
+	for _, w := range []winsock{winsockOf(4), winsockOf(8)} {
 		for _, address := range []string{"192.0.2.1", "2001:db8::1"} {
 			to := netip.MustParseAddr(address)
 			h := &Header{To: to, Own: true, IfIndex: 7, TTL: 64, TrafficClass: 0xb9, HasClass: true, IPv4: to.Is4()}
 			full := make([]byte, 256)
-			n, all := w.put(h, full)
+			n, all := w.putHeader(h, full)
 			var r Received
 			if ok := w.parse(full[:n], &r); !ok || !all || r != (Received{To: to, Own: true, IfIndex: 7, TTL: 64, TrafficClass: 0xb9, HasClass: true}) {
-				t.Errorf("%d, %v: %v, %v, %+v", w, to, ok, all, r)
+				t.Errorf("%v, %v: %v, %v, %+v", w, to, ok, all, r)
 			}
 			for size := range n {
-				had, all := w.put(h, make([]byte, size))
-				if size > 0 && all || had > size || !w.parse(full[:had], &r) {
+				b := make([]byte, size)
+				had, all := w.putHeader(h, b)
+				if size > 0 && all || had > size || !w.parse(b[:had], &r) {
 					t.Errorf("%d of %d bytes, all %v", had, size, all)
 				}
 			}
@@ -97,15 +98,15 @@ func TestWindowsProgramsReadAndWriteMessages(t *testing.T) {
 // FuzzWindows: whatever bytes come, neither parser panics or reads beyond them, or says
 // what can't be.
 func FuzzWindows(f *testing.F) {
-	for _, w := range []winsock{4, 8} {
-		f.Add([]byte{}, w == 4)
-		f.Add(w.addSegment(w.addPktinfo(nil, netip.MustParseAddr("192.0.2.1"), 7, false), 1200), w == 4)
-		f.Add(w.addUint32(w.addPktinfo(nil, netip.MustParseAddr("2001:db8::1"), 7, true), winIPProtoUDP, winCoalesced, 9), w == 4)
+	for _, w := range []winsock{winsockOf(4), winsockOf(8)} {
+		f.Add([]byte{}, w.align == 4)
+		f.Add(w.addSegment(w.addPktinfo(nil, netip.MustParseAddr("192.0.2.1"), 7, false), 1200), w.align == 4)
+		f.Add(w.addUint32(w.addPktinfo(nil, netip.MustParseAddr("2001:db8::1"), 7, true), levelUDP, winCoalesced, 9), w.align == 4)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, small bool) {
-		w := winsock(8)
+		w := winsockOf(8)
 		if small {
-			w = 4
+			w = winsockOf(4)
 		}
 		exact := make([]byte, len(b)) // so that a read beyond it panics
 		copy(exact, b)

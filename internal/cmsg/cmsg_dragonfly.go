@@ -1,0 +1,12 @@
+package cmsg
+
+import "golang.org/x/sys/unix"
+
+var system = dragonFly
+
+var _ = [...]struct{}{
+	[1]struct{}{}[unix.IPV6_TCLASS-bsdTClass],
+	[1]struct{}{}[unix.IP_RECVIF-bsdRecvIf],
+	[1]struct{}{}[unix.IP_RECVTTL-freeRecvTTL],
+	[1]struct{}{}[unix.SizeofSockaddrDatalink-freeSockaddrDL],
+}

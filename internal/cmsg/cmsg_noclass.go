@@ -1,5 +1,0 @@
-//go:build dragonfly || netbsd || openbsd
-
-package cmsg
-
-func appendIPv4Class(b []byte, _ uint8) ([]byte, bool) { return b, false }

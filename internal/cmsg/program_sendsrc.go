@@ -1,5 +1,0 @@
-//go:build dragonfly || freebsd || netbsd || openbsd
-
-package cmsg
-
-func (s *Sending) parseIPv4System(int, []byte) bool { return false }
