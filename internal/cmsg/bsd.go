@@ -7,6 +7,7 @@ type bsd struct {
 	layout
 	v6         ipv6
 	iface, ttl int32 // IP_RECVIF, IP_RECVTTL
+	wanted6    Wanted
 	pktinfo    int32 // IP_PKTINFO, which names the source; 0: IP_SENDSRCADDR does
 	class      int   // bytes of IP_TOS, 0: a datagram can't name its traffic class
 	sockaddrDL int   // sizeof(struct sockaddr_dl)
@@ -17,45 +18,62 @@ type bsd struct {
 // DragonFly take a source (there called IP_SENDSRCADDR). macOS has it for reading and takes
 // a source as IP_PKTINFO.
 const (
-	bsdTOS         = 3  // IP_TOS
-	bsdRecvDstAddr = 7  // IP_RECVDSTADDR, IP_SENDSRCADDR
-	bsdPktinfo6    = 46 // IPV6_PKTINFO
-	bsdHopLimit    = 47 // IPV6_HOPLIMIT
-	bsdTClass      = 61 // IPV6_TCLASS, but for macOS
-	bsdRecvIf      = 20 // IP_RECVIF, but for OpenBSD
+	bsdTOS          = 3  // IP_TOS
+	bsdRecvDstAddr  = 7  // IP_RECVDSTADDR, IP_SENDSRCADDR
+	bsdRecvIf       = 20 // IP_RECVIF, but for OpenBSD
+	bsdRecvPktinfo6 = 36 // IPV6_RECVPKTINFO, but for macOS
+	bsdRecvHopLimit = 37 // IPV6_RECVHOPLIMIT
+	bsdRecvTClass   = 57 // IPV6_RECVTCLASS, but for macOS
+	bsdPktinfo6     = 46 // IPV6_PKTINFO
+	bsdHopLimit     = 47 // IPV6_HOPLIMIT
+	bsdTClass       = 61 // IPV6_TCLASS, but for macOS
 
-	sizeofPktinfo4 = 12 // struct in_pktinfo of macOS
+	macRecvTTL      = 24
+	macRecvPktinfo6 = 61
+	macRecvTClass   = 35
+	macTClass       = 36
+	macPktinfo      = 26 // IP_PKTINFO
+	freeRecvTTL     = 65 // also DragonFly's
+	netRecvTTL      = 23
+	openRecvIf      = 30
+	openRecvTTL     = 31
+
 	cmsghdrBSD     = 12 // sizeof(struct cmsghdr): cmsg_len is a socklen_t
-
-	macTClass      = 36
-	macRecvTTL     = 24
-	macPktinfo     = 26 // IP_PKTINFO
+	sizeofPktinfo4 = 12 // struct in_pktinfo of macOS
 	macSockaddrDL  = 20
-	freeRecvTTL    = 65 // also DragonFly's
 	freeSockaddrDL = 54 // also DragonFly's
-	netRecvTTL     = 23
 	netSockaddrDL  = 20
-	openRecvIf     = 30
-	openRecvTTL    = 31
 	openSockaddrDL = 32
 )
 
 // The systems, but for the alignment: macOS has 4 bytes; DragonFly 4 before release 5.8; and
 // NetBSD 16 on arm64. OpenBSD and NetBSD have 8 on arm; all others have the size of a register.
 var (
-	macOS     = bsd{v6: ipv6{bsdPktinfo6, macTClass, bsdHopLimit}, iface: bsdRecvIf, ttl: macRecvTTL, pktinfo: macPktinfo, class: 4, sockaddrDL: macSockaddrDL}
-	freeBSD   = bsd{v6: bsdIPv6, iface: bsdRecvIf, ttl: freeRecvTTL, class: 1, sockaddrDL: freeSockaddrDL} // class: FreeBSD 13.0
-	dragonFly = bsd{v6: bsdIPv6, iface: bsdRecvIf, ttl: freeRecvTTL, sockaddrDL: freeSockaddrDL}
-	netBSD    = bsd{v6: bsdIPv6, iface: bsdRecvIf, ttl: netRecvTTL, sockaddrDL: netSockaddrDL}
-	openBSD   = bsd{v6: bsdIPv6, iface: openRecvIf, ttl: openRecvTTL, sockaddrDL: openSockaddrDL}
+	macOS = bsd{
+		v6:      ipv6{bsdPktinfo6, macTClass, bsdHopLimit},
+		wanted6: Wanted{Level: levelIPv6, Destination: macRecvPktinfo6, Others: []int{bsdRecvHopLimit, macRecvTClass}},
+		iface:   bsdRecvIf, ttl: macRecvTTL, pktinfo: macPktinfo, class: 4, sockaddrDL: macSockaddrDL,
+	}
+	freeBSD   = bsd{v6: bsdIPv6, wanted6: bsdWanted6, iface: bsdRecvIf, ttl: freeRecvTTL, class: 1, sockaddrDL: freeSockaddrDL} // class: FreeBSD 13.0
+	dragonFly = bsd{v6: bsdIPv6, wanted6: bsdWanted6, iface: bsdRecvIf, ttl: freeRecvTTL, sockaddrDL: freeSockaddrDL}
+	netBSD    = bsd{v6: bsdIPv6, wanted6: bsdWanted6, iface: bsdRecvIf, ttl: netRecvTTL, sockaddrDL: netSockaddrDL}
+	openBSD   = bsd{v6: bsdIPv6, wanted6: bsdWanted6, iface: openRecvIf, ttl: openRecvTTL, sockaddrDL: openSockaddrDL}
 
-	bsdIPv6 = ipv6{bsdPktinfo6, bsdTClass, bsdHopLimit}
+	bsdIPv6    = ipv6{bsdPktinfo6, bsdTClass, bsdHopLimit}
+	bsdWanted6 = Wanted{Level: levelIPv6, Destination: bsdRecvPktinfo6, Others: []int{bsdRecvHopLimit, bsdRecvTClass}}
 )
 
 // alignedTo returns the messages as they are on one processor.
 func (s bsd) alignedTo(align int) *bsd {
 	s.layout = layout{length: cmsghdrBSD - 8, align: align}
 	return &s
+}
+
+func (s *bsd) wanted(v6 bool) Wanted {
+	if v6 {
+		return s.wanted6
+	}
+	return Wanted{Level: levelIP, Destination: bsdRecvDstAddr, Others: []int{int(s.iface), int(s.ttl)}}
 }
 
 func (s *bsd) parse(b []byte, r *Received) bool {

@@ -129,6 +129,26 @@ func TestMessagesForTheBSDs(t *testing.T) {
 	}
 }
 
+// The options that ask for these messages.
+func TestOptionsThatAskForMessages(t *testing.T) {
+	for name, test := range map[string]struct{ got, want Wanted }{
+		"macOS":           {macOS.wanted(false), Wanted{Destination: 7, Others: []int{20, 24}}},
+		"macOS, IPv6":     {macOS.wanted(true), Wanted{Level: 41, Destination: 61, Others: []int{37, 35}}},
+		"FreeBSD":         {freeBSD.wanted(false), Wanted{Destination: 7, Others: []int{20, 65}}},
+		"FreeBSD, IPv6":   {freeBSD.wanted(true), Wanted{Level: 41, Destination: 36, Others: []int{37, 57}}},
+		"DragonFly":       {dragonFly.wanted(false), Wanted{Destination: 7, Others: []int{20, 65}}},
+		"DragonFly, IPv6": {dragonFly.wanted(true), Wanted{Level: 41, Destination: 36, Others: []int{37, 57}}},
+		"NetBSD":          {netBSD.wanted(false), Wanted{Destination: 7, Others: []int{20, 23}}},
+		"NetBSD, IPv6":    {netBSD.wanted(true), Wanted{Level: 41, Destination: 36, Others: []int{37, 57}}},
+		"OpenBSD":         {openBSD.wanted(false), Wanted{Destination: 7, Others: []int{30, 31}}},
+		"OpenBSD, IPv6":   {openBSD.wanted(true), Wanted{Level: 41, Destination: 36, Others: []int{37, 57}}},
+		"Windows":         {winWanted(false), Wanted{Destination: 19, ECN: 50, Others: []int{21, 40}}},
+		"Windows, IPv6":   {winWanted(true), Wanted{Level: 41, Destination: 19, ECN: 50, Others: []int{21, 40}}},
+	} {
+		require.Equal(t, test.want, test.got, name)
+	}
+}
+
 // What is appended for a datagram says the same to Sending, which reads what programs write.
 func TestWhatIsWrittenForTheBSDsIsRead(t *testing.T) {
 	for name, system := range bsds {

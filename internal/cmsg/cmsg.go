@@ -24,6 +24,15 @@ type Received struct {
 	HasClass          bool // TrafficClass was told
 }
 
+// Wanted names the socket options of one family that make a system send the messages that
+// Parse reads. Each is set to 1.
+type Wanted struct {
+	Level       int
+	Destination int   // Received.To
+	ECN         int   // the ECN alone, 0: none of this kind
+	Others      []int // what may fail
+}
+
 // Parse reads all of b into r. Messages it does not know are skipped; it
 // returns false when b is malformed, and what it read up to there stays in r.
 func Parse(b []byte, r *Received) bool { return parse(b, r) }

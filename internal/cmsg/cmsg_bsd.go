@@ -24,6 +24,9 @@ const (
 // native is this system, with the alignment of this processor and release.
 var native = system.alignedTo(unix.CmsgSpace(1) - unix.CmsgLen(0))
 
+// WantedOptions returns what a socket has to be asked for.
+func WantedOptions(v6 bool) Wanted { return native.wanted(v6) }
+
 func parse(b []byte, r *Received) bool { return native.parse(b, r) }
 
 func appendSource(b []byte, src netip.Addr) []byte { return native.addSource(b, src) }
@@ -51,6 +54,7 @@ var _ = [...]struct{}{
 	[1]struct{}{}[unix.IP_RECVDSTADDR-bsdRecvDstAddr],
 	[1]struct{}{}[unix.IPV6_PKTINFO-bsdPktinfo6],
 	[1]struct{}{}[unix.IPV6_HOPLIMIT-bsdHopLimit],
+	[1]struct{}{}[unix.IPV6_RECVHOPLIMIT-bsdRecvHopLimit],
 	[1]struct{}{}[unix.SizeofInet6Pktinfo-sizeofPktinfo6],
 	[1]struct{}{}[unix.SizeofCmsghdr-cmsghdrBSD],
 }

@@ -15,6 +15,9 @@ const OwnMayBeBroadcast = true
 
 var native = winsockOf(bits.UintSize / 8)
 
+// WantedOptions returns what a socket has to be asked for.
+func WantedOptions(v6 bool) Wanted { return winWanted(v6) }
+
 func parse(b []byte, r *Received) bool { return native.parse(b, r) }
 
 func appendSource(b []byte, src netip.Addr) []byte {

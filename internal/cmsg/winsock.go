@@ -19,10 +19,21 @@ const (
 	winHopLimit  = 21 // IP_HOPLIMIT, IPV6_HOPLIMIT
 	winTClass    = 39 // IPV6_TCLASS
 	winECN       = 50 // IP_ECN, IPV6_ECN
+	winRecvClass = 40 // IP_RECVTOS, IPV6_RECVTCLASS
 	winMsgSize   = 2  // UDP_SEND_MSG_SIZE
 	winCoalesced = 3  // UDP_COALESCED_INFO
 	winPktinfo4  = 8  // struct in_pktinfo { IN_ADDR ipi_addr; ULONG ipi_ifindex; }
 )
+
+// winWanted: an option has the number of its message, but for the class. IP_RECVECN is
+// there since Windows 10 version 2004 and Server 2022.
+func winWanted(v6 bool) Wanted {
+	w := Wanted{Level: levelIP, Destination: winPktinfo, ECN: winECN, Others: []int{winHopLimit, winRecvClass}}
+	if v6 {
+		w.Level = levelIPv6
+	}
+	return w
+}
 
 var winIPv6 = ipv6{winPktinfo, winTClass, winHopLimit}
 

@@ -14,6 +14,11 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
+type descriptor = int
+
+// haveControlMessages: datagrams come with control messages.
+const haveControlMessages = true
+
 type bufferOption int
 
 const (

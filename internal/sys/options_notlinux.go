@@ -4,6 +4,7 @@ package sys
 
 import (
 	"errors"
+	"net/netip"
 	"syscall"
 
 	"github.com/udpkit/udp/internal/socket"
@@ -20,3 +21,6 @@ func setMTUDiscovery(rc syscall.RawConn, m socket.MTUDiscovery) error {
 	}
 	return dontFragment(rc)
 }
+
+// MTU implements socket.Socket; it is not known here.
+func (c *Conn) MTU(netip.AddrPort) int { return 0 }

@@ -9,6 +9,7 @@ import (
 
 func setTrafficClass(syscall.RawConn, uint8) error { return errors.ErrUnsupported }
 func setTTL(syscall.RawConn, uint8) error          { return errors.ErrUnsupported }
+func dontFragment(syscall.RawConn) error           { return errors.ErrUnsupported }
 
 // haveControlMessages: nothing here reads or writes them.
 const haveControlMessages = false

@@ -1,25 +1,21 @@
 package sys
 
-import (
-	"errors"
-	"syscall"
+import "golang.org/x/sys/windows"
 
-	"golang.org/x/sys/windows"
-)
+var own = &windowsNumbers
 
-// setTrafficClass: Windows takes IP_TOS and ignores it, unless a registry value
-// says otherwise; policies set the DSCP instead.
-func setTrafficClass(syscall.RawConn, uint8) error { return errors.ErrUnsupported }
+type descriptor = windows.Handle
 
-func setTTL(rc syscall.RawConn, ttl uint8) error {
-	return onFD(rc, func(h windows.Handle) error {
-		err := windows.SetsockoptInt(h, windows.IPPROTO_IP, windows.IP_TTL, int(ttl))
-		if inet6(h) {
-			err = windows.SetsockoptInt(h, windows.IPPROTO_IPV6, windows.IPV6_UNICAST_HOPS, int(ttl))
-		}
-		return sysErr("setsockopt", err)
-	})
+func setOption(h descriptor, level, option, value int) error {
+	return windows.SetsockoptInt(h, level, option, value)
 }
 
 // haveControlMessages: those of programs are not passed on here.
 const haveControlMessages = false
+
+var _ = [...]struct{}{
+	[1]struct{}{}[windows.IPPROTO_IP-levelIP],
+	[1]struct{}{}[windows.IPPROTO_IPV6-levelIPv6],
+	[1]struct{}{}[windows.IP_TTL-winTTL],
+	[1]struct{}{}[windows.IPV6_UNICAST_HOPS-winUnicastHops],
+}

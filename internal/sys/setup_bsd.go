@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/udpkit/udp/internal/cmsg"
 	"github.com/udpkit/udp/internal/socket"
 )
 
@@ -38,20 +39,13 @@ func beforeBind(rc syscall.RawConn, _ string, o socket.Options) (filter bool, er
 
 func (c *Conn) setup(o socket.Options) error {
 	return onFD(c.rc, func(fd int) error {
-		on := func(level, option int) bool {
-			return unix.SetsockoptInt(fd, level, option, 1) == nil
+		if !c.needsInfo() {
+			return nil
 		}
-		if c.needsInfo() {
-			v6 := inet6(fd)
-			if !v6 {
-				c.info.PacketInfo = on(unix.IPPROTO_IP, unix.IP_RECVDSTADDR)
-				on(unix.IPPROTO_IP, unix.IP_RECVIF)
-				on(unix.IPPROTO_IP, unix.IP_RECVTTL)
-			} else {
-				c.info.PacketInfo = on(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO)
-				on(unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT)
-				on(unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS)
-			}
+		w := cmsg.WantedOptions(inet6(fd))
+		c.info.PacketInfo = unix.SetsockoptInt(fd, w.Level, w.Destination, 1) == nil
+		for _, o := range w.Others {
+			_ = unix.SetsockoptInt(fd, w.Level, o, 1)
 		}
 		return nil
 	})
@@ -84,4 +78,12 @@ func (c *Conn) stopIntake(fd int, _ bool) int {
 
 func broadcastOption(rc syscall.RawConn) (int, error) {
 	return getInt(rc, unix.SOL_SOCKET, unix.SO_BROADCAST)
+}
+
+var _ = [...]struct{}{
+	[1]struct{}{}[unix.IPPROTO_IP-levelIP],
+	[1]struct{}{}[unix.IPPROTO_IPV6-levelIPv6],
+	[1]struct{}{}[unix.IP_TOS-bsdTOS],
+	[1]struct{}{}[unix.IP_TTL-bsdTTL],
+	[1]struct{}{}[unix.IPV6_UNICAST_HOPS-bsdUnicastHops],
 }

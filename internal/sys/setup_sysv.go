@@ -12,6 +12,8 @@ import (
 
 const bufferFactor = 1
 
+var own = &numbers{class: pair{unix.IP_TOS, unix.IPV6_TCLASS}, ttl: pair{unix.IP_TTL, unix.IPV6_UNICAST_HOPS}}
+
 func growBuffer(rc syscall.RawConn, o bufferOption, n int) {
 	for ; n >= 4096; n /= 2 {
 		if setInt(rc, unix.SOL_SOCKET, int(o), n) == nil {
