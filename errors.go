@@ -27,7 +27,7 @@ var (
 )
 
 // errNoConn is the error of Reply on a Datagram that no socket received.
-var errNoConn error = &net.AddrError{Err: "datagram has no socket"}
+var errNoConn error = &net.AddrError{Err: "the datagram was not received by a socket"}
 
 // A SizeError reports the size of a datagram that was too large, and the largest size
 // possible. For [errors.Is] it is [ErrTooLarge] and EMSGSIZE.
@@ -71,7 +71,9 @@ func (c *Conn) opError(op string, to netip.AddrPort, err error) error {
 // may have none; its methods then return an error, as in package net.
 func (c *Conn) ok() bool { return c != nil && c.sock != nil }
 
-func errNoSocket(op string) error { return opError(op, "udp", nil, os.ErrInvalid) }
+func errNoSocket(op string) error { return opError(op, "udp", nil, errUnmade) }
+
+var errUnmade = fmt.Errorf("socket must be created by Listen, Dial, ListenMulticast or Adopt: %w", os.ErrInvalid)
 
 // closedChan is what Done and Closing return if there is no socket.
 var closedChan = func() <-chan struct{} {

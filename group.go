@@ -101,9 +101,10 @@ func (cfg Config) ListenGroup(ctx context.Context, n int, network, address strin
 	}
 	switch {
 	case f == nil:
-		return nil, opError("listen", network, nil, fmt.Errorf("nil function: %w", os.ErrInvalid))
+		return nil, opError("listen", network, nil, fmt.Errorf("the function that makes Handlers is nil: %w", os.ErrInvalid))
 	case n > maxMembers:
-		return nil, opError("listen", network, nil, fmt.Errorf("a group of %d sockets: %w", n, os.ErrInvalid))
+		return nil, opError("listen", network, nil,
+			fmt.Errorf("a group of %d sockets, at most %d are possible: %w", n, maxMembers, os.ErrInvalid))
 	case !balance:
 		n = 1
 	}
@@ -120,7 +121,7 @@ func (cfg Config) ListenGroup(ctx context.Context, n int, network, address strin
 	var socks []socket.Socket
 	err := cfg.withAddress(ctx, "listen", network, address, notLocal, func(local netip.AddrPort) (err error) {
 		if local.Addr().IsMulticast() {
-			return fmt.Errorf("each member would get every datagram of a multicast group: %w", os.ErrInvalid)
+			return fmt.Errorf("each member would get every datagram of a multicast group, use ListenMulticast: %w", os.ErrInvalid)
 		}
 		socks, err = sys.OpenGroup(ctx, cfg.source(), n, network, local, cfg.options())
 		return err

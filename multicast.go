@@ -232,7 +232,7 @@ func (m *MulticastConn) change(op string, group netip.Addr, f func(*mcast.Manage
 }
 
 // errNotMulticast is the error of a MulticastConn that a user has built.
-var errNotMulticast = fmt.Errorf("MulticastConn not made by ListenMulticast: %w", os.ErrInvalid)
+var errNotMulticast = fmt.Errorf("MulticastConn must be created by ListenMulticast: %w", os.ErrInvalid)
 
 func (m *MulticastConn) ready(op string) error {
 	switch {

@@ -52,17 +52,17 @@ func (cfg *Config) check(h Handler) error {
 	local := cfg.LocalAddr
 	switch {
 	case isNil(h):
-		return fmt.Errorf("nil Handler: %w", os.ErrInvalid)
+		return fmt.Errorf("the Handler is nil: %w", os.ErrInvalid)
 	case isWorkers && w.handlers == nil:
 		return fmt.Errorf("workers must be created by NewWorkers: %w", os.ErrInvalid)
 	case isQueue && q.done == nil:
 		return errZeroQueue
 	case isQueue && q.finished():
-		return fmt.Errorf("the last socket of the queue has stopped: %w", net.ErrClosed)
+		return fmt.Errorf("the last socket of the queue has stopped, use a new queue: %w", net.ErrClosed)
 	case cfg.ReadBuffer < 0, cfg.WriteBuffer < 0:
-		return fmt.Errorf("negative buffer size: %w", os.ErrInvalid)
+		return fmt.Errorf("ReadBuffer or WriteBuffer is negative: %w", os.ErrInvalid)
 	case cfg.MaxDatagram < 0:
-		return fmt.Errorf("negative MaxDatagram: %w", os.ErrInvalid)
+		return fmt.Errorf("MaxDatagram is negative: %w", os.ErrInvalid)
 	case cfg.TTL < 0 || cfg.TTL > 255:
 		return fmt.Errorf("TTL %d is not between 0 and 255: %w", cfg.TTL, os.ErrInvalid)
 	case cfg.MTUDiscovery < MTUDiscoveryDefault || cfg.MTUDiscovery > MTUDiscoveryOmit:

@@ -220,7 +220,7 @@ func (c *Conn) SendBroadcast(b []byte, port uint16, ifs ...*net.Interface) ([]Gr
 		outlets, err = socket.Broadcasters(all, ifs, c.admits)
 	}
 	if err == nil && len(outlets) == 0 {
-		err = fmt.Errorf("no suitable interface: %w", sys.ENODEV)
+		err = fmt.Errorf("no interface is up and can broadcast: %w", sys.ENODEV)
 	}
 	if err != nil {
 		return nil, c.opError("send", to, err)

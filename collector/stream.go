@@ -140,7 +140,7 @@ func (s *Stream) find() error {
 		return err
 	}
 	if cfg := found.CachedInfo().Config; cfg.NoAck {
-		return fmt.Errorf("stream %s acknowledges nothing (no_ack)", cfg.Name)
+		return fmt.Errorf("stream %s has no_ack set: the collector needs acknowledgements", cfg.Name)
 	}
 	return nil
 }

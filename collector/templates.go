@@ -12,8 +12,8 @@ import (
 const maxFields = 256
 
 var (
-	errFields = errors.New("template with more fields than 256, or than bytes in a record")
-	errEmpty  = errors.New("template of no fixed length")
+	errFields = errors.New("template has more than 256 fields, or more fields than bytes in a record")
+	errEmpty  = errors.New("template has no field of fixed length")
 )
 
 // templates are those of NetFlow v9 and IPFIX that one decoder knows. Exporters are not

@@ -105,7 +105,7 @@ func (cfg Config[K]) Validate() error {
 	case "", "udp", "udp4", "udp6":
 		return nil
 	}
-	return &ConfigError{"Network", fmt.Sprintf("is %q", cfg.Network)}
+	return &ConfigError{"Network", fmt.Sprintf("is %q, not udp, udp4 or udp6", cfg.Network)}
 }
 
 func (cfg Config[K]) withDefaults() Config[K] {

@@ -10,16 +10,16 @@ import (
 // Do returns these errors, and those of package udp, in a [*net.OpError].
 var (
 	// ErrNoKey means that Config.Key found no key in the request.
-	ErrNoKey = errors.New("exchange: request has no key")
+	ErrNoKey = errors.New("exchange: Config.Key found no key in the request")
 	// ErrDuplicate means that a request with the same key waits for a response of the same server.
-	ErrDuplicate = errors.New("exchange: key is outstanding")
+	ErrDuplicate = errors.New("exchange: a request with the same key to the same server is outstanding")
 	// ErrTooMany means that Config.MaxOutstanding requests wait for responses.
-	ErrTooMany = errors.New("exchange: too many outstanding requests")
+	ErrTooMany = errors.New("exchange: Config.MaxOutstanding requests are outstanding")
 )
 
 var (
 	errUnmade   = &ConfigError{"Client", "must be created by New"}
-	errPanicked = errors.New("a function of the Config has panicked")
+	errPanicked = errors.New("a function of the Config panicked")
 )
 
 // A TimeoutError means that a server did not respond to any of the transmissions. It is

@@ -129,7 +129,7 @@ func usable(a netip.AddrPort) (netip.AddrPort, error) {
 	case ip.IsUnspecified():
 		ip = netip.IPv6Loopback()
 	case ip.IsMulticast():
-		return a, &net.AddrError{Err: "a multicast address has no single server", Addr: a.String()}
+		return a, &net.AddrError{Err: "a server cannot have a multicast address", Addr: a.String()}
 	}
 	if a.Port() == 0 {
 		return a, &net.AddrError{Err: "missing port", Addr: a.String()}

@@ -15,7 +15,7 @@ import (
 
 // ErrAmplification means that [Limiter.Reply] did not send a reply, because it would exceed the
 // bytes allowed for an unvalidated address. It comes in a [*net.OpError].
-var ErrAmplification = errors.New("limit: reply exceeds what an unvalidated address may be sent")
+var ErrAmplification = errors.New("limit: reply exceeds the bytes allowed for an unvalidated address")
 
 // A Limiter is a [udp.Handler] that passes the datagrams that it admits on to another Handler.
 // [New] makes one; the zero Limiter admits nothing. It may serve several sockets, which share its

@@ -169,7 +169,7 @@ var (
 	// errShort: the kernel has switched the protocol off.
 	errShort = &stateError{"the interface's MTU is too small for the protocol", sys.ENETDOWN}
 
-	errNoInterface = fmt.Errorf("no suitable interface: %w", errRemoved)
+	errNoInterface = fmt.Errorf("no interface is up, can multicast and has an address of the family: %w", errRemoved)
 )
 
 func (d *desired) membership() Membership {

@@ -104,7 +104,7 @@ func (m *Manager) Interface() (*net.Interface, error) {
 // SetOption sets an option for each family of the socket, or for none.
 func (m *Manager) SetOption(o socket.MulticastOption, value int) (err error) {
 	if o == socket.MulticastTTL && (value < 0 || value > 255) {
-		return fmt.Errorf("TTL %d: %w", value, sys.EINVAL)
+		return fmt.Errorf("TTL %d is not between 0 and 255: %w", value, sys.EINVAL)
 	}
 	sock, family := m.cfg.Socket, m.cfg.Socket.Info().Family
 	if family != socket.Dual {

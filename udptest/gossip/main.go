@@ -77,7 +77,7 @@ func parse(args []string, stdout io.Writer) (s settings, err error) {
 	case s.nodes < 2 || s.nodes > 1<<20:
 		return s, fmt.Errorf("%d nodes: there must be 2 at least, and 2^20 at most", s.nodes)
 	case s.length <= 0 || s.period <= 0:
-		return s, errors.New("a time that is not positive")
+		return s, errors.New("-for or -period is not positive")
 	}
 	if least := 5 * instant; !s.real && s.period < least {
 		return s, fmt.Errorf("a period of %v: a simulated one takes %v at least", s.period, least)

@@ -58,7 +58,7 @@ func appendUpdate(b []byte, u update) []byte {
 	return appendAddr(b, u.member)
 }
 
-var errShort = errors.New("message is cut short")
+var errShort = errors.New("message is truncated")
 
 func cutAddr(b []byte) (a netip.AddrPort, rest []byte, err error) {
 	if len(b) < 1 || len(b) < 1+int(b[0])+2 {
