@@ -111,19 +111,19 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 			c.consumer.work.Begin() // before a worker can end it
 		}
 		one := d
-		if !whole && len(f.ch) >= f.whole {
+		if !whole && len(f.C) >= f.whole {
 			r.shorten(&one, p, f)
 		}
 		put++
 		select {
-		case f.ch <- one:
+		case f.C <- one:
 			in++
 			continue
 		default:
 		}
 		r.countGiven(f, put, in) // the next put may block for long
 		put, in = 0, 0
-		if why := f.overflowed(c, &one); why == stats.NotDropped {
+		if why := f.put(c, &one); why == stats.NotDropped {
 			in++
 		} else {
 			c.countDrop(p, d.Data, why)
@@ -144,7 +144,7 @@ func (r *reader) countGiven(f *fifo, n, accepted int) {
 	if !f.working {
 		r.conn.stats.Handled.Add(int64(accepted))
 	}
-	waiting := uint64(len(f.ch))
+	waiting := uint64(len(f.C))
 	stats.Raise(&r.conn.stats.Peak, waiting)
 	stats.Raise(&f.counters.peak, waiting)
 }

@@ -1,9 +1,9 @@
 package udp
 
 import (
-	"sync"
 	"sync/atomic"
 
+	"github.com/udpkit/udp/internal/bounded"
 	"github.com/udpkit/udp/internal/buffer"
 	"github.com/udpkit/udp/internal/stats"
 )
@@ -11,22 +11,14 @@ import (
 // fifo is the bounded channel behind a Queue or one worker. Once put or pass accepts
 // a datagram, the fifo accounts for it.
 //
-// Sockets whose Handler is the Queue or the Workers call put. The channel is closed
-// after the last of them has stopped. Other Handlers call pass at any time, so pass
-// holds ending.
+// Its owners are the sockets whose Handler is the Queue or the Workers: they call put,
+// and it ends after the last of them has stopped. Other Handlers call pass at any time.
 type fifo struct {
-	ch       chan Datagram
-	overflow Overflow
-	whole    int  // number of datagrams that wait in the buffers that they were read into
-	working  bool // of Workers: a datagram is Handled when it was received from the fifo, not when it was put
-
-	replied atomic.Pointer[Conn] // its outbox may hold replies of consumers
-
+	bounded.Chan[Datagram]
+	whole    int                  // number of datagrams that wait in the buffers that they were read into
+	working  bool                 // of Workers: a datagram is Handled when it was received from the fifo, not when it was put
+	replied  atomic.Pointer[Conn] // its outbox may hold replies of consumers
 	counters *fifoCounters
-
-	over   chan struct{} // closed when the fifo ends, to release those that wait for room
-	ending sync.RWMutex  // guards ended
-	ended  bool          // ch is closed
 }
 
 // fifoCounters count for one Queue, or for all workers of one Workers.
@@ -40,18 +32,8 @@ type fifoCounters struct {
 const wholeBuffers = 64
 
 func (f *fifo) init(capacity int, overflow Overflow, whole int, counters *fifoCounters) {
-	f.counters = counters
-	f.ch, f.over = make(chan Datagram, capacity), make(chan struct{})
-	f.overflow, f.whole = overflow, whole
-}
-
-// end closes the channel.
-func (f *fifo) end() {
-	close(f.over)
-	f.ending.Lock()
-	defer f.ending.Unlock()
-	f.ended = true
-	close(f.ch)
+	f.Init(capacity, bounded.Overflow(overflow), f.evict)
+	f.whole, f.counters = whole, counters
 }
 
 // flushReplies sends the outbox for a consumer that has no more work.
@@ -67,39 +49,12 @@ func (f *fifo) flushReplies() {
 // put puts in a datagram that the reader of its socket has retained. It returns
 // stats.NotDropped or the reason for the drop. The caller counts it for the socket.
 func (f *fifo) put(c *Conn, d *Datagram) stats.Reason {
-	select {
-	case f.ch <- *d:
-		return stats.NotDropped
-	default:
-	}
-	return f.overflowed(c, d)
-}
-
-// overflowed is the part of put for a full fifo.
-func (f *fifo) overflowed(c *Conn, d *Datagram) stats.Reason {
 	why := stats.DropQueue
-	switch f.overflow {
-	case Block:
-		select {
-		case f.ch <- *d:
-			return stats.NotDropped
-		case <-c.closingChan():
-			why = stats.DropClosed
-		case <-f.over:
-		}
-	case DropOldest:
-		for {
-			select {
-			case old := <-f.ch:
-				f.evict(&old)
-			default:
-			}
-			select {
-			case f.ch <- *d:
-				return stats.NotDropped
-			default:
-			}
-		}
+	switch f.Put(*d, c.closingChan()) {
+	case bounded.Accepted:
+		return stats.NotDropped
+	case bounded.Canceled:
+		why = stats.DropClosed
 	}
 	if d.header().refusal == nil {
 		f.counters.dropped.Add(1)
@@ -109,7 +64,7 @@ func (f *fifo) overflowed(c *Conn, d *Datagram) stats.Reason {
 }
 
 // evict drops a datagram that was accepted.
-func (f *fifo) evict(d *Datagram) {
+func (f *fifo) evict(d Datagram) {
 	h := d.header()
 	if h.refusal != nil {
 		h.refusal.lost()
@@ -119,7 +74,7 @@ func (f *fifo) evict(d *Datagram) {
 			if !f.working {
 				h.conn.stats.Handled.Add(-1)
 			}
-			h.conn.countDropped(*d, stats.DropQueue)
+			h.conn.countDropped(d, stats.DropQueue)
 		}
 	}
 	d.Release()
@@ -132,9 +87,12 @@ func (f *fifo) evict(d *Datagram) {
 // packet, so that its lease is independent.
 func (f *fifo) pass(c *Conn, d Datagram) {
 	f.counters.received.Add(1)
-	f.ending.RLock()
-	defer f.ending.RUnlock()
-	if f.ended || f.overflow == DropNewest && len(f.ch) == cap(f.ch) {
+	if !f.Enter() {
+		f.counters.dropped.Add(1)
+		return
+	}
+	defer f.Leave()
+	if f.Overflow == bounded.DropNewest && f.Full() {
 		f.counters.dropped.Add(1)
 		return
 	}
@@ -142,11 +100,11 @@ func (f *fifo) pass(c *Conn, d Datagram) {
 	if c == nil {
 		c = d.Conn()
 	}
-	if f.overflow == Block && len(f.ch) == cap(f.ch) && c != nil {
+	if f.Overflow == bounded.Block && f.Full() && c != nil {
 		c.out.Flush() // a consumer may be waiting for the response to a datagram in the outbox
 	}
 	if f.put(c, &d) == stats.NotDropped {
-		stats.Raise(&f.counters.peak, uint64(len(f.ch)))
+		stats.Raise(&f.counters.peak, uint64(len(f.C)))
 	}
 }
 
@@ -157,7 +115,7 @@ func (f *fifo) own(c *Conn, d Datagram) Datagram {
 	if old := d.packet; old != nil {
 		p.time, p.control = old.time, old.control
 		if b := old.lease.Buffer(); b != nil {
-			if len(f.ch) >= f.whole {
+			if len(f.C) >= f.whole {
 				if s := shorter(b, &d); s != nil {
 					d.packet = p
 					p.keep(s, d.Data)

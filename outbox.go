@@ -48,7 +48,7 @@ func (c *Conn) reply(b []byte, to netip.AddrPort, p *packet) error {
 	more := false
 	if q := p.queue; q == nil {
 		more = c.out.More.Load()
-	} else if more = len(q.ch) > 0; more && q.replied.Load() != c {
+	} else if more = len(q.C) > 0; more && q.replied.Load() != c {
 		q.replied.Store(c)
 	}
 	if err := c.out.Reply(b, to, &p.header.reply, more); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/udpkit/udp/internal/bounded"
 	"github.com/udpkit/udp/internal/packetconn"
 	"github.com/udpkit/udp/internal/socket"
 )
@@ -57,7 +58,7 @@ func (o Overflow) valid() bool { return o >= Block && o <= DropOldest }
 type Queue struct {
 	fifo     fifo
 	counters fifoCounters
-	refusals chan *Refusal
+	refusals bounded.Chan[*Refusal]
 	done     chan struct{}
 
 	mu      sync.Mutex // guards what follows
@@ -76,10 +77,8 @@ func NewQueue(capacity int, overflow Overflow) *Queue {
 		panic("udp: NewQueue: invalid " + overflow.String())
 	}
 	capacity = max(capacity, 1)
-	q := &Queue{
-		refusals: make(chan *Refusal, min(capacity, maxRefusals)),
-		done:     make(chan struct{}),
-	}
+	q := &Queue{done: make(chan struct{})}
+	q.refusals.Init(min(capacity, maxRefusals), bounded.DropOldest, (*Refusal).lost)
 	q.fifo.init(capacity, overflow, wholeBuffers, &q.counters)
 	return q
 }
@@ -97,9 +96,9 @@ func (q *Queue) Receive(ctx context.Context) (Datagram, error) {
 	if q == nil || q.done == nil {
 		return Datagram{}, errZeroQueue
 	}
-	if len(q.refusals) == 0 {
+	if len(q.refusals.C) == 0 {
 		select {
-		case d, ok := <-q.fifo.ch:
+		case d, ok := <-q.fifo.C:
 			if ok {
 				return d, nil
 			}
@@ -107,7 +106,7 @@ func (q *Queue) Receive(ctx context.Context) (Datagram, error) {
 			q.fifo.flushReplies()
 		}
 	}
-	refusals := q.refusals
+	refusals := q.refusals.C
 	for {
 		select {
 		case r, ok := <-refusals:
@@ -115,11 +114,11 @@ func (q *Queue) Receive(ctx context.Context) (Datagram, error) {
 				return Datagram{}, r
 			}
 			refusals = nil // ended: the datagrams come first
-		case d, ok := <-q.fifo.ch:
+		case d, ok := <-q.fifo.C:
 			if ok {
 				return d, nil
 			}
-			if r, ok := <-q.refusals; ok {
+			if r, ok := <-q.refusals.C; ok {
 				return Datagram{}, r
 			}
 			return Datagram{}, q.reason()
@@ -146,11 +145,11 @@ func (q *Queue) All(ctx context.Context) iter.Seq[Datagram] {
 			var d Datagram
 			ok := false
 			select {
-			case d, ok = <-q.fifo.ch:
+			case d, ok = <-q.fifo.C:
 			default:
 				q.fifo.flushReplies()
 				select {
-				case d, ok = <-q.fifo.ch:
+				case d, ok = <-q.fifo.C:
 				case <-ctx.Done():
 				}
 			}
@@ -163,12 +162,12 @@ func (q *Queue) All(ctx context.Context) iter.Seq[Datagram] {
 
 // Datagrams returns the channel. It is closed once the last of the Queue's sockets has
 // stopped. The datagrams that are still in it can be received.
-func (q *Queue) Datagrams() <-chan Datagram { return q.fifo.ch }
+func (q *Queue) Datagrams() <-chan Datagram { return q.fifo.C }
 
 // Refusals returns a channel of ICMP errors. It keeps the newest 256, or fewer if the
 // Queue's capacity is less, so a program may ignore it. It is closed together with
 // Datagrams.
-func (q *Queue) Refusals() <-chan *Refusal { return q.refusals }
+func (q *Queue) Refusals() <-chan *Refusal { return q.refusals.C }
 
 // Done returns a channel that is closed once the last of the Queue's sockets has
 // stopped.
@@ -185,7 +184,7 @@ func (q *Queue) Err() error {
 func (q *Queue) Stats() QueueStats {
 	return QueueStats{
 		Dropped: q.counters.dropped.Load(), Received: q.counters.received.Load(),
-		Waiting: len(q.fifo.ch), Peak: q.counters.peak.Load(),
+		Waiting: len(q.fifo.C), Peak: q.counters.peak.Load(),
 	}
 }
 
@@ -236,7 +235,7 @@ func (q *Queue) PacketConn(c *Conn) net.PacketConn {
 		},
 	}
 	if q != nil && q.done != nil {
-		cfg.C, cfg.Idle, cfg.Ended = q.fifo.ch, q.fifo.flushReplies, q.reason
+		cfg.C, cfg.Idle, cfg.Ended = q.fifo.C, q.fifo.flushReplies, q.reason
 	}
 	return packetconn.NewPushed(cfg, c.LocalAddrPort().Addr().IsUnspecified())
 }
@@ -268,21 +267,12 @@ func (q *Queue) Received(c *Conn, d Datagram) {
 // Refused implements [Handler]. If the channel of Refusals is full, the oldest one is
 // dropped and counted in the Stats.RefusalsLost of its socket.
 func (q *Queue) Refused(c *Conn, r *Refusal) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for !q.ended {
-		select {
-		case q.refusals <- r:
-			return
-		default:
-		}
-		select {
-		case old := <-q.refusals:
-			old.lost()
-		default:
-		}
+	if !q.refusals.Enter() {
+		r.lost()
+		return
 	}
-	r.lost()
+	defer q.refusals.Leave()
+	q.refusals.Put(r, nil)
 }
 
 // Stopped implements [Handler].
@@ -297,8 +287,8 @@ func (q *Queue) Stopped(_ *Conn, err error) {
 	}
 	if q.sockets--; q.sockets == 0 {
 		q.ended = true
-		q.fifo.end()
-		close(q.refusals)
+		q.fifo.End()
+		q.refusals.End()
 		close(q.done)
 	}
 }

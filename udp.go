@@ -71,7 +71,7 @@ type consumer struct {
 func (t *consumer) hasQueued() bool {
 	switch {
 	case t.queue != nil:
-		return len(t.queue.fifo.ch) > 0
+		return len(t.queue.fifo.C) > 0
 	case t.workers != nil:
 		return t.work.Left() > 1 // one of them may be the caller's
 	}

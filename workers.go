@@ -151,12 +151,11 @@ func (w *Workers) Refused(c *Conn, r *Refusal) {
 	}
 	d := Datagram{Data: r.Payload, From: r.Peer}
 	f := p.choose(d)
-	f.ending.RLock()
-	defer f.ending.RUnlock()
-	if f.ended {
+	if !f.Enter() {
 		r.lost()
 		return
 	}
+	defer f.Leave()
 	passed := c == nil || c.consumer.workers != w // passed on: its socket does not wait for it
 	d.packet = &packet{header: &header{conn: c, refusal: r}, queue: f, passed: passed}
 	if !passed {
@@ -213,7 +212,7 @@ func (w *Workers) Stats() WorkersStats {
 	}
 	if p := w.pool.Load(); p != nil {
 		for i := range p.fifos {
-			s.Waiting += len(p.fifos[i].ch)
+			s.Waiting += len(p.fifos[i].C)
 		}
 	}
 	return s
@@ -272,9 +271,9 @@ func (p *pool) work(i int) {
 	}()
 	h := p.workers.handlers[min(i, len(p.workers.handlers)-1)]
 	f := &p.fifos[i]
-	for d := range f.ch {
+	for d := range f.C {
 		p.handle(h, &d)
-		if len(f.ch) == 0 {
+		if len(f.C) == 0 {
 			f.flushReplies()
 		}
 	}
@@ -333,7 +332,7 @@ func (p *pool) handle(h Handler, d *Datagram) {
 // end closes the fifos and waits for the goroutines.
 func (p *pool) end() {
 	for i := range p.fifos {
-		p.fifos[i].end()
+		p.fifos[i].End()
 	}
 	p.running.Wait()
 }

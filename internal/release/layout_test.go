@@ -21,7 +21,7 @@ import (
 // with "/..." stands for all packages in that directory, which may import each
 // other.
 var layers = [][]string{
-	{"internal/buffer", "internal/cmsg", "internal/events", "internal/life", "internal/netns"},
+	{"internal/bounded", "internal/buffer", "internal/cmsg", "internal/events", "internal/life", "internal/netns"},
 	{"internal/socket"},
 	{"internal/gso", "internal/resolve", "internal/stats", "internal/sys", "internal/tap"},
 	{"internal/guard", "internal/ifmon"},
