@@ -150,32 +150,30 @@ func (s *Conn) SetDeadline(t time.Time) error {
 // SetReadDeadline makes Read fail with [os.ErrDeadlineExceeded] from t on, including a Read that
 // is waiting. The zero time means never.
 func (s *Conn) SetReadDeadline(t time.Time) error {
-	if !s.made() {
-		return unmade("set", "Conn", "Accept")
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return s.peer.opError("set", net.ErrClosed)
-	}
-	s.readDeadline = monotonic(t)
-	switch {
-	case t.IsZero() || s.end != nil:
-		if s.timer != nil {
-			s.timer.Stop()
+	return s.set(func() {
+		s.readDeadline = monotonic(t)
+		switch {
+		case t.IsZero() || s.end != nil:
+			if s.timer != nil {
+				s.timer.Stop()
+			}
+		case s.timer == nil:
+			s.timer = time.AfterFunc(time.Until(s.readDeadline), s.wake)
+		default:
+			s.timer.Reset(time.Until(s.readDeadline))
 		}
-	case s.timer == nil:
-		s.timer = time.AfterFunc(time.Until(s.readDeadline), s.wake)
-	default:
-		s.timer.Reset(time.Until(s.readDeadline))
-	}
-	s.arrived.Broadcast()
-	return nil
+		s.arrived.Broadcast()
+	})
 }
 
 // SetWriteDeadline makes Write fail with [os.ErrDeadlineExceeded] from t on. The zero time means
 // never.
 func (s *Conn) SetWriteDeadline(t time.Time) error {
+	return s.set(func() { s.writeDeadline = monotonic(t) })
+}
+
+// set calls f with the lock held, unless s is closed.
+func (s *Conn) set(f func()) error {
 	if !s.made() {
 		return unmade("set", "Conn", "Accept")
 	}
@@ -184,7 +182,7 @@ func (s *Conn) SetWriteDeadline(t time.Time) error {
 	if s.closed {
 		return s.peer.opError("set", net.ErrClosed)
 	}
-	s.writeDeadline = monotonic(t)
+	f()
 	return nil
 }
 

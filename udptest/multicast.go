@@ -31,19 +31,15 @@ func (s *sock) Join(group, source netip.Addr, ifindex int) error {
 	n := s.host.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if s.isClosed() {
-		return net.ErrClosed
+	index, at, err := s.membership(group, ifindex)
+	if err != nil {
+		return err
 	}
-	i, e := s.memberInterface(group, ifindex)
-	if e != none {
-		return sysErr("setsockopt", e)
-	}
-	at := s.find(group, i.index)
 	if at < 0 {
 		if group.Is4() && s.groups4() >= maxMemberships {
 			return sysErr("setsockopt", eNOBUFS)
 		}
-		m := membership{group: group, index: i.index}
+		m := membership{group: group, index: index}
 		if source.IsValid() {
 			m.sources = []netip.Addr{source}
 		}
@@ -63,6 +59,19 @@ func (s *sock) Join(group, source netip.Addr, ifindex int) error {
 	}
 	m.sources = append(m.sources, source)
 	return nil
+}
+
+// membership returns the index of the interface for a membership, and its place in groups, -1 if
+// there is none. The caller holds the network's lock.
+func (s *sock) membership(group netip.Addr, ifindex int) (index, at int, err error) {
+	if s.isClosed() {
+		return 0, 0, net.ErrClosed
+	}
+	i, e := s.memberInterface(group, ifindex)
+	if e != none {
+		return 0, 0, sysErr("setsockopt", e)
+	}
+	return i.index, s.find(group, i.index), nil
 }
 
 func maxSources(group netip.Addr) int {
@@ -87,14 +96,10 @@ func (s *sock) Leave(group, source netip.Addr, ifindex int) error {
 	n := s.host.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if s.isClosed() {
-		return net.ErrClosed
+	_, at, err := s.membership(group, ifindex)
+	if err != nil {
+		return err
 	}
-	i, e := s.memberInterface(group, ifindex)
-	if e != none {
-		return sysErr("setsockopt", e)
-	}
-	at := s.find(group, i.index)
 	if at < 0 {
 		return sysErr("setsockopt", eADDRNOTAVAIL)
 	}

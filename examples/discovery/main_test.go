@@ -39,12 +39,8 @@ func TestDiscoveryOnEveryInterface(t *testing.T) {
 	netns.Isolated(t, func() {
 		ns := netns.Self(t)
 		netns.Veth(t, ns, "left", ns, "right")
-		for _, a := range []string{"192.0.2.1/24", "2001:db8:1::1/64", "fe80::1/64"} {
-			ns.Addr("left", a)
-		}
-		for _, a := range []string{"198.51.100.1/24", "2001:db8:2::1/64", "fe80::2/64"} {
-			ns.Addr("right", a)
-		}
+		ns.Addr("left", "192.0.2.1/24", "2001:db8:1::1/64", "fe80::1/64")
+		ns.Addr("right", "198.51.100.1/24", "2001:db8:2::1/64", "fe80::2/64")
 		for _, group := range []string{"239.255.80.5", "ff15::8005", "ff12::8005"} {
 			server := start(t, "serve", "-group", net.JoinHostPort(group, "0"))
 			server.Line("^joined " + group + " on left")

@@ -30,12 +30,8 @@ func newAvahi(t *testing.T) *avahi {
 	}
 	here, there := netns.Self(t), netns.New(t)
 	netns.Veth(t, here, "eth", there, "eth")
-	for _, prefix := range []string{"192.0.2.1/24", "2001:db8::1/64", "fe80::1/64"} {
-		here.Addr("eth", prefix)
-	}
-	for _, prefix := range []string{"192.0.2.2/24", "2001:db8::2/64", "fe80::2/64"} {
-		there.Addr("eth", prefix)
-	}
+	here.Addr("eth", "192.0.2.1/24", "2001:db8::1/64", "fe80::1/64")
+	there.Addr("eth", "192.0.2.2/24", "2001:db8::2/64", "fe80::2/64")
 	// Not t.TempDir, whose name may be too long for a socket.
 	dir, err := os.MkdirTemp("", "avahi")
 	require.NoError(t, err)

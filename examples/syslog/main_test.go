@@ -16,7 +16,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/examples/internal/program"
@@ -26,13 +25,7 @@ import (
 // a signal.
 const asProgram = "SYSLOG_TEST_IS_PROGRAM"
 
-func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		main()
-		os.Exit(0)
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { program.Main(m, asProgram, main) }
 
 // process starts the program as a process that listens on a free port, and
 // returns it with that port and the size of its receive buffer.

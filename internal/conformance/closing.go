@@ -63,9 +63,7 @@ var closingPromises = []promise{
 		<-c.Done()
 		w.receives("0", "1", "2")
 		w.next("Stopped")
-		s := c.Stats()
-		equal(t, "received", s.Received, s.Handled+s.Dropped.Total())
-		equal(t, "handled", s.Handled, 3)
+		t.handled(c, 3)
 	}},
 	{"Close works in Stopped", func(t *trial) {
 		w := t.witness()
@@ -99,9 +97,7 @@ var closingPromises = []promise{
 		close(w.gate)
 		<-c.Done()
 		w.next("Stopped")
-		s := c.Stats()
-		equal(t, "received", s.Received, s.Handled+s.Dropped.Total())
-		equal(t, "handled", s.Handled, 1)
+		t.handled(c, 1)
 	}},
 	{"Close works with a lock that a callback needs", func(t *trial) {
 		var mu sync.Mutex
@@ -180,9 +176,7 @@ var closingPromises = []promise{
 		close(w.gate)
 		<-c.Done()
 		w.next("Stopped")
-		s := c.Stats()
-		equal(t, "received", s.Received, s.Handled+s.Dropped.Total())
-		equal(t, "handled", s.Handled, 1)
+		t.handled(c, 1)
 	}},
 	{"Run shuts down when its context ends, and returns nil after Close", func(t *trial) {
 		w := t.witness()

@@ -127,6 +127,14 @@ func (t *trial) is(err, target error) {
 	}
 }
 
+// handled checks the counters of a socket whose callbacks have returned.
+func (t *trial) handled(c *udp.Conn, n uint64) {
+	t.Helper()
+	s := c.Stats()
+	equal(t, "received", s.Received, s.Handled+s.Dropped.Total())
+	equal(t, "handled", s.Handled, n)
+}
+
 func equal[T comparable](t *trial, what string, got, want T) {
 	t.Helper()
 	if got != want {

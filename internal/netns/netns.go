@@ -40,10 +40,17 @@ func (n *NS) IP(args string) string {
 	return n.Command("ip", strings.Fields(args)...)
 }
 
-// Addr adds an address with its prefix length to an interface; an IPv6 one is
-// usable at once (without duplicate address detection). The test is skipped when
-// it is one and the kernel has no IPv6.
-func (n *NS) Addr(ifname, prefix string) {
+// Addr adds addresses with their prefix lengths to an interface. IPv6 ones are usable at
+// once (without duplicate address detection). The test is skipped when there are any and
+// the kernel has no IPv6.
+func (n *NS) Addr(ifname string, prefixes ...string) {
+	n.t.Helper()
+	for _, prefix := range prefixes {
+		n.addr(ifname, prefix)
+	}
+}
+
+func (n *NS) addr(ifname, prefix string) {
 	n.t.Helper()
 	if !strings.Contains(prefix, ":") {
 		n.IP("addr add " + prefix + " dev " + ifname)
@@ -52,7 +59,7 @@ func (n *NS) Addr(ifname, prefix string) {
 	n.needIPv6()
 	n.IP("addr add " + prefix + " nodad dev " + ifname)
 	// Linux adds the route to an IPv6 address a little later (addrconf_dad_work in
-	// net/ipv6/addrconf.c); until then what the host sends to itself goes out.
+	// net/ipv6/addrconf.c). Until then datagrams of the host to itself leave it.
 	address, _, _ := strings.Cut(prefix, "/")
 	missing := func() bool { return n.IP("-6 route show table local "+address+" dev "+ifname) == "" }
 	if missing() {

@@ -44,6 +44,7 @@ var modules = map[string][]string{
 	"golang.org/x/net/dns/dnsmessage": {"examples/..."},
 	"golang.org/x/time/rate":          {"exchange", "limit"},
 	"github.com/stretchr/testify":     {"examples/internal/program", "internal/conformance", "internal/sockettest", "internal/e2e/..."},
+	"go.uber.org/goleak":              {"examples/internal/program"},
 }
 
 const maxLines = 400

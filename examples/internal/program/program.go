@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 )
 
 // patience is how long a test waits for what must happen.
@@ -37,6 +38,17 @@ type Program struct {
 	lines []string
 	at    int   // the first that Line has not seen
 	err   error // once done
+}
+
+// Main runs the tests of a program, and then looks for goroutines that are left. With an
+// environment variable of that name the test binary is the program itself, as a process that
+// can get signals.
+func Main(m *testing.M, variable string, main func()) {
+	if os.Getenv(variable) != "" {
+		main()
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
 }
 
 // errStopped is the cause that Stop cancels a context with: since Go 1.26

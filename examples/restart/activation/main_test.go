@@ -14,7 +14,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/examples/internal/program"
@@ -24,13 +23,7 @@ import (
 // asProgram makes the test binary the program itself.
 const asProgram = "ACTIVATION_TEST_IS_PROGRAM"
 
-func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		main()
-		os.Exit(0)
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { program.Main(m, asProgram, main) }
 
 // activate starts the program as systemd does, with descriptor 3 and its own process ID. stop is
 // what "systemctl stop" sends.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/udpkit/udp/examples/internal/program"
 	"github.com/udpkit/udp/examples/restart/internal/client"
@@ -20,13 +19,7 @@ import (
 // asProgram makes the test binary the program itself.
 const asProgram = "UPGRADE_TEST_IS_PROGRAM"
 
-func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		main()
-		os.Exit(0)
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { program.Main(m, asProgram, main) }
 
 // Each request has one reply across several upgrades, whichever process gives it.
 func TestUpgradesLoseNothing(t *testing.T) {

@@ -27,10 +27,8 @@ func TestAMessageLeavesByItsInterface(t *testing.T) {
 		for _, device := range []string{"one", "two"} {
 			there := netns.New(t)
 			netns.Veth(t, server, device, there, "peer")
-			server.Addr(device, "169.254.0.1/16")
-			server.Addr(device, "fe80::1/64")
-			there.Addr("peer", "169.254.0.2/16")
-			there.Addr("peer", "fe80::2/64")
+			server.Addr(device, "169.254.0.1/16", "fe80::1/64")
+			there.Addr("peer", "169.254.0.2/16", "fe80::2/64")
 			for _, address := range []string{"169.254.0.2:7", "[fe80::2%peer]:7"} {
 				received := make(chan string, 10)
 				h := udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
@@ -71,8 +69,7 @@ func TestAnInterfaceDoesNotChangeTheSource(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
 		netns.Veth(t, here, "left", there, "right")
-		here.Addr("left", "192.0.2.1/24")
-		here.Addr("left", "192.0.2.77/24")
+		here.Addr("left", "192.0.2.1/24", "192.0.2.77/24")
 		there.Addr("right", "192.0.2.2/24")
 		from := make(chan netip.AddrPort, 10)
 		r := sockettest.ListenIn(t, there, udp.Config{}, "udp4", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { from <- d.From }))
@@ -257,8 +254,7 @@ func TestOptionsOutliveThePeer(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
 		netns.Veth(t, here, "left", there, "right")
-		here.Addr("left", "2001:db8::1/64")
-		here.Addr("left", "fe80::1/64")
+		here.Addr("left", "2001:db8::1/64", "fe80::1/64")
 		index := here.Interface("left").Index
 		cfg := udp.Config{Device: "left", Mark: 5, TTL: 9, TrafficClass: 0x20, MTUDiscovery: udp.MTUDiscoveryProbe}
 		here.Do(func() {

@@ -30,13 +30,9 @@ func TestReplyLeavesFromTheAddressThatWasAsked(t *testing.T) {
 			netns.Isolated(t, func() {
 				here, there := netns.Self(t), netns.New(t)
 				netns.Veth(t, here, "left", there, "right")
-				for _, a := range []string{"192.0.2.1/24", "192.0.2.77/24", "2001:db8::1/64", "2001:db8::77/64", "fe80::1/64"} {
-					here.Addr("left", a)
-				}
+				here.Addr("left", "192.0.2.1/24", "192.0.2.77/24", "2001:db8::1/64", "2001:db8::77/64", "fe80::1/64")
 				here.Addr("lo", "fd00::55/128")
-				for _, a := range []string{"192.0.2.2/24", "2001:db8::2/64", "fe80::2/64"} {
-					there.Addr("right", a)
-				}
+				there.Addr("right", "192.0.2.2/24", "2001:db8::2/64", "fe80::2/64")
 				c, err := udp.Listen(t.Context(), test.network, test.bind, echo)
 				require.NoError(t, err)
 				sockettest.CloseAtEnd(t, c)

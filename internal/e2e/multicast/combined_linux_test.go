@@ -32,8 +32,7 @@ func TestMembershipsOfOneGroupAreCombined(t *testing.T) {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s, over the limit %v", f.network, over), func(t *testing.T) {
-					here, there := netns.New(t), netns.New(t)
-					cable(t, here, there)
+					here, there := linked(t)
 					var others []netip.Addr
 					if over {
 						others = manyGroups(false, 20)

@@ -115,8 +115,7 @@ func TestMembershipFollowsAnInterfaceThatIsRenamed(t *testing.T) {
 }
 
 func followsARenaming(t *testing.T, network string, group netip.Addr) {
-	here, there := netns.New(t), netns.New(t)
-	cable(t, here, there)
+	here, there := linked(t)
 	receiver := joinIn(t, here, udp.Config{}, network, ":0")
 	sender := joinIn(t, there, udp.Config{}, network, ":0")
 	require.NoError(t, receiver.Join(group, here.Interface("eth")))
@@ -128,8 +127,7 @@ func followsARenaming(t *testing.T, network string, group netip.Addr) {
 	// Another interface that takes the old name is not joined.
 	here.IP("link add eth type bridge")
 	here.IP("link set eth up")
-	here.Addr("eth", "198.51.100.1/24")
-	here.Addr("eth", "2001:db8:1::1/64")
+	here.Addr("eth", "198.51.100.1/24", "2001:db8:1::1/64")
 	here.IP("link del lan")
 	gone := receiver.await(t, "gone", heldOn())
 	require.Equal(t, []udp.InterfaceMembership{{Name: "lan", Err: gone.On[0].Err}}, gone.On)
@@ -208,8 +206,7 @@ func TestMembershipOutlivesAnInterfaceReplacedInABurst(t *testing.T) {
 }
 
 func replacedInABurst(t *testing.T, network string, group, source netip.Addr) {
-	here, there := netns.New(t), netns.New(t)
-	cable(t, here, there)
+	here, there := linked(t)
 	sender := joinIn(t, there, udp.Config{}, network, ":0")
 	var receivers []*member
 	for range 4 {
@@ -298,8 +295,7 @@ func TestMembershipOutlivesAnMTUTooShort(t *testing.T) {
 	netns.Run(t, func() {
 		for _, named := range []bool{false, true} {
 			t.Run(fmt.Sprint("named ", named), func(t *testing.T) {
-				here, there := netns.New(t), netns.New(t)
-				cable(t, here, there)
+				here, there := linked(t)
 				group := netip.MustParseAddr("ff35::4321")
 				var ifs []*net.Interface
 				if named {

@@ -47,8 +47,7 @@ func TestAvahiAnswers(t *testing.T) {
 		t.Skip(err)
 	}
 	netns.Run(t, func() {
-		here, there := netns.New(t), netns.New(t)
-		cable(t, here, there)
+		here, there := linked(t)
 		runIn(t, there, "unshare", "-m", "sh", "../../../examples/mdns/testdata/avahi.sh", t.TempDir(), "enable-dbus=no")
 
 		name := dnsmessage.MustNewName("answerer.local.")
@@ -98,8 +97,7 @@ func TestAvahiAnswers(t *testing.T) {
 // socat receives what a MulticastConn sends to a group, and the other way round.
 func TestSocatInAGroup(t *testing.T) {
 	netns.Run(t, func() {
-		here, there := netns.New(t), netns.New(t)
-		cable(t, here, there)
+		here, there := linked(t)
 		group := netip.MustParseAddr("239.1.2.3")
 		m := joinIn(t, here, udp.Config{}, "udp4", ":0", group)
 		// It echoes what it receives to the group.

@@ -86,8 +86,7 @@ func openFiles(t testing.TB) int {
 // Memberships on overflow sockets follow their interfaces too.
 func TestMembershipsOverTheLimitOutliveTheirInterface(t *testing.T) {
 	netns.Run(t, func() {
-		here, there := netns.New(t), netns.New(t)
-		cable(t, here, there)
+		here, there := linked(t)
 		groups := manyGroups(false, 50)
 		receiver := joinIn(t, here, udp.Config{}, "udp4", ":0", groups...)
 		sender := joinIn(t, there, udp.Config{}, "udp4", ":0")

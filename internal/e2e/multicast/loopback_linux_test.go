@@ -36,8 +36,7 @@ func TestLoopbackReachesOtherProcesses(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range ipFamilies {
 			t.Run(f.network, func(t *testing.T) {
-				here, there := netns.New(t), netns.New(t)
-				cable(t, here, there)
+				here, there := linked(t)
 				heard := startAnotherProcess(t, here, f.network, f.one)
 				port := sockettest.Next(t, heard)
 				far := joinIn(t, there, udp.Config{}, f.network, ":"+port, f.one)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -51,18 +50,12 @@ func TestEachNamespaceIsWatchedOnItsOwn(t *testing.T) {
 }
 
 // netlinkSockets counts the netlink sockets of this process, in any namespace.
-func netlinkSockets(t testing.TB) (n int) {
+func netlinkSockets(t testing.TB) int {
 	t.Helper()
-	es, err := os.ReadDir("/proc/self/fd")
-	require.NoError(t, err)
-	for _, e := range es {
-		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.HasPrefix(to, "socket:") {
-			if family, err := socketFamily(e.Name()); err == nil && family == syscall.AF_NETLINK {
-				n++
-			}
-		}
-	}
-	return n
+	return countSockets(t, func(fd string) bool {
+		family, err := socketFamily(fd)
+		return err == nil && family == syscall.AF_NETLINK
+	})
 }
 
 // Memberships and multicast options outlive a change of the peer, and changes of the interface
@@ -82,8 +75,7 @@ func TestMembershipOutlivesAReconnect(t *testing.T) {
 }
 
 func outlivesReconnect(t *testing.T, network string, group netip.Addr, specific, bound bool) {
-	here, there := netns.New(t), netns.New(t)
-	cable(t, here, there)
+	here, there := linked(t)
 	near, far := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	if group.Is6() {
 		near, far = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
@@ -169,11 +161,9 @@ func outlivesReconnect(t *testing.T, network string, group netip.Addr, specific,
 func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range ipFamilies {
-			here, there := netns.New(t), netns.New(t)
-			cable(t, here, there)
+			here, there := linked(t)
 			netns.Veth(t, here, "other", here, "end")
-			here.Addr("other", "198.51.100.1/24")
-			here.Addr("other", "2001:db8:1::1/64")
+			here.Addr("other", "198.51.100.1/24", "2001:db8:1::1/64")
 			receiver := joinIn(t, there, udp.Config{}, f.network, ":0", f.one)
 			sender := joinIn(t, here, udp.Config{}, f.network, ":0", f.other) // to see the changes
 			require.NoError(t, sender.SetMulticastInterface(here.Interface("eth")))
@@ -195,8 +185,7 @@ func TestSetInterfaceOutlivesTheInterface(t *testing.T) {
 			address(there, 2)
 			there.IP("link set eth up")
 			here.IP("link set wan up")
-			here.Addr("wan", "203.0.113.1/24")
-			here.Addr("wan", "2001:db8:5::1/64")
+			here.Addr("wan", "203.0.113.1/24", "2001:db8:5::1/64")
 			sender.await(t, "another", heldOn("wan", "other"))
 			require.ErrorIs(t, sender.SendTo([]byte("nowhere"), to), syscall.ENODEV)
 			here.IP("link del wan")
@@ -245,10 +234,8 @@ func TestSendGroup(t *testing.T) {
 			here, left, right := netns.New(t), netns.New(t), netns.New(t)
 			netns.Veth(t, here, "left", left, "eth")
 			netns.Veth(t, here, "right", right, "eth")
-			here.Addr("left", "192.0.2.1/24")
-			here.Addr("left", "fe80::1/64")
-			here.Addr("right", "198.51.100.1/24")
-			here.Addr("right", "fe80::1/64")
+			here.Addr("left", "192.0.2.1/24", "fe80::1/64")
+			here.Addr("right", "198.51.100.1/24", "fe80::1/64")
 			address(left, 2)
 			address(right, 2)
 			l := joinIn(t, left, udp.Config{ReuseAddr: true}, f.network, ":0", f.one)

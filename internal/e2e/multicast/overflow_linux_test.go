@@ -18,8 +18,7 @@ import (
 // joined.
 func TestOverTheLimitAndBelowIt(t *testing.T) {
 	netns.Run(t, func() {
-		here, there := netns.New(t), netns.New(t)
-		cable(t, here, there)
+		here, there := linked(t)
 		reportsOnce(here)
 		fd := sniff(t, there, "eth")
 		groups := manyGroups(false, 21)
@@ -57,8 +56,7 @@ func TestLeavingWithOverflowSockets(t *testing.T) {
 	netns.Run(t, func() {
 		for _, first := range []bool{true, false} {
 			t.Run(fmt.Sprintf("the first ones %v", first), func(t *testing.T) {
-				here, there := netns.New(t), netns.New(t)
-				cable(t, here, there)
+				here, there := linked(t)
 				sender := joinIn(t, there, udp.Config{}, "udp4", ":0")
 				receiver := joinIn(t, here, udp.Config{}, "udp4", ":0")
 				before := openSockets(t)

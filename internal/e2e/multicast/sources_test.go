@@ -28,8 +28,7 @@ func TestBlockSource(t *testing.T) {
 			{"udp6", netip.MustParseAddr("ff15::1234"), netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8::3"), "mcfilter6"},
 		} {
 			t.Run(f.network, func(t *testing.T) {
-				here, there := netns.New(t), netns.New(t)
-				cable(t, here, there)
+				here, there := linked(t)
 				address(there, 3)
 				receiver := joinIn(t, here, udp.Config{}, f.network, ":0", f.group)
 				first := joinIn(t, there, udp.Config{}, f.network, netip.AddrPortFrom(f.first, 0).String())

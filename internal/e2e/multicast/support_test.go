@@ -171,10 +171,16 @@ func cable(t testing.TB, here, there *netns.NS) {
 	address(there, 2)
 }
 
+// linked returns two namespaces with a cable.
+func linked(t testing.TB) (here, there *netns.NS) {
+	t.Helper()
+	here, there = netns.New(t), netns.New(t)
+	cable(t, here, there)
+	return here, there
+}
+
 func address(ns *netns.NS, host int) {
-	ns.Addr("eth", fmt.Sprintf("192.0.2.%d/24", host))
-	ns.Addr("eth", fmt.Sprintf("2001:db8::%d/64", host))
-	ns.Addr("eth", fmt.Sprintf("fe80::%d/64", host))
+	ns.Addr("eth", fmt.Sprintf("192.0.2.%d/24", host), fmt.Sprintf("2001:db8::%d/64", host), fmt.Sprintf("fe80::%d/64", host))
 }
 
 // lan returns a namespace with one interface, eth, that has a carrier and addresses of both

@@ -125,8 +125,7 @@ func TestReportsOnTheWire(t *testing.T) {
 			{"udp6", netip.MustParseAddr("ff15::1234"), netip.MustParseAddr("ff35::1234"), netip.MustParseAddr("2001:db8::2")},
 		} {
 			t.Run(f.network, func(t *testing.T) {
-				here, there := netns.New(t), netns.New(t)
-				cable(t, here, there)
+				here, there := linked(t)
 				fd := sniff(t, there, "eth")
 				m := joinIn(t, here, udp.Config{}, f.network, ":0")
 				require.NoError(t, m.Join(f.plain))
@@ -152,8 +151,7 @@ func TestReportsOnTheWire(t *testing.T) {
 				there.IP("link set eth down")
 				sockettest.Eventually(t, func() bool { return here.Interface("eth").Flags&net.FlagRunning == 0 })
 				netns.Veth(t, here, "other", here, "end")
-				here.Addr("other", "198.51.100.1/24")
-				here.Addr("other", "2001:db8:1::1/64")
+				here.Addr("other", "198.51.100.1/24", "2001:db8:1::1/64")
 				m.await(t, "joined on the other, so the monitor has seen it all", heldOn("eth", "other"))
 				there.IP("link set eth up")
 				awaitReport(t, fd, "to exclude", f.plain)

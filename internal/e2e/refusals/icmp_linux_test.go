@@ -43,14 +43,10 @@ func newRouted(t *testing.T) routed {
 	}{{r.client, "c0"}, {r.router, "r0"}, {r.router, "r1"}, {r.server, "s0"}} {
 		end.ns.Addr(end.name, fmt.Sprintf("fe80::%d/64", i+1)) // neighbours ask from it
 	}
-	r.client.Addr("c0", "192.0.2.1/24")
-	r.client.Addr("c0", "2001:db8:1::1/64")
-	r.router.Addr("r0", "192.0.2.2/24")
-	r.router.Addr("r0", "2001:db8:1::2/64")
-	r.router.Addr("r1", "198.51.100.1/24")
-	r.router.Addr("r1", "2001:db8:2::1/64")
-	r.server.Addr("s0", "198.51.100.2/24")
-	r.server.Addr("s0", "2001:db8:2::2/64")
+	r.client.Addr("c0", "192.0.2.1/24", "2001:db8:1::1/64")
+	r.router.Addr("r0", "192.0.2.2/24", "2001:db8:1::2/64")
+	r.router.Addr("r1", "198.51.100.1/24", "2001:db8:2::1/64")
+	r.server.Addr("s0", "198.51.100.2/24", "2001:db8:2::2/64")
 	r.client.IP("route add default via 192.0.2.2")
 	r.client.IP("-6 route add default via 2001:db8:1::2")
 	r.server.IP("route add default via 198.51.100.1")

@@ -66,8 +66,7 @@ func TestAGroupDatagramIsSentOnce(t *testing.T) {
 				netns.Run(t, func() {
 					ns := netns.New(t)
 					netns.Veth(t, ns, "full", ns, "far")
-					ns.Addr("full", "192.0.2.1/24")
-					ns.Addr("full", "2001:db8::1/64")
+					ns.Addr("full", "192.0.2.1/24", "2001:db8::1/64")
 					// No datagram is short enough for it.
 					ns.Command("tc", "qdisc", "add", "dev", "full", "root", "tbf", "rate", "1kbit", "burst", "10", "limit", "10")
 

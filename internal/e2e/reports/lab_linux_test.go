@@ -147,3 +147,13 @@ func asks(t testing.TB, s *socket, ask func(data string) error) received {
 		}
 	}
 }
+
+// plug connects s to a new namespace, by a new device v0 with these addresses.
+func plug(t *testing.T, s *netns.NS, addresses ...string) *netns.NS {
+	t.Helper()
+	c := netns.New(t)
+	netns.Veth(t, s, "v0", c, "eth")
+	s.Addr("v0", addresses...)
+	c.Addr("eth", "192.0.2.2/24", "fe80::2/64")
+	return c
+}

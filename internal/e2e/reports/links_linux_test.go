@@ -116,8 +116,7 @@ func TestAReplyFromAnAddressThatWasRemoved(t *testing.T) {
 	netns.Run(t, func() {
 		l := newLab(t)
 		l.ipv6()
-		l.s.Addr("s1", "10.0.1.9/24")
-		l.s.Addr("s1", "fd00:1::9/64")
+		l.s.Addr("s1", "10.0.1.9/24", "fd00:1::9/64")
 		server := listen(t, l.s, udp.Config{}, "udp", ":0", nil)
 		datagrams := make(chan udp.Datagram, 1)
 		keeps := listen(t, l.s, udp.Config{}, "udp", ":0", func(d udp.Datagram) { datagrams <- d.Clone() })
@@ -142,16 +141,7 @@ func TestADeviceThatWasCreatedAgain(t *testing.T) {
 	netns.Run(t, func() {
 		s := netns.New(t)
 		group := netip.MustParseAddr("239.1.2.3")
-		var c *netns.NS
-		connect := func() {
-			c = netns.New(t)
-			netns.Veth(t, s, "v0", c, "eth")
-			s.Addr("v0", "192.0.2.1/24")
-			c.Addr("eth", "192.0.2.2/24")
-			s.Addr("v0", "fe80::1/64")
-			c.Addr("eth", "fe80::2/64")
-		}
-		connect()
+		c := plug(t, s, "192.0.2.1/24", "fe80::1/64")
 		member := in(t, s, nil, func(h udp.Handler) (*udp.Conn, error) {
 			m, err := udp.Config{Device: "v0"}.ListenMulticast(context.Background(), "udp4", ":0", h, group)
 			if err != nil {
@@ -166,7 +156,7 @@ func TestADeviceThatWasCreatedAgain(t *testing.T) {
 		for i := range 3 {
 			if i > 0 {
 				s.IP("link del v0")
-				connect()
+				c = plug(t, s, "192.0.2.1/24", "fe80::1/64")
 			}
 			for name, at := range map[string]netip.AddrPort{
 				"unicast": member.at("192.0.2.1"), "group": member.at("239.1.2.3"),
@@ -201,19 +191,13 @@ func TestADeviceThatWasCreatedAgain(t *testing.T) {
 func TestADeviceThatIsCreatedBeforeItsAddress(t *testing.T) {
 	netns.Run(t, func() {
 		s := netns.New(t)
-		var c *netns.NS
-		connect := func() {
-			c = netns.New(t)
-			netns.Veth(t, s, "v0", c, "eth")
-			c.Addr("eth", "192.0.2.2/24")
-		}
-		connect()
+		plug(t, s)
 		s.Addr("v0", "192.0.2.1/24")
 		client := dial(t, s, udp.Config{Device: "v0"}, "192.0.2.2:7")
 		for range 2 {
 			before := client.Stats().Rebinds
 			s.IP("link del v0")
-			connect()
+			c := plug(t, s)
 			sockettest.Eventually(t, func() bool { return client.Stats().Rebinds > before })
 			s.Addr("v0", "192.0.2.1/24")
 			peer := listen(t, c, udp.Config{}, "udp4", ":7", nil)

@@ -34,16 +34,7 @@ func packetConn(t *testing.T, ns *netns.NS, open func(ctx context.Context) (net.
 func TestAPacketConnFollowsItsDevice(t *testing.T) {
 	netns.Run(t, func() {
 		s := netns.New(t)
-		var c *netns.NS
-		connect := func() {
-			c = netns.New(t)
-			netns.Veth(t, s, "v0", c, "eth")
-			s.Addr("v0", "192.0.2.1/24")
-			c.Addr("eth", "192.0.2.2/24")
-			s.Addr("v0", "fe80::1/64")
-			c.Addr("eth", "fe80::2/64")
-		}
-		connect()
+		c := plug(t, s, "192.0.2.1/24", "fe80::1/64")
 		listen := func(cfg udp.Config, network, address string) func(context.Context) (net.Conn, error) {
 			return func(ctx context.Context) (net.Conn, error) { return cfg.ListenPacket(ctx, network, address) }
 		}
@@ -79,7 +70,7 @@ func TestAPacketConnFollowsItsDevice(t *testing.T) {
 		for i := range 3 {
 			if i > 0 {
 				s.IP("link del v0")
-				connect()
+				c = plug(t, s, "192.0.2.1/24", "fe80::1/64")
 			}
 			peers := map[string]*socket{
 				"IPv4": in(t, c, nil, func(h udp.Handler) (*udp.Conn, error) { return udp.Listen(context.Background(), "udp4", ":7", h) }),
