@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/udpkit/udp/internal/conformance"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 func TestTheKernelKeepsEveryPromise(t *testing.T) {
@@ -33,7 +34,7 @@ func overKernel(t *testing.T, network string, adopted bool, lo *net.Interface, g
 		c.Close()
 	}
 	conformance.Run(t, conformance.RealTime, func(t *testing.T) conformance.Suite {
-		s := conformance.Suite{Network: network, Interface: lo}
+		s := conformance.Suite{Network: network, Interface: lo, Coalesces: sockettest.LoopbackCoalesces()}
 		s.A.Addr = netip.MustParseAddr("127.0.0.1")
 		if network != "udp6" && broadcasts(loopbackBroadcast) {
 			s.Broadcast = loopbackBroadcast

@@ -80,9 +80,9 @@ type Group struct {
 // be bound, all are closed.
 //
 // On Linux the sockets have SO_REUSEPORT, and a BPF program steers flows: see [Steering]
-// and [Group.Steering]. On other systems, in gVisor and on a simulated network there is a
-// single socket, with f(0). Whether several sockets are faster depends on the Handlers and the
-// network device: see docs/groups.md.
+// and [Group.Steering]. On other systems, in gVisor, where SO_REUSEPORT is rejected and on
+// a simulated network there is a single socket, with f(0). Whether several sockets are
+// faster depends on the Handlers and the network device: see docs/groups.md.
 //
 // Another process of the same user can take over from a Group without losing a
 // datagram. It calls ListenGroup for the same port and the same n, and then the old

@@ -36,6 +36,9 @@ type Suite struct {
 	// The zero Addr skips the promises that need it.
 	Second, IPv6 netip.Addr
 
+	// Coalesces: the datagrams of a segmented send arrive together where both sides can.
+	Coalesces bool
+
 	// Slow limits the rate from A to B, so that a small write buffer is full for a second.
 	// SetDown takes B's interface down, or up. Nil skips the promises that need it.
 	Slow    func()
@@ -72,7 +75,7 @@ func RealTime(t *testing.T, f func(*testing.T)) { f(t) }
 func promises() []promise {
 	return slices.Concat(
 		callbackPromises, datagramPromises, familyPromises, queuePromises, connectedPromises, refusalPromises,
-		multicastPromises, membershipPromises, closingPromises,
+		multicastPromises, membershipPromises, infoPromises, closingPromises,
 	)
 }
 

@@ -11,7 +11,7 @@ import (
 type capability struct{ found atomic.Bool }
 
 // isStrict: see lenient.
-var canReport, canCoalesce, canSegment, isStrict capability
+var canReport, canReport6, canCoalesce, canSegment, isStrict capability
 
 func (c *capability) known(ask func() bool) bool {
 	if !c.found.Load() && ask() {

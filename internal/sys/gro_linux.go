@@ -29,7 +29,9 @@ const minRun = 4
 // coalesce switches UDP_GRO on now, if it is wanted.
 func (p *packetPath) coalesce(rc syscall.RawConn) {
 	if p.gro.state.CompareAndSwap(groWanted, groOn) {
-		_ = onFD(rc, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) })
+		if onFD(rc, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) }) != nil {
+			p.gro.state.Store(groMissing) // a sandbox may allow to read the option only
+		}
 	}
 }
 

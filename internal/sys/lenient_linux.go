@@ -48,8 +48,8 @@ func changeLenient(uc *net.UDPConn, m member, a action) (done bool, err error) {
 		if done = lenient(fd); !done {
 			return nil
 		}
-		if m.source.IsValid() {
-			return fmt.Errorf("membership of one source: %w", errors.ErrUnsupported)
+		if err := lacksMembership(fd, m); err != nil {
+			return err
 		}
 		if m.group.Is4() {
 			option := unix.IP_ADD_MEMBERSHIP
@@ -67,4 +67,16 @@ func changeLenient(uc *net.UDPConn, m member, a action) (done bool, err error) {
 			&unix.IPv6Mreq{Multiaddr: m.group.As16(), Interface: uint32(m.ifindex)}))
 	})
 	return done, err
+}
+
+// lacksMembership is the error of a membership that a lenient stack does not have.
+func lacksMembership(fd int, m member) error {
+	switch {
+	case m.source.IsValid():
+		return fmt.Errorf("membership of one source: %w", errors.ErrUnsupported)
+	case m.group.Is4() && inet6(fd):
+		// Each endpoint takes groups of its own family (SetSockOpt in pkg/tcpip/transport/internal/network).
+		return fmt.Errorf("IPv4 group on an IPv6 socket: %w", errors.ErrUnsupported)
+	}
+	return nil
 }

@@ -96,3 +96,23 @@ func TestOptionsAreSet(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, done)
 }
+
+// What a membership of a lenient stack can't be is an error that says so.
+func TestMembershipsOfALenientStack(t *testing.T) {
+	group4, group6 := netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("ff02::1:2")
+	for _, test := range []struct {
+		network, address string
+		m                member
+		ok               bool
+	}{
+		{"udp4", "127.0.0.1:0", member{group: group4}, true},
+		{"udp4", "127.0.0.1:0", member{group: group4, source: netip.MustParseAddr("192.0.2.1")}, false},
+		{"udp6", "[::1]:0", member{group: group6}, true},
+		{"udp6", "[::1]:0", member{group: group4}, false},
+	} {
+		c := open(t, test.network, test.address, socket.Options{})
+		err := onFD(c.rc, func(fd int) error { return lacksMembership(fd, test.m) })
+		require.Equal(t, test.ok, err == nil, "%+v: %v", test, err)
+		require.Equal(t, !test.ok, errors.Is(err, errors.ErrUnsupported))
+	}
+}

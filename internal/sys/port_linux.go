@@ -58,9 +58,13 @@ func portOf(sa unix.Sockaddr) int {
 	return 0
 }
 
-// deviceOf returns the interface that the socket is bound to, 0 for none (Linux 5.0).
+// deviceOf returns the interface that the socket is bound to, 0 for none.
 func deviceOf(fd int) int {
-	index, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX)
+	index, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX) // Linux 5.0
+	if err != nil {
+		name, _ := unix.GetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE)
+		index = interfaceIndex(fd, name)
+	}
 	return index
 }
 
@@ -68,5 +72,16 @@ func setDevice(fd, index int) error {
 	if index == 0 {
 		return nil
 	}
-	return sysErr("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, index))
+	return sysErr("setsockopt", bindToIndex(fd, index))
+}
+
+// bindToIndex binds the socket to an interface, or with 0 to none.
+func bindToIndex(fd, index int) error {
+	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, index)
+	if err != nil {
+		if name := interfaceName(fd, index); (name != "" || index == 0) && unix.BindToDevice(fd, name) == nil {
+			return nil
+		}
+	}
+	return err
 }

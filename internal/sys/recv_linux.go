@@ -224,6 +224,7 @@ func (r *receiver) read(fd uintptr) (int, syscall.Errno) {
 	for {
 		if r.conn.path.single.Load() {
 			r.slots = 1
+			r.conn.path.coalesce(r.conn.rc) // the one way left to read several
 		}
 		r.batch.prepare(r.slots, int(r.conn.path.space.Load()))
 		n, errno := r.conn.path.recvmmsg(fd, r.batch.hdrs[:r.slots], r.raw)

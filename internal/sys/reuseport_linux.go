@@ -14,14 +14,14 @@ import (
 
 // Balances reports whether the system spreads the datagrams of one port over several
 // sockets, and lets a socket leave without loss. A lenient stack has the hash, but no
-// programs, and no way to leave.
+// programs, and no way to leave; a sandbox may reject the option.
 func Balances() bool {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return true // the socket that is opened next says why
 	}
 	defer unix.Close(fd)
-	return !lenient(fd)
+	return !lenient(fd) && unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) == nil
 }
 
 // A PortGroup is the sockets of one SO_REUSEPORT group that one Group has opened, in
@@ -223,7 +223,7 @@ func (c *Conn) leaveArray(fd int) bool {
 		// since Linux 6.13 any (udp_lib_hash4). Otherwise it stays in the array, where a
 		// program can choose it. Binding to the same interface again, or to none, takes it
 		// out as well (sock_bindtoindex_locked, which calls udp_lib_rehash; Linux 5.0).
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, deviceOf(fd))
+		_ = bindToIndex(fd, deviceOf(fd))
 	}
 	after(left)
 	return left

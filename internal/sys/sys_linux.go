@@ -28,6 +28,7 @@ type packetPath struct {
 	busyPoll   bool        // Options.BusyPoll
 	peerErrors bool        // the error queue is on while unconnected too
 	reports    atomic.Bool // the error queue is on
+	mute       atomic.Bool // it could not be switched on for the peer
 	queue      reportQueue // what was taken off it
 	stamps     bool        // transmit timestamps come by it, whether it is on or not
 	unwanted   atomic.Bool // it is to be switched off once it is empty
@@ -52,10 +53,12 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 	p.family, p.peerErrors, p.busyPoll = info.Family, o.PeerErrors, o.BusyPoll
 	p.broadcast = o.Broadcast
 	p.sendmmsg, p.recvmmsg = sendmmsg, recvmmsg
-	info.ECN = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1) == nil
+	// IPv4 on a socket of both families has the options of IPv4.
+	ecn4 := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1) == nil
+	info.ECN = ecn4 || info.Family == socket.IPv6
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTTL, 1)
-	if v6 { // IPv4 on a socket of both families has those of IPv4
-		info.ECN = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1) == nil
+	if v6 {
+		info.ECN = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1) == nil && info.ECN
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1)
 	}
 	p.space.Store(cmsg.Space)
@@ -74,7 +77,8 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 		return nil
 	}
 	// Left off until there is a peer.
-	info.ErrorQueue = canReport.known(func() bool { return hasOption(fd, unix.IPPROTO_IP, unix.IP_RECVERR) })
+	info.ErrorQueue = (p.family == socket.IPv6 || canReport.known(func() bool { return hasOption(fd, unix.IPPROTO_IP, unix.IP_RECVERR) })) &&
+		(!v6 || canReport6.known(func() bool { return hasOption(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR) }))
 	return nil
 }
 
@@ -93,6 +97,9 @@ func (p *packetPath) offload(fd int, info *socket.Info) {
 // setReports switches the error queue for both families of the socket.
 func (p *packetPath) setReports(fd int, v6, on bool) error {
 	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, toInt(on))
+	if p.family == socket.IPv6 {
+		err = nil
+	}
 	if v6 {
 		err = errors.Join(err, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, toInt(on)))
 	}
@@ -121,7 +128,15 @@ func (c *Conn) peerChanged(peer netip.AddrPort) error {
 		c.lookAtReports()
 		return nil
 	}
-	return onFD(c.rc, func(fd int) error { return c.path.setReports(fd, c.inet6, true) })
+	// A sandbox may allow to read the option only.
+	c.path.mute.Store(onFD(c.rc, func(fd int) error {
+		err := c.path.setReports(fd, c.inet6, true)
+		if err != nil {
+			_ = c.path.setReports(fd, c.inet6, false) // of either family
+		}
+		return err
+	}) != nil)
+	return nil
 }
 
 // endReports switches the error queue off that nobody wants any more, and says
@@ -143,6 +158,8 @@ func (c *Conn) currentInfo() socket.Info {
 	info := c.info
 	info.PortKept = c.portKept.Load()
 	info.Segments = c.Segments()
+	info.GRO = info.GRO && c.path.gro.state.Load() != groMissing
+	info.ErrorQueue = info.ErrorQueue && !c.path.mute.Load()
 	return info
 }
 

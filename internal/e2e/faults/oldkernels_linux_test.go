@@ -3,102 +3,169 @@
 package faults_test
 
 import (
-	"errors"
+	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
-	"strconv"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// rejectedOption is one that can be set or asked for.
-type rejectedOption struct{ level, name int }
+// A rejected call is one that fails: setsockopt and getsockopt of an option, or another
+// system call, with its first argument unless that is negative.
+type rejected struct {
+	level, name int // of the option
+	call        uintptr
+	first       int
+}
 
-// oldKernels lack options, as a seccomp filter makes this one do; the first group are
-// kernels with all that they lack, the others lose what a sandbox may reject.
-var oldKernels = []struct {
-	name    string
-	options []rejectedOption
-	lacks   string // fields of Info, and KernelDrops
+func option(level, name int) rejected { return rejected{level: level, name: name} }
+
+// limited are kernels and sandboxes that lack something; a filter makes this one do so.
+// The first are kernels with all that they lack. Each of the others lacks one call that no
+// socket needs.
+var limited = []struct {
+	name  string
+	lacks string // of what features returns
+	calls []rejected
 }{
-	{"Linux 4.17", join(since418, since420, since50, since51, since514), "GSO GRO MulticastFilter"},
-	{"Linux 4.18", join(since420, since50, since51, since514), "GRO MulticastFilter"},
-	{"Linux 5.0", join(since51, since514), ""},
-	{"no destination addresses", []rejectedOption{{unix.IPPROTO_IP, unix.IP_PKTINFO}, {unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO}}, "PacketInfo"},
-	{"no traffic classes", []rejectedOption{{unix.IPPROTO_IP, unix.IP_RECVTOS}, {unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS}}, "ECN"},
-	{"no TTLs", []rejectedOption{{unix.IPPROTO_IP, unix.IP_RECVTTL}, {unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT}}, ""},
-	{"no error queue", []rejectedOption{{unix.IPPROTO_IP, unix.IP_RECVERR}, {unix.IPPROTO_IPV6, unix.IPV6_RECVERR}}, "ErrorQueue PeerErrors"},
-	{"no timestamps", []rejectedOption{{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS}, {unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW}}, "Timestamps"},
-	{"no drop counts", []rejectedOption{{unix.SOL_SOCKET, unix.SO_MEMINFO}, {unix.SOL_SOCKET, unix.SO_RXQ_OVFL}}, "KernelDrops"},
-	{"no filters", []rejectedOption{{unix.SOL_SOCKET, unix.SO_ATTACH_FILTER}, {unix.SOL_SOCKET, unix.SO_DETACH_FILTER}}, ""},
-	{"no larger buffers", []rejectedOption{{unix.SOL_SOCKET, unix.SO_RCVBUFFORCE}, {unix.SOL_SOCKET, unix.SO_SNDBUFFORCE}}, ""},
-	{"no steering", []rejectedOption{{unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF}, {unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_EBPF}}, ""},
+	{"Linux 4.17", "GSO GRO MulticastFilter", slices.Concat(since418, since420, since50, since51, since514)},
+	{"Linux 4.18", "GRO MulticastFilter", slices.Concat(since420, since50, since51, since514)},
+	{"Linux 5.0", "", slices.Concat(since51, since514)},
+	{"UDP_SEGMENT", "GSO", since418},
+	{"UDP_GRO", "GRO", since50[:1]},
+	{"UDP_CORK", "", []rejected{option(unix.SOL_UDP, unix.UDP_CORK)}},
+	{"IP_PKTINFO", "", []rejected{option(unix.IPPROTO_IP, unix.IP_PKTINFO)}},
+	{"IPV6_RECVPKTINFO", "PacketInfo", []rejected{option(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO)}},
+	{"IP_RECVTOS", "ECN", []rejected{option(unix.IPPROTO_IP, unix.IP_RECVTOS)}},
+	{"IPV6_RECVTCLASS", "ECN", []rejected{option(unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS)}},
+	{"IP_RECVTTL", "", []rejected{option(unix.IPPROTO_IP, unix.IP_RECVTTL)}},
+	{"IPV6_RECVHOPLIMIT", "", []rejected{option(unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT)}},
+	{"IP_RECVERR", "ErrorQueue PeerErrors", []rejected{option(unix.IPPROTO_IP, unix.IP_RECVERR)}},
+	{"IPV6_RECVERR", "ErrorQueue PeerErrors", []rejected{option(unix.IPPROTO_IPV6, unix.IPV6_RECVERR)}},
+	{"IP_MULTICAST_ALL", "MulticastFilter", []rejected{option(unix.IPPROTO_IP, unix.IP_MULTICAST_ALL)}},
+	{"IPV6_MULTICAST_ALL", "MulticastFilter", since420},
+	{"SO_TIMESTAMPNS", "Timestamps", []rejected{option(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS), option(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW)}},
+	{"SO_TIMESTAMPING", "", []rejected{option(unix.SOL_SOCKET, unix.SO_TIMESTAMPING)}},
+	{"SO_MEMINFO", "KernelDrops", []rejected{option(unix.SOL_SOCKET, unix.SO_MEMINFO)}},
+	{"SO_RXQ_OVFL", "", []rejected{option(unix.SOL_SOCKET, unix.SO_RXQ_OVFL)}},
+	{"SO_ATTACH_FILTER", "", []rejected{option(unix.SOL_SOCKET, unix.SO_ATTACH_FILTER)}},
+	{"SO_DETACH_FILTER", "", []rejected{option(unix.SOL_SOCKET, unix.SO_DETACH_FILTER)}},
+	{"SO_RCVBUF", "ReadBuffer", []rejected{option(unix.SOL_SOCKET, unix.SO_RCVBUF)}},
+	{"SO_SNDBUF", "WriteBuffer", []rejected{option(unix.SOL_SOCKET, unix.SO_SNDBUF)}},
+	{"SO_RCVBUFFORCE", "", []rejected{option(unix.SOL_SOCKET, unix.SO_RCVBUFFORCE)}},
+	{"SO_SNDBUFFORCE", "", []rejected{option(unix.SOL_SOCKET, unix.SO_SNDBUFFORCE)}},
+	{"SO_REUSEPORT", "Group", []rejected{option(unix.SOL_SOCKET, unix.SO_REUSEPORT)}},
+	{"SO_ATTACH_REUSEPORT_EBPF", "", []rejected{option(unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_EBPF)}},
+	{"SO_ATTACH_REUSEPORT_CBPF", "", []rejected{option(unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF)}},
+	{"SO_BINDTOIFINDEX", "", since50[1:]},
+	{"SO_NETNS_COOKIE", "", since514},
+	{"SO_DOMAIN", "", []rejected{option(unix.SOL_SOCKET, unix.SO_DOMAIN)}},
+	{"SO_PROTOCOL", "", []rejected{option(unix.SOL_SOCKET, unix.SO_PROTOCOL)}},
+	{"bpf", "", []rejected{{call: unix.SYS_BPF, first: -1}}},
+	{"membarrier", "", []rejected{{call: unix.SYS_MEMBARRIER, first: -1}}},
+	{"netlink", "", []rejected{{call: unix.SYS_SOCKET, first: unix.AF_NETLINK}}},
+	{"recvmmsg", "Batch", []rejected{{call: unix.SYS_RECVMMSG, first: -1}}},
+	{"sendmmsg", "Batch", []rejected{{call: unix.SYS_SENDMMSG, first: -1}}},
+	{"ioctl", "", []rejected{{call: unix.SYS_IOCTL, first: -1}}},
 }
 
 var (
-	since418 = []rejectedOption{{unix.SOL_UDP, unix.UDP_SEGMENT}}
-	since420 = []rejectedOption{{unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL}}
-	since50  = []rejectedOption{{unix.SOL_UDP, unix.UDP_GRO}, {unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX}}
-	since51  = []rejectedOption{{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW}}
-	since514 = []rejectedOption{{unix.SOL_SOCKET, unix.SO_NETNS_COOKIE}}
+	since418 = []rejected{option(unix.SOL_UDP, unix.UDP_SEGMENT)}
+	since420 = []rejected{option(unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL)}
+	since50  = []rejected{option(unix.SOL_UDP, unix.UDP_GRO), option(unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX)}
+	since51  = []rejected{option(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW)}
+	since514 = []rejected{option(unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)}
 )
 
-func join(groups ...[]rejectedOption) (all []rejectedOption) {
-	for _, g := range groups {
-		all = append(all, g...)
-	}
-	return all
+var everyErrno = flag.Bool("every-errno", false, "reject each call with every errno, not with two of them (several minutes)")
+
+// rejections are how a call is rejected: as a kernel does that has not heard of it, and as
+// sandboxes do. Each row of limited has two of them.
+var rejections = []struct {
+	errno unix.Errno
+	reads bool // also getsockopt
+}{
+	{unix.ENOPROTOOPT, true},
+	{unix.EPERM, false},
+	{unix.ENOSYS, true},
+	{unix.EINVAL, false},
+	{unix.EPERM, true},
+	{unix.ENOPROTOOPT, false},
+	{unix.EINVAL, true},
+	{unix.ENOSYS, false},
 }
 
-// rejectOptions makes setsockopt and getsockopt of these options fail with ENOPROTOOPT in
-// the whole process.
-func rejectOptions(t *testing.T, options []rejectedOption) {
+// rejectCalls makes these calls fail in the whole process.
+func rejectCalls(t *testing.T, calls []rejected, errno unix.Errno, reads bool) {
 	const load, equal = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-	allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
-	filter := []unix.SockFilter{ // of struct seccomp_data: nr, and the lower halves of args
-		{Code: load, K: 0},
-		{Code: equal, Jt: 2, K: unix.SYS_SETSOCKOPT},
-		{Code: equal, Jt: 1, K: unix.SYS_GETSOCKOPT},
-		allow,
+	fails := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)}
+	var filter []unix.SockFilter // of struct seccomp_data: nr, and the lower halves of args
+	for _, c := range calls {
+		numbers := []uintptr{c.call}
+		if c.call == 0 {
+			numbers = []uintptr{unix.SYS_SETSOCKOPT, unix.SYS_GETSOCKOPT}[:1+map[bool]int{true: 1}[reads]]
+		}
+		for _, number := range numbers {
+			conditions := []unix.SockFilter{{Code: load, K: 0}, {Code: equal, K: uint32(number)}}
+			if c.call == 0 {
+				conditions = append(conditions, unix.SockFilter{Code: load, K: 24}, unix.SockFilter{Code: equal, K: uint32(c.level)},
+					unix.SockFilter{Code: load, K: 32}, unix.SockFilter{Code: equal, K: uint32(c.name)})
+			} else if c.first >= 0 {
+				conditions = append(conditions, unix.SockFilter{Code: load, K: 16}, unix.SockFilter{Code: equal, K: uint32(c.first)})
+			}
+			for i := range conditions {
+				if conditions[i].Code == equal { // or else behind them and fails
+					conditions[i].Jf = uint8(len(conditions) - i)
+				}
+			}
+			filter = append(append(filter, conditions...), fails)
+		}
 	}
-	for _, o := range options {
-		filter = append(filter,
-			unix.SockFilter{Code: load, K: 24},
-			unix.SockFilter{Code: equal, Jf: 3, K: uint32(o.level)},
-			unix.SockFilter{Code: load, K: 32},
-			unix.SockFilter{Code: equal, Jf: 1, K: uint32(o.name)},
-			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOPROTOOPT)},
-		)
-	}
-	filter = append(filter, allow)
+	filter = append(filter, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
 	require.NoError(t, sockettest.FilterSystemCalls(filter))
 }
 
-const oldKernel = "UDP_TEST_OLD_KERNEL"
+// What a process of the test is passed: a row of limited and one of rejections, and, unless
+// empty, that loopback coalesces.
+const (
+	limitedProcess = "UDP_TEST_LIMITED"
+	coalescing     = "UDP_TEST_COALESCES"
+)
 
-// A socket works with less where an option is rejected, and Info says without what. Each
-// kernel has a process of its own, which may remember what there is.
+// A socket works with less where a call is rejected, whatever the errno, and Info says
+// without what. Each kernel has a process of its own, which may remember what there is.
 func TestRejectedOptionsCostTheirFeatureOnly(t *testing.T) {
-	if i, err := strconv.Atoi(os.Getenv(oldKernel)); err == nil {
-		if i >= 0 {
-			rejectOptions(t, oldKernels[i].options)
+	if how := os.Getenv(limitedProcess); how != "" {
+		var row, rejection int
+		_, err := fmt.Sscan(how, &row, &rejection)
+		require.NoError(t, err)
+		lo, err := net.InterfaceByIndex(1) // by netlink
+		require.NoError(t, err)
+		if row >= 0 {
+			rejectCalls(t, limited[row].calls, rejections[rejection].errno, rejections[rejection].reads)
 		}
-		fmt.Println("features:", strings.Join(features(t), " "))
+		fmt.Println("features:", strings.Join(features(t, lo), " "))
+		infoIsTrue(t, lo)
 		return
 	}
 	if _, err := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0); err != nil {
 		t.Skip("no seccomp: ", err)
 	}
-	under := func(t *testing.T, i int) []string {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestRejectedOptionsCostTheirFeatureOnly$", "-test.timeout=2m", "-test.v")
-		cmd.Env = append(os.Environ(), oldKernel+"="+strconv.Itoa(i))
+	coalesces := sockettest.LoopbackCoalesces()
+	under := func(t *testing.T, row, rejection int, promises string) []string {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestRejectedOptionsCostTheirFeatureOnly$/.*/"+promises, "-test.timeout=2m", "-test.v")
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", limitedProcess, row, rejection))
+		if coalesces {
+			cmd.Env = append(cmd.Env, coalescing+"=1")
+		}
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		_, rest, ok := strings.Cut(string(out), "features: ")
@@ -106,65 +173,28 @@ func TestRejectedOptionsCostTheirFeatureOnly(t *testing.T) {
 		line, _, _ := strings.Cut(rest, "\n")
 		return strings.Fields(line)
 	}
-	all := under(t, -1)
-	for i, k := range oldKernels {
+	all := under(t, -1, 0, "Info")
+	for row, k := range limited {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
 			lacks := strings.Fields(k.lacks)
 			require.Subset(t, all, lacks)
-			require.ElementsMatch(t, all, append(lacks, under(t, i)...))
+			if strings.HasPrefix(k.name, "Linux ") {
+				require.ElementsMatch(t, all, append(lacks, under(t, row, 0, "")...))
+				return
+			}
+			for i, r := range rejections {
+				if i/2%4 != row%4 && !*everyErrno {
+					continue
+				}
+				what := fmt.Sprintf("%v, getsockopt too: %v", r.errno, r.reads)
+				has := under(t, row, i, "Info")
+				if r.reads || k.calls[0].call != 0 {
+					require.ElementsMatch(t, all, append(lacks, has...), what)
+				} else { // it may work without having been set
+					require.Subset(t, all, has, what)
+				}
+			}
 		})
 	}
-}
-
-// features opens sockets, checks that they work and returns which features they have.
-func features(t *testing.T) (has []string) {
-	q := udp.NewQueue(1000, udp.Block)
-	c, err := udp.Config{Timestamps: true, ReadBuffer: 1 << 20}.Listen(t.Context(), "udp", "[::]:0", q)
-	require.NoError(t, err)
-	for _, to := range []string{"127.0.0.1", "[::1]"} {
-		answers := udp.NewQueue(1000, udp.Block)
-		d, err := udp.Dial(t.Context(), "udp", to+":"+strconv.Itoa(int(c.LocalAddrPort().Port())), answers)
-		require.NoError(t, err)
-		var ms []udp.Message
-		for i := range 40 { // of one length, for segments
-			ms = append(ms, udp.Message{Data: []byte{byte(i), 1}})
-		}
-		n, err := d.SendBatch(ms)
-		require.NoError(t, err)
-		require.Equal(t, len(ms), n)
-		for i := range ms {
-			got := sockettest.Next(t, q.Datagrams())
-			require.Equal(t, []byte{byte(i), 1}, got.Data)
-			require.NoError(t, got.Reply(got.Data))
-		}
-		require.NoError(t, c.Flush())
-		for i := range ms {
-			require.Equal(t, []byte{byte(i), 1}, sockettest.Next(t, answers.Datagrams()).Data)
-		}
-		sockettest.Stop(t, d)
-	}
-	group, err := udp.ListenMulticast(t.Context(), "udp4", "239.1.2.3:0", udp.BaseHandler{})
-	if err == nil { // there may be no interface for it
-		sockettest.Stop(t, group)
-	}
-	info := c.Info()
-	for name, on := range map[string]bool{
-		"PacketInfo": info.PacketInfo, "ECN": info.ECN, "ErrorQueue": info.ErrorQueue, "MulticastFilter": info.MulticastFilter,
-		"Timestamps": info.Timestamps, "GRO": info.GRO, "GSO": info.GSO, "PortKept": info.PortKept,
-		"KernelDrops": c.Stats().KernelDrops >= 0, "ReadBuffer": info.ReadBuffer > 0,
-	} {
-		if on {
-			has = append(has, name)
-		}
-	}
-	require.NoError(t, c.Shutdown(t.Context()))
-	p, err := udp.Config{PeerErrors: true}.Listen(t.Context(), "udp", "127.0.0.1:0", udp.BaseHandler{})
-	if err == nil {
-		has = append(has, "PeerErrors")
-		sockettest.Stop(t, p)
-	} else {
-		require.ErrorIs(t, err, errors.ErrUnsupported)
-	}
-	return has
 }
