@@ -281,6 +281,19 @@ func (n *NS) veth(name string, index int, other *NS, otherName string, otherInde
 	n.t.Fatalf("ip %s: %v: %s", args, err, out)
 }
 
+// Rename gives an interface that is up another name. It skips the test before Linux 6.2,
+// where only one that is down can be renamed.
+func (n *NS) Rename(name, to string) {
+	n.t.Helper()
+	out, err := n.Try("ip", "link", "set", name, "name", to)
+	if err != nil && strings.Contains(out, "Device or resource busy") {
+		n.t.Skip("an interface that is up can't be renamed here")
+	}
+	if err != nil {
+		n.t.Fatalf("ip link set %s name %s: %v: %s", name, to, err, out)
+	}
+}
+
 // AwaitRunning waits until an interface can carry datagrams: the kernel switches
 // a cable's first end on some time after its second end came up.
 func (n *NS) AwaitRunning(ifname string) {

@@ -30,6 +30,9 @@ func (n *NS) Command(string, ...string) string { n.t.Skip(why); return "" }
 // Try skips the test.
 func (n *NS) Try(string, ...string) (string, error) { n.t.Skip(why); return "", nil }
 
+// Rename skips the test.
+func (n *NS) Rename(string, string) { n.t.Skip(why) }
+
 // AwaitRunning skips the test.
 func (n *NS) AwaitRunning(string) { n.t.Skip(why) }
 

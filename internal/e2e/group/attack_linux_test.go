@@ -51,6 +51,9 @@ func TestWithoutPrograms(t *testing.T) {
 		t.Skip("no seccomp: ", err)
 	}
 	require.NoError(t, err)
+	if len(g.Conns()) == 1 {
+		t.Skip("there is a single socket")
+	}
 	assert.Equal(t, udp.SteeringHash, g.Steering())
 	c := newClients(t, 100, g.LocalAddrPort())
 	c.round()

@@ -119,7 +119,7 @@ func followsARenaming(t *testing.T, network string, group netip.Addr) {
 	receiver := joinIn(t, here, udp.Config{}, network, ":0")
 	sender := joinIn(t, there, udp.Config{}, network, ":0")
 	require.NoError(t, receiver.Join(group, here.Interface("eth")))
-	here.IP("link set eth name lan")
+	here.Rename("eth", "lan")
 	receiver.await(t, "renamed", heldOn("lan"))
 	require.Equal(t, map[string]int{"lan": 1}, kernelHas(t, here, group))
 	hears(t, receiver, sender, group, "eth")

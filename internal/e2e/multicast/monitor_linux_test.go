@@ -33,11 +33,11 @@ func TestEachNamespaceIsWatchedOnItsOwn(t *testing.T) {
 		inTwo := joinIn(t, two, udp.Config{}, "udp4", ":0", group)
 		require.Equal(t, files+4, netlinkSockets(t))
 
-		one.IP("link set eth name other")
+		one.Rename("eth", "other")
 		inOne.await(t, "renamed", heldOn("other"))
 		alsoInOne.await(t, "renamed", heldOn("other"))
 		require.True(t, heldOn("eth")(inTwo.Memberships()[0]))
-		two.IP("link set eth name third")
+		two.Rename("eth", "third")
 		inTwo.await(t, "renamed", heldOn("third"))
 		require.Empty(t, inOne.changes, "what happens elsewhere is not its business")
 

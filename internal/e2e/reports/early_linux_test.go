@@ -27,19 +27,31 @@ type opened struct {
 	err error
 }
 
-// whileWaiting calls open in a namespace, then configure as often as it says false, and
-// returns what open returned.
-func whileWaiting(t *testing.T, ns *netns.NS, open func() (*udp.Conn, error), configure func()) *udp.Conn {
+// whileWaiting calls open in a namespace, then configure, and returns what open returned. It
+// ends the wait if configure ends the test.
+func whileWaiting(t *testing.T, ns *netns.NS, open func(ctx context.Context) (*udp.Conn, error), configure func()) *udp.Conn {
 	t.Helper()
 	result, running := make(chan opened, 1), make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
 	go ns.Do(func() {
 		close(running)
-		c, err := open()
+		c, err := open(ctx)
 		result <- opened{c, err}
 	})
 	sockettest.Next(t, running)
+	configured := false
+	defer func() {
+		if !configured {
+			cancel()
+			if got := <-result; got.c != nil {
+				got.c.Close()
+			}
+		}
+	}()
 	configure()
+	configured = true
 	got := sockettest.Next(t, result)
+	cancel()
 	require.NoError(t, got.err)
 	sockettest.CloseAtEnd(t, got.c)
 	return got.c
@@ -83,7 +95,7 @@ func TestDialBeforeTheNetwork(t *testing.T) {
 				require.Equal(t, "dial", op.Op)
 				require.Equal(t, step.peer, op.Addr.String())
 			})
-			conn := whileWaiting(t, c, func() (*udp.Conn, error) { return dial(ctx, patient(udp.Config{})) }, func() {
+			conn := whileWaiting(t, c, func(ctx context.Context) (*udp.Conn, error) { return dial(ctx, patient(udp.Config{})) }, func() {
 				c.Addr("eth", step.address)
 				if step.route != "" {
 					c.IP(step.route)
@@ -141,7 +153,7 @@ func TestListenBeforeTheNetwork(t *testing.T) {
 				require.Error(t, err, name)
 			})
 			t.Logf("%s", name)
-			c := whileWaiting(t, ns, func() (*udp.Conn, error) {
+			c := whileWaiting(t, ns, func(ctx context.Context) (*udp.Conn, error) {
 				return patient(step.cfg).Listen(ctx, step.network, step.address, udp.BaseHandler{})
 			}, func() { step.configure(ns) })
 			require.NotZero(t, c.LocalAddrPort().Port())
