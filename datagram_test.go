@@ -258,7 +258,7 @@ func TestECN(t *testing.T) {
 // A Datagram that came by no socket can't be replied to.
 func TestReplyWithoutASocket(t *testing.T) {
 	d := udp.Datagram{From: netip.MustParseAddrPort("127.0.0.1:9")}
-	require.ErrorContains(t, d.Reply(nil), "no socket")
+	require.ErrorContains(t, d.Reply(nil), "not received by a socket")
 	require.Nil(t, d.Conn())
 	d.Retain()
 	d.Release()

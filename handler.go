@@ -1,5 +1,14 @@
 package udp
 
+import (
+	"fmt"
+	"net"
+	"os"
+	"reflect"
+
+	"github.com/udpkit/udp/internal/life"
+)
+
 // A Handler has the callbacks of a socket. The four methods are never called at the
 // same time for one socket. A Handler may serve several sockets. Calls for different
 // sockets do run at the same time.
@@ -69,3 +78,70 @@ func (BaseHandler) Refused(*Conn, *Refusal) {}
 
 // Stopped implements [Handler]; it does nothing.
 func (BaseHandler) Stopped(*Conn, error) {}
+
+// consumer is the Handler of a socket by its kind, so that the reader need not look
+// each time.
+type consumer struct {
+	handler  Handler
+	function HandlerFunc // at most one of these, by the type of the handler
+	queue    *Queue
+	workers  *Workers
+	readDone interface{ ReadDone(*Conn) } // if the handler has that method
+	work     life.Work                    // datagrams in flight in Workers
+}
+
+func (t *consumer) init(h Handler) {
+	t.handler = h
+	switch h := h.(type) {
+	case HandlerFunc:
+		t.function = h
+	case *Queue:
+		t.queue = h
+	case *Workers:
+		t.workers = h
+		t.work.Init()
+	default:
+		t.readDone, _ = h.(interface{ ReadDone(*Conn) })
+	}
+}
+
+// hasQueued reports whether datagrams wait for a consumer.
+func (t *consumer) hasQueued() bool {
+	switch {
+	case t.queue != nil:
+		return len(t.queue.fifo.C) > 0
+	case t.workers != nil:
+		return t.work.Left() > 1 // one of them may be the caller's
+	}
+	return false
+}
+
+// checkHandler finds Handlers that a socket cannot use.
+func checkHandler(h Handler) error {
+	if isNil(h) {
+		return fmt.Errorf("the Handler is nil: %w", os.ErrInvalid)
+	}
+	switch h := h.(type) {
+	case *Workers:
+		if h.handlers == nil {
+			return fmt.Errorf("workers must be created by NewWorkers: %w", os.ErrInvalid)
+		}
+	case *Queue:
+		if h.done == nil {
+			return errZeroQueue
+		}
+		if h.finished() {
+			return fmt.Errorf("the last socket of the queue has stopped, use a new queue: %w", net.ErrClosed)
+		}
+	}
+	return nil
+}
+
+// isNil reports whether h is nil, or a nil pointer or function.
+func isNil(h Handler) bool {
+	if h == nil {
+		return true
+	}
+	v := reflect.ValueOf(h)
+	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
+}

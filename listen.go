@@ -141,30 +141,16 @@ func (cfg *Config) withAddress(ctx context.Context, op, network, address string,
 
 func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 	info := sock.Info()
-	c := &Conn{
-		sock: sock, cfg: cfg, network: network, family: info.Family,
-		consumer: consumer{handler: h},
-	}
+	c := &Conn{sock: sock, cfg: cfg, network: network}
 	if cfg.Trace != nil {
 		c.sock = c.tapped(sock)
 	}
-	t := &c.consumer
-	switch h := h.(type) {
-	case HandlerFunc:
-		t.function = h
-	case *Queue:
-		t.queue = h
-	case *Workers:
-		t.workers = h
-		t.work.Init()
-	default:
-		t.readDone, _ = h.(interface{ ReadDone(*Conn) })
-	}
+	c.consumer.init(h)
 	c.guard.Logger, c.guard.Panics, c.guard.Socket = cfg.Logger, &c.stats.Panics, c
 	c.events.Init()
 	c.life.Init()
 	c.out.Init(send.Config{
-		Socket: c.sock, Family: c.family, Life: &c.life, Stats: &c.stats, Peer: &c.peer.Current,
+		Socket: c.sock, Family: info.Family, Life: &c.life, Stats: &c.stats, Peer: &c.peer.Current,
 		Broadcast: cfg.Broadcast, PeerErrors: cfg.PeerErrors, NoFragments: cfg.MTUDiscovery == MTUDiscoveryDo,
 		Stranded: func(to netip.AddrPort, peer *netip.AddrPort) bool { return c.groups.Stranded(to, peer) },
 		TooLarge: func(size, max, mtu int) error { return &SizeError{Size: size, Max: max, MTU: mtu} },

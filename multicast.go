@@ -221,7 +221,7 @@ func (m *MulticastConn) change(op string, group netip.Addr, f func(*mcast.Manage
 	switch a := group.Unmap(); {
 	case !a.IsMulticast():
 		err = fmt.Errorf("%v is not a multicast group: %w", group, sys.EINVAL)
-	case !m.family.Has(a):
+	case !m.out.Family.Has(a):
 		err = ErrFamily
 	default:
 		if err = f(m.memberships); err == nil {

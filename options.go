@@ -3,10 +3,8 @@ package udp
 import (
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
-	"reflect"
 	"strings"
 
 	"github.com/udpkit/udp/internal/socket"
@@ -47,18 +45,11 @@ const maxPayload = 65535
 
 // check returns an error for invalid values and fills in defaults.
 func (cfg *Config) check(h Handler) error {
-	w, isWorkers := h.(*Workers)
-	q, isQueue := h.(*Queue)
+	if err := checkHandler(h); err != nil {
+		return err
+	}
 	local := cfg.LocalAddr
 	switch {
-	case isNil(h):
-		return fmt.Errorf("the Handler is nil: %w", os.ErrInvalid)
-	case isWorkers && w.handlers == nil:
-		return fmt.Errorf("workers must be created by NewWorkers: %w", os.ErrInvalid)
-	case isQueue && q.done == nil:
-		return errZeroQueue
-	case isQueue && q.finished():
-		return fmt.Errorf("the last socket of the queue has stopped, use a new queue: %w", net.ErrClosed)
 	case cfg.ReadBuffer < 0, cfg.WriteBuffer < 0:
 		return fmt.Errorf("ReadBuffer or WriteBuffer is negative: %w", os.ErrInvalid)
 	case cfg.MaxDatagram < 0:
@@ -74,15 +65,6 @@ func (cfg *Config) check(h Handler) error {
 		cfg.MaxDatagram = maxPayload
 	}
 	return nil
-}
-
-// isNil reports whether h is nil, or a nil pointer or function.
-func isNil(h Handler) bool {
-	if h == nil {
-		return true
-	}
-	v := reflect.ValueOf(h)
-	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
 }
 
 // options returns the options that the network applies to a socket.

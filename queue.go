@@ -220,7 +220,7 @@ func (q *Queue) PacketConn(c *Conn) net.PacketConn {
 		c = new(Conn) // whose methods fail
 	}
 	cfg := packetconn.PushedConfig[Datagram]{
-		Local: c.LocalAddr, Net: c.network, IPv4: c.family == socket.IPv4,
+		Local: c.LocalAddr, Net: c.network, IPv4: c.out.Family == socket.IPv4,
 		Ended: func() error { return errZeroQueue },
 		Take: func(d Datagram, b []byte) (socket.Packet, int) {
 			defer d.Release()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/udpkit/udp/internal/gso"
@@ -13,6 +14,42 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 	"github.com/udpkit/udp/internal/sys"
 )
+
+// A Message is a datagram to send with [Conn.SendBatch] or [Conn.Enqueue]. The zero
+// value of a field, except Data, means the socket's setting, or the system's choice.
+//
+// Linux supports all fields. macOS and the BSDs support all of them over IPv6. Over
+// IPv4 they do not support TTL, and IfIndex only to a group; only macOS and FreeBSD
+// support TrafficClass. Windows and Plan 9 support IfIndex only to a group, and
+// neither TTL nor TrafficClass. A message with an unsupported field fails with an
+// error wrapping [errors.ErrUnsupported].
+type Message struct {
+	Data         []byte         // payload; may be empty; not kept
+	To           netip.AddrPort // destination; on a connected socket the zero value is its peer
+	From         netip.Addr     // source address; ignored on a connected socket
+	IfIndex      int            // outgoing interface
+	TTL          int            // TTL or hop limit, 1 to 255, also to a group
+	TrafficClass uint8          // traffic class (TOS): DSCP and ECN
+	Control      []byte         // raw control messages: see [Config.ControlMessages]; not kept
+	ECN          ECN            // replaces the two lower bits of the traffic class, where [Info.ECN] says so
+}
+
+// message converts m to s. It returns an error for a value out of range.
+func (m *Message) message(s *socket.Message) error {
+	if uint(m.TTL) > 255 {
+		return fmt.Errorf("TTL %d is not between 0 and 255: %w", m.TTL, os.ErrInvalid)
+	}
+	s.Data, s.To, s.From, s.IfIndex = m.Data, m.To, m.From, m.IfIndex
+	s.TTL, s.TrafficClass, s.ECN, s.Control = uint8(m.TTL), m.TrafficClass, uint8(m.ECN&3), m.Control
+	return nil
+}
+
+// sameHeader reports whether m and like differ in their payload only.
+func (m *Message) sameHeader(like *Message) bool {
+	return m.To == like.To && m.From == like.From && m.ECN == like.ECN &&
+		m.IfIndex == like.IfIndex && m.TTL == like.TTL && m.TrafficClass == like.TrafficClass &&
+		len(m.Control)+len(like.Control) == 0
+}
 
 // SendTo sends b to an address and returns the kernel's result. It sends at once, even
 // inside a callback. b may be empty; SendTo does not keep it. SendTo waits while the

@@ -24,16 +24,16 @@ import (
 // Conn is a UDP socket with a goroutine that reads it and feeds its [Handler]. Its
 // methods may be called from any goroutine and inside callbacks, and do the same there.
 type Conn struct {
-	// Lock order: changes of peer, the two locks of out (see internal/send), the own
-	// address of peer, then the locks of other internal packages. The locks of events,
-	// guard, Queue and Workers are leaves. No lock is held while user code runs,
+	// Lock order: what keeps a fifo open while a Handler passes a datagram on (see
+	// internal/bounded), changes of peer, the two locks of out (see internal/send), the
+	// own address of peer, then the locks of other internal packages. The locks of
+	// events, guard, Queue and Workers are leaves. No lock is held while user code runs,
 	// except in Config.Trace.
 
 	// Constant once the Conn is published.
 	sock     socket.Socket
 	cfg      Config
 	network  string
-	family   socket.Family
 	consumer consumer
 	groups   groups
 	group    *Group      // nil unless made by ListenGroup
@@ -54,28 +54,6 @@ type Conn struct {
 type groups struct {
 	*mcast.Manager      // nil unless made by ListenMulticast
 	check          bool // check destinations: there are memberships, or the kernel does not filter groups
-}
-
-// consumer is the Handler of a socket by its kind, so that the reader need not look
-// each time.
-type consumer struct {
-	handler  Handler
-	function HandlerFunc // at most one of these, by the type of the handler
-	queue    *Queue
-	workers  *Workers
-	readDone interface{ ReadDone(*Conn) } // if the handler has that method
-	work     life.Work                    // datagrams in flight in Workers
-}
-
-// hasQueued reports whether datagrams wait for a consumer.
-func (t *consumer) hasQueued() bool {
-	switch {
-	case t.queue != nil:
-		return len(t.queue.fifo.C) > 0
-	case t.workers != nil:
-		return t.work.Left() > 1 // one of them may be the caller's
-	}
-	return false
 }
 
 // LocalAddr returns the address the socket is bound to, a [*net.UDPAddr].
