@@ -1,5 +1,5 @@
-// Package buffer has the pooled memory that datagrams lie in. A buffer is counted
-// by reference, since the datagrams of one read share it.
+// Package buffer has pooled buffers for datagrams. They count references, because the
+// datagrams of one read share a buffer.
 package buffer
 
 import (
@@ -12,16 +12,16 @@ import (
 // has a length field of 16 bits), and no coalesced packet of Linux is.
 const Size = 64 << 10
 
-// Short fits what most datagrams are, no longer than an Ethernet frame; medium fits
+// Most datagrams fit into short, which is longer than an Ethernet frame; medium fits
 // jumbo frames.
 const (
 	Short  = 2 << 10
 	medium = 16 << 10
 )
 
-// A Buffer is some bytes with a count of those who use them. B lies in the same
-// allocation as the Buffer: whoever holds a part of B keeps the Buffer alive, so
-// that a [Lease] can refer to it weakly.
+// A Buffer is bytes with a reference count. B is in the same allocation as the
+// Buffer, so a slice of B keeps the Buffer alive, and a [Lease] can refer to it
+// weakly.
 type Buffer struct {
 	B    []byte
 	refs atomic.Int32
@@ -29,8 +29,8 @@ type Buffer struct {
 	self weak.Pointer[Buffer]
 }
 
-// The pools are shared by all sockets: memory that one socket does not need any
-// more serves the next one.
+// All sockets share the pools: memory that one socket no longer needs serves the
+// others.
 var shorts, mediums, longs sync.Pool
 
 // Get returns a long buffer with one reference. Its bytes are not zeroed.
@@ -46,9 +46,8 @@ func Get() *Buffer {
 	return b.lend()
 }
 
-// Of returns a buffer with one reference and at least n bytes, not zeroed. It is
-// for callers who know the length before, so that many waiting datagrams do not
-// take [Size] bytes each.
+// Of returns a buffer with one reference and at least n bytes, not zeroed. It is for
+// datagrams of known length, so that many waiting ones do not take [Size] bytes each.
 func Of(n int) *Buffer {
 	switch {
 	case n <= Short:
@@ -89,8 +88,8 @@ func (b *Buffer) lend() *Buffer {
 // Retain adds n references.
 func (b *Buffer) Retain(n int) { b.refs.Add(int32(n)) }
 
-// Release takes n references away; with the last one the buffer goes back to its
-// pool. It panics when there were fewer than n.
+// Release removes n references. With the last one the buffer returns to its pool. It
+// panics if there were fewer than n.
 func (b *Buffer) Release(n int) {
 	switch left := b.refs.Add(int32(-n)); {
 	case left == 0:
@@ -102,8 +101,8 @@ func (b *Buffer) Release(n int) {
 	}
 }
 
-// Recycle reports whether the caller holds the only reference, so that the buffer
-// can be filled again; its contents are gone then.
+// Recycle reports whether the caller holds the only reference, so that it may
+// overwrite the buffer.
 func (b *Buffer) Recycle() bool {
 	if b.refs.Load() != 1 {
 		return false

@@ -8,16 +8,16 @@ import (
 	"weak"
 )
 
-// MaxLease is how many datagrams one [Lease] can tell apart.
+// MaxLease is the largest number of datagrams of a [Lease].
 const MaxLease = 64
 
-// A Lease counts who uses which datagram of a buffer. It serves one use of the
-// buffer only and is never used again, so a Release that comes twice, or after the
-// buffer has been filled again, finds that its datagram is not retained. It holds
-// the buffer weakly: a consumer that forgets to release a datagram leaves its
-// buffer to the garbage collector.
+// A Lease counts the references to each datagram in a buffer. It serves only one
+// filling of the buffer. So it detects a Release too many, even after the buffer was
+// filled again: the datagram is not retained in the old Lease. It refers to the
+// buffer weakly, so that the garbage collector frees the buffer of a datagram that is
+// never released.
 //
-// The zero Lease is of no buffer, and its methods do nothing.
+// The zero Lease has no buffer, and its methods do nothing.
 type Lease struct {
 	buf   weak.Pointer[Buffer]
 	base  uintptr // address of the first datagram
@@ -26,7 +26,7 @@ type Lease struct {
 	again atomic.Pointer[repeats]
 }
 
-// repeats counts what was retained more than once, which is rare.
+// repeats counts datagrams that were retained more than once, which is rare.
 type repeats struct {
 	mu sync.Mutex
 	n  map[uint64]int // by bit of held
@@ -38,13 +38,13 @@ func (l *Lease) Init(b *Buffer, data []byte, size int) {
 	l.buf, l.base, l.size = b.self, uintptr(unsafe.Pointer(unsafe.SliceData(data))), uint32(size)
 }
 
-// Holds reports whether l is of a buffer.
+// Holds reports whether l has a buffer.
 func (l *Lease) Holds() bool { return l.base != 0 }
 
 // Buffer returns the buffer, nil if there is none or it has been collected.
 func (l *Lease) Buffer() *Buffer { return l.buf.Value() }
 
-// RetainAll retains the first n datagrams of a Lease that nobody else knows yet.
+// RetainAll retains the first n datagrams of a Lease that is not shared yet.
 func (l *Lease) RetainAll(b *Buffer, n int) {
 	l.held.Store(^uint64(0) >> (MaxLease - n))
 	b.Retain(1)
@@ -84,11 +84,11 @@ func (l *Lease) Release(data []byte) {
 			b.Release(1)
 		}
 	}
-	runtime.KeepAlive(data) // it may be all that keeps the buffer alive until here
+	runtime.KeepAlive(data) // it may be the only reference that keeps the buffer alive
 }
 
-// bit is the place of a datagram in held, computed from where its payload lies. A
-// payload that the caller has replaced counts as any that is retained.
+// bit returns the bit of a datagram in held, by the address of its payload. A payload
+// that the caller replaced counts as any retained one.
 func (l *Lease) bit(data []byte) uint64 {
 	if l.size == 0 {
 		return 1

@@ -1,16 +1,15 @@
-// Package events has the functions that wait to run on a socket's goroutine, where its
-// callbacks run.
+// Package events queues functions that run on a socket's goroutine, like its callbacks.
 package events
 
 import "sync"
 
-// MaxReports bounds how many functions of PostReport wait.
+// MaxReports is the largest number of functions of PostReport in a Queue.
 const MaxReports = 1 << 14
 
 // A Queue holds functions until the reader takes them. Any goroutine may add one.
 type Queue struct {
-	// Posted gets one when something was posted or Signal was called, for a reader that
-	// waits for something else.
+	// Posted gets a value after Post and Signal, to interrupt a reader that waits for
+	// something else.
 	Posted chan struct{}
 
 	mu      sync.Mutex // guards what follows
@@ -47,7 +46,7 @@ func (q *Queue) PostReport(f func()) bool {
 	return true
 }
 
-// Signal ends a pause of the reader.
+// Signal interrupts a pause of the reader.
 func (q *Queue) Signal() {
 	select {
 	case q.Posted <- struct{}{}:

@@ -1,9 +1,9 @@
-// Package gso builds batches of datagrams to send. Neighbours that go to one
+// Package gso builds batches of datagrams to send. Consecutive datagrams to one
 // destination with one header become one segmented send (UDP_SEGMENT, Linux 4.18):
-// a message with the payloads side by side, which the kernel cuts apart again.
+// a message with adjacent payloads, which the kernel divides into segments.
 //
-// Segments are copied next to each other, since the kernel takes a piece of memory
-// for each more slowly than short ones are copied.
+// Segments are copied next to each other, because copying short ones is faster than
+// an iovec for each.
 package gso
 
 import (
@@ -13,11 +13,11 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// What a Batch holds at most.
+// Limits of a Batch.
 const (
 	MaxDatagrams = 1024
 	maxCopies    = 4        // buffers
-	maxSegment   = 16 << 10 // bytes: of longer ones no four fit into one send
+	maxSegment   = 16 << 10 // bytes: fewer than four longer ones fit into one send
 )
 
 // A Batch is a list of messages in the order of sending. It is used by one
@@ -28,22 +28,22 @@ type Batch struct {
 	count    int              // datagrams in Messages
 	segments bool             // the socket takes segmented sends
 	complete bool             // the last message takes no further segment
-	lent     bool             // the last message lies in the caller's memory
+	lent     bool             // the last message is in the caller's memory
 	copies   []*buffer.Buffer // of payloads
 	used     int              // bytes of the last copy
 }
 
 var batches = sync.Pool{New: func() any { return new(Batch) }}
 
-// Get returns an empty Batch; segments says whether the socket takes segmented
-// sends.
+// Get returns an empty Batch. segments reports whether the socket supports
+// segmented sends.
 func Get(segments bool) *Batch {
 	b := batches.Get().(*Batch)
 	b.segments = segments
 	return b
 }
 
-// Put gives an unused Batch back. Its messages must not be used any more.
+// Put returns a Batch to the pool. Its messages must not be used afterwards.
 func (b *Batch) Put() {
 	b.Reset()
 	batches.Put(b)
@@ -63,12 +63,12 @@ func (b *Batch) Reset() {
 // Len returns how many datagrams b holds.
 func (b *Batch) Len() int { return b.count }
 
-// Full reports whether b has no room for another datagram of n bytes, copied.
+// Full reports whether b has no room for the copy of another datagram of n bytes.
 func (b *Batch) Full(n int) bool {
 	return b.count >= MaxDatagrams || len(b.copies) == maxCopies && b.used+n > buffer.Size
 }
 
-// Copy adds a copy of m, a single datagram. There must be room for it.
+// Copy adds a copy of m, a single datagram, for which there must be room.
 func (b *Batch) Copy(m *socket.Message) {
 	if b.extends(m) && b.Append(m.Data) {
 		return
@@ -80,8 +80,8 @@ func (b *Batch) Copy(m *socket.Message) {
 	b.lent = false
 }
 
-// Lend adds m, a single datagram whose payload stays where it is until the batch
-// has been sent.
+// Lend adds m, a single datagram, without a copy. Its payload must not change until
+// the batch has been sent.
 func (b *Batch) Lend(m *socket.Message) {
 	if b.extends(m) && b.Append(m.Data) {
 		return
@@ -111,7 +111,7 @@ func (b *Batch) Last() *socket.Message { return &b.Messages[len(b.Messages)-1] }
 func (b *Batch) Open() bool { return !b.complete && len(b.Messages) > 0 }
 
 // Append makes data a segment of the last message, if the message is open and there
-// is room. The caller has made sure that the headers are the same.
+// is room. The caller guarantees that the headers are the same.
 func (b *Batch) Append(data []byte) bool {
 	last := b.Last()
 	n, size := len(data), last.Segment
@@ -129,7 +129,7 @@ func (b *Batch) Append(data []byte) bool {
 		}
 		copy(room, data)
 		b.used += n
-	case n <= len(room) && &room[0] == &data[0]: // it lies there already
+	case n <= len(room) && &room[0] == &data[0]: // it is there already
 	case size > maxSegment || !b.own(last, n):
 		return false
 	default:
@@ -154,8 +154,8 @@ func (b *Batch) own(last *socket.Message, n int) bool {
 	return true
 }
 
-// space returns where n bytes can be copied to, with all that is free behind them,
-// or nil if there is no room.
+// space returns room for n bytes, with the rest of its buffer as capacity, or nil
+// if there is none.
 func (b *Batch) space(n int) []byte {
 	if len(b.copies) == 0 || b.used+n > buffer.Size {
 		if len(b.copies) == maxCopies || n > buffer.Size {
@@ -167,8 +167,8 @@ func (b *Batch) space(n int) []byte {
 	return b.copies[len(b.copies)-1].B[b.used:]
 }
 
-// Skip takes n datagrams off the front of ms and returns the rest and how many bytes
-// of payload the n had.
+// Skip removes the first n datagrams of ms. It returns the rest, and the bytes of
+// payload removed.
 func Skip(ms []socket.Message, n int) (rest []socket.Message, bytes int) {
 	for n > 0 {
 		m := &ms[0]
@@ -185,7 +185,7 @@ func Skip(ms []socket.Message, n int) (rest []socket.Message, bytes int) {
 	return ms, bytes
 }
 
-// First returns the first datagram of ms by itself.
+// First returns the first datagram of ms as a message.
 func First(ms []socket.Message) socket.Message {
 	one := ms[0]
 	if one.Segment > 0 {

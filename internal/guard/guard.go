@@ -1,5 +1,5 @@
 // Package guard calls a user's functions. It recovers and counts their panics, and logs
-// what does not stop the socket.
+// errors that do not stop the socket.
 package guard
 
 import (
@@ -14,11 +14,11 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// logInterval is how often one kind of record is written at most.
+// logInterval is the shortest time between two records of one kind.
 const logInterval = time.Second
 
-// A Guard is that of one socket. It logs each kind of error at most once an interval,
-// however many there are; the next record says how many were left out.
+// A Guard belongs to one socket. It logs each kind of error at most once per interval.
+// The next record reports how many were omitted.
 type Guard struct {
 	Logger *slog.Logger // nil: panics only, to slog.Default
 	Panics *atomic.Uint64
@@ -48,8 +48,8 @@ func (g *Guard) Warn(message string, err error) {
 	}
 }
 
-// Panicked counts and logs a panic. It takes the stack only for records that are written:
-// that costs more than the panic itself, and a peer may be able to cause many.
+// Panicked counts and logs a panic. It takes the stack only for records that are written,
+// because that costs more than the panic itself, and a peer may cause many.
 func (g *Guard) Panicked(callback string, v any) {
 	g.Panics.Add(1)
 	defer g.contain()
@@ -65,8 +65,8 @@ func (g *Guard) Panicked(callback string, v any) {
 	g.write(to, slog.LevelError, message, omitted, slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
 }
 
-// admit says whether a record may be written now, and how many of its kind were left
-// out since the last one.
+// admit reports whether a record may be written now, and how many of its kind were
+// omitted since the last one.
 func (g *Guard) admit(kind logKind) (omitted int, ok bool) {
 	now := time.Now()
 	g.mu.Lock()

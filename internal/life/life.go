@@ -1,4 +1,4 @@
-// Package life is where a socket is on its way from its creation to its end.
+// Package life has the phases of a socket, from its creation to its end.
 package life
 
 import (
@@ -7,14 +7,14 @@ import (
 	"sync/atomic"
 )
 
-// A Phase is a part of the life of a socket. It only ever grows.
+// A Phase is a part of the life of a socket. It only grows.
 type Phase int32
 
 // The phases in order.
 const (
 	Running   Phase = iota
-	Draining        // Shutdown: take what is queued, then stop
-	Detaching       // Detach: handle what has been read, then stop
+	Draining        // Shutdown: handle the queued datagrams, then stop
+	Detaching       // Detach: handle the datagrams already read, then stop
 	Stopping        // Close: handle nothing more
 )
 
@@ -31,7 +31,7 @@ type Life struct {
 
 // Outcome is how a life ended.
 type Outcome struct {
-	Err      error        // what stopped the socket; nil: its user
+	Err      error        // what stopped the socket; nil: Close or Shutdown
 	Detached *net.UDPConn // for Detach
 	Kept     error        // why it could not be detached
 }
@@ -54,11 +54,11 @@ func (l *Life) Close() {
 	l.begin.Do(func() { close(l.closing) })
 }
 
-// Closing is closed by Close.
+// Closing returns a channel that Close closes.
 func (l *Life) Closing() <-chan struct{} { return l.closing }
 
 // End closes Done. It is called once.
 func (l *Life) End() { close(l.done) }
 
-// Done is closed when the life has ended.
+// Done returns a channel that End closes.
 func (l *Life) Done() <-chan struct{} { return l.done }

@@ -2,10 +2,10 @@ package life
 
 import "sync/atomic"
 
-// Work counts the datagrams of a socket that somebody else has still to handle.
+// Work counts the datagrams of a socket that Workers have still to handle.
 type Work struct {
 	left atomic.Int64
-	none chan struct{} // gets one when left comes down to 0
+	none chan struct{} // gets a value when the count falls to 0
 }
 
 // Init makes w ready for use.
@@ -14,7 +14,7 @@ func (w *Work) Init() { w.none = make(chan struct{}, 1) }
 // Begin adds a datagram.
 func (w *Work) Begin() { w.left.Add(1) }
 
-// End is called when one has been handled or dropped.
+// End removes a datagram that was handled or dropped.
 func (w *Work) End() {
 	if w.left.Add(-1) == 0 {
 		select {
@@ -24,10 +24,11 @@ func (w *Work) End() {
 	}
 }
 
-// Left returns how many there are now.
+// Left returns the number of datagrams.
 func (w *Work) Left() int64 { return w.left.Load() }
 
-// Wait waits until none is left, or until cut is closed. No new one may come meanwhile.
+// Wait waits until there are none, or until cut is closed. Begin must not be called
+// meanwhile.
 func (w *Work) Wait(cut <-chan struct{}) {
 	for w.left.Load() > 0 {
 		select {

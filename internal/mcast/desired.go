@@ -19,7 +19,7 @@ type Membership struct {
 	On      []State
 }
 
-// A State is what has become of a desired membership on one interface.
+// A State is the state of a desired membership on one interface.
 type State struct {
 	Name  string
 	Index int   // 0 while there is no interface of that name
@@ -43,8 +43,8 @@ type desired struct {
 	named   []ifRef
 	blocked []netip.Addr
 	on      []actual
-	refused bool // by an interface at least; see Manager.noteRefused
-	changed bool // Changes is to return it
+	refused bool // by at least one interface; see Manager.noteRefused
+	changed bool // Changes has not returned it yet
 	removed bool
 }
 
@@ -53,11 +53,11 @@ type actual struct {
 	ifRef
 	err     error
 	joined  bool // may be false without err, after LeaveStale and before reconcile
-	carrier bool // the interface has had a carrier ever since it was joined
+	carrier bool // the interface has had a carrier since it was joined
 	usable  bool // see target
 }
 
-// refused reports whether an interface that is there could not be joined.
+// refused reports whether an existing interface could not be joined.
 func (a actual) refused() bool {
 	_, absent := a.err.(*stateError)
 	return a.err != nil && !absent
@@ -77,7 +77,7 @@ func (d *desired) joinedOn(index int) bool {
 	return a != nil && a.joined
 }
 
-// add adds interfaces, or all if there are none.
+// add adds the interfaces, or all interfaces if none is given.
 func (d *desired) add(refs []ifRef) {
 	if len(refs) == 0 {
 		d.all, d.except = true, nil
@@ -92,7 +92,8 @@ func (d *desired) add(refs []ifRef) {
 	}
 }
 
-// drop removes interfaces, or all if there are none. It reports whether none is left.
+// drop removes the interfaces, or all interfaces if none is given. It reports whether none
+// remains.
 func (d *desired) drop(refs []ifRef) (empty bool) {
 	for _, ref := range refs {
 		d.named = slices.DeleteFunc(d.named, ref.matches)
@@ -119,8 +120,8 @@ func (d *desired) follow(ifs []socket.Interface) {
 	}
 }
 
-// matchesActual reports whether the membership is joined on all its targets, and nowhere
-// else, so that nothing is to be done.
+// matchesActual reports whether the membership is joined on exactly its targets, so that
+// reconcile has nothing to do.
 func (d *desired) matchesActual(targets []target) bool {
 	if len(d.on) != len(targets) {
 		return false
@@ -153,8 +154,8 @@ func (d *desired) failure(refs []ifRef) error {
 	return errors.Join(errs...)
 }
 
-// A stateError is a state of an interface that keeps it from being joined. Unlike the error
-// of a join it ends with a change of the interface only.
+// A stateError is a state of an interface that prevents a join. Unlike other errors of a
+// join, it ends only with a change of the interface.
 type stateError struct {
 	text  string
 	errno error
@@ -166,7 +167,7 @@ func (e *stateError) Unwrap() error { return e.errno }
 var (
 	errRemoved = &stateError{"no such interface", sys.ENODEV}
 	errDown    = &stateError{"interface is down", sys.ENETDOWN}
-	// errShort: the kernel has switched the protocol off.
+	// errShort: the kernel has disabled the protocol.
 	errShort = &stateError{"the interface's MTU is too small for the protocol", sys.ENETDOWN}
 
 	errNoInterface = fmt.Errorf("no interface is up, can multicast and has an address of the family: %w", errRemoved)
@@ -180,7 +181,7 @@ func (d *desired) membership() Membership {
 	for i, a := range d.on {
 		m.On[i] = State{Name: a.name, Index: a.index, Err: a.err}
 		if a.err == errRemoved {
-			m.On[i].Index = 0 // reconcile, which clears index, may still have to come
+			m.On[i].Index = 0 // reconcile will clear index
 		}
 	}
 	return m

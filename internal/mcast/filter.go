@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// groupFilter selects the datagrams that were joined. Kernels filter too, Linux exactly,
-// others less so, but none removes what it has queued before a group was left.
+// groupFilter selects the datagrams that match a membership. Kernels filter too: Linux
+// exactly, others less so. But none removes datagrams that it queued before a group was left.
 type groupFilter struct {
 	groups sync.Map // netip.Addr: []accepted, which is not changed
 }
@@ -37,8 +37,8 @@ func (f *groupFilter) update(group netip.Addr, ds []*desired) {
 	f.groups.Store(group, as)
 }
 
-// accepts reports whether a datagram was joined. The addresses have no zone; ifindex is 0 if
-// unknown.
+// accepts reports whether a datagram matches a membership. The addresses have no zone;
+// ifindex is 0 if unknown.
 func (f *groupFilter) accepts(group, source netip.Addr, ifindex int) bool {
 	as, ok := f.groups.Load(group)
 	if !ok {

@@ -6,12 +6,12 @@ import (
 	"slices"
 )
 
-// Fit lets the groups choose the family of network "udp". A group in the address, only, is
-// one of them.
+// Fit returns network "udp" with the family of the groups. only is the group in the address,
+// if any.
 func Fit(network, address string, groups []netip.Addr) (fit string, only netip.Addr, all []netip.Addr) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return network, only, groups // whoever resolves the address reports it
+		return network, only, groups // resolving the address reports it
 	}
 	if a, err := netip.ParseAddr(host); err == nil && a.IsMulticast() {
 		groups = append([]netip.Addr{a}, groups...)

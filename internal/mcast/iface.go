@@ -9,7 +9,7 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// ifRef refers to an interface: to the one of the key for as long as that exists, also under
+// ifRef refers to an interface: to the one of the key as long as it exists, even under
 // another name, and after that to any interface of the name.
 type ifRef struct {
 	name string
@@ -28,7 +28,7 @@ func ifKeyOf(i *socket.Interface) ifKey { return ifKey{i.Index, i.Generation} }
 
 func refOf(i *socket.Interface) ifRef { return ifRef{i.Name, ifKeyOf(i), i.Emptied} }
 
-// refer returns references to the interfaces that a caller has named, by ifs or by a zone.
+// refer returns references to the interfaces that a caller named, by ifs or by a zone.
 func refer(now []socket.Interface, zone string, ifs []*net.Interface) (refs []ifRef, err error) {
 	for _, ifi := range ifs {
 		if ifi == nil {
@@ -98,7 +98,7 @@ func (r ifRef) matches(other ifRef) bool {
 	return r.name == other.name
 }
 
-// sameJoins reports whether what was joined by one reference is still joined by the other.
+// sameJoins reports whether a join by one reference still exists for the other.
 func (r ifRef) sameJoins(other ifRef) bool {
 	return r.ifKey == other.ifKey && r.emptied == other.emptied
 }
@@ -107,12 +107,12 @@ func (r ifRef) sameJoins(other ifRef) bool {
 type target struct {
 	ifRef
 	carrier bool
-	usable  bool  // has an address to send from; see usable
+	usable  bool  // see func usable
 	err     error // why it cannot be joined now
 }
 
-// snapshot is the interfaces at one time, with what follows from them for every desired
-// membership of a socket.
+// snapshot is the list of interfaces at one time, with results that are shared by all desired
+// memberships of a socket.
 type snapshot struct {
 	ifs        []socket.Interface
 	byKey      map[ifKey]*socket.Interface
@@ -154,7 +154,7 @@ func (s *snapshot) admits(i *socket.Interface) bool {
 }
 
 // targets returns the interfaces on which d is desired, each once, the named ones last. The
-// caller must not change them.
+// caller must not change the slice.
 func (s *snapshot) targets(d *desired) (ts []target) {
 	d.follow(s.ifs)
 	if d.all {
@@ -173,9 +173,10 @@ func (s *snapshot) targets(d *desired) (ts []target) {
 	return ts
 }
 
-// allFor returns the interfaces of a membership on all: those that are up, can multicast and
-// have an address of the family, or if there are none the loopback interface. An interface
-// that a membership excludes still counts here: leaving the last one does not join loopback.
+// allFor returns the interfaces of a membership on all interfaces: those that are up, can
+// multicast and have an address of the family, or the loopback interface if there are none.
+// It includes interfaces that the membership excludes, so that leaving the last one does not
+// join loopback.
 func (s *snapshot) allFor(group netip.Addr) []target {
 	family := 0
 	if group.Is6() {
@@ -199,7 +200,7 @@ func (s *snapshot) allFor(group netip.Addr) []target {
 	return ts
 }
 
-// multicasts reports whether an interface can carry datagrams to a group to other hosts.
+// multicasts reports whether datagrams to a group can leave this host by an interface.
 func multicasts(i *socket.Interface, group netip.Addr) bool {
 	return i.Flags&net.FlagMulticast != 0 && i.Flags&net.FlagLoopback == 0 && hasAddr(i, group)
 }
@@ -208,8 +209,8 @@ func hasAddr(i *socket.Interface, group netip.Addr) bool {
 	return slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() == group.Is4() })
 }
 
-// usable reports whether an interface has an address that datagrams to a group can be sent
-// from: IPv6 addresses are not used before duplicate address detection (RFC 4862).
+// usable reports whether an interface has an address that can be the source of datagrams to a
+// group. An IPv6 address cannot before duplicate address detection (RFC 4862).
 func usable(i *socket.Interface, group netip.Addr) bool {
 	return hasAddr(i, group) && !(group.Is6() && i.Tentative)
 }

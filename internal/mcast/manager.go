@@ -1,14 +1,14 @@
-// Package mcast keeps the multicast memberships of one socket as its user wants them, while
+// Package mcast keeps the multicast memberships of one socket in the desired state while
 // interfaces appear, change and disappear.
 //
-// A user's Join adds a desired membership. The Manager compares it with the interfaces there
-// are and joins and leaves until the actual memberships match: when the user changes
-// something, and when package ifmon reports a change of the interfaces.
+// Join adds a desired membership. The Manager reconciles the actual memberships with the
+// desired ones and the interfaces: after each call of its user, and after each change of the
+// interfaces, which package ifmon reports.
 //
 // # Locking
 //
 // The order is: the lock of the ifmon.Monitor, Manager.mu, and then whatever the socket and
-// Config.Changed lock. Whoever changes memberships holds the first two; the Monitor also
+// Config.Changed lock. Methods that change memberships hold the first two. The Monitor also
 // locks one Manager after another to drop stale memberships. Config.Filter is called with
 // both held, so it must not call the Manager. Config.Changed is called with both held too;
 // Changes holds neither while its caller's loop body runs. The reader calls Wants, and
@@ -31,7 +31,7 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// A Socket is what a Manager needs of a socket.Socket.
+// A Socket has the methods of socket.Socket that a Manager needs.
 type Socket interface {
 	Join(group, source netip.Addr, ifindex int) error
 	Leave(group, source netip.Addr, ifindex int) error
@@ -41,19 +41,18 @@ type Socket interface {
 	Info() socket.Info
 }
 
-// Config is what a Manager needs of its user. Socket must be set.
+// Config configures a Manager. Socket must be set.
 type Config struct {
 	Socket Socket
-	// Only is the group that the socket is bound to, if it is bound to one. No other can be
-	// joined.
+	// Only is the group that the socket is bound to, if any. No other group can be joined.
 	Only netip.Addr
 	// Filter selects the interfaces of memberships on all interfaces; nil selects every one.
 	// It must be fast, must not call the Manager, and must not panic.
 	Filter func(*net.Interface) bool
-	// Patient makes Join succeed when no interface is there that could refuse.
+	// Patient makes Join succeed if there is no suitable interface yet.
 	Patient bool
-	// Changed is called when Changes has something to return. It must not call the Manager
-	// and must not wait for whoever does. Nil if nobody calls Changes.
+	// Changed is called when Changes has something to return. It must not call the Manager or
+	// wait for a goroutine that does. It is nil if Changes is not used.
 	Changed func()
 }
 
@@ -73,11 +72,11 @@ type Manager struct {
 	changes []*desired // for Changes, each once
 	out     outgoing
 
-	outLost atomic.Bool // the outgoing interface is gone, or could not be set again
+	outLost atomic.Bool // the outgoing interface was removed, or could not be set again
 }
 
 // New returns a Manager that follows the interfaces of source until Stop. On Linux it must
-// run on the thread that opened the socket: the thread decides about the network namespace.
+// run on the thread that opened the socket, because a thread has a network namespace.
 func New(source socket.Network, cfg Config) (*Manager, error) {
 	m := &Manager{cfg: cfg, byGroup: map[netip.Addr][]*desired{}}
 	monitor, err := ifmon.Join(source, (*follower)(m))
@@ -89,7 +88,7 @@ func New(source socket.Network, cfg Config) (*Manager, error) {
 	return m, nil
 }
 
-// follower keeps what only the Monitor calls out of the Manager's methods.
+// follower has the methods that only the Monitor calls.
 type follower Manager
 
 // Stop ends the Manager. Nothing is joined after it.
@@ -103,8 +102,8 @@ func (m *Manager) Stop() {
 var errNotJoined = fmt.Errorf("not joined: %w", sys.EADDRNOTAVAIL)
 
 // Join adds to the desired memberships: on the named interfaces, on the one that the zone of
-// group names, or else on all. It fails if none of them can be joined, and then nothing has
-// changed. A valid source makes the membership source-specific.
+// group names, or else on all. If none of them can be joined it fails and changes nothing. A
+// valid source makes the membership source-specific.
 func (m *Manager) Join(group, source netip.Addr, ifs []*net.Interface) error {
 	k, zone := keyOf(group, source), group.Zone()
 	if m.cfg.Only.IsValid() && k.group != m.cfg.Only {
@@ -146,7 +145,8 @@ func (m *Manager) Join(group, source netip.Addr, ifs []*net.Interface) error {
 	return nil
 }
 
-// Leave removes interfaces from a desired membership, or with none the whole membership.
+// Leave removes interfaces from a desired membership, or the whole membership if none is
+// given.
 func (m *Manager) Leave(group, source netip.Addr, ifs []*net.Interface) error {
 	k, zone := keyOf(group, source), group.Zone()
 	now, unlock, err := m.lock()
@@ -202,7 +202,7 @@ func (m *Manager) lock() (now *snapshot, unlock func(), err error) {
 	return m.snapshot(ifs), func() { m.mu.Unlock(); m.monitor.Unlock() }, nil
 }
 
-// list lists the interfaces for what changes no membership; it needs mu.
+// list lists the interfaces for calls that do not change memberships. It needs mu.
 func (m *Manager) list() (*snapshot, error) {
 	if m.stopped {
 		return nil, net.ErrClosed
@@ -245,8 +245,7 @@ func (m *Manager) remove(d *desired) {
 	d.removed = true
 }
 
-// changed has Changes return d. A membership that changes again before Changes returns it is
-// returned once, so that a slow reader costs no memory.
+// changed adds d to changes, unless it is there already: so a slow reader costs no memory.
 func (m *Manager) changed(d *desired) {
 	if m.cfg.Changed == nil || d.changed {
 		return
@@ -258,8 +257,8 @@ func (m *Manager) changed(d *desired) {
 	}
 }
 
-// Changes returns each membership that has changed since the last call, as it is at the
-// time of its turn. Memberships that have been left are not returned.
+// Changes returns each membership that has changed since the last call, in its current state.
+// It does not return memberships that have been left.
 func (m *Manager) Changes() iter.Seq[Membership] {
 	return func(yield func(Membership) bool) {
 		m.mu.Lock()
@@ -278,8 +277,7 @@ func (m *Manager) Changes() iter.Seq[Membership] {
 	}
 }
 
-// Memberships returns the desired memberships in the order of joining, and what has become
-// of them.
+// Memberships returns the desired memberships in the order of joining, with their states.
 func (m *Manager) Memberships() []Membership {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -18,12 +18,12 @@ type outgoing struct {
 	set bool
 }
 
-// ErrStranded is why nothing is sent to groups while the chosen interface is gone.
+// ErrStranded is the error of sends to groups while the chosen interface is missing.
 var ErrStranded = fmt.Errorf("the outgoing multicast interface was removed: %w", os.NewSyscallError("sendto", sys.ENODEV))
 
-// Stranded reports whether a datagram to a group, or to the peer if that is one, would have
-// to leave by an interface that was removed. The kernel would send it by another interface if
-// one has got the index. A zone names its own interface. A nil Manager has none.
+// Stranded reports whether the outgoing interface for a datagram to a group, or to a peer
+// that is a group, was removed. The kernel would use another interface that got the index. A
+// zone names its own interface. A nil Manager has no outgoing interface.
 func (m *Manager) Stranded(to netip.AddrPort, peer *netip.AddrPort) bool {
 	if m == nil || !m.outLost.Load() {
 		return false
@@ -39,7 +39,7 @@ func (m *Manager) Stranded(to netip.AddrPort, peer *netip.AddrPort) bool {
 }
 
 // restoreOutgoing sets the outgoing interface again after it was replaced. It returns false
-// if that is to be tried again.
+// if the caller should try again later.
 func (m *Manager) restoreOutgoing(now []socket.Interface) bool {
 	if !m.out.set {
 		return true
@@ -101,7 +101,7 @@ func (m *Manager) Interface() (*net.Interface, error) {
 	return &i.Interface, nil
 }
 
-// SetOption sets an option for each family of the socket, or for none.
+// SetOption sets an option for each family of the socket, or if one fails for none.
 func (m *Manager) SetOption(o socket.MulticastOption, value int) (err error) {
 	if o == socket.MulticastTTL && (value < 0 || value > 255) {
 		return fmt.Errorf("TTL %d is not between 0 and 255: %w", value, sys.EINVAL)
@@ -137,7 +137,7 @@ func (m *Manager) Option(o socket.MulticastOption) (int, error) {
 	return m.cfg.Socket.Multicast(o, m.cfg.Socket.Info().Family&socket.IPv4 == 0)
 }
 
-// Outlets returns the interfaces by which a datagram is sent to a group: the named ones, or
+// Outlets returns the interfaces on which a datagram is sent to a group: the named ones, or
 // those where the group is joined, or those where Join would join it. There is at least one
 // if err is nil. An interface with an Err cannot be used.
 func (m *Manager) Outlets(group netip.Addr, ifs []*net.Interface) ([]State, error) {

@@ -14,10 +14,10 @@ var _ ifmon.Follower = (*follower)(nil)
 // joins, because Linux applies a leave on a deleted interface to whichever interface got its
 // index.
 //
-// With renew it also leaves where a carrier is back, so that reconcile joins again. The cable
-// may lead to another switch now. The kernel reports a group at once when its first member
-// joins; otherwise a snooping switch would learn of it from the next query only (RFC 3376
-// section 8.2: up to 125 s later).
+// With renew it also leaves where a carrier has returned, so that reconcile joins again: the
+// cable may lead to another switch now. The kernel reports a group at once when its first
+// member joins. Otherwise a snooping switch would learn of it only from the next query (RFC
+// 3376 section 8.2: up to 125 s later).
 func (f *follower) LeaveStale(now []socket.Interface, renew bool) (any bool) {
 	m := (*Manager)(f)
 	m.mu.Lock()
@@ -64,9 +64,9 @@ func (f *follower) Reconcile(now []socket.Interface) (complete bool) {
 	return m.restoreOutgoing(now) && m.refused == 0
 }
 
-// reconcile joins and leaves until d is joined on exactly its targets, as far as possible.
-// It reports whether the user can see a difference, which includes that an interface was
-// replaced, or can now be sent from.
+// reconcile joins and leaves until d is joined on exactly its targets, as far as possible. It
+// reports whether the state has changed for the user. That includes an interface that was
+// replaced, or has become usable.
 func (m *Manager) reconcile(d *desired, now *snapshot) (changed bool) {
 	targets := now.targets(d)
 	if d.matchesActual(targets) {
@@ -107,8 +107,8 @@ func (m *Manager) reconcile(d *desired, now *snapshot) (changed bool) {
 	})
 }
 
-// indexOf returns the index of the target that is still joined by ref, or -1. It looks from
-// next on first: both lists are in the order of the interfaces.
+// indexOf returns the index of the target that is still joined by ref, or -1. It starts at
+// next, because both lists are in the order of the interfaces.
 func indexOf(targets []target, next int, ref ifRef) int {
 	joined := func(t target) bool { return t.err == nil && t.sameJoins(ref) }
 	if at := slices.IndexFunc(targets[next:], joined); at >= 0 {
@@ -117,7 +117,7 @@ func indexOf(targets []target, next int, ref ifRef) int {
 	return slices.IndexFunc(targets[:next], joined)
 }
 
-// noteRefused counts the desired memberships that an interface has refused.
+// noteRefused counts the desired memberships that an interface refused.
 func (m *Manager) noteRefused(d *desired, refused bool) {
 	switch {
 	case refused && !d.refused:
@@ -129,7 +129,7 @@ func (m *Manager) noteRefused(d *desired, refused bool) {
 	d.refused = refused
 }
 
-// retryRefused reconciles what an interface has refused.
+// retryRefused reconciles the memberships that an interface refused.
 func (m *Manager) retryRefused(now *snapshot) {
 	if m.refused == 0 {
 		return

@@ -9,9 +9,10 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// sourceFilter is the kernel's filter for one group on one interface. A socket has one there
-// (RFC 3376 section 3.1), so all desired memberships of the group are combined in it; what
-// is more than one of them asked for, groupFilter drops. The zero value is: not a member.
+// sourceFilter is the kernel's filter for one group on one interface. A socket has only one
+// there (RFC 3376 section 3.1), so it combines all desired memberships of the group.
+// groupFilter then drops datagrams that no membership accepts. The zero value means: not a
+// member.
 type sourceFilter struct {
 	exclude bool // all sources except these; otherwise these only
 	sources []netip.Addr
@@ -59,8 +60,8 @@ func (m *Manager) leaveOn(d *desired, index int) error {
 	return m.change(d.group, index, m.filterOn(index, d, true), m.filterOn(index, d, false))
 }
 
-// abandon leaves every membership for a group on one interface. why is nil if reconcile is
-// to join again.
+// abandon leaves every membership for a group on one interface. why is nil if reconcile will
+// join again.
 func (m *Manager) abandon(group netip.Addr, index int, why error) {
 	for _, d := range m.byGroup[group] {
 		if a := d.at(index); a != nil && a.joined {
@@ -85,7 +86,7 @@ func (m *Manager) change(group netip.Addr, index int, from, to sourceFilter) err
 		_ = sock.Leave(group, netip.Addr{}, index)
 		err := m.install(group, index, to)
 		if !to.exclude {
-			return nil // install has recorded what was refused
+			return nil // install has recorded the refusals
 		}
 		if err != nil {
 			_ = m.install(group, index, from)

@@ -5,14 +5,14 @@ import (
 	"net/netip"
 )
 
-// Addr is memory for a net.UDPAddr with its IP.
+// Addr holds a net.UDPAddr and its IP in one allocation.
 type Addr struct {
 	addr net.UDPAddr
 	ip   [16]byte
 }
 
-// Set makes an address in the form that package net has: with 4 bytes on a socket of
-// IPv4, and with 16 on others.
+// Set sets an address in the form of package net: with 4 bytes on an IPv4 socket, and
+// with 16 on others.
 func (m *Addr) Set(from netip.AddrPort, ipv4 bool) *net.UDPAddr {
 	a := from.Addr()
 	if m.addr.IP = m.ip[:]; ipv4 {
@@ -25,8 +25,8 @@ func (m *Addr) Set(from netip.AddrPort, ipv4 bool) *net.UDPAddr {
 	return &m.addr
 }
 
-// addrsAtOnce is for how many datagrams that arrived as one addresses are allocated
-// together. Whoever keeps one of them keeps all.
+// addrsAtOnce is the number of addresses that are allocated together, for datagrams of
+// one coalesced packet. A program that keeps one of them keeps all.
 const addrsAtOnce = 8
 
 // sender returns the sender of d as a net.Addr, which the caller may change. The caller

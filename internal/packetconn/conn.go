@@ -1,12 +1,12 @@
-// Package packetconn is how a udp.PacketConn reads and writes, without the errors of
-// package net around it: callers pull datagrams out of a batch that one system call has
-// read, and addresses and control messages have the forms that package net and
-// golang.org/x/net give them.
+// Package packetconn reads and writes for a udp.PacketConn. Callers take datagrams from a
+// batch that one system call has read. Addresses and control messages have the forms of
+// package net and golang.org/x/net. The caller wraps errors.
 //
 // # Locking
 //
-// Conn.pulling is held while the socket is read, which waits. Conn.reading guards the batch
-// and is taken after it. It is held from Next to Done. Conn.setting guards nothing that they do.
+// Conn.pulling is held while the socket is read, which may wait. Conn.reading guards the
+// batch, is taken after pulling, and is held from Next to Done. Conn.setting is independent
+// of both.
 package packetconn
 
 import (
@@ -29,7 +29,7 @@ type Config struct {
 	Connected   bool          // the socket has a peer
 	Classes     bool          // the traffic class is known
 
-	// Drop counts a datagram that no caller gets.
+	// Drop counts a datagram that is not returned to a caller.
 	Drop func(p *socket.Packet, data []byte, why stats.Reason)
 	// Refused counts an ICMP error and returns it as an error.
 	Refused func(socket.Report) error
@@ -42,16 +42,16 @@ type Conn struct {
 	created  time.Time    // deadline counts from here
 	deadline atomic.Int64 // of reads, nanoseconds, 0: none
 
-	shared  atomic.Bool // others may have a descriptor of the socket
+	shared  atomic.Bool // there may be other descriptors of the socket
 	single  atomic.Bool // the kernel coalesces nothing: UDP_GRO is off
 	setting sync.Mutex  // held while the read deadline and the socket's are set
 
-	pulling send.Turn // held while the socket is read, which waits
+	pulling send.Turn // held while the socket is read, which may wait
 
 	left    atomic.Bool     // packets may have another datagram; written with reading locked
 	reading sync.Mutex      // guards what follows
-	packets []socket.Packet // what the last read has brought; nil: nothing is left
-	at, off int             // where the next datagram is: its packet, its offset
+	packets []socket.Packet // of the last read; nil: none remain
+	at, off int             // position of the next datagram: index of its packet, offset
 	addrs   []Addr          // not used yet
 }
 
@@ -60,8 +60,8 @@ func (c *Conn) Init(cfg Config) {
 	c.Config, c.created, c.ipv4 = cfg, time.Now(), cfg.Out.Family == socket.IPv4
 }
 
-// SetReadDeadline makes reads fail from t on, also when they need not wait. The socket's own
-// deadline ends those that wait.
+// SetReadDeadline makes reads fail from t on, even if they need not wait. The socket's own
+// deadline interrupts those that wait.
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	c.setting.Lock()
 	defer c.setting.Unlock()

@@ -11,8 +11,7 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Pushed is a net.PacketConn over a channel of datagrams, which somebody else reads from
-// the socket.
+// Pushed is a net.PacketConn that reads from a channel of datagrams.
 type Pushed[Datagram any] struct {
 	PushedConfig[Datagram]
 
@@ -22,7 +21,7 @@ type Pushed[Datagram any] struct {
 
 	mu      sync.Mutex    // guards what follows
 	reads   time.Time     // deadline of reads
-	changed chan struct{} // closed when that is another one
+	changed chan struct{} // closed when reads is replaced
 	writes  time.Time     // deadline of writes
 }
 
@@ -36,10 +35,11 @@ type PushedConfig[Datagram any] struct {
 	Idle  func()                                          // is called before a read waits
 	Ended func() error                                    // why C was closed, or is nil
 	Take  func(d Datagram, b []byte) (socket.Packet, int) // copies the payload and releases d
-	Send  func(*socket.Message) error                     // sends at once
+	Send  func(*socket.Message) error                     // sends immediately
 }
 
-// NewPushed makes one; wildcard says whether the socket is bound to every address.
+// NewPushed returns a Pushed. wildcard reports whether the socket is bound to every
+// address.
 func NewPushed[Datagram any](cfg PushedConfig[Datagram], wildcard bool) *Pushed[Datagram] {
 	p := &Pushed[Datagram]{PushedConfig: cfg, closed: make(chan struct{}), changed: make(chan struct{})}
 	if wildcard {
@@ -77,8 +77,8 @@ func (p *Pushed[Datagram]) ReadFrom(b []byte) (int, net.Addr, error) {
 	return n, new(Addr).Set(of.From, p.IPv4), nil
 }
 
-// receive waits for a datagram. A deadline that has passed and Close win over one that
-// waits.
+// receive waits for a datagram. After the deadline or Close it fails even if a datagram
+// is pending.
 func (p *Pushed[Datagram]) receive() (none Datagram, err error) {
 	for idle := false; ; {
 		p.mu.Lock()
@@ -115,8 +115,7 @@ func (p *Pushed[Datagram]) received(d Datagram, ok bool) (Datagram, error) {
 	return d, nil
 }
 
-// wait waits for a datagram, the end of the channel, or for what makes receive look
-// again.
+// wait waits for a datagram, the end of the channel, Close, or a change of the deadline.
 func (p *Pushed[Datagram]) wait(at time.Time, changed <-chan struct{}) (d Datagram, ok, over bool) {
 	var passed <-chan time.Time
 	if !at.IsZero() {

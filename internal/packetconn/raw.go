@@ -26,8 +26,8 @@ func (c *Conn) File() (*os.File, error) {
 	return c.Socket.File()
 }
 
-// Share says that others may have a descriptor of the socket. What waits in the kernel when it
-// is closed is then not lost.
+// Share records that there may be other descriptors of the socket. Datagrams that are in the
+// kernel at Close then stay there.
 func (c *Conn) Share() { c.shared.Store(true) }
 
 // Shared reports whether Share or File has been called.

@@ -50,7 +50,7 @@ func (c *Conn) ReadMsg(call string, b, oob []byte) (n, oobn, flags int, from net
 	return n, oobn, flags, from, nil
 }
 
-// ReadBatch reads up to len(ms) datagrams, at least one, and waits for the first only.
+// ReadBatch reads up to len(ms) datagrams, at least one, and waits only for the first.
 func (c *Conn) ReadBatch(ms []ipv4.Message) (int, error) {
 	d, err := c.Next(nil, true)
 	if err != nil {
@@ -81,8 +81,8 @@ func (c *Conn) ReadBatch(ms []ipv4.Message) (int, error) {
 	return n, nil
 }
 
-// headers remembers the control messages of a packet: those of its other datagrams are
-// the same.
+// headers caches the control messages of a packet, which are the same for all its
+// datagrams.
 type headers struct {
 	packet *socket.Packet
 	oob    []byte
@@ -130,11 +130,11 @@ type Delivery struct {
 // Data is the payload.
 func (d *Delivery) Data() []byte { return d.Packet.Data[d.Start:d.end:d.end] }
 
-// size is the length of the datagram, which may be more than that of its data.
+// size is the length of the datagram, which may exceed that of its data.
 func (d *Delivery) size() int { return d.end - d.Start + d.Packet.Cut }
 
 // Next waits for the next datagram and, unless it fails, locks reading until Done. The
-// datagram is valid until then. It may be in b already, and without the headers.
+// datagram is valid until then. It may already be in b, and then has no headers.
 func (c *Conn) Next(b []byte, headers bool) (Delivery, error) {
 	if c.left.Load() {
 		if d, ok, err := c.try(); ok || err != nil {
@@ -145,7 +145,7 @@ func (c *Conn) Next(b []byte, headers bool) (Delivery, error) {
 	}
 	c.pulling.Lock()
 	defer c.pulling.Unlock()
-	// Others may have read, and may still be copying.
+	// Other goroutines may have read, and may still be copying.
 	if d, ok, err := c.try(); ok || err != nil {
 		return d, err
 	}
@@ -163,7 +163,7 @@ func (c *Conn) Next(b []byte, headers bool) (Delivery, error) {
 	}
 }
 
-// ended says why reads fail.
+// ended returns the reason why reads fail.
 func (c *Conn) ended() error {
 	switch late := c.deadline.Load(); {
 	case c.Out.Life.Closed():
@@ -186,7 +186,7 @@ func (c *Conn) try() (d Delivery, ok bool, err error) {
 	return d, ok, nil
 }
 
-// Following returns the next datagram of what was read. The caller has got one from Next.
+// Following returns the next datagram of the batch, after Next.
 func (c *Conn) Following() (Delivery, bool) {
 	for c.at < len(c.packets) {
 		p := &c.packets[c.at]
@@ -210,8 +210,8 @@ func (c *Conn) Following() (Delivery, bool) {
 	return Delivery{}, false
 }
 
-// pull reads the socket and, unless it fails, locks reading: a datagram that is in b
-// is for nobody else. The caller holds pulling, and nothing is left.
+// pull reads the socket and, unless it fails, locks reading, because a datagram in b is
+// for this caller only. The caller holds pulling, and the batch is empty.
 func (c *Conn) pull(b []byte, headers bool) error {
 	ps, err := c.Puller.Pull(b, headers || c.Sources != nil)
 	if err != nil {
@@ -233,8 +233,8 @@ func (c *Conn) pull(b []byte, headers bool) error {
 	return nil
 }
 
-// Done counts n datagrams that are returned, releases the buffers when none is left,
-// and unlocks reading.
+// Done counts n returned datagrams, releases the buffers of an empty batch, and unlocks
+// reading.
 func (c *Conn) Done(n int) {
 	if n > 0 {
 		c.Out.Stats.Handled.Add(int64(n))
@@ -250,7 +250,7 @@ func (c *Conn) Done(n int) {
 	c.reading.Unlock()
 }
 
-// Discard drops what was read and not returned, after the socket was closed.
+// Discard drops the rest of the batch after the socket was closed.
 func (c *Conn) Discard() {
 	c.pulling.Lock() // the socket is closed, so no reader blocks for long
 	defer c.pulling.Unlock()
@@ -265,7 +265,8 @@ func (c *Conn) Discard() {
 	c.Done(0)
 }
 
-// ReadError is the error of a read as package net has it in its net.OpError.
+// ReadError converts the error of a read to the one that package net wraps in its
+// net.OpError.
 func (c *Conn) ReadError(call string, err error) error {
 	report, ok := errors.AsType[*socket.ReportError](err)
 	switch {

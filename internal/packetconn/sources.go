@@ -16,7 +16,7 @@ type Sources struct {
 	local         netip.Addr
 }
 
-// MaxPeers is half of how many peers Sources remember at most.
+// MaxPeers is half of the largest number of peers in a Sources.
 const MaxPeers = 1 << 15
 
 // Note records the destination of a packet. Groups and broadcast addresses can't be a
@@ -47,7 +47,7 @@ func (s *Sources) put(peer netip.AddrPort, local netip.Addr) {
 	s.recent[peer] = local
 }
 
-// Of returns the address that peer has sent to last, or none.
+// Of returns the address to which peer sent last, or none.
 func (s *Sources) Of(peer netip.AddrPort) netip.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,7 +64,7 @@ func (s *Sources) Of(peer netip.AddrPort) netip.Addr {
 	return local
 }
 
-// Forget is for an address that peer can't be sent to from any more.
+// Forget removes the local address from which sending to peer has failed.
 func (s *Sources) Forget(peer netip.AddrPort, local netip.Addr) (known bool) {
 	if s.Of(peer) != local {
 		return false
@@ -75,5 +75,5 @@ func (s *Sources) Forget(peer netip.AddrPort, local netip.Addr) (known bool) {
 	return true
 }
 
-// peers returns how many are remembered.
+// peers returns the number of peers.
 func (s *Sources) peers() int { return len(s.recent) + len(s.older) }

@@ -40,7 +40,8 @@ func (c *Conn) WriteTo(b []byte, to netip.AddrPort) error {
 	return c.send("sendto", &m)
 }
 
-// WriteMsg sends b with control messages. It is several datagrams if one of those says so.
+// WriteMsg sends b with control messages, as several datagrams if one of those is
+// UDP_SEGMENT.
 func (c *Conn) WriteMsg(b, oob []byte, to netip.AddrPort) error {
 	m := socket.Message{Data: b}
 	err := c.target(&m, to)
@@ -73,7 +74,7 @@ func (c *Conn) WriteBatch(ms []ipv4.Message) (written int, err error) {
 	return written, nil
 }
 
-// writeSome sends as many messages as fit into b, or one that is several datagrams.
+// writeSome sends as many messages as fit into b, or one message of several datagrams.
 func (c *Conn) writeSome(b *gso.Batch, ms []ipv4.Message) (written int, err error) {
 	b.Reset()
 	var bad error
@@ -102,7 +103,7 @@ func (c *Conn) writeSome(b *gso.Batch, ms []ipv4.Message) (written int, err erro
 	return written, err
 }
 
-// message makes a message of one that a program gives.
+// message converts a program's message.
 func (c *Conn) message(of *ipv4.Message) (m socket.Message, err error) {
 	if len(of.Buffers) == 1 {
 		m.Data = of.Buffers[0]
@@ -130,8 +131,7 @@ func size(buffers [][]byte) (n int) {
 	return n
 }
 
-// target says where m is to go, by package net's rules for an address of a program,
-// and from which address.
+// target sets the destination of m by package net's rules, and its source.
 func (c *Conn) target(m *socket.Message, to netip.AddrPort) error {
 	a := to.Addr().Unmap()
 	switch {
@@ -155,7 +155,7 @@ func (c *Conn) target(m *socket.Message, to netip.AddrPort) error {
 	return nil
 }
 
-// obey does what control messages ask for.
+// obey applies control messages to m.
 func obey(m *socket.Message, oob []byte) error {
 	if len(oob) == 0 {
 		return nil
@@ -175,7 +175,7 @@ func obey(m *socket.Message, oob []byte) error {
 	return nil
 }
 
-// send sends m, which may be several datagrams, after what was enqueued before.
+// send sends m, which may be several datagrams, after the outbox.
 func (c *Conn) send(call string, m *socket.Message) error {
 	c.Out.Flush()
 	err := c.Out.Address(m)
@@ -197,8 +197,8 @@ func (c *Conn) send(call string, m *socket.Message) error {
 	return nil
 }
 
-// sendSegments sends what is several datagrams, one by one where the socket can't send
-// them together.
+// sendSegments sends a message of several datagrams, one by one if the socket cannot
+// segment.
 func (c *Conn) sendSegments(m *socket.Message) error {
 	if c.Out.Socket.Segments() > 1 {
 		_, err := c.sendMessages([]socket.Message{*m})
@@ -212,7 +212,7 @@ func (c *Conn) sendSegments(m *socket.Message) error {
 	return nil
 }
 
-// sendMessages sends up to the first datagram that can't be sent.
+// sendMessages sends up to the first datagram that cannot be sent.
 func (c *Conn) sendMessages(ms []socket.Message) (sent int, err error) {
 	for len(ms) > 0 {
 		n, err := c.Out.Socket.SendBatch(ms, true)
@@ -230,7 +230,7 @@ func (c *Conn) sendMessages(ms []socket.Message) (sent int, err error) {
 	return sent, nil
 }
 
-// again repeats the send of a datagram that failed with err, if that may help.
+// again repeats a send that failed with err, if that may help.
 func (c *Conn) again(m socket.Message, err error) error {
 	class := sys.Classify(err)
 	if class == sys.Report && c.Connected && !c.Out.PeerErrors {
@@ -239,7 +239,7 @@ func (c *Conn) again(m socket.Message, err error) error {
 		return err
 	}
 	if c.Sources != nil && m.From.IsValid() && (class == sys.Down || errors.Is(err, sys.EINVAL)) && c.Sources.Forget(m.To, m.From) {
-		m.From = netip.Addr{} // this host has it no more
+		m.From = netip.Addr{} // this host no longer has it
 		if err = c.Out.Socket.Send(m); err == nil {
 			c.Out.Stats.CountSent(1, len(m.Data))
 			return nil

@@ -9,9 +9,8 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// mayLoseSource says whether the source address of a socket that is not connected yet
-// will be the system's choice, and can be lost unnoticed, or whether the peer's zone
-// binds the socket to an interface.
+// mayLoseSource reports whether a socket that is about to be connected needs follow: the
+// system will choose its source address, or the peer's zone binds it to an interface.
 func (p *Peer) mayLoseSource(peer netip.Addr) bool {
 	if !sys.SendsFromRemovedAddress || !p.kernel || p.unfollow != nil {
 		return false
@@ -31,13 +30,13 @@ func (p *Peer) FollowDevice() {
 	}
 }
 
-// follow makes a connected socket choose its source address again once the host has lost
-// the one in use, and binds a socket to its interface again once that was removed and
-// another one has its name. Without it an IPv6 socket of Linux sends on from an address
-// that was removed, and a socket that only receives never finds out; no call fails. It
-// needs changing.
+// follow repairs a connected socket when its source address or its interface was removed:
+// the system chooses a new source, or the socket is bound to the new interface of the
+// name. Without it, an IPv6 socket of Linux continues to send from the removed address,
+// and a socket that only receives never notices, because no call fails. It needs
+// changing.
 func (p *Peer) follow() {
-	weakly := weak.Make(p) // so that a PacketConn that was abandoned is collected
+	weakly := weak.Make(p) // so that an abandoned PacketConn is garbage-collected
 	stop, err := ifmon.Follow(sys.Kernel{}, func() bool {
 		p := weakly.Value()
 		return p == nil || p.out.Socket.Reconcile() == nil // it fails while there is no address yet
@@ -48,7 +47,7 @@ func (p *Peer) follow() {
 	}
 }
 
-// Stop is called when the socket has stopped: it follows nothing any more.
+// Stop ends follow when the socket has stopped.
 func (p *Peer) Stop() {
 	p.changing.Lock()
 	defer p.changing.Unlock()

@@ -1,5 +1,5 @@
-// Package peer is what a socket is associated with: the peer that it is connected to, and
-// its own address, which depends on the peer.
+// Package peer has the peer that a socket is connected to, and the socket's own address,
+// which depends on the peer.
 //
 // # Locking
 //
@@ -19,35 +19,35 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// A Peer is that of one socket. Any goroutine may use it, after Init.
+// A Peer belongs to one socket. Any goroutine may use it, after Init.
 type Peer struct {
 	// Current is nil while the socket is unconnected. Only methods of Peer write it.
 	Current atomic.Pointer[netip.AddrPort]
 	next    atomic.Pointer[netip.AddrPort] // while it changes
 
 	out    *send.Outbox // of the socket
-	kernel bool         // the socket is one of this host
+	kernel bool         // the socket is the kernel's, not of a simulated network
 
 	changing sync.Mutex // one change at a time
 	unfollow func()     // guarded by changing; ends follow; nil: none is needed
 
 	asking  sync.Mutex                     // guards changes of local
-	local   atomic.Pointer[netip.AddrPort] // the socket's own address; nil: to be asked for
-	rebinds atomic.Uint64                  // of the socket when local was asked for
+	local   atomic.Pointer[netip.AddrPort] // the socket's own address; nil: unknown, getsockname next time
+	rebinds atomic.Uint64                  // of the socket when local was read
 }
 
-// Init makes p ready for use. kernel says whether the socket is one of this host, and not of
+// Init makes p ready for use. kernel reports whether the socket is the kernel's, and not of
 // a simulated network.
 func (p *Peer) Init(out *send.Outbox, kernel bool) { p.out, p.kernel = out, kernel }
 
-// Adopt is called before anybody uses the socket, with the peer that it already has, if any.
+// Adopt sets the peer that the socket already has, if any, before it is used.
 func (p *Peer) Adopt(current netip.AddrPort) {
 	if current.IsValid() {
 		p.Current.Store(&current)
 	}
 }
 
-// Addr returns the peer, the zero AddrPort while there is none.
+// Addr returns the peer, or the zero AddrPort if there is none.
 func (p *Peer) Addr() netip.AddrPort {
 	if now := p.Current.Load(); now != nil {
 		return *now
@@ -63,15 +63,14 @@ func (p *Peer) Or(to netip.AddrPort) netip.AddrPort {
 	return p.Addr()
 }
 
-// IsNext reports whether the socket is being connected to the sender: the kernel lets it in
-// before Reconnect has returned.
+// IsNext reports whether the socket is being connected to the sender. The kernel passes on
+// the new peer's datagrams before Reconnect returns.
 func (p *Peer) IsNext(from netip.AddrPort) bool {
 	next := p.next.Load()
 	return next != nil && *next == from
 }
 
-// Local returns the socket's own address, which the system is asked for once, and again when
-// it may have changed.
+// Local returns the socket's own address. It caches the address until it may have changed.
 func (p *Peer) Local() netip.AddrPort {
 	if n := p.out.Socket.Rebinds(); n != p.rebinds.Load() && !p.out.Life.Closed() {
 		p.rebinds.Store(n)
@@ -87,14 +86,14 @@ func (p *Peer) Local() netip.AddrPort {
 	return local
 }
 
-// forgetLocal is called when it may have changed.
+// forgetLocal clears the cache of Local when the address may have changed.
 func (p *Peer) forgetLocal() {
 	p.asking.Lock()
 	defer p.asking.Unlock()
 	p.local.Store(nil)
 }
 
-// Connect gives an unconnected socket a peer. If it fails, the socket is as before.
+// Connect connects an unconnected socket. If it fails, the socket is unchanged.
 func (p *Peer) Connect(to netip.AddrPort) error {
 	p.changing.Lock()
 	defer p.changing.Unlock()
@@ -104,7 +103,7 @@ func (p *Peer) Connect(to netip.AddrPort) error {
 	return p.change(to)
 }
 
-// Reconnect replaces the peer. If it fails, the old one stays.
+// Reconnect replaces the peer. If it fails, the old peer remains.
 func (p *Peer) Reconnect(to netip.AddrPort) error {
 	p.changing.Lock()
 	defer p.changing.Unlock()
@@ -146,7 +145,7 @@ func (p *Peer) change(to netip.AddrPort) error {
 	return err
 }
 
-// Disconnect takes the peer away. If it fails, the peer stays.
+// Disconnect removes the peer. If it fails, the peer remains.
 func (p *Peer) Disconnect() error {
 	p.changing.Lock()
 	defer p.changing.Unlock()

@@ -10,9 +10,9 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Lookup returns the addresses that "host:port" means and that fit the network, in the order
-// of the resolver. An empty host means the unspecified address, which is the zero Addr for
-// both families. services resolves names of ports; nil is the default.
+// Lookup returns the addresses of "host:port" that fit the network, in the order of the
+// resolver. An empty host means the unspecified address, which is the zero Addr for both
+// families. services resolves names of ports; nil is the default.
 func Lookup(ctx context.Context, hosts socket.Network, services *net.Resolver, network, address string) ([]netip.AddrPort, error) {
 	ipNetwork, fits, err := families(network)
 	if err != nil {
@@ -42,7 +42,7 @@ func Lookup(ctx context.Context, hosts socket.Network, services *net.Resolver, n
 		}
 		return []netip.AddrPort{netip.AddrPortFrom(ip, port)}, nil
 	}
-	if err := ctx.Err(); err != nil { // package net returns either this or what it finds
+	if err := ctx.Err(); err != nil { // package net may return addresses all the same
 		return nil, err
 	}
 	ips, err := hosts.LookupIP(ctx, ipNetwork, host)
@@ -61,7 +61,7 @@ func Lookup(ctx context.Context, hosts socket.Network, services *net.Resolver, n
 	return addrs, nil
 }
 
-// families says what a network may have.
+// families reports which families a network has.
 func families(network string) (ipNetwork string, fits func(netip.Addr) bool, err error) {
 	switch network {
 	case "udp":
@@ -74,7 +74,7 @@ func families(network string) (ipNetwork string, fits func(netip.Addr) bool, err
 	return "", nil, net.UnknownNetworkError(network)
 }
 
-// port is a number, or looked up in the system's list of services.
+// port returns a port that is a number or the name of a service.
 func port(ctx context.Context, r *net.Resolver, network, service string) (uint16, error) {
 	if r == nil {
 		r = net.DefaultResolver
@@ -86,8 +86,8 @@ func port(ctx context.Context, r *net.Resolver, network, service string) (uint16
 	return uint16(n), nil
 }
 
-// ctxError makes sure that a resolver that gave up because of ctx says so:
-// package net turns a deadline into a DNSError that wraps nothing.
+// ctxError adds ctx's error to that of a resolver that gave up because of ctx. Package net
+// turns a deadline into a DNSError that wraps nothing.
 func ctxError(ctx context.Context, err error) error {
 	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
 		return errors.Join(err, cause)

@@ -13,13 +13,13 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// ErrTooLarge is in the errors of Config.TooLarge. Package udp exports it.
+// ErrTooLarge is wrapped by the errors of Config.TooLarge. Package udp exports it.
 var ErrTooLarge = errors.New("udp: datagram too large")
 
-// Check brings a message into the form that the socket takes, or says why it can't be
-// sent, and counts that. It makes no system call.
+// Check converts a message to the form that the socket needs, or counts and returns
+// the error why it cannot be sent. It makes no system call.
 func (s *Sender) Check(m *socket.Message) error {
-	err := net.ErrClosed // on a closed socket nothing else counts
+	err := net.ErrClosed // takes precedence over all other errors
 	if !s.Life.Closed() {
 		err = s.Address(m)
 	}
@@ -29,7 +29,8 @@ func (s *Sender) Check(m *socket.Message) error {
 	return err
 }
 
-// Address is Check, but counts nothing and does not look whether the socket is closed.
+// Address is Check without counting, and without the check whether the socket is
+// closed.
 func (s *Sender) Address(m *socket.Message) error {
 	peer := s.Peer.Load()
 	if m.IfIndex == 0 && s.Stranded(m.To, peer) {
@@ -69,13 +70,13 @@ func (s *Sender) Address(m *socket.Message) error {
 	return s.checkSize(len(m.Data), to)
 }
 
-// checkSource checks the source address of a message to one that is valid.
+// checkSource checks the source address of a message whose destination is valid.
 func (s *Sender) checkSource(m *socket.Message) error {
 	m.From = m.From.Unmap()
 	if m.From.Is4() != m.To.Addr().Is4() {
 		return socket.ErrFamily
 	}
-	// The interface of a link-local source, where nothing else names one.
+	// A link-local source chooses the interface if nothing else does.
 	switch zone := m.From.Zone(); {
 	case zone == "":
 	case m.IfIndex != 0, m.To.Addr().Zone() != "", !m.From.IsLinkLocalUnicast():
@@ -88,9 +89,9 @@ func (s *Sender) checkSource(m *socket.Message) error {
 	return nil
 }
 
-// Named gives a zone that is an interface's index the interface's name, as the
-// sender of a datagram has it: the two are compared. Without an interface of its
-// zone an address would be reached by another one.
+// Named replaces a zone that is an interface's index by its name. The zone of a
+// received datagram's sender is a name, and the two are compared. If there is no
+// such interface it is an error, because the kernel would use another interface.
 func (s *Sender) Named(to netip.AddrPort) (netip.AddrPort, error) {
 	zone := to.Addr().Zone()
 	if zone == "" {
@@ -158,7 +159,7 @@ func (s *Sender) CountFailure(err error) {
 		f = stats.FailFamily
 	case class == sys.NoBuffers:
 		f = stats.FailNoBuffers
-	case errors.Is(err, os.ErrPermission): // EACCES may have been a report, but no more
+	case errors.Is(err, os.ErrPermission): // EACCES here is no ICMP error: see Again
 		f = stats.FailDenied
 	case class == sys.Unreachable, class == sys.Report, class == sys.Down:
 		f = stats.FailUnreachable

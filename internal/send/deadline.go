@@ -11,13 +11,13 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// deadline is that of all sends; the zero time is none.
+// deadline is the deadline of all sends; the zero time means none.
 type deadline struct {
 	at      time.Time
-	changed chan struct{} // closed when there is another one
+	changed chan struct{} // closed when the deadline is replaced
 }
 
-// SetDeadline bounds the waiting of sends.
+// SetDeadline sets the deadline of future and waiting sends.
 func (s *Sender) SetDeadline(t time.Time) error {
 	if s.Life.Closed() {
 		return net.ErrClosed
@@ -25,13 +25,13 @@ func (s *Sender) SetDeadline(t time.Time) error {
 	close(s.deadline.Swap(&deadline{t, make(chan struct{})}).changed)
 	err := s.Socket.SetWriteDeadline(t)
 	if s.Life.Closed() {
-		s.EndWaits() // which a Close may have done just before
+		s.EndWaits() // again: a Close may have done so just before
 	}
 	return err
 }
 
-// pause waits before a send is repeated, but not past the write deadline or a
-// Close.
+// pause waits before a send is repeated, until the write deadline or a Close at
+// most.
 func (s *Sender) pause(d time.Duration) error {
 	for end := time.Now().Add(d); ; {
 		by, until, late := s.deadline.Load(), end, false
@@ -54,14 +54,14 @@ func (s *Sender) pause(d time.Duration) error {
 	}
 }
 
-// How often SendContext looks whether there is room: soon at first, then seldom.
+// The interval at which SendContext looks for room: short at first, then longer.
 const (
 	firstLook = 100 * time.Microsecond
 	lastLook  = 8 * time.Millisecond
 )
 
-// SendContext checks and sends m as soon as there is room, until ctx ends. It waits for no
-// other sender.
+// SendContext checks m and sends it as soon as there is room, until ctx ends. It
+// does not wait for other senders.
 func (o *Outbox) SendContext(ctx context.Context, m *socket.Message) error {
 	if err := o.Check(m); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (o *Outbox) SendContext(ctx context.Context, m *socket.Message) error {
 	return err
 }
 
-// sendIfRoom sends one message that Check has seen, unless there is no room for it now.
+// sendIfRoom sends a checked message if there is room for it now.
 func (s *Sender) sendIfRoom(m *socket.Message) (full bool, err error) {
 	if s.Life.Closed() {
 		return false, net.ErrClosed

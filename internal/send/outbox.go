@@ -11,10 +11,10 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// An Outbox holds the datagrams that Reply and Enqueue have copied until they are sent
-// as one batch, by whoever gets there first: the reader at the end of a read, a
-// consumer whose queue is empty, an immediate send, or the writer. Its methods may be
-// called from any goroutine.
+// An Outbox holds the datagrams that Reply and Enqueue have copied, until they are
+// sent as one batch. The first of these sends it: the reader at the end of a read,
+// a consumer whose queue is empty, an immediate send, or the writer. Its methods
+// may be called from any goroutine.
 type Outbox struct {
 	Sender
 
@@ -25,24 +25,24 @@ type Outbox struct {
 	pending atomic.Bool
 
 	sending Turn       // held while a batch is sent, so that batches leave in order
-	blocked *gso.Batch // guarded by sending: what the kernel had no room for
+	blocked *gso.Batch // messages for which the kernel had no room; guarded by sending
 	left    []socket.Message
 
 	mu    sync.Mutex // guards what follows
-	batch *gso.Batch // what waits; nil: nothing
-	from  source     // what the last message replies to
+	batch *gso.Batch // pending messages; nil: none
+	from  source     // of the datagram to which the last message replies
 	ended bool       // the socket has stopped: nothing can be added
 	last  time.Time  // of the last Enqueue that was sent at once, or see prompt
 
 	slow   bool          // the writer is woken for each datagram: see prompt
-	outrun bool          // the writer has sent the few there were, at last
-	quick  int           // with slow: how many have followed closely on another
+	outrun bool          // the writer's last batch was small
+	quick  int           // with slow: datagrams that closely followed another
 	wake   chan struct{} // to the writer; nil: there was none yet
-	done   chan struct{} // closed when the writer has ended; nil: there is none
+	done   chan struct{} // closed when the writer has ended; nil: no writer
 }
 
-// source identifies the datagrams whose replies differ in their payload only. The
-// zero source is none.
+// source identifies datagrams whose replies differ in their payload only. The zero
+// source means none.
 type source struct {
 	peer netip.AddrPort
 	like *socket.Message
@@ -54,14 +54,15 @@ func (o *Outbox) Init(cfg Config) {
 	o.deadline.Store(&deadline{changed: make(chan struct{})})
 }
 
-// How long a datagram waits at most, and how long the writer stays without work. The
-// contract says a millisecond; timers of an idle process are late by up to another.
+// How long a datagram waits at most, and how long the writer stays without work.
+// The documentation promises about a millisecond; timers of an idle process are
+// late by up to another.
 const (
 	flushEvery = 400 * time.Microsecond
 	writerIdle = 10 * time.Millisecond
-	// burst is how close two Enqueues are at most that become a batch.
+	// burst is the longest time between two Enqueues that become a batch.
 	burst = 50 * time.Microsecond
-	// fewDatagrams, after flushEvery, are those of a caller that takes long for each.
+	// fewDatagrams after flushEvery mean that the caller takes long for each.
 	fewDatagrams = 4
 	// lastChance is how long a stopping socket waits for room for its outbox.
 	lastChance = 50 * time.Millisecond
@@ -90,9 +91,10 @@ func (o *Outbox) replyAgain(b []byte, to netip.AddrPort, like *socket.Message) b
 	return ok
 }
 
-// Enqueue copies m for a caller whose work is not known, as a relay's is, unless more is
-// known to be pending. The first datagram leaves at once; those that follow closely are
-// sent by the writer, which finds more of them the longer a send takes.
+// Enqueue copies m for a caller whose further work is unknown, such as a relay. If
+// no more work is known to be pending, the first datagram is sent at once. Those
+// that follow closely are sent by the writer: the longer a send takes, the more of
+// them it finds.
 func (o *Outbox) Enqueue(m *socket.Message, more bool) error {
 	if more || o.More.Load() {
 		return o.add(m, source{}, false)
@@ -110,8 +112,8 @@ func (o *Outbox) Enqueue(m *socket.Message, more bool) error {
 	return o.add(m, source{}, true)
 }
 
-// finish sends m after what waits, in the same batch, and returns its error. If it
-// would have to wait for room or for another sender, it leaves m to the writer.
+// finish sends the pending messages and m as one batch, and returns m's error. If
+// it would have to wait for room or for another sender, it leaves m to the writer.
 func (o *Outbox) finish(m *socket.Message) error {
 	if err := o.Check(m); err != nil {
 		return err
@@ -136,7 +138,7 @@ func (o *Outbox) finish(m *socket.Message) error {
 	return nil
 }
 
-// finishBatch is finish when something waits already. It unlocks sending.
+// finishBatch is finish when messages are pending. It unlocks sending.
 func (o *Outbox) finishBatch(m *socket.Message) error {
 	o.mu.Lock()
 	if o.batch == nil || o.batch.Full(len(m.Data)) || o.ended {
@@ -162,8 +164,8 @@ func (o *Outbox) finishBatch(m *socket.Message) error {
 	return err
 }
 
-// add copies m and makes sure that somebody sends it. It waits while the outbox is
-// full. With soon the writer is to send it as soon as it can.
+// add copies m and ensures that it will be sent. It waits while the outbox is full.
+// With soon the writer sends it as soon as possible.
 func (o *Outbox) add(m *socket.Message, from source, soon bool) error {
 	o.mu.Lock()
 	if !o.extend(m) {
@@ -197,8 +199,8 @@ func (o *Outbox) add(m *socket.Message, from source, soon bool) error {
 	return nil
 }
 
-// extend appends m to the last message if it differs in its payload only: what was
-// checked for that one holds for m, too. It needs mu.
+// extend appends m to the last message if it differs in its payload only, so that
+// it needs no checks of its own. It needs mu.
 func (o *Outbox) extend(m *socket.Message) bool {
 	b := o.batch
 	if b == nil || !b.Open() || o.Life.Closed() {
@@ -213,7 +215,7 @@ func (o *Outbox) extend(m *socket.Message) bool {
 	return b.Last().SameHeader(m) && b.Append(m.Data)
 }
 
-// Flush sends what waits, and returns and reports what could not be sent.
+// Flush sends the pending messages. It reports all failures and returns the first.
 func (o *Outbox) Flush() []Failure {
 	if !o.pending.Load() || o.Life.Closed() { // then Stop sends it
 		return nil
@@ -225,7 +227,7 @@ func (o *Outbox) Flush() []Failure {
 	return failed
 }
 
-// ReadDone is Flush for the reader, which never waits for room: that is left to
+// ReadDone is Flush for the reader, which never waits for room: it leaves that to
 // the writer.
 func (o *Outbox) ReadDone() {
 	if !o.pending.Load() || o.Life.Closed() {
@@ -244,7 +246,7 @@ func (o *Outbox) ReadDone() {
 	}
 }
 
-// sendAll sends what was blocked and what waits. It needs sending.
+// sendAll sends the blocked and the pending messages. It needs sending.
 func (o *Outbox) sendAll(how Patience) (failed []Failure) {
 	if o.blocked != nil {
 		failed = o.sendBatch(o.blocked, o.left, how)
@@ -268,7 +270,8 @@ func (o *Outbox) sendAll(how Patience) (failed []Failure) {
 	return failed
 }
 
-// sendBatch sends ms, which are b's, and keeps in blocked what has to wait.
+// sendBatch sends ms, the messages of b. It keeps in blocked those that have to
+// wait.
 func (o *Outbox) sendBatch(b *gso.Batch, ms []socket.Message, how Patience) []Failure {
 	left, failed, cause := o.Transmit(ms, how)
 	o.blocked, o.left = nil, nil
@@ -284,14 +287,15 @@ func (o *Outbox) sendBatch(b *gso.Batch, ms []socket.Message, how Patience) []Fa
 	return failed
 }
 
-// report passes on what could not be sent. No lock is held.
+// report passes failures to Config.Failed. No lock is held.
 func (o *Outbox) report(failed []Failure) {
 	if len(failed) > 0 {
 		o.Failed(failed)
 	}
 }
 
-// Hold sends what waits, and runs f while nothing can be added or sent by others.
+// Hold sends the pending messages, and runs f while no other goroutine can add or
+// send any.
 func (o *Outbox) Hold(f func() error) error {
 	o.sending.Lock()
 	failed := o.sendAll(WaitForRoom)
@@ -303,8 +307,8 @@ func (o *Outbox) Hold(f func() error) error {
 	return err
 }
 
-// Stop sends what was added before the socket closed, as far as there is room, and
-// counts the rest. The writer has ended when it returns.
+// Stop sends the pending messages as far as there is room, and counts the others as
+// failed. The writer has ended when it returns.
 func (o *Outbox) Stop() {
 	o.mu.Lock()
 	o.ended = true

@@ -9,17 +9,17 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// Bounds of repeating a send. Other goroutines' ICMP errors may arrive between two
-// tries, so one repetition would not always do.
+// Bounds for repeating a send. One repetition is not always enough, because ICMP
+// errors for other goroutines' datagrams may arrive between two tries.
 const (
-	maxStale   = 64 // after errors that are never this datagram's own
-	maxPauses  = 16 // of a millisecond after so many, while the reader takes older ones
+	maxStale   = 64 // after errors that cannot be this datagram's own
+	maxPauses  = 16 // pauses of a millisecond after that, while the reader takes older errors
 	maxDoubted = 8  // after errors that may be this datagram's own
 	maxPause   = 32 * time.Millisecond
-	maxFull    = time.Second // of pauses while the interface's queue is full
+	maxFull    = time.Second // pauses in total while the interface's queue is full
 )
 
-// Patience is what a send waits for.
+// Patience selects what a send waits for.
 type Patience int
 
 // From the least to the most.
@@ -29,10 +29,10 @@ const (
 	Patient                     // also room in the queue of the interface
 )
 
-// Again goes on with a send that failed with err: it sorts the error, and
-// repeats the send as long as the error may be an older datagram's or may pass. The
-// datagram itself has not left when a send returns an error. Later reports that the
-// send has to wait, which it must not do: the error says what for.
+// Again continues a send that failed with err. It classifies the error, and repeats
+// the send as long as the error may be an older datagram's or temporary. A datagram
+// has not been sent when its send returns an error. Later reports that the send
+// would have to wait and must not; the error shows for what.
 func (s *Sender) Again(m socket.Message, err error, how Patience) (result error, later bool) {
 	r := retry{Sender: s, m: m, how: how, taken: s.reportsTaken(), reported: s.Socket.Reported()}
 	for {
@@ -55,7 +55,7 @@ func (s *Sender) Again(m socket.Message, err error, how Patience) (result error,
 		last := err
 		if err = r.once(); err == nil {
 			if class == sys.Unreachable || class == sys.TooLarge {
-				s.reportedBySend(last) // so it was an older one's
+				s.reportedBySend(last) // the error was an older datagram's
 			}
 			s.Stats.CountSent(1, len(m.Data))
 			return nil, false
@@ -71,27 +71,27 @@ type retry struct {
 
 	stale, doubted int           // repetitions, as their bounds above
 	full           time.Duration // of pauses for room
-	taken          uint64        // ICMP errors taken when the error was met first
-	reported       bool          // when the last send began, an older one's error was pending
+	taken          uint64        // ICMP errors taken when the error was first returned
+	reported       bool          // an older datagram's error was pending when the last send began
 }
 
-// next is what to do after an error.
+// next is the action after an error.
 type next int
 
 const (
 	repeat next = iota
 	fail
-	wait // somebody else must: this caller must not
+	wait // leave the datagram to another sender: this one must not wait
 )
 
-// classify returns the kind of err. A datagram that is too large has an error
-// already if no repetition can help.
+// classify returns the class of err. For a datagram that is too large it also
+// returns the final error, if repeating cannot help.
 func (r *retry) classify(err error) (sys.Class, error) {
 	class := sys.Classify(err)
 	if class != sys.TooLarge {
 		return class, nil
 	}
-	// What the path carries says whose the error is, whatever else may be reported.
+	// The path's MTU shows whether the error is this datagram's own.
 	fits, mtu := r.fits(&r.m)
 	switch size := len(r.m.Data); {
 	case fits > 0 && size <= fits && r.hears() && r.stale < 2*maxStale:
@@ -102,8 +102,8 @@ func (r *retry) classify(err error) (sys.Class, error) {
 	return class, nil
 }
 
-// judge decides what to do after an error, and has waited if it says repeat. With fail
-// it returns the error of the datagram.
+// judge decides the action after an error. Before it returns repeat, it pauses.
+// With fail it returns the datagram's error.
 func (r *retry) judge(class sys.Class, err error) (next, error) {
 	switch class {
 	case sys.Deadline:
@@ -119,7 +119,7 @@ func (r *retry) judge(class sys.Class, err error) (next, error) {
 		}
 		return fail, r.own(class, err)
 	case sys.NoPeer:
-		// A Reconnect has taken the old peer away and not set the new one yet.
+		// A Reconnect has removed the old peer and not set the new one yet.
 		if r.Peer.Load() == nil || r.m.To.IsValid() || r.stale == maxStale {
 			return fail, err
 		}
@@ -139,8 +139,8 @@ func (r *retry) older(err error) (next, error) {
 		return fail, err
 	}
 	if r.stale > 0 && r.stale%maxStale == 0 {
-		// The reader is emptying a long error queue, and each entry that it takes
-		// makes the next one's error pending. It gets time to finish.
+		// The reader is emptying a long error queue. Each entry that it takes makes
+		// the error of the next one pending. The pause lets it finish.
 		if r.how == TryOnce {
 			return wait, nil
 		}
@@ -153,8 +153,8 @@ func (r *retry) older(err error) (next, error) {
 	return repeat, nil
 }
 
-// doubt reports whether an error may be an older datagram's ICMP error rather than this
-// one's missing route or length.
+// doubt reports whether an error may be an older datagram's ICMP error, and not
+// this datagram's missing route or length.
 func (r *retry) doubt(class sys.Class) bool {
 	switch {
 	case class == sys.Denied && r.Stats.Sent.Load() == 0 && r.doubted == 0:
@@ -162,7 +162,7 @@ func (r *retry) doubt(class sys.Class) bool {
 	case !r.hears(), class == sys.Denied, class == sys.Other && !r.reported:
 		return false
 	case r.reported && r.stale < maxStale:
-		r.stale++ // each of those that wait may be met once
+		r.stale++ // each pending error may be returned once
 	case r.doubted < maxDoubted && !(r.doubted > 0 && r.confirmed()):
 		r.doubted++
 	default:
@@ -171,9 +171,9 @@ func (r *retry) doubt(class sys.Class) bool {
 	return true
 }
 
-// noRoom is judge when the interface's queue is full, or the socket could not wait for
-// room itself. A group's or broadcast's copy for this host may have been delivered
-// already, so it is not sent twice.
+// noRoom is judge when the interface's queue is full, or the socket could not wait
+// for room itself. A datagram to a group or broadcast address is not repeated,
+// because this host's copy may have been delivered already.
 func (r *retry) noRoom(class sys.Class, err error) (next, error) {
 	switch {
 	case class == sys.NoBuffers && (r.how != Patient || r.many(r.m.To)), r.full >= maxFull:
@@ -186,7 +186,8 @@ func (r *retry) noRoom(class sys.Class, err error) (next, error) {
 	return r.sleep(pause)
 }
 
-// sleep waits before a send is repeated, unless the deadline or a Close is first.
+// sleep waits before a send is repeated. It fails when the deadline or a Close is
+// first.
 func (r *retry) sleep(d time.Duration) (next, error) {
 	if err := r.pause(d); err != nil {
 		return fail, err
@@ -194,7 +195,7 @@ func (r *retry) sleep(d time.Duration) (next, error) {
 	return repeat, nil
 }
 
-// once sends the datagram, and does not wait for room if it must not wait.
+// once sends the datagram once. It waits for room only if the caller may wait.
 func (r *retry) once() error {
 	r.reported = r.Socket.Reported()
 	if r.how != TryOnce {
@@ -204,16 +205,17 @@ func (r *retry) once() error {
 	return err
 }
 
-// confirmed reports whether an error that was met twice is the datagram's own: no ICMP
-// error came between the two, and there is no way to the destination. The first is not
-// enough, since the kernel drops an entry of a full error queue, but not its error.
+// confirmed reports whether an error that was returned twice is the datagram's own.
+// That needs two conditions: no ICMP error arrived in between, and there is no
+// route to the destination. The first alone is not enough, because the kernel drops
+// an entry of a full error queue but not its error.
 func (r *retry) confirmed() bool {
 	before := r.taken
 	r.taken = r.reportsTaken()
 	return before == r.taken && r.Socket.Info().ErrorQueue && r.Socket.MTU(r.m.To) == 0
 }
 
-// own gives the datagram's own error the form that callers know.
+// own converts the datagram's own error to the form that callers expect.
 func (r *retry) own(class sys.Class, err error) error {
 	if class == sys.TooLarge {
 		fits, mtu := r.fits(&r.m)
@@ -222,13 +224,13 @@ func (r *retry) own(class sys.Class, err error) error {
 	return err
 }
 
-// reportsTaken counts the ICMP errors that have left the error queue. One that is not
-// in it yet still waits: see [socket.Socket.Reported].
+// reportsTaken returns the number of ICMP errors that have left the error queue:
+// see [socket.Socket.Reported].
 func (s *Sender) reportsTaken() uint64 {
 	return s.Stats.Refused.Load() + s.Stats.RefusalsLost.Load() + s.Socket.LostReports()
 }
 
-// many reports whether to may mean more than one receiver.
+// many reports whether to may have more than one receiver.
 func (s *Sender) many(to netip.AddrPort) bool {
 	if peer := s.Peer.Load(); !to.IsValid() && peer != nil {
 		to = *peer
@@ -236,10 +238,11 @@ func (s *Sender) many(to netip.AddrPort) bool {
 	return to.Addr().IsMulticast() || s.Broadcast && to.Addr().Is4()
 }
 
-// hears reports whether a send can meet the ICMP error of an older datagram.
+// hears reports whether a send can return the ICMP error of an older datagram.
 func (s *Sender) hears() bool { return s.PeerErrors || s.Peer.Load() != nil }
 
-// reportedBySend passes on an ICMP error that a send has met, where no error queue does.
+// reportedBySend reports an ICMP error that a send returned, unless an error queue
+// reports it.
 func (s *Sender) reportedBySend(err error) {
 	if peer := s.Peer.Load(); peer != nil && !s.Socket.Info().ErrorQueue {
 		s.Reported(*peer, err)

@@ -1,12 +1,12 @@
 // Package send sends datagrams on a socket. A [Sender] checks each before a system call,
-// repeats sends that fail for a reason that passes, and counts them. An [Outbox] holds
-// copies of datagrams and sends them as one batch.
+// repeats sends that fail temporarily, and counts them. An [Outbox] holds copies of
+// datagrams and sends them as one batch.
 //
 // # Locking
 //
 // Outbox.sending is held while a batch is sent, and orders the batches. Outbox.mu guards
-// what waits, and is taken after it. Neither is held while Config.Failed runs. The locks
-// of the socket and of Config.Reported come after both.
+// the pending messages, and is taken after it. Neither is held while Config.Failed runs.
+// The locks of the socket and of Config.Reported come after both.
 package send
 
 import (
@@ -30,15 +30,15 @@ type Config struct {
 	Peer   *atomic.Pointer[netip.AddrPort] // of a connected socket
 
 	Broadcast   bool // IPv4 addresses may be broadcast addresses
-	PeerErrors  bool // sends meet ICMP errors without a peer, too
-	NoFragments bool // longer datagrams than the path carries always fail
+	PeerErrors  bool // sends return ICMP errors without a peer, too
+	NoFragments bool // datagrams longer than the path's MTU always fail
 
 	// Stranded reports whether the outgoing interface for groups is missing.
 	Stranded func(to netip.AddrPort, peer *netip.AddrPort) bool
 	// TooLarge makes the error for a datagram of size bytes, which wraps ErrTooLarge. max
-	// is what would have been taken, mtu that of the path; 0 is unknown.
+	// is the longest size possible, mtu the path's MTU; 0 means unknown.
 	TooLarge func(size, max, mtu int) error
-	// Reported gets an ICMP error about an older datagram that a send to the peer has met.
+	// Reported gets an ICMP error about an older datagram that a send to the peer returned.
 	// It must not wait and must not send.
 	Reported func(peer netip.AddrPort, err error)
 	// Failed gets the datagrams of an Outbox that could not be sent. It may send.
@@ -57,12 +57,13 @@ type Failure struct {
 type Sender struct {
 	Config
 	deadline atomic.Pointer[deadline] // never nil
-	// final is set before the last attempt of a closing socket: it alone gives up what it
-	// cannot send. Until then a send that the end cuts short leaves its batch to Stop.
+	// final is set before the last attempt of a closing socket. Only that attempt discards
+	// what it cannot send. Before it, a send that the end interrupts leaves its batch to
+	// Stop.
 	final atomic.Bool
 }
 
-// Send sends one message that Check has seen.
+// Send sends one checked message.
 func (s *Sender) Send(m *socket.Message) error {
 	if err := s.Socket.Send(*m); err != nil {
 		if err, _ = s.Again(*m, err, Patient); err != nil {
@@ -74,9 +75,9 @@ func (s *Sender) Send(m *socket.Message) error {
 	return nil
 }
 
-// Transmit sends messages in order and goes on after those that fail. It ends early
-// with a cause and what is left when the socket is closed or the deadline has
-// passed, or when it would have to wait and must not.
+// Transmit sends messages in order and continues after those that fail. It ends early when
+// the socket is closed, when the deadline has passed, or when it would have to wait and
+// must not. It then returns the cause and the remaining messages.
 func (s *Sender) Transmit(ms []socket.Message, how Patience) (left []socket.Message, failed []Failure, cause error) {
 	index := 0
 	for len(ms) > 0 {
@@ -106,7 +107,7 @@ func (s *Sender) Transmit(ms []socket.Message, how Patience) (left []socket.Mess
 	return nil, failed, nil
 }
 
-// failAll counts what is left of a batch of n after an error that concerns all.
+// failAll counts the remaining messages of a batch of n after an error that applies to all.
 func (s *Sender) failAll(left []socket.Message, n int, err error) (failed []Failure) {
 	for len(left) > 0 {
 		one := gso.First(left)

@@ -5,9 +5,10 @@ import (
 	"sync/atomic"
 )
 
-// A Turn is a mutex whose holder may sleep, as one does that waits for room in the
-// kernel. Unlike a [sync.Mutex], whoever waits for it is durably blocked in the sense
-// of [testing/synctest], so that the clock of a bubble advances.
+// A Turn is a mutex whose holder may sleep, for example while it waits for room in the
+// kernel. A goroutine that waits for a Turn is durably blocked in the sense of
+// [testing/synctest], unlike one that waits for a [sync.Mutex]. So the clock of a
+// bubble advances.
 type Turn struct {
 	taken   atomic.Bool
 	waiting atomic.Int32 // in Lock, or on the way
@@ -30,13 +31,13 @@ func (t *Turn) Lock() {
 	t.waiting.Add(-1)
 }
 
-// TryLock locks if nobody else has.
+// TryLock locks the mutex if it is free.
 func (t *Turn) TryLock() bool { return t.taken.CompareAndSwap(false, true) }
 
-// Unlock gives the mutex to the next.
+// Unlock passes the mutex to a waiting goroutine, if any.
 func (t *Turn) Unlock() {
 	t.taken.Store(false)
-	if t.waiting.Load() == 0 { // whoever comes now finds it free
+	if t.waiting.Load() == 0 { // a goroutine that calls Lock from now on finds it free
 		return
 	}
 	t.mu.Lock()

@@ -29,10 +29,10 @@ func (o *Outbox) kick() {
 	}
 }
 
-// write is the writer. It exists while there is traffic that others may not send
-// in time, and ends after a while without.
+// write is the writer goroutine. It runs while there are messages that no other
+// goroutine may send in time, and ends after a while without any.
 func (o *Outbox) write(done chan struct{}) {
-	t := time.NewTimer(burst) // soon, to find out whether the callers take long
+	t := time.NewTimer(burst) // short at first, to find out whether the callers take long
 	defer t.Stop()
 	for idle := time.Duration(0); ; {
 		select {
@@ -65,8 +65,9 @@ func (o *Outbox) write(done chan struct{}) {
 	}
 }
 
-// interval is when the writer looks again. It is long while the writer is woken for
-// each datagram: the timers of an idle process are coarse, and each makes others late.
+// interval is the time until the writer looks again. It is long while the writer is
+// woken for each datagram: the timers of an idle process are coarse, and each delays
+// others.
 func (o *Outbox) interval() time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -76,23 +77,23 @@ func (o *Outbox) interval() time.Duration {
 	return flushEvery
 }
 
-// hasFew says whether hardly anything waits.
+// hasFew reports whether at most fewDatagrams are pending.
 func (o *Outbox) hasFew() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.batch != nil && o.batch.Len() <= fewDatagrams
 }
 
-// sentFew is called when the writer has sent what hasFew has found.
+// sentFew is called when the writer has sent the datagrams that hasFew found.
 func (o *Outbox) sentFew() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.outrun, o.last = true, time.Now()
 }
 
-// prompt says whether the writer is to be woken for the datagram that was added,
-// because the caller takes long for each: the writer has sent all there was and had to
-// wait for more. It is woken until several datagrams have followed closely. It needs mu.
+// prompt reports whether to wake the writer for the added datagram, because the caller
+// takes long for each: the writer had sent all and was waiting for more. That holds
+// until several datagrams have closely followed each other. It needs mu.
 func (o *Outbox) prompt() bool {
 	if !o.slow && !o.outrun {
 		return false

@@ -8,13 +8,13 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Counters are what udp.Stats is made of, and mean what its fields mean. What the reader
-// counts and what senders count is on cache lines of its own.
+// Counters are the counters behind udp.Stats. Those of the reader and those of senders
+// are on different cache lines.
 type Counters struct {
 	Received, ReceivedBytes, Reads, ReadErrors atomic.Uint64
 	Largest, Peak                              atomic.Uint64 // maxima
 	Cut                                        atomic.Uint64
-	Handled                                    atomic.Int64 // may be taken back, so it is signed
+	Handled                                    atomic.Int64 // signed, because counting can be undone
 	Dropped                                    [Reasons]atomic.Uint64
 	Refused, Panics, RefusalsLost              atomic.Uint64
 
@@ -26,7 +26,7 @@ type Counters struct {
 	Kernel KernelDrops
 }
 
-// A Reason is why a datagram was dropped. It indexes Counters.Dropped.
+// A Reason says why a datagram was dropped. It indexes Counters.Dropped.
 type Reason int
 
 // The reasons are the fields of udp.Drops.
@@ -41,7 +41,7 @@ const (
 	Reasons
 )
 
-// A Failure is why a datagram was not sent. It indexes Counters.Failed.
+// A Failure says why a datagram was not sent. It indexes Counters.Failed.
 type Failure int
 
 // The failures are the fields of udp.SendFailures.
@@ -57,7 +57,7 @@ const (
 	Failures
 )
 
-// CountRead counts a read of n datagrams, and sometimes looks at the kernel's counter.
+// CountRead counts a read of n datagrams, and sometimes reads the kernel's drop counter.
 func (k *Counters) CountRead(sock socket.Socket, n, bytes int) {
 	k.Received.Add(uint64(n))
 	k.ReceivedBytes.Add(uint64(bytes))
@@ -67,11 +67,11 @@ func (k *Counters) CountRead(sock socket.Socket, n, bytes int) {
 	}
 }
 
-// kernelDropsEvery is how many reads pass between two looks at a counter of the
-// kernel's that starts again after 4 billion.
+// kernelDropsEvery is the number of reads between two reads of the kernel's drop counter,
+// which wraps after 4 billion.
 const kernelDropsEvery = 1 << 16
 
-// CountSent counts n datagrams that the system took.
+// CountSent counts n datagrams that the system accepted.
 func (k *Counters) CountSent(n, bytes int) {
 	if n > 0 {
 		k.Sent.Add(uint64(n))
@@ -79,8 +79,8 @@ func (k *Counters) CountSent(n, bytes int) {
 	}
 }
 
-// CountLast counts the datagrams that a closing socket has discarded from the kernel's
-// buffer, and what the kernel itself had dropped.
+// CountLast counts the datagrams that a closing socket discarded from the kernel's
+// buffer, and those that the kernel had dropped.
 func (k *Counters) CountLast(sock socket.Socket) {
 	n := uint64(sock.Discard())
 	k.Received.Add(n)
@@ -88,7 +88,7 @@ func (k *Counters) CountLast(sock socket.Socket) {
 	k.Kernel.Sample(sock, true)
 }
 
-// Raise brings a maximum up to n.
+// Raise raises a maximum to n.
 func Raise(highest *atomic.Uint64, n uint64) {
 	for old := highest.Load(); n > old; old = highest.Load() {
 		if highest.CompareAndSwap(old, n) {
@@ -97,16 +97,15 @@ func Raise(highest *atomic.Uint64, n uint64) {
 	}
 }
 
-// KernelDrops is the kernel's counter of dropped datagrams, kept when the socket is
-// closed.
+// KernelDrops is the kernel's counter of dropped datagrams. It outlives the socket.
 type KernelDrops struct {
 	mu    sync.Mutex // guards what follows
 	total int64
 	final bool // the socket is closed
 }
 
-// Sample reads the counter. The socket extends the kernel's 32 bits, so it has to be
-// asked before they wrap a second time.
+// Sample reads the counter. The socket extends the kernel's 32 bits, so it must be read
+// before they wrap twice.
 func (k *KernelDrops) Sample(sock socket.Socket, final bool) int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -4,5 +4,5 @@ package stats
 
 import "fmt"
 
-// Verify does something with the race detector only.
+// Verify does nothing without the race detector.
 func (*Counters) Verify(fmt.Stringer) {}

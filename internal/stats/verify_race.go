@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// Verify panics if the counters of a stopped socket do not agree. Built with the race
-// detector only, it makes every test a test of the accounting. Another socket's
-// reader may just be evicting a datagram of this one from a shared Queue, so the
-// counters have a moment to become equal.
+// Verify panics if the counters of a stopped socket do not agree. It is built with the
+// race detector only, and makes every test a test of the accounting. It waits a moment
+// for the counters to agree, because another socket's reader may be evicting a datagram
+// of this one from a shared Queue.
 func (k *Counters) Verify(sock fmt.Stringer) {
 	var received, handled, dropped int64
 	for range 1000 {

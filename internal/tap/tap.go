@@ -1,5 +1,5 @@
-// Package tap shows what a socket does to somebody else. A Conn without a Trace has its
-// socket without a tap, so its packet path runs no code for one.
+// Package tap reports the reads and sends of a socket to hooks. A Conn without a Trace has
+// no tap around its socket, so its packet path runs no code for it.
 package tap
 
 import (
@@ -8,19 +8,19 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Hooks are called where the event happens. All must be set.
+// Hooks are called on the goroutine that reads or sends. All must be set.
 type Hooks struct {
-	Received  func(ps []socket.Packet)                       // by whoever reads, before the packets are passed on
+	Received  func(ps []socket.Packet)                       // by the reader, before the packets are passed on
 	Sent      func(ms []socket.Message, n int, at time.Time) // the first n datagrams left after at
 	Discarded func()                                         // for each datagram that Discard counts
-	Rebound   func()                                         // for each repair, by whoever reads
+	Rebound   func()                                         // for each repair, by the reader
 }
 
 // A Socket is a socket with a tap.
 type Socket struct {
 	socket.Socket
 	Hooks
-	rebinds uint64 // reported so far; used by whoever reads
+	rebinds uint64 // reported so far; used by the reader only
 }
 
 // Serve implements socket.Socket.
@@ -60,7 +60,7 @@ func (s *Socket) rebound() {
 	}
 }
 
-// sink is between the socket and its reader.
+// sink is the Sink between the socket and its reader.
 type sink struct {
 	socket.Sink
 	tap *Socket
