@@ -35,8 +35,8 @@
 // the port.
 //
 // [ListenMulticast] returns a [MulticastConn]. It joins IPv4 and IPv6 groups, for all
-// sources or for single ones, and joins them again on interfaces that appear later.
-// [MulticastConn.Memberships] returns the state of the memberships, and
+// sources or for single ones, on the interfaces of the host and on those that appear
+// later. [MulticastConn.Memberships] returns the state of the memberships, and
 // [Config.OnMembership] is called when it changes. [MulticastConn.SendGroup] sends on
 // several interfaces.
 //

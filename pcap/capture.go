@@ -146,9 +146,9 @@ func (c *Capture) dropped(w where, peer netip.AddrPort, data []byte, comment str
 	return false
 }
 
-// Start writes packets from now on to w, until Stop. Writing must not take long: sockets wait
-// meanwhile. An error of w ends the writing, and Stop returns it. It is an error if the Capture
-// was started before and not stopped.
+// Start writes packets to w until Stop. Writing must not take long, because sockets wait
+// meanwhile. An error of w ends the writing, and Stop returns it. Start fails if the Capture
+// is already started.
 func (c *Capture) Start(w io.Writer) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -205,14 +205,14 @@ func (c *Capture) WriteLast(w io.Writer) error {
 	return f.flush()
 }
 
-// Tap records every packet that enters a pipe, as tcpdump at the sender captures them, including
-// those that the pipe loses, which have a comment that says why, until stop is called.
+// Tap records every packet that enters a pipe, as tcpdump at the sender would, until stop is
+// called. A packet that the pipe loses has a comment with the reason.
 //
 //	stop := capture.Tap(host.Out())
 func (c *Capture) Tap(p *udptest.Pipe) (stop func()) { return p.Tap(c.frame) }
 
-// TapArrivals records the packets that have passed a pipe when they arrive, as tcpdump at the
-// receiver captures them, including duplicates, until stop is called.
+// TapArrivals records the packets that arrive at the other end of a pipe, including
+// duplicates, as tcpdump at the receiver would, until stop is called.
 func (c *Capture) TapArrivals(p *udptest.Pipe) (stop func()) { return p.TapArrivals(c.frame) }
 
 func (c *Capture) frame(f udptest.Frame) {

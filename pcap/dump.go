@@ -85,11 +85,11 @@ func (c *Capture) panicked() {
 	}
 }
 
-// DumpPanic calls Dump if the goroutine panics, and goes on panicking. It is deferred:
+// DumpPanic calls Dump if the goroutine panics, and lets the panic continue. Defer it:
 //
 //	defer capture.DumpPanic(os.TempDir())
 //
-// The path is added to what panics, so that it is printed.
+// The panic continues with a [*Panic], which prints the path too.
 func (c *Capture) DumpPanic(dir string) {
 	v := recover()
 	if v == nil {
@@ -104,8 +104,8 @@ func (c *Capture) DumpPanic(dir string) {
 
 // Panic is what DumpPanic panics with.
 type Panic struct {
-	Value any    // what was panicked with before
-	Path  string // of the file, or why there is none
+	Value any    // the original panic value
+	Path  string // of the file, or the error why there is none
 }
 
 // Error describes the panic.

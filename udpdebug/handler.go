@@ -1,14 +1,14 @@
 // Package udpdebug shows what the sockets of a program do on a web page: addresses, rates,
 // drops by their reason, what waits, memberships, and what the system can do for each. It is
-// for people, on a port that only they can reach; for monitoring there is package udpprom.
+// for operators, on a port that only they can reach. For monitoring there is package udpprom.
 //
 //	page := udpdebug.New(udpdebug.Config{})
 //	page.AddSocket("dns", conn)
 //	http.Handle("/debug/udp/", http.StripPrefix("/debug/udp", page))
 //
-// The page works without scripts from elsewhere, with the keyboard, and in the dark. Whoever
-// can open it sees the addresses of peers and groups. A web site that the user visits does not:
-// see [Config.Hosts].
+// The page loads nothing from other servers, works with the keyboard, and has a dark mode. It
+// shows the addresses of peers and groups to everybody who can open it. Other web sites cannot
+// read it: see [Config.Hosts].
 package udpdebug
 
 import (
@@ -26,25 +26,25 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// Config says how the page behaves. The zero value shows everything and changes nothing.
+// Config configures the page. With the zero value it shows everything, and can change nothing.
 type Config struct {
-	// Token must come with every request that does something: actions (see
-	// [Handler.AddAction]) and captures. Without a Token there are none. It should be long and
-	// random, as [rand.Text] returns.
+	// Token is required for actions (see [Handler.AddAction]) and captures. With an empty
+	// Token there are none. It should be long and random, like the result of [rand.Text].
 	Token string
 
-	// Hosts are the names under which the page is opened, besides localhost and addresses.
-	// Requests for other names are refused: a web site can point its own name at this server.
+	// Hosts are the host names under which the page may be opened, besides localhost and
+	// addresses. Requests for other names are rejected, because a web site can make its own
+	// name resolve to this server (DNS rebinding).
 	Hosts []string
 
-	// Capture adds buttons that start, stop and download a capture. It must have been given to
-	// the sockets as their Trace.
+	// Capture adds buttons that start, stop and download a capture. Its Trace must be that of
+	// the sockets.
 	Capture Capturer
 
 	// MaxCapture is how many bytes of a capture are kept, in memory; 0 is 16 MiB.
 	MaxCapture int
 
-	// Interval is how often an open page gets new numbers; 0 is a second.
+	// Interval is the time between two updates of an open page; 0 is a second.
 	Interval time.Duration
 }
 
@@ -141,7 +141,7 @@ func (h *Handler) AddQueue(name string, q *udp.Queue) (remove func()) {
 	}})
 }
 
-// AddWorkers shows how many datagrams wait in Workers, and what became of the others.
+// AddWorkers shows how many datagrams wait in Workers, were handled and were dropped.
 func (h *Handler) AddWorkers(name string, w *udp.Workers) (remove func()) {
 	return h.add(&source{"workers", name, func(to *section) {
 		s := w.Stats()
@@ -176,8 +176,8 @@ func (h *Handler) add(s *source) (remove func()) {
 	}
 }
 
-// Close ends the streams of open pages, which [http.Server.Shutdown] would wait for: pass it
-// to [http.Server.RegisterOnShutdown].
+// Close ends the event streams of open pages. Pass it to [http.Server.RegisterOnShutdown],
+// because [http.Server.Shutdown] waits for the streams.
 func (h *Handler) Close() { h.once.Do(func() { close(h.ended) }) }
 
 // ServeHTTP implements [http.Handler].

@@ -19,20 +19,20 @@ import (
 	"github.com/udpkit/udp/metrics"
 )
 
-// Register makes the instruments of the provider observe the sources of the set, whichever
-// are in it at each collection, until Unregister of the Registration is called. Register a
-// set once per provider. Everything is asynchronous: nothing happens between collections.
+// Register creates instruments that observe the sources that are in the set at each
+// collection, until Unregister of the Registration is called. Register a set once per
+// provider. All instruments are asynchronous: nothing happens between collections.
 //
-// An instrument is named udp, the kind of its sources, what it counts and which of them:
-// udp.session.active, udp.queue.datagram.dropped. What a socket receives and sends
-// has the names of the conventions for networks, udp.socket.datagram.count and
-// udp.socket.io, with the attribute network.io.direction.
-// Units are in UCUM, such as {datagram} and By. docs/metrics.md lists them.
+// The name of an instrument consists of udp, the kind of its sources, and what it counts:
+// udp.session.active, udp.queue.datagram.dropped. Datagrams and bytes of a socket are
+// udp.socket.datagram.count and udp.socket.io, with the attribute network.io.direction, as in
+// the conventions for networks. Units are in UCUM, such as {datagram} and By. docs/metrics.md
+// lists them.
 //
-// Attributes: udp.KIND.name has the name of the source, udp.group.name that of a
-// socket's Group. A failure of a send or a request has error.type, everything else
-// that has a reason udp.reason. The gauge udp.socket.info, which is always 1, has
-// network.local.address, network.local.port, network.transport and what the socket was granted.
+// Attributes: udp.KIND.name is the name of the source, and udp.group.name that of a socket's
+// Group. The reason is error.type for failed sends and requests, and udp.reason otherwise. The
+// gauge udp.socket.info is always 1. Its attributes are network.local.address,
+// network.local.port, network.transport, and the features that the socket was granted.
 func Register(provider metric.MeterProvider, set *metrics.Set) (metric.Registration, error) {
 	meter := provider.Meter("github.com/udpkit/udp/udpotel", metric.WithSchemaURL(semconv.SchemaURL))
 	instruments := make(map[*metrics.Metric]metric.Int64Observable)

@@ -16,12 +16,12 @@ import (
 
 // Collector is a [prometheus.Collector] of the sources in a [metrics.Set]. A metric is named
 // udp, its kind and its name, such as udp_socket_dropped_datagrams_total; docs/metrics.md
-// lists them. Nothing is counted twice: each scrape asks for the Stats of every source.
+// lists them. It counts nothing itself: each scrape calls Stats of every source.
 type Collector struct{ set *metrics.Set }
 
 var _ prometheus.Collector = (*Collector)(nil)
 
-// New returns a Collector of what is in the set at each scrape.
+// New returns a Collector of the sources that are in the set at each scrape.
 func New(set *metrics.Set) *Collector { return &Collector{set} }
 
 // descs are the metrics as Prometheus wants them.

@@ -60,7 +60,7 @@ func (s *sock) coalesce() {
 	s.arrived = nil
 }
 
-// arrivals returns memory for the datagrams that arrive at a socket. Sockets share it, since
+// arrivals returns memory for the datagrams that arrive at a socket. Sockets share it, because
 // only few of thousands receive at one instant.
 func (e *events) arrivals() []arrival {
 	last := len(e.free) - 1

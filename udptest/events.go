@@ -78,7 +78,7 @@ func (n *Net) run() {
 }
 
 // wake signals a socket's Serve when run ends. It does so after run has unlocked the network,
-// since handlers that reply would only wait for the lock.
+// because handlers that reply would only wait for the lock.
 func (e *events) wake(s *sock) {
 	if !e.running {
 		s.coalesce()

@@ -55,7 +55,7 @@ func (h *Host) open() (names []string) {
 	return names
 }
 
-// ownAddr is an address of a host. They are in one slice, since every datagram is compared
+// ownAddr is an address of a host. They are in one slice, because every datagram is compared
 // with all of them.
 type ownAddr struct {
 	netip.Prefix

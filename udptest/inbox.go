@@ -101,7 +101,7 @@ func (s *sock) next(draining, soon bool, left int) (batch []socket.Packet, rs []
 		case len(s.queue) > 0 && (!draining || left > 0) && !paused:
 			s.busy = true
 			if s.host.injecting.Load() {
-				s.mu.Unlock() // since it is taken after the network's lock
+				s.mu.Unlock() // the lock order: the network's lock first
 				if err := s.host.inject(opRead, s.port); err != nil {
 					return nil, nil, false, false, err
 				}

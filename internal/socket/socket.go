@@ -212,38 +212,39 @@ type Sink interface {
 // for the kernel), net.ErrClosed, or os.ErrDeadlineExceeded; the layer above
 // wraps them in *net.OpError.
 type Socket interface {
-	// Serve reads until the Sink says no, or the socket is closed. It returns nil
-	// in the first case.
+	// Serve reads until a method of the Sink returns false, and then returns nil, or
+	// until the socket is closed.
 	Serve(Sink) error
 	// Wake makes Serve call Woken soon, also when it is called before Serve.
 	Wake()
-	// StopIntake keeps out what arrives from now on, where the system can do it; what
-	// is queued can still be read, and the socket still sends. In a SO_REUSEPORT group
-	// it leaves the group, whose other members get its flows at once.
+	// StopIntake makes the kernel reject datagrams that arrive from now on, where the
+	// system supports it. Queued ones can still be read, and the socket can send. In a
+	// SO_REUSEPORT group the socket leaves the group, whose other members get its
+	// flows at once.
 	StopIntake()
-	// Discard takes what is queued for reading and counts it. Nothing arrives
-	// any more after it. Where a system can't do it, it returns 0.
+	// Discard discards the datagrams that are queued for reading, and returns their
+	// number. None arrives after it. Where a system cannot do that, it returns 0.
 	Discard() int
 
 	// Send sends one datagram. It waits for room until the write deadline.
 	Send(m Message) error
-	// SendBatch sends in order and returns how many datagrams the system took; err
-	// is about the one after those. With wait it waits for room until the write
-	// deadline. Without it ignores the deadline, waits neither for room nor for
-	// another sender, and fails with EAGAIN when there is no room; where a system
-	// can't do that (Windows, Plan 9, AIX), it waits all the same.
+	// SendBatch sends in order and returns how many datagrams the system accepted; err
+	// is about the next one. With wait it waits for room until the write deadline.
+	// Without wait it ignores the deadline, waits neither for room nor for another
+	// sender, and fails with EAGAIN when there is no room. Windows, Plan 9 and AIX
+	// always wait.
 	SendBatch(ms []Message, wait bool) (int, error)
 	SetWriteDeadline(t time.Time) error
-	// Reported says whether the error of an older datagram may still be met by a
-	// send: then an error that could be a datagram's own need not be.
+	// Reported reports whether a send may still return the error of an older datagram,
+	// so that an error is not surely the datagram's own.
 	Reported() bool
 
-	// LostReports counts those that no Reports was called for: too many waited, or
-	// the socket was closed. It may be called after Close.
+	// LostReports returns the number of ICMP errors for which Reports was not called:
+	// too many waited, or the socket was closed. It may be called after Close.
 	LostReports() uint64
 
-	// MTU is what the path to an address, while connected to the peer, is known
-	// to carry: bytes with the IP header, 0 where unknown.
+	// MTU returns the known MTU of the path to an address, while connected to the
+	// peer: bytes with the IP header, 0 if unknown.
 	MTU(to netip.AddrPort) int
 
 	Local() netip.AddrPort
@@ -252,19 +253,18 @@ type Socket interface {
 	// Zone returns the name of the interface that the zone of an IPv6 address
 	// means, which may be its index, and false when there is none.
 	Zone(zone string) (name string, ok bool)
-	// Connect sets the peer and returns it as the system has it, which its datagrams
-	// come from: its zone may be another, or a program of the system (eBPF) may have put
-	// another address in its place. Disconnect takes the peer away. Both keep the port.
-	// When Connect fails the socket is as it was.
+	// Connect sets the peer and returns it as the system has it, which is the source
+	// of its datagrams: the zone may differ, and an eBPF program of the system may
+	// have replaced the address. Disconnect removes the peer. Both keep the port. If
+	// Connect fails the socket is unchanged.
 	Connect(peer netip.AddrPort) (netip.AddrPort, error)
 	Disconnect() error
 	// Peer returns the peer as the system has it. It is invalid without a peer.
 	Peer() netip.AddrPort
-	// Reconcile compares the port, the peer, the interface and the source address that
-	// the system has with those that the socket is to have, and repairs what differs.
-	// It is to be called when the addresses of the host have changed. Sends and reads
-	// that fail do it by themselves; a read that finds the socket destroyed beyond
-	// repair ends Serve with an error that wraps ECONNABORTED.
+	// Reconcile compares the actual port, peer, interface and source address with the
+	// desired ones, and repairs differences. Call it when the addresses of the host
+	// have changed. Sends and reads that fail do it themselves. A read that finds the
+	// socket destroyed beyond repair ends Serve with an error that wraps ECONNABORTED.
 	Reconcile() error
 	// Rebinds counts repairs. It may be called after Close.
 	Rebinds() uint64
@@ -273,7 +273,7 @@ type Socket interface {
 	// it is a source-specific one.
 	Join(group, source netip.Addr, ifindex int) error
 	Leave(group, source netip.Addr, ifindex int) error
-	// Block makes the kernel drop one source of a joined group, or not any more.
+	// Block makes the kernel drop one source of a joined group, or ends that.
 	Block(group, source netip.Addr, ifindex int, on bool) error
 	// MulticastOption sets one option of the family v6 or not; a MulticastOption
 	// is read with MulticastValue.

@@ -163,7 +163,7 @@ func (n *node) endPeriod() {
 	if p := n.probe; p.target.IsValid() && !p.acked && n.state(p.target) == alive {
 		n.learn(update{p.target, n.status(p.target).incarnation, suspect})
 	}
-	// The first suspect is due first, since the timeout never becomes shorter.
+	// The first suspect is due first, because the timeout never becomes shorter.
 	now, due := time.Now(), 0
 	for ; due < len(n.suspects) && !now.Before(n.suspects[due].deadline); due++ {
 		if s := n.suspects[due].of; n.status(s.member) == (status{s.incarnation, suspect}) { // not contradicted
