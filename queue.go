@@ -231,7 +231,7 @@ func (q *Queue) PacketConn(c *Conn) net.PacketConn {
 			if !c.ok() {
 				return os.ErrInvalid
 			}
-			return c.sendOne(m)
+			return c.out.SendNow(m)
 		},
 	}
 	if q != nil && q.done != nil {

@@ -70,16 +70,7 @@ func (c *Conn) SendTo(b []byte, to netip.AddrPort) error {
 // sendNow sends m, after the outbox.
 func (c *Conn) sendNow(m *socket.Message) error {
 	to := m.To
-	return c.opError("send", to, c.sendOne(m))
-}
-
-// sendOne is sendNow without the net.OpError.
-func (c *Conn) sendOne(m *socket.Message) error {
-	c.out.Flush()
-	if err := c.out.Check(m); err != nil {
-		return err
-	}
-	return c.out.Send(m)
+	return c.opError("send", to, c.out.SendNow(m))
 }
 
 // SendBatch sends the messages in order, with fewer system calls where the system
@@ -294,7 +285,7 @@ func (c *Conn) broadcastBy(b []byte, to netip.AddrPort, i socket.Interface) erro
 	err := fmt.Errorf("no IPv4 network: %w", sys.EADDRNOTAVAIL)
 	for _, p := range i.Addrs {
 		if a, ok := socket.BroadcastOf(p); ok {
-			if err = c.sendOne(&socket.Message{Data: b, To: netip.AddrPortFrom(a, to.Port()), From: p.Addr()}); err != nil {
+			if err = c.out.SendNow(&socket.Message{Data: b, To: netip.AddrPortFrom(a, to.Port()), From: p.Addr()}); err != nil {
 				return err
 			}
 		}
@@ -317,5 +308,5 @@ func (c *Conn) sendBy(b []byte, to netip.AddrPort, index int) error {
 	if local := c.LocalAddrPort().Addr(); !local.IsUnspecified() && !local.IsMulticast() {
 		msg.From = local // a control message with an interface and no source overrides bind on Linux
 	}
-	return c.sendOne(&msg)
+	return c.out.SendNow(&msg)
 }

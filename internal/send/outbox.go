@@ -215,7 +215,16 @@ func (o *Outbox) extend(m *socket.Message) bool {
 	return b.Last().SameHeader(m) && b.Append(m.Data)
 }
 
-// Flush sends the pending messages. It reports all failures and returns the first.
+// SendNow sends the pending messages, and then checks and sends m.
+func (o *Outbox) SendNow(m *socket.Message) error {
+	o.Flush()
+	if err := o.Check(m); err != nil {
+		return err
+	}
+	return o.Send(m)
+}
+
+// Flush sends the pending messages. It reports and returns the failures.
 func (o *Outbox) Flush() []Failure {
 	if !o.pending.Load() || o.Life.Closed() { // then Stop sends it
 		return nil
