@@ -1,11 +1,11 @@
-// Package bounded has a channel that knows what to do when it is full, and that is closed
-// while others may still put values into it.
+// Package bounded has a bounded channel with an overflow policy, which can be closed
+// while other goroutines put values into it.
 package bounded
 
 import "sync"
 
-// Overflow says what happens to a value for which there is no room. Its values are those of
-// udp.Overflow.
+// Overflow selects what happens to a value for which there is no room. Its values are
+// those of udp.Overflow.
 type Overflow int
 
 const (
@@ -14,13 +14,13 @@ const (
 	DropOldest                 // drop the one that has waited longest
 )
 
-// An Outcome is what Put did with a value.
+// An Outcome reports what Put did with a value.
 type Outcome int
 
 const (
 	Accepted Outcome = iota
 	Dropped          // there was no room, or the channel has ended
-	Canceled         // so was the wait for room
+	Canceled         // the wait for room was canceled
 )
 
 // A Chan is a bounded channel. Its owners put values into it and end it after the last of
@@ -30,7 +30,7 @@ type Chan[T any] struct {
 	Overflow Overflow
 	evict    func(T)
 
-	over   chan struct{} // closed when the Chan ends: nobody waits for room any more
+	over   chan struct{} // closed when the Chan ends, to release those that wait for room
 	ending sync.RWMutex  // guards ended; held by others than the owners while they put
 	ended  bool          // C is closed
 }
@@ -45,7 +45,7 @@ func (c *Chan[T]) Init(capacity int, overflow Overflow, evict func(T)) {
 // Full reports whether there is no room.
 func (c *Chan[T]) Full() bool { return len(c.C) == cap(c.C) }
 
-// Put puts v into the channel. If it waits for room, canceled ends that; nil never does.
+// Put puts v into the channel. canceled ends a wait for room; nil never does.
 func (c *Chan[T]) Put(v T, canceled <-chan struct{}) Outcome {
 	for {
 		select {
@@ -78,8 +78,8 @@ func (c *Chan[T]) wait(v T, canceled <-chan struct{}) Outcome {
 	}
 }
 
-// Enter keeps the channel open until Leave is called. It returns false if the channel has
-// ended, and Leave must not be called then.
+// Enter keeps the channel open until Leave. If the channel has ended, it returns false,
+// and Leave must not be called.
 func (c *Chan[T]) Enter() bool {
 	c.ending.RLock()
 	if c.ended {
@@ -92,8 +92,8 @@ func (c *Chan[T]) Enter() bool {
 // Leave follows Enter.
 func (c *Chan[T]) Leave() { c.ending.RUnlock() }
 
-// End closes the channel, after those who wait for room have given up. What lies in it can
-// still be received.
+// End closes the channel, after calls of Put that wait for room have returned. Values in
+// the channel can still be received.
 func (c *Chan[T]) End() {
 	close(c.over)
 	c.ending.Lock()
