@@ -37,11 +37,16 @@ func ErrnoOf(err error) error {
 // element but the first.
 var _ = [...]struct{}{
 	[1]struct{}{}[windows.ERROR_INVALID_FUNCTION-winInvalidFunction],
+	[1]struct{}{}[windows.ERROR_ACCESS_DENIED-winAccessDenied],
 	[1]struct{}{}[windows.ERROR_INVALID_HANDLE-winInvalidHandle],
+	[1]struct{}{}[windows.ERROR_NOT_ENOUGH_MEMORY-winNotEnoughMemory],
+	[1]struct{}{}[windows.ERROR_NOT_SUPPORTED-winNotSupported],
+	[1]struct{}{}[windows.ERROR_MORE_DATA-winMoreData],
 	[1]struct{}{}[windows.ERROR_NETWORK_UNREACHABLE-winNetworkUnreachable],
 	[1]struct{}{}[windows.ERROR_HOST_UNREACHABLE-winHostUnreachable],
 	[1]struct{}{}[windows.ERROR_PROTOCOL_UNREACHABLE-winProtocolUnreachable],
 	[1]struct{}{}[windows.ERROR_PORT_UNREACHABLE-winPortUnreachable],
+	[1]struct{}{}[windows.ERROR_NO_SYSTEM_RESOURCES-winNoSystemResources],
 	[1]struct{}{}[windows.WSAEINTR-wsaEINTR],
 	[1]struct{}{}[windows.WSAEACCES-wsaEACCES],
 	[1]struct{}{}[windows.WSAEFAULT-wsaEFAULT],
@@ -65,7 +70,9 @@ var _ = [...]struct{}{
 	[1]struct{}{}[windows.WSAENOBUFS-wsaENOBUFS],
 	[1]struct{}{}[windows.WSAEISCONN-wsaEISCONN],
 	[1]struct{}{}[windows.WSAENOTCONN-wsaENOTCONN],
+	[1]struct{}{}[windows.WSAESHUTDOWN-wsaESHUTDOWN],
 	[1]struct{}{}[windows.WSAETIMEDOUT-wsaETIMEDOUT],
 	[1]struct{}{}[windows.WSAECONNREFUSED-wsaECONNREFUSED],
+	[1]struct{}{}[windows.WSAEHOSTDOWN-wsaEHOSTDOWN],
 	[1]struct{}{}[windows.WSAEHOSTUNREACH-wsaEHOSTUNREACH],
 }

@@ -1,15 +1,20 @@
 package sys
 
 // Windows' numbers, here so that what is made of them is tested on every system:
-// Windows Sockets Error Codes, and System Error Codes 1231 to 1234, as which the
-// same come out of a completion port.
+// Windows Sockets Error Codes, and System Error Codes, as which the same come out of a
+// completion port.
 const (
 	winInvalidFunction     = 1
+	winAccessDenied        = 5
 	winInvalidHandle       = 6
+	winNotEnoughMemory     = 8
+	winNotSupported        = 50
+	winMoreData            = 234
 	winNetworkUnreachable  = 1231
 	winHostUnreachable     = 1232
 	winProtocolUnreachable = 1233
 	winPortUnreachable     = 1234
+	winNoSystemResources   = 1450
 	wsaEINTR               = 10004
 	wsaEACCES              = 10013
 	wsaEFAULT              = 10014
@@ -33,8 +38,10 @@ const (
 	wsaENOBUFS             = 10055
 	wsaEISCONN             = 10056
 	wsaENOTCONN            = 10057
+	wsaESHUTDOWN           = 10058
 	wsaETIMEDOUT           = 10060
 	wsaECONNREFUSED        = 10061
+	wsaEHOSTDOWN           = 10064
 	wsaEHOSTUNREACH        = 10065
 )
 
@@ -43,11 +50,12 @@ func classifyWinsock(errno uintptr) Class {
 	switch errno {
 	case wsaECONNRESET, wsaECONNREFUSED, winPortUnreachable, winProtocolUnreachable:
 		return Report
-	case wsaENETRESET, wsaEHOSTUNREACH, wsaENETUNREACH, wsaEACCES, winHostUnreachable, winNetworkUnreachable:
+	case wsaENETRESET, wsaEHOSTUNREACH, wsaEHOSTDOWN, wsaENETUNREACH, wsaEACCES,
+		winHostUnreachable, winNetworkUnreachable, winAccessDenied:
 		return Unreachable // WSAENETRESET is a TTL that ran out (recvfrom, Return value)
-	case wsaEMSGSIZE:
+	case wsaEMSGSIZE, winMoreData:
 		return TooLarge
-	case wsaENOBUFS:
+	case wsaENOBUFS, winNoSystemResources, winNotEnoughMemory:
 		return NoBuffers
 	case wsaEWOULDBLOCK, wsaEINTR:
 		return Again

@@ -32,11 +32,16 @@ func (e winsockError) Temporary() bool { return e.names[0].(syscall.Errno).Tempo
 // winsockNames are the names of package syscall for Windows' numbers.
 var winsockNames = map[syscall.Errno][]error{
 	winInvalidFunction:     {syscall.EOPNOTSUPP}, // of a driver
+	winAccessDenied:        {syscall.EACCES},
 	winInvalidHandle:       {syscall.EBADF},
+	winNotEnoughMemory:     {syscall.ENOMEM},
+	winNotSupported:        {syscall.EOPNOTSUPP},
+	winMoreData:            {syscall.EMSGSIZE},
 	winNetworkUnreachable:  {syscall.ENETUNREACH},
 	winHostUnreachable:     {syscall.EHOSTUNREACH},
 	winProtocolUnreachable: {syscall.ENOPROTOOPT}, // as on Linux
 	winPortUnreachable:     {syscall.ECONNREFUSED},
+	winNoSystemResources:   {syscall.ENOBUFS},
 	wsaEINTR:               {syscall.EINTR},
 	wsaEACCES:              {syscall.EACCES},
 	wsaEFAULT:              {syscall.EFAULT},
@@ -60,8 +65,10 @@ var winsockNames = map[syscall.Errno][]error{
 	wsaENOBUFS:             {syscall.ENOBUFS},
 	wsaEISCONN:             {syscall.EISCONN},
 	wsaENOTCONN:            {syscall.ENOTCONN},
+	wsaESHUTDOWN:           {syscall.ESHUTDOWN},
 	wsaETIMEDOUT:           {syscall.ETIMEDOUT},
 	wsaECONNREFUSED:        {syscall.ECONNREFUSED},
+	wsaEHOSTDOWN:           {syscall.EHOSTDOWN},
 	wsaEHOSTUNREACH:        {syscall.EHOSTUNREACH},
 }
 
