@@ -49,7 +49,7 @@ func (r *reader) call(p *socket.Packet) {
 			c.countDrop(p, p.Data[start:end:end], r.why(why))
 			continue
 		}
-		if n%buffer.MaxLease == 0 || d.packet == nil {
+		if n >= buffer.MaxLease || d.packet == nil {
 			d.packet = r.packet(p, nil)
 			d.packet.lease.Init(p.Buf, p.Data[start:], p.Segment)
 			n = 0
@@ -242,7 +242,7 @@ func (r *reader) contain(all *bool) {
 		r.calling = false
 	}
 	if v != nil {
-		r.conn.guard.Panicked("Received", v)
+		r.conn.guard.Panicked(r.conn.consumer.called("Received"), v)
 		return
 	}
 	// Goexit: count now, because once its deferred functions have run, another socket

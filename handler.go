@@ -105,6 +105,15 @@ func (t *consumer) init(h Handler) {
 	}
 }
 
+// called returns the name of the user's function that may panic in a method of the
+// Handler. Of Workers the reader calls only their Key.
+func (t *consumer) called(method string) string {
+	if t.workers != nil {
+		return "WorkersConfig.Key"
+	}
+	return method
+}
+
 // hasQueued reports whether datagrams wait for a consumer.
 func (t *consumer) hasQueued() bool {
 	switch {

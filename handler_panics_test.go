@@ -204,3 +204,36 @@ func TestPanicsWithoutALogger(t *testing.T) {
 		})
 	}
 }
+
+// A record names the function that has panicked, so that each has its own record a second.
+func TestAPanicIsLoggedUnderItsFunction(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		cfg  udp.WorkersConfig
+		want map[string]int
+	}{
+		{"Handler", udp.WorkersConfig{N: 1}, map[string]int{"udp: panic in Received": 1, "udp: panic in Refused": 1}},
+		{"Key", udp.WorkersConfig{Key: func(udp.Datagram) uint64 { panic("again") }}, map[string]int{"udp: panic in WorkersConfig.Key": 2}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var out bytes.Buffer
+				test.cfg.Handler = &sockettest.Funcs{
+					OnReceived: func(*udp.Conn, udp.Datagram) { panic("again") },
+					OnRefused:  func(*udp.Conn, *udp.Refusal) { panic("again") },
+				}
+				s := sockettest.NewScripted()
+				c := s.Dial(t, udp.Config{Logger: slog.New(slog.NewJSONHandler(&out, nil))}, sockettest.NewWorkers(t, test.cfg))
+				s.Arrive("datagram")
+				if test.name == "Key" {
+					time.Sleep(time.Minute) // else the second record is left out
+				}
+				s.Inputs <- []socket.Report{{Peer: sockettest.There, Err: syscall.ECONNREFUSED}}
+				require.NoError(t, c.Shutdown(t.Context()))
+				require.EqualValues(t, 2, c.Stats().Panics)
+				records, _ := logRecords(t, &out)
+				require.Equal(t, test.want, records)
+			})
+		})
+	}
+}

@@ -135,7 +135,7 @@ func (r *reader) Reports(rs []socket.Report) bool {
 // refuse passes one ICMP error to the Handler.
 func (r *reader) refuse(f *Refusal) {
 	r.conn.countRefused(f)
-	r.conn.guard.Call("Refused", func() { r.conn.consumer.handler.Refused(r.conn, f) })
+	r.conn.guard.Call(r.conn.consumer.called("Refused"), func() { r.conn.consumer.handler.Refused(r.conn, f) })
 }
 
 // Fault implements socket.Sink: it classifies errors of reads. Only the error of a

@@ -298,11 +298,13 @@ func (p *pool) handle(h Handler, d *Datagram) {
 			if v == nil {
 				v = errWorkerGoexit
 			}
+			method := "Refused"
 			if head.refusal == nil {
+				method = "Received"
 				drop(&w.panicked, stats.DropPanicked)
 			}
 			if conn != nil {
-				conn.guard.Panicked("Received", v)
+				conn.guard.Panicked(method, v)
 			}
 		}
 		d.Release()
