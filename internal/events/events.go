@@ -8,8 +8,8 @@ const MaxReports = 1 << 14
 
 // A Queue holds functions until the reader takes them. Any goroutine may add one.
 type Queue struct {
-	// Posted gets a value after Post and Signal, to interrupt a reader that waits for
-	// something else.
+	// Posted receives a value when a function was added or Signal was called, for a
+	// reader that waits for something else.
 	Posted chan struct{}
 
 	mu      sync.Mutex // guards what follows
@@ -43,6 +43,7 @@ func (q *Queue) PostReport(f func()) bool {
 		q.mu.Unlock()
 		f()
 	})
+	q.Signal()
 	return true
 }
 

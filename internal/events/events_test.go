@@ -24,6 +24,20 @@ func TestEventsRunInOrderAndOnce(t *testing.T) {
 	require.Zero(t, q.End())
 }
 
+func TestWhatIsAddedIsSignaled(t *testing.T) {
+	var q events.Queue
+	q.Init()
+	q.Post(func() {})
+	require.Len(t, q.Posted, 1)
+	<-q.Posted
+	require.True(t, q.PostReport(func() {}))
+	require.Len(t, q.Posted, 1)
+	<-q.Posted
+	q.End()
+	require.False(t, q.PostReport(func() {}))
+	require.Empty(t, q.Posted)
+}
+
 func TestReportsAreBounded(t *testing.T) {
 	var q events.Queue
 	q.Init()
