@@ -4,6 +4,7 @@ package sys
 
 import (
 	"bytes"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -12,10 +13,18 @@ import (
 
 // gro is whether the kernel coalesces datagrams (UDP_GRO). It is switched on when a
 // read has brought several datagrams of one sender in a row, which others might have
-// come with in one packet. Sockets without such traffic are spared the price: the
-// first socket with UDP_GRO and the last one patch the kernel's code (a static key,
-// about 100 microseconds), and each datagram costs a little more.
-type gro struct{ state atomic.Int32 }
+// come with in one packet, and when recvmmsg turns out to be rejected. Sockets without
+// such traffic are spared the price: the first socket with UDP_GRO and the last one
+// patch the kernel's code (a static key, about 100 microseconds), and each datagram
+// costs a little more.
+//
+// It is also switched on before a user may get another descriptor of the socket: when
+// the socket is adopted, after Config.Control, and in SyscallConn. Close restores the
+// options that those have seen: see sharing.
+type gro struct {
+	state atomic.Int32
+	mu    sync.Mutex // held while state and the option change, so that they agree
+}
 
 const (
 	groMissing int32 = iota // or not wanted
@@ -28,6 +37,11 @@ const minRun = 4
 
 // coalesce switches UDP_GRO on now, if it is wanted.
 func (p *packetPath) coalesce(rc syscall.RawConn) {
+	if p.gro.state.Load() != groWanted {
+		return
+	}
+	p.gro.mu.Lock()
+	defer p.gro.mu.Unlock()
 	if p.gro.state.CompareAndSwap(groWanted, groOn) {
 		if onFD(rc, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) }) != nil {
 			p.gro.state.Store(groMissing) // a sandbox may allow to read the option only

@@ -157,6 +157,8 @@ func (p *puller) pop() bool {
 
 // Uncoalesced implements socket.Pulled.
 func (c *Conn) Uncoalesced() error {
+	c.path.gro.mu.Lock()
+	defer c.path.gro.mu.Unlock()
 	c.path.gro.state.Store(groMissing)
 	return onFD(c.rc, func(fd int) error {
 		err := unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 0)
