@@ -176,3 +176,26 @@ func TestAPortThatCannotBeKept(t *testing.T) {
 	}})
 	require.Equal(t, c.Local().Port() != 0, c.Info().PortKept)
 }
+
+// Without cookies, before Linux 5.14, namespaces differ by their inodes.
+func TestNamespacesByInode(t *testing.T) {
+	netns.Run(t, func() {
+		one, two := netns.New(t), netns.New(t)
+		inode := func(ns *netns.NS) (id, here uint64) {
+			ns.Do(func() {
+				c := open(t, "udp4", "127.0.0.1:0", socket.Options{})
+				require.NoError(t, onFD(c.rc, func(fd int) (err error) { id, err = inodeOf(fd); return err }))
+				var st unix.Stat_t
+				require.NoError(t, unix.Stat("/proc/thread-self/ns/net", &st))
+				here = st.Ino
+			})
+			return id, here
+		}
+		first, here := inode(one)
+		require.Equal(t, here, first)
+		again, _ := inode(one)
+		require.Equal(t, first, again)
+		other, _ := inode(two)
+		require.NotEqual(t, first, other)
+	})
+}

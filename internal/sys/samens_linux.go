@@ -16,9 +16,9 @@ func (c *Conn) openInNamespace(v6 bool) (fd int, err error) {
 	}
 	same := false
 	err = onFD(c.rc, func(own int) error {
-		here, err1 := cookie(fd)
-		there, err2 := cookie(own)
-		same = here == there || err1 != nil || err2 != nil // before Linux 5.14 there are no cookies
+		here, err1 := namespaceOf(fd)
+		there, err2 := namespaceOf(own)
+		same = here == there || err1 != nil || err2 != nil
 		return nil
 	})
 	if same && err == nil {
@@ -35,6 +35,29 @@ func (c *Conn) openInNamespace(v6 bool) (fd int, err error) {
 	return fd, err
 }
 
+// namespaceOf identifies the network namespace of a socket, as Namespace.ID does. Before
+// Linux 5.14 that needs CAP_NET_ADMIN there; a program that changes namespaces has it.
+func namespaceOf(fd int) (uint64, error) {
+	if id, err := cookie(fd); err == nil {
+		return id, nil
+	}
+	return inodeOf(fd)
+}
+
+// inodeOf is the inode of the socket's network namespace (Linux 4.10).
+func inodeOf(fd int) (uint64, error) {
+	ns, err := unix.IoctlRetInt(fd, unix.SIOCGSKNS)
+	if err != nil {
+		return 0, sysErr("ioctl", err)
+	}
+	defer unix.Close(ns)
+	var st unix.Stat_t
+	if err := unix.Fstat(ns, &st); err != nil {
+		return 0, sysErr("fstat", err)
+	}
+	return st.Ino, nil
+}
+
 // Interfaces implements socket.Socket.
 func (c *Conn) Interfaces() (ifs []socket.Interface, err error) {
 	n, err := Here()
@@ -44,7 +67,7 @@ func (c *Conn) Interfaces() (ifs []socket.Interface, err error) {
 	defer n.Close()
 	same := false
 	err = onFD(c.rc, func(own int) error {
-		there, err := cookie(own)
+		there, err := namespaceOf(own)
 		same = err != nil || n.ID() == there
 		return nil
 	})
