@@ -148,18 +148,21 @@ func (c *ended) Close() error {
 	return c.Conn.Close()
 }
 
-// reserve returns an address that nobody has.
-func reserve(t *testing.T) string {
-	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+// reserve returns two addresses that nobody has.
+func reserve(t *testing.T) (a, b string) {
+	one, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer c.Close()
-	return c.LocalAddr().String()
+	defer one.Close()
+	two, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer two.Close()
+	return one.LocalAddr().String(), two.LocalAddr().String()
 }
 
 func TestPacketConnNettest(t *testing.T) {
 	pair := func(t *testing.T, adopt func(*net.UDPConn) net.Conn) nettest.MakePipe {
 		return func() (c1, c2 net.Conn, stop func(), err error) {
-			a, b := reserve(t), reserve(t)
+			a, b := reserve(t)
 			make := func(local, remote string) net.Conn {
 				laddr, _ := net.ResolveUDPAddr("udp4", local)
 				raddr, _ := net.ResolveUDPAddr("udp4", remote)
@@ -375,7 +378,8 @@ func TestPacketConnErrors(t *testing.T) {
 			return err, []string{c.LocalAddr().String()}
 		}},
 		{"refused, read", func(t *testing.T, m maker) (error, []string) {
-			c := m.dial(t, "udp4", reserve(t))
+			nobody, _ := reserve(t)
+			c := m.dial(t, "udp4", nobody)
 			defer c.Close()
 			_, err := c.Write([]byte("x"))
 			require.NoError(t, err)
@@ -388,7 +392,8 @@ func TestPacketConnErrors(t *testing.T) {
 			return err, []string{c.LocalAddr().String(), c.RemoteAddr().String()}
 		}},
 		{"refused, write", func(t *testing.T, m maker) (error, []string) {
-			c := m.dial(t, "udp4", reserve(t))
+			nobody, _ := reserve(t)
+			c := m.dial(t, "udp4", nobody)
 			defer c.Close()
 			_, err := c.Write([]byte("x"))
 			require.NoError(t, err)
