@@ -34,13 +34,9 @@ type Datagram struct {
 // NewDatagram makes a Datagram that no socket received. It exists for package udptest.
 // Call udptest.Datagram instead.
 func NewDatagram(p socket.Packet) Datagram {
-	d := Datagram{Data: p.Data, From: p.From, packet: &packet{header: &header{
-		to: p.To, ifIndex: p.IfIndex, ttl: p.TTL, class: p.TrafficClass, own: p.Own,
-	}}}
-	if !p.Time.IsZero() {
-		d.packet.time = p.Time.UnixNano()
-	}
-	return d
+	pk := new(packet)
+	pk.describe(&p, &header{to: p.To, ifIndex: p.IfIndex, ttl: p.TTL, class: p.TrafficClass, own: p.Own})
+	return Datagram{Data: p.Data, From: p.From, packet: pk}
 }
 
 // noHeader is the header of a Datagram literal.
@@ -202,12 +198,17 @@ func newPacket() *packet {
 // packet returns the state that the datagrams of p share.
 func (r *reader) packet(p *socket.Packet, f *fifo) *packet {
 	pk := r.fresh.next()
-	pk.header, pk.queue = r.headers.find(r.conn, p), f
+	pk.describe(p, r.headers.find(r.conn, p))
+	pk.queue = f
+	return pk
+}
+
+// describe sets what pk has from the packet that was received.
+func (pk *packet) describe(p *socket.Packet, h *header) {
+	pk.header, pk.control = h, p.Control
 	if !p.Time.IsZero() {
 		pk.time = p.Time.UnixNano()
 	}
-	pk.control = p.Control
-	return pk
 }
 
 // header is the information from the IP header and the kernel about a datagram. It is

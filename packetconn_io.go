@@ -111,11 +111,7 @@ func (c *PacketConn) Receive(ds []Datagram) (int, error) {
 	for more := true; more; {
 		if p := d.Packet; p != of || leased == buffer.MaxLease {
 			shared, of, leased = newPacket(), p, 0
-			shared.header = c.headers.find(c.conn, p)
-			if !p.Time.IsZero() {
-				shared.time = p.Time.UnixNano()
-			}
-			shared.control = p.Control
+			shared.describe(p, c.headers.find(c.conn, p))
 			shared.lease.Init(p.Buf, p.Data[d.Start:], p.Segment)
 		}
 		leased++

@@ -131,11 +131,7 @@ func (c *Conn) traceSent(ms []socket.Message, n int, at time.Time) {
 // traced returns a datagram of p for a Trace. The caller sets its Data.
 func traced(p *socket.Packet, h *header) Datagram {
 	pk := newPacket()
-	pk.header = h
-	if !p.Time.IsZero() {
-		pk.time = p.Time.UnixNano()
-	}
-	pk.control = p.Control
+	pk.describe(p, h)
 	return Datagram{From: p.From, packet: pk}
 }
 
