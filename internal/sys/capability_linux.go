@@ -10,8 +10,8 @@ import (
 // which takes a system call. One that is missing may be so for one socket (seccomp).
 type capability struct{ found atomic.Bool }
 
-// isStrict: see lenient.
-var canReport, canReport6, canCoalesce, canSegment, isStrict capability
+// isStrict: see lenient; isNative: see emulated.
+var canReport, canReport6, canCoalesce, canSegment, isStrict, isNative capability
 
 func (c *capability) known(ask func() bool) bool {
 	if !c.found.Load() && ask() {

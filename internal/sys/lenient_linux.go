@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,25 +37,30 @@ func trySetting(fd int, lenient bool, level, option, value int) error {
 	return err
 }
 
-// changeLenient changes a membership of a socket of a lenient stack, which has those of
-// any source, by the options that are older than RFC 3678. It returns false for other
-// stacks.
-func changeLenient(uc *net.UDPConn, m member, a action) (done bool, err error) {
+// changeOlder changes a membership by the options that are older than RFC 3678: on a
+// lenient stack, and where the options of that RFC have failed because there are none, as
+// in QEMU's emulator of a processor (do_setsockopt in linux-user/syscall.c, 7.2). It
+// returns false for other systems. Memberships are those of any source.
+func changeOlder(uc *net.UDPConn, m member, a action, failed error) (done bool, err error) {
 	rc, err := uc.SyscallConn()
 	if err != nil {
 		return true, unwrapOp(err)
 	}
 	err = onFD(rc, func(fd int) error {
-		if done = lenient(fd); !done {
+		missing := errors.Is(failed, unix.ENOPROTOOPT)
+		if done = missing || lenient(fd); !done {
 			return nil
 		}
-		if err := lacksMembership(fd, m); err != nil {
+		if err := lacksMembership(fd, m, missing); err != nil {
 			return err
 		}
 		if m.group.Is4() {
 			option := unix.IP_ADD_MEMBERSHIP
 			if a == leave {
 				option = unix.IP_DROP_MEMBERSHIP
+			}
+			if missing { // QEMU ignores the index in struct ip_mreqn too
+				return changeByAddress(fd, option, m)
 			}
 			return sysErr("setsockopt", unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, option,
 				&unix.IPMreqn{Multiaddr: m.group.As4(), Ifindex: int32(m.ifindex)}))
@@ -69,14 +75,33 @@ func changeLenient(uc *net.UDPConn, m member, a action) (done bool, err error) {
 	return done, err
 }
 
-// lacksMembership is the error of a membership that a lenient stack does not have.
-func lacksMembership(fd int, m member) error {
+// lacksMembership is the error of a membership that the options which are older than
+// RFC 3678 do not have: on a lenient stack, or where only they are missing.
+func lacksMembership(fd int, m member, missing bool) error {
 	switch {
 	case m.source.IsValid():
 		return fmt.Errorf("membership of one source: %w", errors.ErrUnsupported)
-	case m.group.Is4() && inet6(fd):
+	case m.group.Is4() && inet6(fd) && !missing:
 		// Each endpoint takes groups of its own family (SetSockOpt in pkg/tcpip/transport/internal/network).
 		return fmt.Errorf("IPv4 group on an IPv6 socket: %w", errors.ErrUnsupported)
 	}
 	return nil
+}
+
+// changeByAddress names the interface by an address of its own.
+func changeByAddress(fd, option int, m member) error {
+	mreq := unix.IPMreq{Multiaddr: m.group.As4()}
+	if m.ifindex != 0 {
+		ifi, err := net.InterfaceByIndex(m.ifindex)
+		if err != nil {
+			return fmt.Errorf("%w: %w", err, unix.ENODEV)
+		}
+		addrs, err := ifi.Addrs()
+		i := slices.IndexFunc(addrs, func(a net.Addr) bool { n, ok := a.(*net.IPNet); return ok && n.IP.To4() != nil })
+		if i < 0 {
+			return errors.Join(err, unix.EADDRNOTAVAIL)
+		}
+		mreq.Interface = [4]byte(addrs[i].(*net.IPNet).IP.To4())
+	}
+	return sysErr("setsockopt", unix.SetsockoptIPMreq(fd, unix.IPPROTO_IP, option, &mreq))
 }

@@ -4,6 +4,7 @@ package sys
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"syscall"
 	"testing"
@@ -14,10 +15,13 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// drainingSink counts the errors that it gets while the socket is drained.
-type drainingSink struct{ faults int }
+// drainingSink counts the packets and errors that it gets while the socket is drained.
+type drainingSink struct{ packets, faults int }
 
-func (s *drainingSink) Packets([]socket.Packet) bool { return true }
+func (s *drainingSink) Packets(ps []socket.Packet) bool {
+	s.packets += len(ps)
+	return true
+}
 func (s *drainingSink) Reports([]socket.Report) bool { return true }
 func (s *drainingSink) Woken() socket.Action         { return socket.Drain }
 func (s *drainingSink) Fault(error) bool             { s.faults++; return true }
@@ -92,7 +96,7 @@ func TestOptionsAreSet(t *testing.T) {
 		require.Error(t, setOption(fd, 0, noOption, 1))
 		return setOption(fd, 0, 1, 8) // IP_TOS
 	}))
-	done, err := changeLenient(c.uc, member{group: netip.MustParseAddr("239.1.2.3")}, join)
+	done, err := changeOlder(c.uc, member{group: netip.MustParseAddr("239.1.2.3")}, join, nil)
 	require.NoError(t, err)
 	require.False(t, done)
 }
@@ -111,8 +115,33 @@ func TestMembershipsOfALenientStack(t *testing.T) {
 		{"udp6", "[::1]:0", member{group: group4}, false},
 	} {
 		c := open(t, test.network, test.address, socket.Options{})
-		err := onFD(c.rc, func(fd int) error { return lacksMembership(fd, test.m) })
+		err := onFD(c.rc, func(fd int) error { return lacksMembership(fd, test.m, false) })
 		require.Equal(t, test.ok, err == nil, "%+v: %v", test, err)
 		require.Equal(t, !test.ok, errors.Is(err, errors.ErrUnsupported))
+	}
+}
+
+// Where the options of RFC 3678 are missing, as in QEMU's emulator of a processor, the older
+// ones join and leave, by interfaces and without, on sockets of both families.
+func TestMembershipsByOlderOptions(t *testing.T) {
+	missing := sysErr("setsockopt", unix.ENOPROTOOPT)
+	for _, network := range []string{"udp4", "udp"} {
+		c := open(t, network, map[string]string{"udp4": "0.0.0.0:0", "udp": "[::]:0"}[network], socket.Options{})
+		lo, err := net.InterfaceByName("lo")
+		require.NoError(t, err)
+		m := member{group: netip.MustParseAddr("239.1.2.3"), ifindex: lo.Index}
+		for _, a := range []action{join, leave} {
+			done, err := changeOlder(c.uc, m, a, missing)
+			require.True(t, done)
+			require.NoError(t, err)
+		}
+		done, err := changeOlder(c.uc, m, leave, missing)
+		require.True(t, done)
+		require.ErrorIs(t, err, unix.EADDRNOTAVAIL, "it was left")
+		m.source = netip.MustParseAddr("127.0.0.1")
+		_, err = changeOlder(c.uc, m, join, missing)
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+		_, err = changeOlder(c.uc, member{group: m.group, ifindex: 1 << 30}, join, missing)
+		require.ErrorIs(t, err, unix.ENODEV)
 	}
 }

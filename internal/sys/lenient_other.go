@@ -4,5 +4,5 @@ package sys
 
 import "net"
 
-// changeLenient is for Linux: a system of another name is what it says.
-func changeLenient(*net.UDPConn, member, action) (done bool, err error) { return false, nil }
+// changeOlder is for Linux: a system of another name is what it says.
+func changeOlder(*net.UDPConn, member, action, error) (done bool, err error) { return false, nil }

@@ -61,9 +61,21 @@ type groups interface {
 
 // changeMembership changes a membership of one socket.
 func changeMembership(uc *net.UDPConn, m member, a action) error {
-	if done, err := changeLenient(uc, m, a); done || err != nil {
+	if done, err := changeOlder(uc, m, a, nil); done || err != nil {
 		return err
 	}
+	err := changeNewer(uc, m, a)
+	if err == nil {
+		return nil
+	}
+	if done, older := changeOlder(uc, m, a, err); done {
+		return older
+	}
+	return err
+}
+
+// changeNewer is changeMembership by the options of RFC 3678, or what the system has instead.
+func changeNewer(uc *net.UDPConn, m member, a action) error {
 	ifi, group, source := byIndex(m.ifindex), udpAddr(m.group), udpAddr(m.source)
 	var p groups = ipv6.NewPacketConn(uc)
 	if m.group.Is4() {

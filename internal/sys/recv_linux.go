@@ -204,7 +204,7 @@ func (r *receiver) step(fd uintptr) bool {
 		// Fewer than asked for: the queue was empty. A datagram that came since has
 		// made an edge. With the error queue on it may also mean that an error
 		// stopped recvmmsg, which the next call tells; it makes no new edge.
-		if n < r.slots && !queue && !r.reports {
+		if n < r.slots && !queue && !r.reports && !r.conn.path.partial {
 			if r.busy.again() {
 				continue
 			}

@@ -174,7 +174,7 @@ func (c *Conn) handBack() {
 	}
 	_ = onFD(c.rc, func(fd int) error {
 		if c.refuses.Load() {
-			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+			acceptAll(fd)
 		}
 		if c.alone.Load() && s.possible.Load() && c.group.Load() == nil { // a member must not come back
 			_ = dissolve(fd)

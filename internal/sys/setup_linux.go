@@ -3,6 +3,7 @@ package sys
 import (
 	"errors"
 	"fmt"
+	"math"
 	"syscall"
 	"unsafe"
 
@@ -111,11 +112,24 @@ func (c *Conn) refuseAll(fd int) error {
 	if c.lenient {
 		return errors.ErrUnsupported
 	}
-	program := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
-	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: 1, Filter: &program[0]})
+	err := setFilter(fd, 0)
 	if err == nil {
 		c.refuses.Store(true)
 	}
 	return err
+}
+
+// acceptAll undoes refuseAll. QEMU's emulator of a processor has no SO_DETACH_FILTER
+// (do_setsockopt in linux-user/syscall.c, 7.2): another filter takes the place there.
+func acceptAll(fd int) {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) != nil {
+		_ = setFilter(fd, math.MaxUint32)
+	}
+}
+
+// setFilter makes a socket keep so many bytes of each datagram, or drop it: 0.
+func setFilter(fd int, keep uint32) error {
+	program := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: keep}}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: 1, Filter: &program[0]})
 }

@@ -42,6 +42,7 @@ type packetPath struct {
 	sendmmsg  func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
 	recvmmsg  func(fd uintptr, hs []mmsghdr, raw bool) (int, syscall.Errno)
 	single    atomic.Bool // one of these is rejected: one message a call
+	partial   bool        // recvmmsg may stop before the queue is empty
 	limits    limits      // of segmented sends
 	freeing   sync.Mutex  // held while a send may leave from any address
 	gro       gro
@@ -63,7 +64,8 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 	}
 	p.space.Store(cmsg.Space)
 	p.limits.segments.Store(1)
-	if !o.NoOffload {
+	p.partial = emulated()
+	if !o.NoOffload && !(p.partial && bigEndian) {
 		p.offload(fd, info)
 	}
 	if o.TransmitTimestamps { // one for each datagram
@@ -338,7 +340,6 @@ func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
 // fails with EBADF where the call itself is allowed, and does not fail in QEMU's emulator
 // of a processor (do_sendrecvmmsg in linux-user/syscall.c, 7.2).
 func rejected(call uintptr) bool {
-	var h mmsghdr
-	_, _, errno := unix.Syscall6(call, ^uintptr(0), uintptr(unsafe.Pointer(&h)), 1, unix.MSG_DONTWAIT, 0, 0)
+	errno := onNoDescriptor(call)
 	return errno != 0 && errno != unix.EBADF
 }

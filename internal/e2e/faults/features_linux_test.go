@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -57,6 +58,7 @@ func features(t *testing.T, lo *net.Interface) (has []string) {
 		"Group": groupWorks(t), "PeerErrors": peerErrors(t),
 	}
 	require.NoError(t, c.Shutdown(t.Context()))
+	successorHears(t)
 	deviceIsKept(t)
 	packetConnWorks(t)
 	multicastWorks(t, lo)
@@ -117,6 +119,36 @@ func groupWorks(t *testing.T) bool {
 	}
 	require.NoError(t, g.Shutdown(t.Context()))
 	return len(g.Conns()) > 1
+}
+
+// successorHears: another descriptor of a socket that was shut down receives.
+func successorHears(t *testing.T) {
+	c, err := udp.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
+	require.NoError(t, err)
+	successor := duplicate(t, c)
+	require.NoError(t, c.Shutdown(t.Context()))
+	sender, err := net.Dial("udp4", c.LocalAddrPort().String())
+	require.NoError(t, err)
+	defer sender.Close()
+	_, err = sender.Write([]byte("hello successor"))
+	require.NoError(t, err)
+	data, _ := sockettest.Read(t, successor)
+	require.Equal(t, "hello successor", data)
+}
+
+// duplicate is another descriptor of a socket, as a successor process has one.
+func duplicate(t *testing.T, s syscall.Conn) *net.UDPConn {
+	rc, err := s.SyscallConn()
+	require.NoError(t, err)
+	fd := -1
+	require.NoError(t, rc.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }))
+	require.NoError(t, err)
+	f := os.NewFile(uintptr(fd), "duplicate")
+	defer f.Close()
+	pc, err := net.FilePacketConn(f)
+	require.NoError(t, err)
+	t.Cleanup(func() { pc.Close() })
+	return pc.(*net.UDPConn)
 }
 
 // deviceIsKept: a socket that its owner has bound to an interface stays bound to it.
