@@ -2,6 +2,7 @@ package udp_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -54,10 +55,12 @@ func hearHeaders(t *testing.T, network, address string) (at netip.AddrPort, next
 		require.NoError(t, err)
 		for _, cm := range cms {
 			switch [2]int32{cm.Header.Level, cm.Header.Type} {
-			case [2]int32{unix.IPPROTO_IP, unix.IP_TOS}, [2]int32{unix.IPPROTO_IPV6, unix.IPV6_TCLASS}:
+			case [2]int32{unix.IPPROTO_IP, unix.IP_TOS}:
 				h.class = cm.Data[0]
+			case [2]int32{unix.IPPROTO_IPV6, unix.IPV6_TCLASS}:
+				h.class = uint8(binary.NativeEndian.Uint32(cm.Data))
 			case [2]int32{unix.IPPROTO_IP, unix.IP_TTL}, [2]int32{unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT}:
-				h.ttl = int(cm.Data[0])
+				h.ttl = int(binary.NativeEndian.Uint32(cm.Data))
 			}
 		}
 		return h

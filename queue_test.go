@@ -209,6 +209,7 @@ func TestQueueReceiveSaysWhatStoppedTheSocket(t *testing.T) {
 	d.Release()
 	_, err = q.Receive(t.Context())
 	sockettest.RequireOpError(t, err, "read")
+	sockettest.Next(t, c.Done()) // the Queue ends first
 	require.Equal(t, c.Err(), err)
 	require.Equal(t, q.Err(), err)
 }

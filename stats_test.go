@@ -128,6 +128,9 @@ func TestWhatAFirewallDropsIsAllThatIsMissing(t *testing.T) {
 		ns.Do(func() { c, err = udp.Config{}.Listen(t.Context(), "udp4", "127.0.0.1:0", h) })
 		require.NoError(t, err)
 		sockettest.CloseAtEnd(t, c)
+		if c.Stats().KernelDrops < 0 {
+			t.Skip("the system does not count what it drops")
+		}
 		ns.Command("nft", "add table inet lossy")
 		ns.Command("nft", "add chain inet lossy in { type filter hook input priority 0; }")
 		ns.Command("nft", fmt.Sprintf("add rule inet lossy in udp dport %d numgen random mod 10 < 3 counter drop",

@@ -358,7 +358,11 @@ func (x *calls) end() {
 // The seeds run as an ordinary test. For longer: go test -fuzz=FuzzCalls -fuzztime=1h .
 func FuzzCalls(f *testing.F) {
 	random := rand.New(rand.NewPCG(13, 5))
-	for range 60 {
+	programs := 60
+	if testing.Short() {
+		programs = 15
+	}
+	for range programs {
 		program := make([]byte, 60+random.IntN(600))
 		for i := range program {
 			program[i] = byte(random.Uint32())

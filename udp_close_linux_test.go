@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -23,6 +24,7 @@ import (
 func TestCloseCountsALongQueue(t *testing.T) {
 	const segment, n = 64, 300_000 / 64 * 64
 	gate, in := make(chan struct{}), make(chan struct{}, segment)
+	open := sync.OnceFunc(func() { close(gate) })
 	var hold atomic.Bool
 	c := sockettest.Listen(t, udp.Config{ReadBuffer: 32 << 20}, "udp4", udp.HandlerFunc(func(*udp.Conn, udp.Datagram) {
 		if !hold.Load() {
@@ -34,6 +36,7 @@ func TestCloseCountsALongQueue(t *testing.T) {
 		}
 		<-gate
 	}))
+	t.Cleanup(open)
 	sender := sockettest.Dial(t, c.LocalAddrPort(), udp.BaseHandler{})
 	if !c.Info().GRO || sender.Info().Segments < segment || c.Info().ReadBuffer < 32<<20 {
 		t.Skip("no segments here, or no room for them")
@@ -59,9 +62,9 @@ func TestCloseCountsALongQueue(t *testing.T) {
 		send()
 	}
 	sockettest.Next(t, in)
-	require.Zero(t, c.Stats().KernelDrops)
+	require.LessOrEqual(t, c.Stats().KernelDrops, int64(0)) // -1: unknown
 	require.NoError(t, c.Close())
-	close(gate)
+	open()
 	sockettest.Next(t, c.Done())
 	require.EqualValues(t, n+first*segment, c.Stats().Received)
 	require.EqualValues(t, n-1, c.Stats().Dropped.Closed)

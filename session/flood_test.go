@@ -55,7 +55,7 @@ func TestASessionTakesLessThanTwoKilobytes(t *testing.T) {
 func TestAFloodFromAMillionPeers(t *testing.T) {
 	const sessions, existing = 2000, 100
 	n := 1_000_000
-	if raceEnabled {
+	if raceEnabled || testing.Short() {
 		n = 100_000
 	}
 	replies := 0

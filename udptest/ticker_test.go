@@ -58,6 +58,10 @@ func ticking(t *testing.T, tick time.Duration, f udptest.Faults) string {
 // so no arrival comes at a round time.
 func TestATickerNeverMeetsAnArrival(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	repeats := 10
+	if testing.Short() {
+		repeats = 2
+	}
 	for name, tt := range map[string]struct {
 		tick   time.Duration
 		faults udptest.Faults
@@ -68,7 +72,7 @@ func TestATickerNeverMeetsAnArrival(t *testing.T) {
 		"jitter":                             {10 * time.Microsecond, udptest.Faults{Jitter: time.Millisecond}},
 	} {
 		first := ticking(t, tt.tick, tt.faults)
-		for range 10 {
+		for range repeats {
 			require.Equal(t, first, ticking(t, tt.tick, tt.faults), name)
 		}
 	}

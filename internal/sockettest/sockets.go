@@ -159,6 +159,8 @@ func AddrPort(uc *net.UDPConn) netip.AddrPort {
 func Read(t testing.TB, uc *net.UDPConn) (data string, from netip.AddrPort) {
 	t.Helper()
 	b := make([]byte, 65536)
+	require.NoError(t, uc.SetReadDeadline(time.Now().Add(Patience)))
+	defer uc.SetReadDeadline(time.Time{})
 	n, a, err := uc.ReadFromUDPAddrPort(b)
 	require.NoError(t, err)
 	return string(b[:n]), netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
