@@ -83,9 +83,9 @@ func (cfg Config) dialAddr(ctx context.Context, network string, peer netip.AddrP
 }
 
 // Connect connects the socket to a peer. The socket keeps its port and its Handler.
-// Waiting datagrams from other sources are dropped. If Connect fails, the socket is
-// unchanged. If the socket has a peer, the error is EISCONN: see
-// [ConnectedConn.Reconnect].
+// Waiting datagrams from other sources are dropped, except those that are already in a
+// [Queue] or in [Workers]. If Connect fails, the socket is unchanged. If the socket has
+// a peer, the error is EISCONN: see [ConnectedConn.Reconnect].
 //
 // A [MulticastConn] keeps its memberships, here and in Reconnect. But on Linux a
 // connected socket receives only datagrams to its own address. Unless it is bound to a
@@ -142,7 +142,8 @@ func (c *ConnectedConn) RemoteAddrPort() netip.AddrPort {
 // Reconnect replaces the peer. The socket keeps its port, its Handler and its
 // memberships. Its source address is chosen again, for the new peer. If Reconnect
 // fails, the old peer remains; if reconnecting to that fails too, the next send tries
-// again. Waiting datagrams of the old peer are dropped as from an unexpected source.
+// again. Waiting datagrams of the old peer are dropped as from an unexpected source,
+// except those that are already in a [Queue] or in [Workers].
 //
 // Errors: ENOTCONN without a peer, [ErrFamily], [net.ErrClosed], and the system's
 // own, such as ENETUNREACH.

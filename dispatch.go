@@ -249,10 +249,10 @@ func (r *reader) contain(all *bool) {
 	// uses the packets.
 	for ; r.at < len(r.packets); r.at++ {
 		p := r.packets[r.at]
-		all := r.off > 0 && r.off >= len(p.Data) // Key was called for its last datagram
+		none := r.off > 0 && r.off >= len(p.Data) // Key was called for its last datagram
 		p.Data = p.Data[min(r.off, len(p.Data)):]
 		r.off = 0
-		if !all {
+		if !none {
 			r.conn.countDrops(&p, stats.DropClosed)
 		}
 	}

@@ -66,7 +66,8 @@
 // Run and Detach wait for callbacks, so a callback must not call them, and neither
 // must code that holds a lock which a callback needs. All other methods may be called
 // there. [Conn.Close] starts closing and returns. The channel [Conn.Done] is closed
-// after the last callback. No goroutine outlives its socket.
+// after the last callback. While replies and enqueued messages wait, a second goroutine
+// of the socket sends them. No goroutine outlives its socket.
 //
 // The datagrams that one goroutine sends on a socket leave in the order of its calls.
 //

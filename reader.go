@@ -139,7 +139,9 @@ func (r *reader) refuse(f *Refusal) {
 }
 
 // Fault implements socket.Sink: it classifies errors of reads. Only the error of a
-// closed socket ends the reader. No error makes it spin.
+// closed socket ends the reader here. It also ends when Serve cannot restore a destroyed
+// socket (ECONNABORTED), and when a callback calls runtime.Goexit. No error makes it
+// spin.
 func (r *reader) Fault(err error) bool {
 	c := r.conn
 	if c.closed() {

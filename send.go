@@ -148,11 +148,10 @@ func (c *Conn) fill(b *gso.Batch, ms []Message) (n int, bad error) {
 }
 
 // SendContext sends m like SendTo, but waits until ctx ends instead of the write
-// deadline. It waits for room in the socket's buffer, and also in the queue of the
-// outgoing interface. It does not wait for sends of other goroutines. If ctx ends
-// first, the datagram is not sent, the error wraps ctx's error, and
-// [SendFailures].Deadline counts it. SendContext tries at least once, even if ctx has
-// ended.
+// deadline. It waits until the outbox has been sent, for room in the socket's buffer,
+// and also for room in the queue of the outgoing interface. If ctx ends first, the
+// datagram is not sent, the error wraps ctx's error, and [SendFailures].Deadline counts
+// it. If ctx has ended already, SendContext still sends m if it need not wait.
 //
 // While it waits, it tries again at least every few milliseconds. Other sends may use
 // the room first. On Windows, AIX and Plan 9, ctx does not interrupt a send that waits

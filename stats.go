@@ -43,10 +43,11 @@ type Stats struct {
 	SendFailed SendFailures // the same by reason
 	Retried    uint64       // sends repeated because they returned the error of an older datagram
 	Refused    uint64       // ICMP errors passed to Handler.Refused
-	// RefusalsLost are ICMP errors for which Handler.Refused was not called: too many
+	// RefusalsLost are ICMP errors that no user's Handler or consumer got: too many
 	// waited (see [Handler]), the socket was closed, the control messages were
-	// truncated, or a Queue had no room. Those that the kernel drops while the receive
-	// buffer is full are not included, because the kernel does not count them.
+	// truncated, or a Queue or Workers had no room. Only those that a Queue or Workers
+	// lost are also in Refused. Those that the kernel drops while the receive buffer is
+	// full are not included, because the kernel does not count them.
 	RefusalsLost uint64
 	// Rebinds are repairs after the socket was destroyed from outside, or its source
 	// address was removed.
@@ -63,7 +64,7 @@ type Drops struct {
 	Stranger  uint64 // unexpected source: not the connected socket's peer; or to a group not joined
 	Handler   uint64 // the Handler rejected it: see [Datagram.Drop]
 	Panicked  uint64 // Received panicked, or ended its goroutine
-	Closed    uint64 // unhandled when the socket was closed; also in the kernel (not on Windows and Plan 9)
+	Closed    uint64 // unhandled when the socket was closed; also in the kernel (not on Plan 9)
 }
 
 // Total is the sum of all drops.

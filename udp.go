@@ -25,10 +25,10 @@ import (
 // methods may be called from any goroutine and inside callbacks, and do the same there.
 type Conn struct {
 	// Lock order: what keeps a fifo open while a Handler passes a datagram on (see
-	// internal/bounded), changes of peer, the two locks of out (see internal/send), the
+	// internal/bounded), changes of peer, out.sending, out.mu (see internal/send), the
 	// own address of peer, then the locks of other internal packages. The locks of
 	// events, guard, Queue and Workers are leaves. No lock is held while user code runs,
-	// except in Config.Trace.
+	// except in Config.Trace and in Config.InterfaceFilter (see internal/mcast).
 
 	// Constant once the Conn is published.
 	sock     socket.Socket
@@ -52,7 +52,7 @@ type Conn struct {
 
 // groups are the memberships of a socket. Both are set before it is used.
 type groups struct {
-	*mcast.Manager      // nil unless made by ListenMulticast
+	*mcast.Manager      // nil unless made by ListenMulticast or Adopt
 	check          bool // check destinations: there are memberships, or the kernel does not filter groups
 }
 
@@ -140,7 +140,7 @@ func (c *Conn) closingChan() <-chan struct{} {
 // in callbacks and while holding locks that callbacks need, and more than once.
 //
 // Datagrams that were read and not handled are counted in [Drops.Closed]. So are those
-// that wait in the kernel, except on Windows and Plan 9. The outbox, which Reply and
+// that wait in the kernel, except on Plan 9. The outbox, which Reply and
 // Enqueue filled, is sent as far as the kernel has room.
 func (c *Conn) Close() error {
 	if !c.ok() {

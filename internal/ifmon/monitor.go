@@ -1,5 +1,6 @@
-// Package ifmon watches the network interfaces for the sockets that join multicast
-// groups, so that memberships follow the interfaces.
+// Package ifmon watches the network interfaces: for the sockets that join multicast
+// groups, whose memberships follow the interfaces, for connected sockets, whose source
+// address may be removed, and for those that wait until they can be opened.
 package ifmon
 
 import (

@@ -60,8 +60,8 @@ const (
 	lastLook  = 8 * time.Millisecond
 )
 
-// SendContext checks m and sends it as soon as there is room, until ctx ends. It
-// does not wait for other senders.
+// SendContext checks m and sends it as soon as nothing is pending and there is room,
+// until ctx ends.
 func (o *Outbox) SendContext(ctx context.Context, m *socket.Message) error {
 	if err := o.Check(m); err != nil {
 		return err
