@@ -224,8 +224,8 @@ type header struct {
 	refusal    *Refusal       // in a fifo of Workers: it is not a datagram
 }
 
-// headers caches the headers of recent packets, most of which are equal.
-type headers struct {
+// headerCache holds the headers of recent packets, most of which are equal.
+type headerCache struct {
 	last   *header
 	recent []*header // a small cache, nil until there is more than one
 }
@@ -233,7 +233,7 @@ type headers struct {
 const recentHeaders = 32
 
 // find returns the header of p.
-func (hs *headers) find(c *Conn, p *socket.Packet) *header {
+func (hs *headerCache) find(c *Conn, p *socket.Packet) *header {
 	if h := hs.last; h != nil && h.is(p) {
 		return h
 	}
@@ -241,7 +241,7 @@ func (hs *headers) find(c *Conn, p *socket.Packet) *header {
 }
 
 // search is find for a packet whose header differs from the last one.
-func (hs *headers) search(c *Conn, p *socket.Packet) *header {
+func (hs *headerCache) search(c *Conn, p *socket.Packet) *header {
 	at := (uint(p.TTL)*31 + uint(p.TrafficClass)*7 + uint(p.IfIndex)*5 + uint(p.To.Addr().As16()[15])) % recentHeaders
 	if hs.recent != nil {
 		if h := hs.recent[at]; h != nil && h.is(p) {
@@ -273,11 +273,18 @@ func newHeader(c *Conn, p *socket.Packet) *header {
 		port = c.LocalAddrPort().Port()
 	}
 	h.to = netip.AddrPortFrom(a, port)
+	h.chooseReplySource(c, p)
+	return h
+}
+
+// chooseReplySource chooses the source address and the outgoing interface of replies to
+// p. For a link-local peer its zone chooses the interface.
+func (h *header) chooseReplySource(c *Conn, p *socket.Packet) {
+	a := p.To.Addr()
 	if p.Own {
 		h.reply.From = a
 	}
 	if broadcast := a.Is4() && !p.Own && !a.IsMulticast(); broadcast || c.cfg.ReplyByInterface {
 		h.reply.IfIndex = p.IfIndex
 	}
-	return h
 }

@@ -154,7 +154,7 @@ func newConn(sock socket.Socket, cfg Config, network string, h Handler) *Conn {
 		Broadcast: cfg.Broadcast, PeerErrors: cfg.PeerErrors, NoFragments: cfg.MTUDiscovery == MTUDiscoveryDo,
 		Stranded: func(to netip.AddrPort, peer *netip.AddrPort) bool { return c.groups.Stranded(to, peer) },
 		TooLarge: func(size, max, mtu int) error { return &SizeError{Size: size, Max: max, MTU: mtu} },
-		Reported: c.reportedBySend, Failed: c.sendsFailed,
+		Reported: c.postRefusal, Failed: c.sendsFailed,
 	})
 	c.peer.Init(&c.out, cfg.onKernel())
 	c.reader.conn = c

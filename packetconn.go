@@ -47,7 +47,7 @@ type PacketConn struct {
 	conn          *Conn           // sends and counts; it has no goroutine
 	data          packetconn.Conn // reads and writes the socket
 	local, remote net.Addr        // made once; remote is nil unless connected
-	headers       headers         // of Receive; used between data.Next and data.Done
+	headers       headerCache     // of Receive; used between data.Next and data.Done
 }
 
 var (
@@ -136,7 +136,7 @@ func newPacketConn(c *Conn) (*PacketConn, error) {
 	info := sock.Info()
 	cfg := packetconn.Config{
 		Socket: sock, Out: &c.out, Puller: sock.Puller(), MaxDatagram: c.cfg.MaxDatagram,
-		Connected: pc.remote != nil, Classes: info.ECN, Drop: c.countDrop, Refused: c.refusedOnce,
+		Connected: pc.remote != nil, Classes: info.ECN, Drop: c.countDrop, Refused: c.countReport,
 	}
 	if isTraced {
 		cfg.Puller = trace.Puller(cfg.Puller)

@@ -21,7 +21,7 @@ type reader struct {
 	handled int             // datagrams of the packet that are not counted yet
 	calling bool            // the Handler's Received is running
 	fresh   *packets        // while dispatching
-	headers headers
+	headers headerCache
 	faults  int   // failed reads since the last good one
 	fatal   error // the read error that ends it
 	err     error // what ended it
@@ -134,7 +134,7 @@ func (r *reader) Reports(rs []socket.Report) bool {
 
 // refuse passes one ICMP error to the Handler.
 func (r *reader) refuse(f *Refusal) {
-	r.conn.countRefused(f)
+	r.conn.countRefusal(f)
 	r.conn.guard.Call(r.conn.consumer.called("Refused"), func() { r.conn.consumer.handler.Refused(r.conn, f) })
 }
 

@@ -61,15 +61,15 @@ func (c *Conn) refusal(r socket.Report) *Refusal {
 		MTU: r.MTU, Payload: bytes.Clone(r.Payload), Err: r.Err, conn: c}
 }
 
-// refusedOnce counts what the socket reported and returns it.
-func (c *Conn) refusedOnce(r socket.Report) error {
+// countReport counts what the socket reported and returns it.
+func (c *Conn) countReport(r socket.Report) error {
 	f := c.refusal(r)
-	c.countRefused(f)
+	c.countRefusal(f)
 	return f
 }
 
-// reportedBySend passes an ICMP error that a send has met to the Handler.
-func (c *Conn) reportedBySend(peer netip.AddrPort, err error) {
+// postRefusal passes an ICMP error that a send has met to the Handler.
+func (c *Conn) postRefusal(peer netip.AddrPort, err error) {
 	f := c.refusal(socket.Report{Peer: peer, Err: sys.ErrnoOf(err)})
 	if !c.events.PostReport(func() { c.reader.refuse(f) }) {
 		c.stats.RefusalsLost.Add(1) // a callback that blocks must not cost memory for each send
@@ -85,8 +85,8 @@ func (r *Refusal) lost() {
 	}
 }
 
-// countRefused counts an ICMP error.
-func (c *Conn) countRefused(r *Refusal) {
+// countRefusal counts an ICMP error.
+func (c *Conn) countRefusal(r *Refusal) {
 	if t := c.cfg.Trace; t != nil && t.Refused != nil {
 		c.guard.Call("Trace.Refused", func() { t.Refused(c, r) })
 	}

@@ -77,7 +77,7 @@ func (r DropReason) String() string {
 
 // tapped returns sock with the Trace of c.
 func (c *Conn) tapped(sock socket.Socket) *tap.Socket {
-	t, seen := c.cfg.Trace, headers{} // used by the reading goroutine only
+	t, seen := c.cfg.Trace, headerCache{} // used by the reading goroutine only
 	return &tap.Socket{Socket: sock, Hooks: tap.Hooks{
 		Received: func(ps []socket.Packet) {
 			if t.Received != nil {
@@ -99,7 +99,7 @@ func (c *Conn) tapped(sock socket.Socket) *tap.Socket {
 }
 
 // traceReceived reports the datagrams of a read.
-func (c *Conn) traceReceived(ps []socket.Packet, seen *headers) {
+func (c *Conn) traceReceived(ps []socket.Packet, seen *headerCache) {
 	for i := range ps {
 		h := seen.find(c, &ps[i])
 		if h.conn != nil {

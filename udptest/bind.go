@@ -10,8 +10,8 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Reported implements socket.Socket.
-func (s *sock) Reported() bool {
+// ErrorPending implements socket.Socket.
+func (s *sock) ErrorPending() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pending != none || len(s.reports) > 0

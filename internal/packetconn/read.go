@@ -57,7 +57,7 @@ func (c *Conn) ReadBatch(ms []ipv4.Message) (int, error) {
 		return 0, c.ReadError("recvmmsg", err)
 	}
 	n := 0
-	var same headers
+	var same controlCache
 	for more := true; more; {
 		m, data := &ms[n], d.Data()
 		m.N, m.NN, m.Flags = 0, 0, 0
@@ -81,14 +81,14 @@ func (c *Conn) ReadBatch(ms []ipv4.Message) (int, error) {
 	return n, nil
 }
 
-// headers caches the control messages of a packet, which are the same for all its
+// controlCache holds the control messages of a packet, which are the same for all its
 // datagrams.
-type headers struct {
+type controlCache struct {
 	packet *socket.Packet
 	oob    []byte
 }
 
-func (h *headers) put(c *Conn, m *ipv4.Message, p *socket.Packet) (all bool) {
+func (h *controlCache) put(c *Conn, m *ipv4.Message, p *socket.Packet) (all bool) {
 	if p == h.packet && len(m.OOB) >= len(h.oob) {
 		m.NN = copy(m.OOB, h.oob)
 		return true
@@ -134,8 +134,9 @@ func (d *Delivery) Data() []byte { return d.Packet.Data[d.Start:d.end:d.end] }
 func (d *Delivery) size() int { return d.end - d.Start + d.Packet.Cut }
 
 // Next waits for the next datagram and, unless it fails, locks reading until Done. The
-// datagram is valid until then. It may already be in b, and then has no headers.
-func (c *Conn) Next(b []byte, headers bool) (Delivery, error) {
+// datagram is valid until then. It may already be in b, and then has fields that come from
+// control messages only withControl.
+func (c *Conn) Next(b []byte, withControl bool) (Delivery, error) {
 	if c.left.Load() {
 		if d, ok, err := c.try(); ok || err != nil {
 			return d, err
@@ -150,7 +151,7 @@ func (c *Conn) Next(b []byte, headers bool) (Delivery, error) {
 		return d, err
 	}
 	for {
-		if err := c.pull(b, headers); err != nil {
+		if err := c.pull(b, withControl); err != nil {
 			return Delivery{}, err
 		}
 		if d, ok := c.Following(); ok {
@@ -212,8 +213,8 @@ func (c *Conn) Following() (Delivery, bool) {
 
 // pull reads the socket and, unless it fails, locks reading, because a datagram in b is
 // for this caller only. The caller holds pulling, and the batch is empty.
-func (c *Conn) pull(b []byte, headers bool) error {
-	ps, err := c.Puller.Pull(b, headers || c.Sources != nil)
+func (c *Conn) pull(b []byte, withControl bool) error {
+	ps, err := c.Puller.Pull(b, withControl || c.Sources != nil)
 	if err != nil {
 		return err
 	}

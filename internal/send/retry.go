@@ -34,7 +34,7 @@ const (
 // has not been sent when its send returns an error. Later reports that the send
 // would have to wait and must not; the error shows for what.
 func (s *Sender) Again(m socket.Message, err error, how Patience) (result error, later bool) {
-	r := retry{Sender: s, m: m, how: how, taken: s.reportsTaken(), reported: s.Socket.Reported()}
+	r := retry{Sender: s, m: m, how: how, taken: s.reportsTaken(), reported: s.Socket.ErrorPending()}
 	for {
 		class, sized := r.classify(err)
 		if sized != nil {
@@ -197,7 +197,7 @@ func (r *retry) sleep(d time.Duration) (next, error) {
 
 // once sends the datagram once. It waits for room only if the caller may wait.
 func (r *retry) once() error {
-	r.reported = r.Socket.Reported()
+	r.reported = r.Socket.ErrorPending()
 	if r.how != TryOnce {
 		return r.Socket.Send(r.m)
 	}
@@ -225,7 +225,7 @@ func (r *retry) own(class sys.Class, err error) error {
 }
 
 // reportsTaken returns the number of ICMP errors that have left the error queue:
-// see [socket.Socket.Reported].
+// see [socket.Socket.ErrorPending].
 func (s *Sender) reportsTaken() uint64 {
 	return s.Stats.Refused.Load() + s.Stats.RefusalsLost.Load() + s.Socket.LostReports()
 }

@@ -32,8 +32,8 @@ type Puller interface {
 	//
 	// If into is not empty, Pull may read a single datagram into it: the packet then has
 	// no Buf, and Cut is what did not fit. Such a packet has no fields that come from
-	// control messages, unless headers is set.
-	Pull(into []byte, headers bool) ([]Packet, error)
+	// control messages, unless withControl is set.
+	Pull(into []byte, withControl bool) ([]Packet, error)
 	// Done gives back what Pull has returned.
 	Done()
 }

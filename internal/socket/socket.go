@@ -235,9 +235,9 @@ type Socket interface {
 	// always wait.
 	SendBatch(ms []Message, wait bool) (int, error)
 	SetWriteDeadline(t time.Time) error
-	// Reported reports whether a send may still return the error of an older datagram,
+	// ErrorPending reports whether a send may still return the error of an older datagram,
 	// so that an error is not surely the datagram's own.
-	Reported() bool
+	ErrorPending() bool
 
 	// LostReports returns the number of ICMP errors for which Reports was not called:
 	// too many waited, or the socket was closed. It may be called after Close.

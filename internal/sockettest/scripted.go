@@ -241,7 +241,7 @@ func (s *Scripted) Close() error {
 }
 func (s *Scripted) SetWriteDeadline(time.Time) error { return nil }
 func (s *Scripted) MTU(netip.AddrPort) int           { return s.PathMTU }
-func (s *Scripted) Reported() bool                   { return s.AlwaysReported }
+func (s *Scripted) ErrorPending() bool               { return s.AlwaysReported }
 func (s *Scripted) LostReports() uint64              { return 0 }
 func (s *Scripted) Zone(zone string) (string, bool)  { return zone, true }
 func (s *Scripted) Local() netip.AddrPort            { return Here }

@@ -15,12 +15,12 @@ import (
 
 // direct reads one datagram into the memory of Pull's caller. Where datagrams come one
 // at a time, that takes half of the time of a read for many: no buffer is needed, and
-// without headers the call is recvfrom, which is the cheapest one.
+// without control messages the call is recvfrom, which is the cheapest one.
 type direct struct {
-	into     []byte
-	headers  bool // control messages are wanted
-	rejected bool // recvfrom or recvmsg failed in a way that recvmmsg may not
-	read     bool // into has a datagram
+	into        []byte
+	withControl bool // control messages are wanted
+	rejected    bool // recvfrom or recvmsg failed in a way that recvmmsg may not
+	read        bool // into has a datagram
 
 	n      int // its length, which may be more than that of into
 	packet [1]socket.Packet
@@ -49,7 +49,7 @@ func (d *direct) receive(fd uintptr) syscall.Errno {
 		errno syscall.Errno
 	)
 	d.namelen = uint32(unsafe.Sizeof(d.name))
-	if d.headers {
+	if d.withControl {
 		d.iov.Base = &d.into[0]
 		d.iov.SetLen(len(d.into))
 		d.hdr = unix.Msghdr{Name: (*byte)(unsafe.Pointer(&d.name)), Namelen: d.namelen, Iov: &d.iov, Control: &d.control[0]}
@@ -70,7 +70,7 @@ func (d *direct) unpack(c *Conn) []socket.Packet {
 	n := min(d.n, len(d.into))
 	p := &d.packet[0]
 	p.Data, p.Cut, p.From = d.into[:n], d.n-n, c.addrPort(&d.name, int(d.namelen))
-	if !d.headers {
+	if !d.withControl {
 		p.To = netip.AddrPortFrom(c.only, 0)
 		return d.packet[:]
 	}

@@ -35,8 +35,8 @@ func (c *Conn) Puller() socket.Puller {
 }
 
 // Pull implements socket.Puller.
-func (p *puller) Pull(into []byte, headers bool) ([]socket.Packet, error) {
-	p.direct.into, p.direct.headers = into, headers
+func (p *puller) Pull(into []byte, withControl bool) ([]socket.Packet, error) {
+	p.direct.into, p.direct.withControl = into, withControl
 	defer p.direct.end()
 	c := p.conn
 	for {

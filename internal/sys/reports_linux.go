@@ -242,7 +242,7 @@ func (c *Conn) errorTaken() {
 
 // lookAtReports wakes the reader for them.
 func (c *Conn) lookAtReports() {
-	c.path.reported.Store(true)
+	c.path.reportsWaiting.Store(true)
 	c.Wake()
 }
 
@@ -267,10 +267,10 @@ func (r *receiver) tellReports(fd int) {
 	}
 }
 
-// Reported implements socket.Socket. POLLERR says that an error is pending or that
+// ErrorPending implements socket.Socket. POLLERR says that an error is pending or that
 // the error queue is not empty; taking an entry off it makes the next one's
 // error pending again. Those that wait for the Sink may be why a send has failed.
-func (c *Conn) Reported() (yes bool) {
+func (c *Conn) ErrorPending() (yes bool) {
 	if !c.path.reports.Load() {
 		return false
 	}

@@ -116,5 +116,5 @@ func TestAnUnknownErrnoIsAMessagesWhenThereIsOne(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorIs(t, c.sendErr(sysErr("sendmsg", unix.EXDEV)), unix.EXDEV)
 	require.Equal(t, 2, c.path.queue.count())
-	require.True(t, c.Reported(), "so the send is repeated")
+	require.True(t, c.ErrorPending(), "so the send is repeated")
 }

@@ -89,9 +89,9 @@ func (c *Conn) many(to netip.Addr) bool {
 	return to.IsMulticast() || c.path.broadcast && to.Is4()
 }
 
-// limit is how many bytes a segmented send may have; while connected, to either family,
+// maxSegmentedBytes is how many bytes a segmented send may have; while connected, to either family,
 // the lower of the two.
-func limit(m *socket.Message) int {
+func maxSegmentedBytes(m *socket.Message) int {
 	if m.To.Addr().Is4() {
 		return maxPayload4
 	}
@@ -103,7 +103,7 @@ func limit(m *socket.Message) int {
 func (s *sender) addPart(m *socket.Message, offset, segments, longest int) int {
 	n := 1
 	if m.Segment <= longest {
-		n = max(1, min(segments, limit(m)/m.Segment))
+		n = max(1, min(segments, maxSegmentedBytes(m)/m.Segment))
 	}
 	data := m.Data[offset:]
 	data = data[:min(len(data), n*m.Segment)]

@@ -73,7 +73,7 @@ func (c *Conn) sendBatch(first *socket.Message, n int, wait bool) (sent int, err
 	defer s.giveBack()
 	var (
 		next      position
-		rejected  rejection
+		refusal   rejection
 		confirmed int
 		free      freely
 	)
@@ -114,12 +114,12 @@ func (c *Conn) sendBatch(first *socket.Message, n int, wait bool) (sent int, err
 				confirmed++
 				continue
 			}
-			if rejected.lower(&c.path.limits, s.errno, next, to, s.count[s.sent], s.size[s.sent]) {
+			if refusal.lower(&c.path.limits, s.errno, next, to, s.count[s.sent], s.size[s.sent]) {
 				confirmed = 0
 				continue // nothing of it has left
 			}
 		}
-		rejected.undo(&c.path.limits, next, to)
+		refusal.undo(&c.path.limits, next, to)
 		return sent, sysErr("sendmmsg", s.errno)
 	}
 	return sent, nil

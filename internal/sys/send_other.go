@@ -106,8 +106,8 @@ func (c *Conn) write(data, oob []byte, to netip.AddrPort, wait bool) (err error)
 	return err
 }
 
-// Reported implements socket.Socket: nothing tells.
-func (c *Conn) Reported() bool { return false }
+// ErrorPending implements socket.Socket: nothing tells.
+func (c *Conn) ErrorPending() bool { return false }
 
 // LostReports implements socket.Socket: none are kept.
 func (c *Conn) LostReports() uint64 { return 0 }

@@ -24,16 +24,16 @@ import (
 // with one system call. Receiving is in recv_linux.go and errqueue_linux.go,
 // sending in send_linux.go.
 type packetPath struct {
-	family     socket.Family
-	busyPoll   bool        // Options.BusyPoll
-	peerErrors bool        // the error queue is on while unconnected too
-	reports    atomic.Bool // the error queue is on
-	mute       atomic.Bool // it could not be switched on for the peer
-	queue      reportQueue // what was taken off it
-	stamps     bool        // transmit timestamps come by it, whether it is on or not
-	unwanted   atomic.Bool // it is to be switched off once it is empty
-	reported   atomic.Bool // the reader is to look for reports
-	woken      atomic.Bool // a Wake that no Woken has answered
+	family         socket.Family
+	busyPoll       bool        // Options.BusyPoll
+	peerErrors     bool        // the error queue is on while unconnected too
+	reports        atomic.Bool // the error queue is on
+	mute           atomic.Bool // it could not be switched on for the peer
+	queue          reportQueue // what was taken off it
+	stamps         bool        // transmit timestamps come by it, whether it is on or not
+	unwanted       atomic.Bool // it is to be switched off once it is empty
+	reportsWaiting atomic.Bool // the reader is to look for reports
+	woken          atomic.Bool // a Wake that no Woken has answered
 
 	peer4     atomic.Bool // the peer has an IPv4 address
 	connected atomic.Bool // there is a peer
@@ -225,7 +225,7 @@ func (r *receiver) returned(err error) {
 			r.ended, r.err = true, *lost
 			return
 		}
-		if c.path.reported.Swap(false) {
+		if c.path.reportsWaiting.Swap(false) {
 			r.reports = true
 		}
 		switch r.sink.Woken() {
