@@ -48,7 +48,7 @@ var errGoexit = errors.New("udp: a callback ended its goroutine with runtime.Goe
 func (r *reader) finish() {
 	c := r.conn
 	defer c.life.End()
-	c.out.ReadDone() // the outbox is not empty after Goexit in Received
+	c.out.TryFlush() // the outbox is not empty after Goexit in Received
 	phase := c.life.Phase()
 	if phase >= life.Draining && phase < life.Stopping && r.err == nil {
 		c.consumer.work.Wait(c.life.Closing()) // until Close, or the end of Shutdown's context
@@ -108,7 +108,7 @@ func (r *reader) Packets(ps []socket.Packet) bool {
 	if c.consumer.readDone != nil {
 		c.guard.Call("ReadDone", func() { c.consumer.readDone.ReadDone(c) })
 	}
-	c.out.ReadDone()
+	c.out.TryFlush()
 	packetPool.Put(r.fresh)
 	r.packets, r.fresh = nil, nil
 	return c.life.Phase() < life.Detaching

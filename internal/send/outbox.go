@@ -32,13 +32,10 @@ type Outbox struct {
 	batch *gso.Batch // pending messages; nil: none
 	from  source     // of the datagram to which the last message replies
 	ended bool       // the socket has stopped: nothing can be added
-	last  time.Time  // of the last Enqueue that was sent at once, or see prompt
+	pace  pace
 
-	slow   bool          // the writer is woken for each datagram: see prompt
-	outrun bool          // the writer's last batch was small
-	quick  int           // with slow: datagrams that closely followed another
-	wake   chan struct{} // to the writer; nil: there was none yet
-	done   chan struct{} // closed when the writer has ended; nil: no writer
+	wake chan struct{} // to the writer; nil: there was none yet
+	done chan struct{} // closed when the writer has ended; nil: no writer
 }
 
 // source identifies datagrams whose replies differ in their payload only. The zero
@@ -103,7 +100,7 @@ func (o *Outbox) Enqueue(m *socket.Message, more bool) error {
 	alone := o.done == nil
 	if alone {
 		now := time.Now()
-		alone, o.last = now.Sub(o.last) > burst, now
+		alone, o.pace.last = now.Sub(o.pace.last) > burst, now
 	}
 	o.mu.Unlock()
 	if alone {
@@ -192,7 +189,7 @@ func (o *Outbox) add(m *socket.Message, from source, soon bool) error {
 		o.from = from
 	}
 	o.startWriter()
-	if soon || o.prompt() {
+	if soon || o.pace.prompt() {
 		o.kick()
 	}
 	o.mu.Unlock()
@@ -236,9 +233,9 @@ func (o *Outbox) Flush() []Failure {
 	return failed
 }
 
-// ReadDone is Flush for the reader, which never waits for room: it leaves that to
+// TryFlush is Flush without waiting for room or for another sender. It leaves the rest to
 // the writer.
-func (o *Outbox) ReadDone() {
+func (o *Outbox) TryFlush() {
 	if !o.pending.Load() || o.Life.Closed() {
 		return
 	}

@@ -45,7 +45,8 @@ func (o *Outbox) write(done chan struct{}) {
 		if o.pending.Load() {
 			idle = 0
 			few := o.hasFew()
-			if o.Flush(); few {
+			o.Flush()
+			if few {
 				o.sentFew()
 			}
 		} else {
@@ -54,7 +55,7 @@ func (o *Outbox) write(done chan struct{}) {
 		if idle >= writerIdle || o.Life.Closed() {
 			o.mu.Lock()
 			if over := o.batch == nil || o.Life.Closed(); over {
-				o.done, o.slow = nil, false
+				o.done, o.pace.wakeEach = nil, false
 				close(done)
 				o.mu.Unlock()
 				return
@@ -71,7 +72,7 @@ func (o *Outbox) write(done chan struct{}) {
 func (o *Outbox) interval() time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.slow {
+	if o.pace.wakeEach {
 		return writerIdle
 	}
 	return flushEvery
@@ -88,27 +89,39 @@ func (o *Outbox) hasFew() bool {
 func (o *Outbox) sentFew() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.outrun, o.last = true, time.Now()
+	o.pace.caughtUp, o.pace.last = true, time.Now()
 }
 
-// prompt reports whether to wake the writer for the added datagram, because the caller
-// takes long for each: the writer had sent all and was waiting for more. That holds
-// until several datagrams have closely followed each other. It needs mu.
-func (o *Outbox) prompt() bool {
-	if !o.slow && !o.outrun {
+// pace decides whether the writer is woken for each datagram that is added.
+//
+// Normally it is not: the writer looks every flushEvery and sends what it finds. A caller
+// that takes long for each datagram would wait for that timer every time. It is one if the
+// writer has sent the few datagrams there were and the next is added more than burst later.
+// From then on the writer is woken for each, until more than fewDatagrams have followed
+// another within burst.
+type pace struct {
+	last          time.Time // when a datagram was added last, or the writer caught up
+	wakeEach      bool      // the writer is woken for each datagram
+	caughtUp      bool      // the writer has sent few, and none was added since
+	closeTogether int       // with wakeEach: datagrams within burst after another
+}
+
+// prompt reports whether to wake the writer for the added datagram.
+func (p *pace) prompt() bool {
+	if !p.wakeEach && !p.caughtUp {
 		return false
 	}
 	now := time.Now()
-	apart := now.Sub(o.last) > burst
-	o.last, o.outrun = now, false
+	apart := now.Sub(p.last) > burst
+	p.last, p.caughtUp = now, false
 	switch {
 	case apart:
-		o.slow, o.quick = true, 0
-	case !o.slow:
+		p.wakeEach, p.closeTogether = true, 0
+	case !p.wakeEach:
 		return false
 	default:
-		o.quick++
-		o.slow = o.quick <= fewDatagrams
+		p.closeTogether++
+		p.wakeEach = p.closeTogether <= fewDatagrams
 	}
-	return true // with slow cleared, for its timer
+	return true // also when wakeEach ends: the writer sets its timer
 }
