@@ -189,7 +189,7 @@ func (r *reader) faulted(free, longest int) bool {
 	select {
 	case <-t.C:
 		return true
-	case <-r.conn.events.Posted:
+	case <-r.conn.events.Signaled:
 		return true
 	case <-r.conn.life.Closing():
 		return false
@@ -221,5 +221,12 @@ func (r *reader) Woken() socket.Action {
 // post runs f on the socket's goroutine.
 func (c *Conn) post(f func()) {
 	c.events.Post(f)
+	c.wake()
+}
+
+// wake makes the reader call Woken soon, and ends a pause after errors. The Wake is first:
+// a reader that continued without it would read the next error, and pause again.
+func (c *Conn) wake() {
 	c.sock.Wake()
+	c.events.Signal()
 }

@@ -75,7 +75,7 @@ func (c *Conn) postRefusal(peer netip.AddrPort, err error) {
 		c.stats.RefusalsLost.Add(1) // a callback that blocks must not cost memory for each send
 		return
 	}
-	c.sock.Wake()
+	c.wake()
 }
 
 // lost counts a refusal that no Handler gets.

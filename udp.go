@@ -184,8 +184,7 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 	if c.life.Enter(life.Draining) {
 		c.sock.StopIntake() // the reader may be in a callback
 	}
-	c.events.Signal()
-	c.sock.Wake()
+	c.wake()
 	select {
 	case <-c.life.Done():
 		return nil
@@ -223,8 +222,7 @@ func (c *Conn) Detach() (*net.UDPConn, error) {
 	case !c.life.Enter(life.Detaching):
 		return nil, c.opError("detach", netip.AddrPort{}, net.ErrClosed)
 	}
-	c.events.Signal()
-	c.sock.Wake()
+	c.wake()
 	<-c.life.Done()
 	if c.life.Detached == nil {
 		return nil, c.opError("detach", netip.AddrPort{}, cmp.Or(c.life.Kept, net.ErrClosed))

@@ -8,9 +8,7 @@ const MaxReports = 1 << 14
 
 // A Queue holds functions until the reader takes them. Any goroutine may add one.
 type Queue struct {
-	// Posted receives a value when a function was added or Signal was called, for a
-	// reader that waits for something else.
-	Posted chan struct{}
+	Signaled chan struct{} // receives a value of Signal
 
 	mu      sync.Mutex // guards what follows
 	waiting []func()
@@ -19,14 +17,13 @@ type Queue struct {
 }
 
 // Init makes q ready for use.
-func (q *Queue) Init() { q.Posted = make(chan struct{}, 1) }
+func (q *Queue) Init() { q.Signaled = make(chan struct{}, 1) }
 
 // Post adds f, which never runs if the socket has stopped.
 func (q *Queue) Post(f func()) {
 	q.mu.Lock()
 	q.waiting = append(q.waiting, f)
 	q.mu.Unlock()
-	q.Signal()
 }
 
 // PostReport adds f, which reports an ICMP error. It returns false if too many wait.
@@ -43,14 +40,13 @@ func (q *Queue) PostReport(f func()) bool {
 		q.mu.Unlock()
 		f()
 	})
-	q.Signal()
 	return true
 }
 
 // Signal interrupts a pause of the reader.
 func (q *Queue) Signal() {
 	select {
-	case q.Posted <- struct{}{}:
+	case q.Signaled <- struct{}{}:
 	default:
 	}
 }

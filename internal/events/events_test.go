@@ -14,7 +14,6 @@ func TestEventsRunInOrderAndOnce(t *testing.T) {
 	var ran []int
 	q.Post(func() { ran = append(ran, 1); q.Post(func() { ran = append(ran, 3) }) })
 	require.True(t, q.PostReport(func() { ran = append(ran, 2) }))
-	<-q.Posted
 	for q.Waiting() {
 		for _, f := range q.Take() {
 			f()
@@ -24,18 +23,13 @@ func TestEventsRunInOrderAndOnce(t *testing.T) {
 	require.Zero(t, q.End())
 }
 
-func TestWhatIsAddedIsSignaled(t *testing.T) {
+func TestASignalWaits(t *testing.T) {
 	var q events.Queue
 	q.Init()
-	q.Post(func() {})
-	require.Len(t, q.Posted, 1)
-	<-q.Posted
-	require.True(t, q.PostReport(func() {}))
-	require.Len(t, q.Posted, 1)
-	<-q.Posted
-	q.End()
-	require.False(t, q.PostReport(func() {}))
-	require.Empty(t, q.Posted)
+	q.Signal()
+	q.Signal()
+	<-q.Signaled
+	require.Empty(t, q.Signaled)
 }
 
 func TestReportsAreBounded(t *testing.T) {

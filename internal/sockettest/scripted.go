@@ -31,6 +31,7 @@ type Scripted struct {
 	Mu             sync.Mutex
 	stuck          error                        // every read returns it
 	OnSend         func(m socket.Message) error // nil: every send is accepted
+	OnWake         func()                       // before each Wake; not guarded by Mu
 	SentData       []string                     // what was accepted
 	AlwaysReported bool                         // an ICMP error is always pending
 	PathMTU        int                          // of every path
@@ -170,6 +171,9 @@ func (s *Scripted) Serve(sink socket.Sink) error {
 }
 
 func (s *Scripted) Wake() {
+	if s.OnWake != nil {
+		s.OnWake()
+	}
 	select {
 	case s.wake <- struct{}{}:
 	default:
