@@ -90,9 +90,9 @@ func (w *Workers) init() error {
 	cfg := &w.cfg
 	switch {
 	case cfg.N < 0:
-		return errors.New("N is negative")
+		return errors.New("negative N")
 	case cfg.Capacity < 0, cfg.Capacity > maxWaiting:
-		return fmt.Errorf("Capacity is %d, not from 0 to %d", cfg.Capacity, maxWaiting)
+		return fmt.Errorf("the Capacity is %d, not from 0 to %d", cfg.Capacity, maxWaiting)
 	case !cfg.Overflow.valid():
 		return fmt.Errorf("invalid %v", cfg.Overflow)
 	case (cfg.Handler == nil) == (cfg.PerWorker == nil):
