@@ -64,7 +64,7 @@ func (v *ipv6) parseSending(typ int32, data []byte, s *Sending) (known bool) {
 		s.leaveFrom(netip.AddrFrom16([16]byte(data[:16])), int(ne.Uint32(data[16:])))
 	case typ == v.class:
 		return s.class(data)
-	case typ == v.hopLimit:
+	case typ == v.hopLimit && len(data) >= 4:
 		s.TTL, known = octet(data)
 		return known
 	default:

@@ -46,7 +46,7 @@ func (s *Sending) parse(b []byte) bool {
 			s.leaveFrom(netip.AddrFrom4([4]byte(data[4:8])), int(ne.Uint32(data)))
 		case level == unix.IPPROTO_IP && typ == unix.IP_TOS:
 			ok = s.class(data)
-		case level == unix.IPPROTO_IP && typ == unix.IP_TTL:
+		case level == unix.IPPROTO_IP && typ == unix.IP_TTL && len(data) >= 4:
 			s.TTL, ok = octet(data)
 		case level == unix.SOL_UDP && typ == unix.UDP_SEGMENT && len(data) >= 2:
 			s.Segment = int(ne.Uint16(data))

@@ -36,11 +36,10 @@ func (c *Conn) MTU(to netip.AddrPort) (mtu int) {
 // sameRoute gives another socket what the choice of a route depends on besides
 // addresses: the mark and the interface that a socket is bound to.
 func sameRoute(of, to int) {
-	for _, option := range [...]int{unix.SO_MARK, unix.SO_BINDTOIFINDEX} { // the second: Linux 5.0
-		if value, err := unix.GetsockoptInt(of, unix.SOL_SOCKET, option); err == nil && value != 0 {
-			_ = unix.SetsockoptInt(to, unix.SOL_SOCKET, option, value)
-		}
+	if mark, err := unix.GetsockoptInt(of, unix.SOL_SOCKET, unix.SO_MARK); err == nil && mark != 0 {
+		_ = unix.SetsockoptInt(to, unix.SOL_SOCKET, unix.SO_MARK, mark)
 	}
+	_ = setDevice(to, deviceOf(of))
 }
 
 func pathMTU(fd int, v6 bool) int {

@@ -68,7 +68,7 @@ func (c *Conn) Interfaces() (ifs []socket.Interface, err error) {
 	same := false
 	err = onFD(c.rc, func(own int) error {
 		there, err := namespaceOf(own)
-		same = err != nil || n.ID() == there
+		same = err != nil || n.ID() == 0 || n.ID() == there
 		return nil
 	})
 	switch {
