@@ -289,19 +289,21 @@ func TestAWriteDeadlineReachesASendThatIsRepeated(t *testing.T) {
 
 // What a callback has sent before it sets a write deadline leaves before that.
 func TestAWriteDeadlineInACallbackIsForWhatComesAfter(t *testing.T) {
-	s := sockettest.NewScripted()
-	var before, after int
-	c := s.Listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
-		if string(d.Data) == "1" {
-			assert.NoError(t, d.Reply([]byte("gathered")))
-			before = len(s.SentData)
-			assert.NoError(t, c.SetWriteDeadline(time.Unix(1, 0)))
-			after = len(s.SentData)
-		}
-	}))
-	s.Arrive("1", "2")
-	require.NoError(t, c.Shutdown(t.Context()))
-	require.Equal(t, [2]int{0, 1}, [2]int{before, after})
+	synctest.Test(t, func(t *testing.T) { // or the reply's time is over before its callback's
+		s := sockettest.NewScripted()
+		var before, after int
+		c := s.Listen(t, udp.Config{}, udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
+			if string(d.Data) == "1" {
+				assert.NoError(t, d.Reply([]byte("gathered")))
+				before = len(s.SentData)
+				assert.NoError(t, c.SetWriteDeadline(time.Unix(1, 0)))
+				after = len(s.SentData)
+			}
+		}))
+		s.Arrive("1", "2")
+		require.NoError(t, c.Shutdown(t.Context()))
+		require.Equal(t, [2]int{0, 1}, [2]int{before, after})
+	})
 }
 
 // deadlines is a scripted network on which setting no write deadline takes a while.
