@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"net"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -99,22 +97,6 @@ func TestShutdownEndsWhenTheFilterIsLocked(t *testing.T) {
 	require.GreaterOrEqual(t, c.Stats().Handled, uint64(sent))
 }
 
-// duplicate is another descriptor of a socket, as a successor process has one.
-func duplicate(t testing.TB, s syscall.Conn) *net.UDPConn {
-	t.Helper()
-	rc, err := s.SyscallConn()
-	require.NoError(t, err)
-	fd := -1
-	require.NoError(t, rc.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }))
-	require.NoError(t, err)
-	f := os.NewFile(uintptr(fd), "duplicate")
-	defer f.Close()
-	pc, err := net.FilePacketConn(f)
-	require.NoError(t, err)
-	t.Cleanup(func() { pc.Close() })
-	return pc.(*net.UDPConn)
-}
-
 // sharedOptions are those that a socket may change and that other descriptors see.
 var sharedOptions = []struct {
 	name          string
@@ -192,7 +174,7 @@ func TestClosingRestoresASocketThatWasDuplicated(t *testing.T) {
 				t.Run(network+" "+how+" "+name, func(t *testing.T) {
 					fresh := optionsOf(t, sockettest.ListenNet(t, network))
 					c := sockettest.Listen(t, cfg, network, udp.BaseHandler{})
-					successor := duplicate(t, c)
+					successor := sockettest.Duplicate(t, c)
 					end(t, c)
 					got := optionsOf(t, successor)
 					if cfg.MTUDiscovery == udp.MTUDiscoveryDo { // the Config has said so
@@ -221,7 +203,7 @@ func TestClosingRestoresAnAdoptedSocket(t *testing.T) {
 				sockettest.SetOption(t, kept, unix.IPPROTO_IP, unix.IP_RECVTTL, 1)
 				sockettest.SetOption(t, kept, unix.SOL_UDP, unix.UDP_SEGMENT, 1000)
 				before := optionsOf(t, kept)
-				c, err := busyConfig(t).Adopt(duplicate(t, kept), udp.BaseHandler{})
+				c, err := busyConfig(t).Adopt(sockettest.Duplicate(t, kept), udp.BaseHandler{})
 				require.NoError(t, err)
 				require.NotEqual(t, before, optionsOf(t, kept))
 				end(t, c)
@@ -244,7 +226,7 @@ func TestClosingKeepsWhatTheUserHasSet(t *testing.T) {
 	c := sockettest.Listen(t, cfg, "udp4", udp.BaseHandler{})
 	sockettest.SetOption(t, c, unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
 	sockettest.SetOption(t, c, unix.IPPROTO_IP, unix.IP_RECVORIGDSTADDR, 1)
-	successor := duplicate(t, c)
+	successor := sockettest.Duplicate(t, c)
 	sockettest.Stop(t, c)
 	sockettest.Next(t, c.Done())
 	got := optionsOf(t, successor)
@@ -270,7 +252,7 @@ func TestAnAdoptedSocketKeepsItsFilter(t *testing.T) {
 				err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(first)), Filter: &first[0]})
 			}))
 			require.NoError(t, err)
-			c, err := udp.Config{}.Adopt(duplicate(t, kept), udp.BaseHandler{})
+			c, err := udp.Config{}.Adopt(sockettest.Duplicate(t, kept), udp.BaseHandler{})
 			require.NoError(t, err)
 			end(t, c)
 			sender := sockettest.ListenNet(t, "udp4")

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -125,7 +124,7 @@ func groupWorks(t *testing.T) bool {
 func successorHears(t *testing.T) {
 	c, err := udp.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
 	require.NoError(t, err)
-	successor := duplicate(t, c)
+	successor := sockettest.Duplicate(t, c)
 	require.NoError(t, c.Shutdown(t.Context()))
 	sender, err := net.Dial("udp4", c.LocalAddrPort().String())
 	require.NoError(t, err)
@@ -134,21 +133,6 @@ func successorHears(t *testing.T) {
 	require.NoError(t, err)
 	data, _ := sockettest.Read(t, successor)
 	require.Equal(t, "hello successor", data)
-}
-
-// duplicate is another descriptor of a socket, as a successor process has one.
-func duplicate(t *testing.T, s syscall.Conn) *net.UDPConn {
-	rc, err := s.SyscallConn()
-	require.NoError(t, err)
-	fd := -1
-	require.NoError(t, rc.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }))
-	require.NoError(t, err)
-	f := os.NewFile(uintptr(fd), "duplicate")
-	defer f.Close()
-	pc, err := net.FilePacketConn(f)
-	require.NoError(t, err)
-	t.Cleanup(func() { pc.Close() })
-	return pc.(*net.UDPConn)
 }
 
 // deviceIsKept: a socket that its owner has bound to an interface stays bound to it.
