@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 )
 
@@ -115,10 +116,9 @@ func TestCluster(t *testing.T) {
 	}
 	load(func() bool { return inStream() > 2000 })
 
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	stream, err := c.stream.js.Stream(ctx, cfg.NATS.Stream)
-	require.NoError(t, err)
+	stream := ask(t, "the stream", func(ctx context.Context) (jetstream.Stream, error) {
+		return c.stream.js.Stream(ctx, cfg.NATS.Stream)
+	})
 	require.Equal(t, 3, stream.CachedInfo().Config.Replicas)
 	leader := stream.CachedInfo().Cluster.Leader
 	killed := make(chan struct{})

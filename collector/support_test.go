@@ -51,6 +51,25 @@ func eventually(t testing.TB, what string, f func() bool) {
 	require.Eventually(t, f, patience, time.Millisecond, what)
 }
 
+// ask asks the servers until there is an answer. One request is not enough after a server
+// was killed: the others place a consumer on it until they miss it, and elect another
+// leader, and in both cases nobody answers.
+func ask[T any](t testing.TB, what string, request func(context.Context) (T, error)) (answer T) {
+	t.Helper()
+	eventually(t, what+" answers", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		a, err := request(ctx)
+		if err != nil {
+			t.Logf("%s: %v", what, err)
+			return false
+		}
+		answer = a
+		return true
+	})
+	return answer
+}
+
 // sender sends to the first input of a collector.
 type sender struct {
 	t testing.TB
@@ -108,16 +127,14 @@ type message struct {
 
 // readStream reads a stream to its end.
 func readStream(t testing.TB, js jetstream.JetStream, name string) stored {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	stream, err := js.Stream(ctx, name)
-	require.NoError(t, err)
+	stream := ask(t, "the stream", func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, name) })
 	s := stored{total: int(stream.CachedInfo().State.Msgs), first: make(map[string]*message), numbers: make(map[int][]string)}
 	if s.total == 0 {
 		return s
 	}
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
-	require.NoError(t, err)
+	consumer := ask(t, "a consumer", func(ctx context.Context) (jetstream.Consumer, error) {
+		return stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	})
 	for n := 0; n < s.total; {
 		batch, err := consumer.Fetch(min(10_000, s.total-n), jetstream.FetchMaxWait(patience))
 		require.NoError(t, err)
