@@ -24,7 +24,9 @@ func naive(conn *net.UDPConn, buf []byte) error {
 		if err != nil {
 			return err
 		}
-		conn.WriteToUDPAddrPort(handle(buf[:n]), addr)
+		if _, err := conn.WriteToUDPAddrPort(handle(buf[:n]), addr); err != nil {
+			return err
+		}
 	}
 }
 
@@ -37,26 +39,23 @@ func server(ctx context.Context, address string) error {
 	defer c.Close()
 	for d := range q.All(ctx) { // until ctx ends or the socket stops
 		d.Reply(handle(d.Data)) // from the address that was asked, batched with other replies
-		d.Release()
+		d.Release()             // the buffer, for reuse
 	}
 	return q.Err()
 }
 
-func client(ctx context.Context, cfg udp.Config, address string) error {
+func client(ctx context.Context, cfg udp.Config, address string, request []byte) ([]byte, error) {
 	q := udp.NewQueue(16, udp.DropOldest)
 	c, err := cfg.Dial(ctx, "udp", address, q)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer c.Close()
-	if err := c.Send([]byte("hello")); err != nil {
-		return err
+	if err := c.Send(request); err != nil {
+		return nil, err
 	}
 	d, err := q.Receive(ctx) // ctx's error, or at once a *udp.Refusal if nobody listens there
-	if err != nil {
-		return err
-	}
-	return check(d.Data)
+	return d.Data, err
 }
 
 func check([]byte) error { return nil }
@@ -65,7 +64,8 @@ func TestClientInVirtualTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := udptest.NewNet(t, udptest.Config{Faults: udptest.Faults{Latency: time.Hour}})
 		here, _ := n.Host("here", "10.0.0.1"), n.Host("there", "10.0.0.2") // where nobody listens
-		require.ErrorIs(t, client(t.Context(), here.Config(), "there:7007"), udp.ErrRefused)
+		_, err := client(t.Context(), here.Config(), "there:7007", []byte("hello"))
+		require.ErrorIs(t, err, udp.ErrRefused) // after two hours of virtual time
 	})
 }
 
@@ -82,7 +82,12 @@ func TestServerAndClient(t *testing.T) {
 		go func() { done <- server(ctx, address) }()
 	}
 	start()
-	for tries := 1; client(t.Context(), udp.Config{}, address) != nil; {
+	for tries := 1; ; {
+		response, err := client(t.Context(), udp.Config{}, address, []byte("hello"))
+		if err == nil {
+			require.Equal(t, "HELLO", string(response))
+			break
+		}
 		select {
 		case err := <-done: // another program was given the port meanwhile
 			tries++

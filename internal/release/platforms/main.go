@@ -94,6 +94,9 @@ func (r record) kind() int {
 	return 0
 }
 
+// target is GOOS/GOARCH.
+func (r record) target() string { return r.system + "/" + r.processor }
+
 func parse(line string) (record, error) {
 	fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
 	if len(fields) != 3 {
@@ -109,21 +112,30 @@ func parse(line string) (record, error) {
 }
 
 // render makes a Markdown table of lines of LEVEL, GOOS/GOARCH and HOW, with tabs
-// between. Systems on which nothing was run share a row.
+// between. Processors that a system was only built for have a row of its own, and systems on
+// which nothing was run share one.
 func render(recorded string) (string, error) {
-	var ran []record
-	var built []string
-	executed := map[string]bool{}
+	var ran, built []record
+	executed := map[string]bool{} // systems and targets
 	for line := range strings.Lines(recorded) {
 		r, err := parse(line)
 		switch {
 		case err != nil:
 			return "", err
 		case levels[r.level] == "built":
-			built = append(built, r.system)
+			built = append(built, r)
 		default:
 			ran = append(ran, r)
-			executed[r.system] = true
+			executed[r.system], executed[r.target()] = true, true
+		}
+	}
+	var others []string // systems on which nothing was run
+	for _, r := range built {
+		switch {
+		case !executed[r.system]:
+			others = append(others, names[r.system])
+		case !executed[r.target()]:
+			ran = append(ran, r)
 		}
 	}
 	order := func(a, b record) int {
@@ -140,14 +152,11 @@ func render(recorded string) (string, error) {
 			n++
 		}
 		processors, how := describe(ran[:n])
-		fmt.Fprintf(&b, "| %s, %s | %s | %s |\n", names[ran[0].system], processors, levels[ran[0].level], how)
-		ran = ran[n:]
-	}
-	var others []string
-	for _, system := range built {
-		if !executed[system] {
-			others = append(others, names[system])
+		if how != "" {
+			how += " "
 		}
+		fmt.Fprintf(&b, "| %s, %s | %s | %s|\n", names[ran[0].system], processors, levels[ran[0].level], how)
+		ran = ran[n:]
 	}
 	slices.SortFunc(others, func(a, b string) int { return cmp.Compare(strings.ToLower(a), strings.ToLower(b)) })
 	if others = slices.Compact(others); len(others) > 0 {

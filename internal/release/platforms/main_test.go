@@ -9,7 +9,7 @@ import (
 )
 
 func TestRowsAreWhatWasRecorded(t *testing.T) {
-	table, err := render("built\tlinux/arm\t\nbuilt\topenbsd/386\t\nbuilt\tfreebsd/amd64\t\nbuilt\tdarwin/arm64\t\n" +
+	table, err := render("built\tlinux/mips\t\nbuilt\tlinux/arm\t\nbuilt\tlinux/s390x\t\nbuilt\topenbsd/386\t\nbuilt\tfreebsd/amd64\t\nbuilt\tdarwin/arm64\t\n" +
 		"smoke-tested\tlinux/s390x\tby QEMU\nsmoke-tested\tlinux/riscv64\tby QEMU\ntested\tlinux/arm64\tby QEMU\n" +
 		"smoke-tested\twindows/amd64\tunder Wine\nsmoke-tested\tlinux/amd64\ton Linux 6.1\n" +
 		"smoke-tested\tlinux/amd64\tin gVisor\ntested\tlinux/amd64\tas root and as a user\ntested\tlinux/386\tas root\n")
@@ -21,6 +21,7 @@ func TestRowsAreWhatWasRecorded(t *testing.T) {
 | Linux, riscv64 and s390x | smoke-tested | by QEMU |
 | Linux, amd64 | smoke-tested | in gVisor, on Linux 6.1 |
 | Windows, amd64 | smoke-tested | under Wine |
+| Linux, arm and mips | built | |
 | FreeBSD, macOS and OpenBSD | built | |
 `, table)
 }
