@@ -145,6 +145,10 @@ func (c *ConnectedConn) RemoteAddrPort() netip.AddrPort {
 // again. Waiting datagrams of the old peer are dropped as from an unexpected source,
 // except those that are already in a [Queue] or in [Workers].
 //
+// A datagram that is sent at the same time to the address of the old peer is sent to it, or
+// fails with EISCONN. It is never sent to the new peer, unless it waits for room longer than
+// Reconnect waits for it, about 50 ms.
+//
 // Errors: ENOTCONN without a peer, [ErrFamily], [net.ErrClosed], and the system's
 // own, such as ENETUNREACH.
 func (c *ConnectedConn) Reconnect(peer netip.AddrPort) error {

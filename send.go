@@ -92,11 +92,13 @@ func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
 		failed.Untried = len(ms) - 1
 		return 0, failed
 	}
+	peer := c.out.Steady()
+	defer c.out.Leave(peer)
 	b := gso.Get(c.sock.Segments() > 1)
 	defer b.Put()
 	var failed *BatchError
 	for next := 0; next < len(ms); {
-		n, bad := c.fill(b, ms[next:])
+		n, bad := c.fill(b, ms[next:], peer)
 		left, some, cause := c.out.Transmit(b.Messages, send.Patient)
 		sent += n - len(some)
 		for _, f := range some {
@@ -129,13 +131,13 @@ func (c *Conn) SendBatch(ms []Message) (sent int, err error) {
 
 // fill puts messages into b until b is full or a message cannot be sent. Messages that
 // differ in their payload only are checked once.
-func (c *Conn) fill(b *gso.Batch, ms []Message) (n int, bad error) {
+func (c *Conn) fill(b *gso.Batch, ms []Message, peer *netip.AddrPort) (n int, bad error) {
 	for n < len(ms) && b.Len() < gso.MaxDatagrams {
 		like := &ms[n]
 		var m socket.Message
 		err := like.message(&m)
 		if err == nil {
-			err = c.out.Address(&m)
+			err = c.out.Address(&m, peer)
 		}
 		if err != nil {
 			return n, err

@@ -81,7 +81,7 @@ func (c *Conn) writeSome(b *gso.Batch, ms []ipv4.Message) (written int, err erro
 	for n := 0; n < len(ms) && b.Len() < gso.MaxDatagrams; n++ {
 		var m socket.Message
 		if m, bad = c.message(&ms[n]); bad == nil {
-			bad = c.Out.Address(&m)
+			bad = c.Out.Address(&m, c.Out.Peer.Load())
 		}
 		if bad != nil {
 			break
@@ -178,7 +178,7 @@ func obey(m *socket.Message, oob []byte) error {
 // send sends m, which may be several datagrams, after the outbox.
 func (c *Conn) send(call string, m *socket.Message) error {
 	c.Out.Flush()
-	err := c.Out.Address(m)
+	err := c.Out.Address(m, c.Out.Peer.Load())
 	switch {
 	case err != nil:
 		return c.Fail(err)

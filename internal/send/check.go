@@ -16,12 +16,12 @@ import (
 // ErrTooLarge is wrapped by the errors of Config.TooLarge. Package udp exports it.
 var ErrTooLarge = errors.New("udp: datagram too large")
 
-// Check converts a message to the form that the socket needs, or counts and returns
-// the error why it cannot be sent. It makes no system call.
-func (s *Sender) Check(m *socket.Message) error {
+// Check converts a message to the form that the socket with that peer needs, or counts
+// and returns the error why it cannot be sent. It makes no system call.
+func (s *Sender) Check(m *socket.Message, peer *netip.AddrPort) error {
 	err := net.ErrClosed // takes precedence over all other errors
 	if !s.Life.Closed() {
-		err = s.Address(m)
+		err = s.Address(m, peer)
 	}
 	if err != nil {
 		s.CountFailure(err)
@@ -31,8 +31,7 @@ func (s *Sender) Check(m *socket.Message) error {
 
 // Address is Check without counting, and without the check whether the socket is
 // closed.
-func (s *Sender) Address(m *socket.Message) error {
-	peer := s.Peer.Load()
+func (s *Sender) Address(m *socket.Message, peer *netip.AddrPort) error {
 	if m.IfIndex == 0 && s.Stranded(m.To, peer) {
 		return mcast.ErrStranded
 	}

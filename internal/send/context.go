@@ -19,7 +19,8 @@ const (
 // SendContext checks m and sends it as soon as nothing is pending and there is room,
 // until ctx ends.
 func (o *Outbox) SendContext(ctx context.Context, m *socket.Message) error {
-	if err := o.Check(m); err != nil {
+	checked := *m
+	if err := o.Check(&checked, o.Peer.Load()); err != nil {
 		return err
 	}
 	err := error(nil)
@@ -27,7 +28,7 @@ func (o *Outbox) SendContext(ctx context.Context, m *socket.Message) error {
 		var full bool
 		o.TryFlush()
 		if !o.pending.Load() { // what was enqueued leaves first
-			if full, err = o.sendIfRoom(m); !full && err == nil {
+			if full, err = o.sendIfRoom(*m); !full && err == nil {
 				return nil
 			}
 		}
@@ -39,17 +40,22 @@ func (o *Outbox) SendContext(ctx context.Context, m *socket.Message) error {
 	return err
 }
 
-// sendIfRoom sends a checked message if there is room for it now.
-func (s *Sender) sendIfRoom(m *socket.Message) (full bool, err error) {
+// sendIfRoom sends a message if there is room for it now.
+func (s *Sender) sendIfRoom(m socket.Message) (full bool, err error) {
 	if s.Life.Closed() {
 		return false, net.ErrClosed
 	}
-	_, err = s.Socket.SendBatch([]socket.Message{*m}, false)
+	peer := s.Steady()
+	defer s.Leave(peer)
+	if err := s.Address(&m, peer); err != nil {
+		return false, err
+	}
+	_, err = s.Socket.SendBatch([]socket.Message{m}, false)
 	if err == nil {
 		s.Stats.CountSent(1, len(m.Data))
 		return false, nil
 	}
-	err, later := s.Again(*m, err, TryOnce)
+	err, later := s.Again(m, err, TryOnce)
 	if later || sys.Classify(err) == sys.NoBuffers && !s.many(m.To) {
 		return true, nil
 	}

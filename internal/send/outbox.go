@@ -49,6 +49,7 @@ type source struct {
 func (o *Outbox) Init(cfg Config) {
 	o.Config = cfg
 	o.deadline.Store(&deadline{changed: make(chan struct{})})
+	o.gate.sends.Init()
 }
 
 // How long a datagram waits at most, and how long the writer stays without work.
@@ -112,17 +113,19 @@ func (o *Outbox) Enqueue(m *socket.Message, more bool) error {
 // finish sends the pending messages and m as one batch, and returns m's error. If
 // it would have to wait for room or for another sender, it leaves m to the writer.
 func (o *Outbox) finish(m *socket.Message) error {
-	if err := o.Check(m); err != nil {
-		return err
-	}
 	if !o.sending.TryLock() {
 		return o.add(m, source{}, true)
 	}
+	checked := *m
+	if err := o.Check(&checked, o.Peer.Load()); err != nil { // the peer cannot change now
+		o.sending.Unlock()
+		return err
+	}
 	if o.pending.Load() {
-		return o.finishBatch(m)
+		return o.finishBatch(m, &checked)
 	}
 	b := gso.Get(false)
-	b.Lend(m)
+	b.Lend(&checked)
 	_, failed, cause := o.Transmit(b.Messages, TryOnce)
 	o.sending.Unlock()
 	b.Put()
@@ -136,14 +139,14 @@ func (o *Outbox) finish(m *socket.Message) error {
 }
 
 // finishBatch is finish when messages are pending. It unlocks sending.
-func (o *Outbox) finishBatch(m *socket.Message) error {
+func (o *Outbox) finishBatch(m, checked *socket.Message) error {
 	o.mu.Lock()
 	if o.batch == nil || o.batch.Full(len(m.Data)) || o.ended {
 		o.mu.Unlock()
 		o.sending.Unlock()
 		return o.add(m, source{}, true)
 	}
-	o.batch.Copy(m)
+	o.batch.Copy(checked)
 	o.from = source{}
 	own := o.batch.Len() - 1
 	o.mu.Unlock()
@@ -165,9 +168,10 @@ func (o *Outbox) finishBatch(m *socket.Message) error {
 // With soon the writer sends it as soon as possible.
 func (o *Outbox) add(m *socket.Message, from source, soon bool) error {
 	o.mu.Lock()
-	if !o.extend(m) {
+	for !o.extend(m) {
 		o.mu.Unlock()
-		if err := o.Check(m); err != nil {
+		checked, peer := *m, o.Peer.Load()
+		if err := o.Check(&checked, peer); err != nil {
 			return err
 		}
 		o.mu.Lock()
@@ -181,12 +185,19 @@ func (o *Outbox) add(m *socket.Message, from source, soon bool) error {
 			o.CountFailure(net.ErrClosed)
 			return net.ErrClosed
 		}
+		if o.gate.closed.Load() || o.Peer.Load() != peer { // Hold has sent what was pending
+			o.mu.Unlock()
+			o.gate.await()
+			o.mu.Lock()
+			continue
+		}
 		if o.batch == nil {
 			o.batch = gso.Get(o.Socket.Segments() > 1)
 			o.pending.Store(true)
 		}
-		o.batch.Copy(m)
+		o.batch.Copy(&checked)
 		o.from = from
+		break
 	}
 	o.startWriter()
 	if soon || o.pace.prompt() {
@@ -203,22 +214,36 @@ func (o *Outbox) extend(m *socket.Message) bool {
 	if b == nil || !b.Open() || o.Life.Closed() {
 		return false
 	}
+	to, from := m.To, m.From
 	if peer := o.Peer.Load(); peer != nil {
-		if m.To.IsValid() && m.To != *peer {
+		if to.IsValid() && to != *peer {
 			return false
 		}
 		m.To, m.From = netip.AddrPort{}, netip.Addr{}
 	}
-	return b.Last().SameHeader(m) && b.Append(m.Data)
+	if b.Last().SameHeader(m) && b.Append(m.Data) {
+		return true
+	}
+	m.To, m.From = to, from
+	return false
 }
 
 // SendNow sends the pending messages, and then checks and sends m.
 func (o *Outbox) SendNow(m *socket.Message) error {
 	o.Flush()
-	if err := o.Check(m); err != nil {
+	if !m.To.IsValid() { // to the peer, whichever it is
+		return o.checkAndSend(m, o.Peer.Load())
+	}
+	peer := o.Steady()
+	defer o.Leave(peer)
+	return o.checkAndSend(m, peer)
+}
+
+func (s *Sender) checkAndSend(m *socket.Message, peer *netip.AddrPort) error {
+	if err := s.Check(m, peer); err != nil {
 		return err
 	}
-	return o.Send(m)
+	return s.Send(m)
 }
 
 // Flush sends the pending messages. It reports and returns the failures.
@@ -298,19 +323,6 @@ func (o *Outbox) report(failed []Failure) {
 	if len(failed) > 0 {
 		o.Failed(failed)
 	}
-}
-
-// Hold sends the pending messages, and runs f while no other goroutine can add or
-// send any.
-func (o *Outbox) Hold(f func() error) error {
-	o.sending.Lock()
-	failed := o.sendAll(WaitForRoom)
-	o.mu.Lock()
-	err := f()
-	o.mu.Unlock()
-	o.sending.Unlock()
-	o.report(failed)
-	return err
 }
 
 // Stop sends the pending messages as far as there is room, and counts the others as

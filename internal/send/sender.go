@@ -57,6 +57,7 @@ type Failure struct {
 type Sender struct {
 	Config
 	deadline atomic.Pointer[deadline] // never nil
+	gate     gate                     // closed while the peer changes
 	// final is set before the last attempt of a closing socket. Only that attempt discards
 	// what it cannot send. Before it, a send that the end interrupts leaves its batch to
 	// Stop.
