@@ -2,31 +2,31 @@ package cmsg
 
 import "net/netip"
 
-// bsd is the control messages of a BSD or macOS.
+// bsd describes the control messages of macOS or one of the BSDs.
 type bsd struct {
 	layout
 	v6         ipv6
 	iface, ttl int32 // IP_RECVIF, IP_RECVTTL
 	wanted6    Wanted
-	pktinfo    int32 // IP_PKTINFO, which names the source; 0: IP_SENDSRCADDR does
-	class      int   // bytes of IP_TOS, 0: a datagram can't name its traffic class
+	pktinfo    int32 // IP_PKTINFO, if it sets the source; 0: IP_SENDSRCADDR does
+	class      int   // size of IP_TOS; 0: a message can't set the traffic class
 	sockaddrDL int   // sizeof(struct sockaddr_dl)
 }
 
 // Numbers of netinet/in.h and netinet6/in6.h. The files of each system compare them with
-// package unix. IP_RECVDSTADDR also is the name under which FreeBSD, NetBSD, OpenBSD and
-// DragonFly take a source (there called IP_SENDSRCADDR). macOS has it for reading and takes
-// a source as IP_PKTINFO.
+// package unix. FreeBSD, NetBSD, OpenBSD and DragonFly use one number to report the destination
+// (IP_RECVDSTADDR) and to set the source (IP_SENDSRCADDR). macOS uses it for the destination
+// only, and sets the source with IP_PKTINFO.
 const (
 	bsdTOS          = 3  // IP_TOS
 	bsdRecvDstAddr  = 7  // IP_RECVDSTADDR, IP_SENDSRCADDR
-	bsdRecvIf       = 20 // IP_RECVIF, but for OpenBSD
-	bsdRecvPktinfo6 = 36 // IPV6_RECVPKTINFO, but for macOS
+	bsdRecvIf       = 20 // IP_RECVIF, except on OpenBSD
+	bsdRecvPktinfo6 = 36 // IPV6_RECVPKTINFO, except on macOS
 	bsdRecvHopLimit = 37 // IPV6_RECVHOPLIMIT
-	bsdRecvTClass   = 57 // IPV6_RECVTCLASS, but for macOS
+	bsdRecvTClass   = 57 // IPV6_RECVTCLASS, except on macOS
 	bsdPktinfo6     = 46 // IPV6_PKTINFO
 	bsdHopLimit     = 47 // IPV6_HOPLIMIT
-	bsdTClass       = 61 // IPV6_TCLASS, but for macOS
+	bsdTClass       = 61 // IPV6_TCLASS, except on macOS
 
 	macRecvTTL      = 24
 	macRecvPktinfo6 = 61
@@ -46,8 +46,9 @@ const (
 	openSockaddrDL = 32
 )
 
-// The systems, but for the alignment: macOS has 4 bytes; DragonFly 4 before release 5.8; and
-// NetBSD 16 on arm64. OpenBSD and NetBSD have 8 on arm; all others have the size of a register.
+// The systems, without their alignment, which alignedTo adds. It is 4 bytes on macOS and on
+// DragonFly before 5.8, 8 on OpenBSD and NetBSD on arm, 16 on NetBSD on arm64, and otherwise the
+// size of a pointer.
 var (
 	macOS = bsd{
 		v6:      ipv6{bsdPktinfo6, macTClass, bsdHopLimit},
@@ -63,7 +64,7 @@ var (
 	bsdWanted6 = Wanted{Level: levelIPv6, Destination: bsdRecvPktinfo6, Others: []int{bsdRecvHopLimit, bsdRecvTClass}}
 )
 
-// alignedTo returns the messages as they are on one processor.
+// alignedTo returns s with the alignment of one processor.
 func (s bsd) alignedTo(align int) *bsd {
 	s.layout = layout{length: cmsghdrBSD - 8, align: align}
 	return &s
@@ -123,7 +124,7 @@ func (s *bsd) addSource(b []byte, src netip.Addr) []byte {
 	return b
 }
 
-// addInterface has nothing for IPv4: IP_PKTINFO is not what all of them take.
+// addInterface adds nothing for IPv4: not all of these systems take IP_PKTINFO.
 func (s *bsd) addInterface(b []byte, src netip.Addr, ifindex int, v6 bool) ([]byte, bool) {
 	if !v6 {
 		return b, false
@@ -145,7 +146,7 @@ func (s *bsd) addClass(b []byte, class uint8, v6 bool) ([]byte, bool) {
 	return b, true
 }
 
-// addTTL: none of them takes IP_TTL as a control message.
+// addTTL adds nothing for IPv4: none of these systems takes IP_TTL as a control message.
 func (s *bsd) addTTL(b []byte, ttl uint8, v6 bool) ([]byte, bool) {
 	if !v6 {
 		return b, false

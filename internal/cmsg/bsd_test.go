@@ -37,7 +37,7 @@ func TestMessagesOfTheBSDs(t *testing.T) {
 		"FreeBSD": {freeBSD.alignedTo(8), memory(
 			uint32(20), int32(0), int32(7), 4, to4.As4(), 4,
 			uint32(17), int32(0), int32(65), 4, byte(64), 7,
-			uint32(70), int32(0), int32(20), 4, sockaddrDL(54)), // no padding behind the last
+			uint32(70), int32(0), int32(20), 4, sockaddrDL(54)), // no padding after the last message
 			Received{To: to4, Own: true, IfIndex: 513, TTL: 64}},
 		"FreeBSD, 386": {freeBSD.alignedTo(4), memory(
 			uint32(16), int32(0), int32(7), to4.As4(),
@@ -82,13 +82,13 @@ func TestMessagesOfTheBSDs(t *testing.T) {
 	}
 }
 
-// What udp_output and ip6_setpktopts of each system take: they refuse data of another
-// length, and most refuse a type of IPv4 that they do not know.
+// What udp_output and ip6_setpktopts of each system accept: they reject data of another
+// length, and most reject IPv4 types that they do not know.
 func TestMessagesForTheBSDs(t *testing.T) {
 	from4, from6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	for name, test := range map[string]struct {
 		system          *bsd
-		source4, class4 []byte // nil: it can't name that
+		source4, class4 []byte // nil: a message can't set it
 		tclass          int32
 	}{
 		"macOS": {macOS.alignedTo(4), memory(uint32(24), int32(0), int32(26), uint32(0), from4.As4(), 4),
@@ -149,7 +149,7 @@ func TestOptionsThatAskForMessages(t *testing.T) {
 	}
 }
 
-// What is appended for a datagram says the same to Sending, which reads what programs write.
+// Sending reads the same values from the messages that are appended for a datagram.
 func TestWhatIsWrittenForTheBSDsIsRead(t *testing.T) {
 	for name, system := range bsds {
 		for _, align := range []int{4, 8, 16} {
@@ -182,7 +182,7 @@ func TestWhatIsWrittenForTheBSDsIsRead(t *testing.T) {
 	}
 }
 
-// What Put writes has all that the system reports, and there is room for it.
+// Put writes all that the system reports, if it fits.
 func TestHeadersOfAllSystemsAreRead(t *testing.T) {
 	for _, l := range layouts {
 		for name, s := range systemsOf(l) {
@@ -209,8 +209,7 @@ func TestHeadersOfAllSystemsAreRead(t *testing.T) {
 	}
 }
 
-// FuzzBSD: whatever bytes come, neither parser panics or reads beyond them, or reports
-// what can't be.
+// FuzzBSD: for any bytes, neither parser panics, reads beyond them or reports impossible values.
 func FuzzBSD(f *testing.F) {
 	for _, l := range layouts {
 		for _, s := range bsds {
@@ -239,7 +238,7 @@ func FuzzBSD(f *testing.F) {
 			if out.From.Is4In6() || out.From.IsValid() && out.From.IsUnspecified() || out.IfIndex < 0 {
 				t.Errorf("%s: impossible: %+v", name, out)
 			}
-			if ok && out.From.Is6() { // what it has read it can write
+			if ok && out.From.Is6() { // what it has read, it can write
 				again, _ := s.addInterface(nil, out.From, out.IfIndex, true)
 				var same Sending
 				if !s.parseSending(again, &same) || same.From != out.From || same.IfIndex != out.IfIndex {

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Space is enough for all the control messages that a socket of this package's
-// users asks for. Options that others set on the socket may need more.
+// Space is enough for all the control messages that a socket of this module
+// enables. Options that others set on the socket may need more.
 const Space = 256
 
-// OwnMayBeBroadcast: the system does not say whether a destination is the broadcast
-// address of a network, so Received.Own is true for these too.
+// OwnMayBeBroadcast: the system does not report whether a destination is the broadcast
+// address of a network, so Received.Own is true for those too.
 const OwnMayBeBroadcast = true
 
 const (
@@ -24,7 +24,7 @@ const (
 // native is this system, with the alignment of this processor and release.
 var native = system.alignedTo(unix.CmsgSpace(1) - unix.CmsgLen(0))
 
-// WantedOptions returns what a socket has to be asked for.
+// WantedOptions returns the options to set on a socket.
 func WantedOptions(v6 bool) Wanted { return native.wanted(v6) }
 
 func parse(b []byte, r *Received) bool { return native.parse(b, r) }
@@ -44,8 +44,8 @@ func appendTTL(b []byte, ttl uint8, v6 bool) ([]byte, bool) { return native.addT
 func (h *Header) put(b []byte) (n int, all bool) { return native.putHeader(h, b) }
 func (s *Sending) parse(b []byte) bool           { return native.parseSending(b, s) }
 
-// A number of bsd.go that is not the system's does not compile: an array has no element
-// but the first. The other numbers are in the system's own file.
+// If a number of bsd.go differs from the system's, this does not compile: the array has no
+// element but the first. The file of each system compares the other numbers.
 var _ = [...]struct{}{
 	[1]struct{}{}[unix.IPPROTO_IP-levelIP],
 	[1]struct{}{}[unix.IPPROTO_UDP-levelUDP],

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Space is enough for all the control messages that a socket of this package's
-// users asks for. The most is 208 bytes, of an IPv4 datagram on a socket of both
-// families. Options that others set on the socket may need more.
+// Space is enough for all the control messages that a socket of this module
+// enables. An IPv4 datagram on a socket of both families has the most,
+// 208 bytes. Options that others set on the socket may need more.
 const Space = 256
 
-// OwnMayBeBroadcast: Linux tells both the destination and the address of the interface.
+// OwnMayBeBroadcast: Linux reports both the destination and the address of the interface.
 const OwnMayBeBroadcast = false
 
 const (
@@ -55,7 +55,7 @@ func parseIPv4(typ int32, data []byte, r *Received) {
 		// };
 		r.IfIndex = int(ne.Uint32(data))
 		r.To = netip.AddrFrom4([4]byte(data[8:12]))
-		// A broadcast has our address in ipi_spec_dst and its own in ipi_addr.
+		// For a broadcast, ipi_spec_dst is an address of this host and ipi_addr the broadcast's.
 		r.Own = [4]byte(data[4:8]) == [4]byte(data[8:12])
 	case typ == unix.IP_TOS:
 		r.TrafficClass, r.HasClass = octet(data)
@@ -74,12 +74,12 @@ func parseSystem(level, typ int32, data []byte, r *Received) {
 			r.Segment = int(n)
 		}
 	case level == unix.SOL_SOCKET && typ == unix.SO_TIMESTAMPNS && len(data) >= 16:
-		// SCM_TIMESTAMPNS on 64-bit systems; 32-bit ones are asked for the _NEW
-		// form, which is 64 bits wide there too (Linux 5.1).
+		// SCM_TIMESTAMPNS on 64-bit systems. On 32-bit ones sockets enable the _NEW
+		// form (Linux 5.1), whose fields have 64 bits there too.
 		r.Time = time.Unix(int64(ne.Uint64(data)), int64(ne.Uint64(data[8:])))
 	case level == unix.SOL_SOCKET && typ == unix.SO_TIMESTAMPNS && len(data) >= 8:
-		// 32-bit systems, if the program has asked for SO_TIMESTAMPING beside it: that
-		// switches back to the old form.
+		// 32-bit systems, if the program has also set SO_TIMESTAMPING: that switches
+		// back to the old form.
 		r.Time = time.Unix(int64(int32(ne.Uint32(data))), int64(ne.Uint32(data[4:])))
 	case level == unix.SOL_SOCKET && typ == unix.SO_TIMESTAMPNS_NEW && len(data) >= 16:
 		r.Time = time.Unix(int64(ne.Uint64(data)), int64(ne.Uint64(data[8:])))
@@ -113,7 +113,7 @@ func appendTrafficClass(b []byte, class uint8, v6 bool) ([]byte, bool) {
 	return b, true
 }
 
-// appendTTL: for IPv4 Linux 3.13.
+// appendTTL appends IP_TTL (Linux 3.13) or IPV6_HOPLIMIT.
 func appendTTL(b []byte, ttl uint8, v6 bool) ([]byte, bool) {
 	if v6 {
 		return native.addUint32(b, unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, uint32(ttl)), true
@@ -121,8 +121,8 @@ func appendTTL(b []byte, ttl uint8, v6 bool) ([]byte, bool) {
 	return native.addUint32(b, unix.IPPROTO_IP, unix.IP_TTL, uint32(ttl)), true
 }
 
-// AppendSegment appends UDP_SEGMENT: the payload is cut into segments, datagrams of
-// n bytes each (Linux 4.18).
+// AppendSegment appends UDP_SEGMENT (Linux 4.18): the kernel cuts the payload into
+// datagrams of n bytes, of which the last may be shorter.
 func AppendSegment(b []byte, n uint16) []byte {
 	b, data := native.add(b, unix.SOL_UDP, unix.UDP_SEGMENT, 2)
 	ne.PutUint16(data, n)

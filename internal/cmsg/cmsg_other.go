@@ -4,7 +4,7 @@ package cmsg
 
 import "net/netip"
 
-// Space is zero where no control message is read.
+// Space is zero: these systems read no control messages.
 const Space = 0
 
 // OwnMayBeBroadcast: the destination is not known.
@@ -18,7 +18,7 @@ func appendInterface(b []byte, _ netip.Addr, _ int, _ bool) ([]byte, bool) {
 func appendTrafficClass(b []byte, _ uint8, _ bool) ([]byte, bool) { return b, false }
 func appendTTL(b []byte, _ uint8, _ bool) ([]byte, bool)          { return b, false }
 
-// These systems read no messages.
+// No read returns these.
 const (
 	msgTrunc  = 0x100
 	msgCtrunc = 0x200

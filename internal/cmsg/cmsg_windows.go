@@ -5,17 +5,17 @@ import (
 	"net/netip"
 )
 
-// Space is enough for all the control messages that a socket of this package's
-// users asks for.
+// Space is enough for all the control messages that a socket of this module
+// enables.
 const Space = 256
 
-// OwnMayBeBroadcast: the system does not say whether a destination is the broadcast
-// address of a network, so Received.Own is true for these too.
+// OwnMayBeBroadcast: the system does not report whether a destination is the broadcast
+// address of a network, so Received.Own is true for those too.
 const OwnMayBeBroadcast = true
 
 var native = winsockOf(bits.UintSize / 8)
 
-// WantedOptions returns what a socket has to be asked for.
+// WantedOptions returns the options to set on a socket.
 func WantedOptions(v6 bool) Wanted { return winWanted(v6) }
 
 func parse(b []byte, r *Received) bool { return native.parse(b, r) }
@@ -32,7 +32,7 @@ func appendTrafficClass(b []byte, class uint8, v6 bool) ([]byte, bool) {
 	return native.addClass(b, class, v6)
 }
 
-// appendTTL: Windows takes the hop limit of the socket only.
+// appendTTL appends nothing: on Windows only the socket has a TTL.
 func appendTTL(b []byte, _ uint8, _ bool) ([]byte, bool) { return b, false }
 
 // Flags of WSAMSG.
@@ -44,6 +44,6 @@ const (
 func (h *Header) put(b []byte) (n int, all bool) { return native.putHeader(h, b) }
 func (s *Sending) parse(b []byte) bool           { return native.parseSending(b, s) }
 
-// AppendSegment appends the message that cuts a payload into datagrams of size bytes, of
-// which the last may be shorter.
+// AppendSegment appends UDP_SEND_MSG_SIZE: the system cuts the payload into datagrams of size
+// bytes, of which the last may be shorter.
 func AppendSegment(b []byte, size uint16) []byte { return native.addSegment(b, uint32(size)) }

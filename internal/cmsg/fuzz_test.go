@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzParse: whatever bytes come, Parse neither panics nor reads beyond them, and
-// says nothing that can't be.
+// FuzzParse: for any bytes, Parse neither panics nor reads beyond them nor reports impossible
+// values.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(AppendSource(nil, netip.MustParseAddr("192.0.2.1")))

@@ -2,14 +2,14 @@ package cmsg
 
 import "net/netip"
 
-// ipv6 has the types of IPv6's control messages (RFC 3542, section 4), whose data are the
-// same on all systems.
+// ipv6 has the types of IPv6's control messages (RFC 3542, section 4). Their data have the same
+// form on all systems.
 type ipv6 struct{ pktinfo, class, hopLimit int32 }
 
 // struct in6_pktinfo { struct in6_addr ipi6_addr; unsigned int ipi6_ifindex; };
 const sizeofPktinfo6 = 20
 
-// parse reads one message; known says whether it is one of these.
+// parse reads one message. known reports whether it has one of the three types.
 func (v *ipv6) parse(typ int32, data []byte, r *Received) (known bool) {
 	switch {
 	case typ == v.pktinfo && len(data) >= sizeofPktinfo6:
@@ -41,8 +41,8 @@ func putPktinfo6(data []byte, a netip.Addr, ifindex int) {
 	ne.PutUint32(data[16:], uint32(ifindex))
 }
 
-// put is also for an IPv4 datagram on a socket of both families: of that, systems report
-// the address in this form, too.
+// put writes the messages of an IPv6 datagram. It writes only the address and the interface of an
+// IPv4 datagram on a socket of both families, which systems also report in this form.
 func (v *ipv6) put(w *writer, h *Header) {
 	if !h.IPv4 && h.HasClass {
 		w.uint32(levelIPv6, v.class, uint32(h.TrafficClass))
@@ -57,7 +57,7 @@ func (v *ipv6) put(w *writer, h *Header) {
 	}
 }
 
-// parseSending reads one message of a program's; known as for parse.
+// parseSending reads one message that a program passed. known is as for parse.
 func (v *ipv6) parseSending(typ int32, data []byte, s *Sending) (known bool) {
 	switch {
 	case typ == v.pktinfo && len(data) >= sizeofPktinfo6:

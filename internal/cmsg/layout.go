@@ -4,8 +4,8 @@ package cmsg
 //
 //	struct cmsghdr { …; int cmsg_level; int cmsg_type; }; // with the length first
 //
-// and the data behind it. It has no build constraint, like bsd and winsock, which are made
-// of it: messages of systems that the tests do not run on are tested and fuzzed everywhere.
+// and the data behind it. Neither it nor bsd and winsock, which embed it, have a build
+// constraint: so the messages of every system are tested and fuzzed on any system.
 type layout struct {
 	length int // sizeof(cmsg_len), 4 or 8
 	align  int // header and data are padded to multiples of it, a power of two
@@ -20,7 +20,7 @@ const (
 
 func (l layout) header() int       { return l.length + 8 }
 func (l layout) aligned(n int) int { return (n + l.align - 1) &^ (l.align - 1) }
-func (l layout) data() int         { return l.aligned(l.header()) } // where they begin, CMSG_LEN(0)
+func (l layout) data() int         { return l.aligned(l.header()) } // where the data begin, CMSG_LEN(0)
 func (l layout) space(n int) int   { return l.data() + l.aligned(n) }
 
 // next takes the first message off b. ok is false when b is malformed.
@@ -36,11 +36,11 @@ func (l layout) next(b []byte) (level, typ int32, data, rest []byte, ok bool) {
 		return 0, 0, nil, nil, false
 	}
 	level, typ = int32(ne.Uint32(b[l.length:])), int32(ne.Uint32(b[l.length+4:]))
-	// The last one may lack its padding.
+	// The last message may lack its padding.
 	return level, typ, b[l.data():n], b[min(l.aligned(int(n)), len(b)):], true
 }
 
-// add appends a message with n zero bytes and returns those bytes too.
+// add appends a message with n zero bytes of data. It returns all messages and those bytes.
 func (l layout) add(b []byte, level, typ int32, n int) (all, data []byte) {
 	start := len(b)
 	b = append(b, make([]byte, l.space(n))...)
@@ -61,7 +61,7 @@ func (l layout) addUint32(b []byte, level, typ int32, v uint32) []byte {
 	return b
 }
 
-// octet reads what fits into a byte, which systems write as one or as an int.
+// octet reads a value of 8 bits, which systems write as a byte or as an int.
 func octet(data []byte) (v uint8, ok bool) {
 	switch {
 	case len(data) >= 4:
@@ -72,14 +72,14 @@ func octet(data []byte) (v uint8, ok bool) {
 	return 0, false
 }
 
-// writer puts control messages into memory that does not grow.
+// writer writes control messages into memory that does not grow.
 type writer struct {
 	layout
-	b    []byte // its capacity is all the room
-	full bool   // one had no room
+	b    []byte // the messages; the capacity is all there is
+	full bool   // a message did not fit
 }
 
-// message makes room for one with n bytes; nil: there is none.
+// message adds a message with n bytes of data and returns these; nil if it does not fit.
 func (w *writer) message(level, typ int32, n int) (data []byte) {
 	if len(w.b)+w.space(n) > cap(w.b) {
 		w.full = true
@@ -101,8 +101,8 @@ func (w *writer) byte(level, typ int32, v uint8) {
 	}
 }
 
-// writer returns one for b, whose capacity it does not use.
+// writer returns a writer that fills b up to its length, not its capacity.
 func (l layout) writer(b []byte) writer { return writer{layout: l, b: b[:0:len(b)]} }
 
-// written is what Header.Put returns.
+// written returns the results of Header.Put.
 func (w *writer) written() (n int, all bool) { return len(w.b), !w.full || cap(w.b) == 0 }

@@ -74,7 +74,7 @@ func TestAMessageThatEndsInItsHeaderIsMalformed(t *testing.T) {
 	}
 }
 
-// messages is what bsd and winsock have in common.
+// messages has the methods that bsd and winsock share.
 type messages interface {
 	parse(b []byte, r *Received) bool
 	parseSending(b []byte, s *Sending) bool

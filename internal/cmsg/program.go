@@ -2,10 +2,10 @@ package cmsg
 
 import "net/netip"
 
-// These are the control messages that programs read and write themselves, as with
+// This file has the control messages that programs read and write themselves, as with
 // (*net.UDPConn).ReadMsgUDP and WriteMsgUDP.
 
-// A Header is what control messages say about a received datagram.
+// A Header has what control messages report about a received datagram.
 type Header struct {
 	To           netip.Addr // invalid: unknown
 	Own          bool       // To is one of this host's addresses
@@ -13,27 +13,27 @@ type Header struct {
 	TTL          uint8 // 0: unknown
 	TrafficClass uint8
 	HasClass     bool
-	IPv4         bool // the family of the datagram
+	IPv4         bool // the datagram is of IPv4
 	Both         bool // the socket has both families
 }
 
-// Put writes h into b, as a system does for a program that has asked for all of it,
-// and returns how many bytes that took. What has no room is left out: then all is
-// false.
+// Put writes h into b, as the system does for a program that has enabled all these
+// messages, and returns their length. Messages that do not fit are left out, and all is
+// then false. With an empty b, all is true: the program wants none.
 func (h *Header) Put(b []byte) (n int, all bool) { return h.put(b) }
 
-// Sending is what the control messages of a datagram that a program sends ask for.
+// Sending has the values of the control messages that a program passes with a datagram.
 type Sending struct {
-	From         netip.Addr // invalid: nothing
-	IfIndex      int        // 0: nothing
-	TTL          uint8      // 0: nothing
+	From         netip.Addr // invalid: not set
+	IfIndex      int        // 0: not set
+	TTL          uint8      // 0: not set
 	TrafficClass uint8
 	HasClass     bool
-	Segment      int // UDP_SEGMENT, 0: a single datagram
+	Segment      int // size of segments (UDP_SEGMENT); 0: a single datagram
 }
 
-// Parse reads all of b into s. It returns false when b is malformed, or has a message
-// that it does not know.
+// Parse reads all of b into s. It returns false if b is malformed or has a message that
+// Parse does not know.
 func (s *Sending) Parse(b []byte) bool { return s.parse(b) }
 
 func (s *Sending) leaveFrom(a netip.Addr, ifindex int) {
@@ -52,6 +52,6 @@ func (s *Sending) class(data []byte) (ok bool) {
 
 // Flags of a message that was read.
 const (
-	DataTruncated    = msgTrunc  // the datagram was longer
-	ControlTruncated = msgCtrunc // there were more control messages
+	DataTruncated    = msgTrunc  // the datagram did not fit
+	ControlTruncated = msgCtrunc // some control messages did not fit
 )

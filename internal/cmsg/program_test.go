@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What Put writes Parse of this package reads, and what has no room is left out whole.
+// Parse reads what Put writes. Put leaves out a message that does not fit, and writes no part of it.
 func TestHeaderIsWhatParseReads(t *testing.T) {
 	for _, to := range []string{"192.0.2.1", "2001:db8::1"} {
 		for _, both := range []bool{false, true} {
@@ -41,7 +41,7 @@ func TestHeaderIsWhatParseReads(t *testing.T) {
 	}
 }
 
-// What the toolkit appends for a datagram to send says the same to Sending.
+// Sending reads the same values from the messages that the toolkit appends to a datagram.
 func TestSendingReadsWhatAppendWrote(t *testing.T) {
 	for _, from := range []string{"192.0.2.1", "2001:db8::1"} {
 		src := netip.MustParseAddr(from)
@@ -59,7 +59,7 @@ func TestSendingReadsWhatAppendWrote(t *testing.T) {
 	}
 }
 
-// FuzzSending: whatever bytes come, Parse neither panics nor reads beyond them.
+// FuzzSending: for any bytes, Parse neither panics nor reads beyond them.
 func FuzzSending(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(AppendSource(nil, netip.MustParseAddr("192.0.2.1")))

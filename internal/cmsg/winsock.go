@@ -2,14 +2,14 @@ package cmsg
 
 import "net/netip"
 
-// winsock is the control messages of Windows (WSARecvMsg, WSASendMsg):
+// winsock describes the control messages of Windows (WSARecvMsg, WSASendMsg):
 //
 //	struct WSACMSGHDR { SIZE_T cmsg_len; INT cmsg_level; INT cmsg_type; };
 //
 // The numbers are those of ws2ipdef.h and ws2def.h; each integer is an int of 32 bits.
 type winsock struct{ layout }
 
-// winsockOf returns them for a SIZE_T of 4 or 8 bytes, to which everything is aligned.
+// winsockOf returns them for a SIZE_T of 4 or 8 bytes, which is also the alignment.
 func winsockOf(size int) winsock { return winsock{layout{length: size, align: size}} }
 
 const (
@@ -25,8 +25,8 @@ const (
 	winPktinfo4  = 8  // struct in_pktinfo { IN_ADDR ipi_addr; ULONG ipi_ifindex; }
 )
 
-// winWanted: an option has the number of its message, but for the class. IP_RECVECN is
-// there since Windows 10 version 2004 and Server 2022.
+// winWanted returns the options to set. Except for the traffic class, an option has the number
+// of the message that it enables. IP_RECVECN needs Windows 10 version 2004 or Server 2022.
 func winWanted(v6 bool) Wanted {
 	w := Wanted{Level: levelIP, Destination: winPktinfo, ECN: winECN, Others: []int{winHopLimit, winRecvClass}}
 	if v6 {
@@ -56,7 +56,7 @@ func putWinPktinfo4(data []byte, a netip.Addr, ifindex int) {
 	ne.PutUint32(data[4:], uint32(ifindex))
 }
 
-// addClass appends the ECN: there is no message for the DSCP.
+// addClass appends the ECN. There is no message for the DSCP, so for others ok is false.
 func (w winsock) addClass(b []byte, class uint8, v6 bool) (all []byte, ok bool) {
 	switch {
 	case class > 3:
@@ -86,7 +86,7 @@ func (w winsock) parse(b []byte, r *Received) bool {
 				r.winBoth(typ, data)
 			}
 		case level == levelUDP && typ == winCoalesced && len(data) >= 4:
-			r.Segment = int(ne.Uint32(data) & (1<<16 - 1)) // longer than no datagram
+			r.Segment = int(ne.Uint32(data) & (1<<16 - 1)) // no datagram is longer
 		}
 		b = rest
 	}
@@ -106,8 +106,8 @@ func (r *Received) winIPv4(typ int32, data []byte) {
 	}
 }
 
-// winBoth reads what is the same in both families. The hop limit of IPv4 is documented
-// under one name, and comes under the other as well.
+// winBoth reads the messages that both families have. An IPv4 hop limit arrives as IP_HOPLIMIT or
+// as IP_TTL.
 func (r *Received) winBoth(typ int32, data []byte) {
 	switch typ {
 	case winHopLimit, winTTL:

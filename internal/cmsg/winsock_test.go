@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Lengths are of the size of a pointer, and all is padded to that.
+// Lengths have the size of a pointer, and everything is padded to it.
 func TestWindowsMessagesHaveMicrosoftsLayout(t *testing.T) {
 	from4, from6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	for _, test := range []struct{ want, got []byte }{
@@ -40,7 +40,7 @@ func TestWindowsMessagesAreRead(t *testing.T) {
 			b = w.addUint32(b, test.level, test.class, 0xb8)
 			b = w.addUint32(b, test.level, winECN, 2)
 			b = w.addUint32(b, levelUDP, winCoalesced, 1200)
-			b = w.addUint32(b, 99, 99, 1) // of somebody else
+			b = w.addUint32(b, 99, 99, 1) // of another protocol
 			var r Received
 			if ok := w.parse(b, &r); !ok || r != (Received{To: to, Own: true, IfIndex: 7, TTL: 63, TrafficClass: 0xba, HasClass: true, Segment: 1200}) {
 				t.Errorf("%v, %v: %v, %+v", w, test, ok, r)
@@ -61,7 +61,7 @@ func TestWindowsMessagesAreRead(t *testing.T) {
 	}
 }
 
-// What programs read and write themselves, like ReadMsgUDP and WriteMsgUDP.
+// The messages that programs read and write themselves, as with ReadMsgUDP and WriteMsgUDP.
 func TestWindowsProgramsReadAndWriteMessages(t *testing.T) {
 	for _, w := range []winsock{winsockOf(4), winsockOf(8)} {
 		for _, address := range []string{"192.0.2.1", "2001:db8::1"} {
@@ -95,8 +95,8 @@ func TestWindowsProgramsReadAndWriteMessages(t *testing.T) {
 	}
 }
 
-// FuzzWindows: whatever bytes come, neither parser panics or reads beyond them, or says
-// what can't be.
+// FuzzWindows: for any bytes, neither parser panics, reads beyond them or reports impossible
+// values.
 func FuzzWindows(f *testing.F) {
 	for _, w := range []winsock{winsockOf(4), winsockOf(8)} {
 		f.Add([]byte{}, w.align == 4)

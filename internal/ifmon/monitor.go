@@ -1,6 +1,6 @@
-// Package ifmon watches the network interfaces: for the sockets that join multicast
-// groups, whose memberships follow the interfaces, for connected sockets, whose source
-// address may be removed, and for those that wait until they can be opened.
+// Package ifmon watches the network interfaces. Three kinds of sockets need that: those that
+// join multicast groups, because memberships follow the interfaces; connected ones, because
+// their source address may be removed; and those that wait for the network before they open.
 package ifmon
 
 import (
@@ -15,15 +15,15 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// A Follower holds the memberships of one socket. The Monitor calls it with the Monitor
-// locked.
+// A Follower has the memberships of one socket. The Monitor is locked while it calls the
+// methods.
 type Follower interface {
 	// LeaveStale drops memberships on interfaces that were removed or replaced, and reports
 	// whether there were any. With renew it also drops those on an interface that has got its
 	// carrier back.
 	LeaveStale(now []socket.Interface, renew bool) bool
-	// Reconcile joins and leaves what the interfaces require, and reports whether everything
-	// that can be joined is joined. If not, the Monitor tries again later.
+	// Reconcile joins and leaves as the interfaces require. It returns false if a join failed:
+	// the Monitor then tries again later.
 	Reconcile(now []socket.Interface) bool
 }
 
@@ -47,7 +47,7 @@ type Monitor struct {
 	followers map[Follower]struct{}
 }
 
-// A view is what a Monitor needs of a Network.
+// A view is the part of a Network that a Monitor uses.
 type view interface {
 	Interfaces() ([]socket.Interface, error)
 	Watch(changed func()) (stop func(), err error)
@@ -63,26 +63,26 @@ func identityOf(i *socket.Interface) identity {
 	return identity{i.Index, i.Generation, i.Emptied}
 }
 
-// monitors has the Monitors that can be shared. It is global because sockets that know
-// nothing of each other must drop stale memberships together: see Follower.LeaveStale.
+// monitors has the Monitors that can be shared. It is global because all sockets must drop
+// stale memberships before any of them joins: see Monitor.prepare.
 var monitors struct {
 	sync.Mutex
 	byID map[any]*Monitor
 }
 
-// Creating an interface, naming it, adding its addresses and bringing it up makes a dozen
-// notifications. They are handled together, once none has come for quiet, and at the latest
-// after maxDelay. Both are well below one second, the time in which datagrams should
-// arrive again.
+// Creating an interface, naming it, adding its addresses and bringing it up causes a dozen
+// notifications. They are handled together, as soon as none has arrived for the time quiet, and
+// after maxDelay at the latest. Both are well below one second, within which datagrams to a
+// group should arrive again.
 const (
 	quiet      = 30 * time.Millisecond
 	maxDelay   = 300 * time.Millisecond
 	retryAfter = 10 * time.Second // after a join was refused
-	listAgain  = maxDelay         // after the interfaces could not be listed, doubled each time
+	listAgain  = maxDelay         // after listing the interfaces failed; doubled up to retryAfter
 )
 
 // Join adds f to the Monitor of its interfaces, and starts one if there is none. On Linux it
-// must run on the thread that opens the socket: the thread decides about the namespace.
+// must run on the thread that opens the socket, because a network namespace belongs to a thread.
 func Join(source socket.Network, f Follower) (*Monitor, error) {
 	id, v, release := any(source), view(source), func() {}
 	if _, ok := source.(sys.Kernel); ok {
@@ -150,20 +150,19 @@ func (m *Monitor) Leave(f Follower) {
 	}
 }
 
-// Lock keeps all Followers from changing memberships, and the Monitor from calling them,
-// until Unlock.
+// Lock excludes other changes of memberships, by any Follower or by the Monitor, until Unlock.
 func (m *Monitor) Lock()   { m.changing.Lock() }
 func (m *Monitor) Unlock() { m.changing.Unlock() }
 
-// Prepare lists the interfaces for a Follower that is about to change its memberships, after
-// every Follower has dropped the stale ones; m must be locked. The Monitor reconciles the
-// Followers that have dropped any, later.
+// Prepare makes every Follower drop its stale memberships and then returns the interfaces, for
+// a Follower that is about to change its memberships. m must be locked. Followers that dropped
+// any are reconciled later.
 func (m *Monitor) Prepare() ([]socket.Interface, error) { return m.prepare(false) }
 
-// List lists the interfaces for a Follower that has not left and does not leave meanwhile.
+// List returns the interfaces. A Follower may call it until it calls Leave.
 func (m *Monitor) List() ([]socket.Interface, error) { return m.view.Interfaces() }
 
-// Retry makes the Monitor reconcile in a while, unless it is about to.
+// Retry makes the Monitor reconcile after retryAfter, or earlier if that is already planned.
 func (m *Monitor) Retry() { signal(m.retry) }
 
 // changed reports a change of the interfaces. It does not block.

@@ -150,8 +150,8 @@ func TestAllLeaveBeforeAnyJoins(t *testing.T) {
 	})
 }
 
-// What could not be joined is tried again after ten seconds, and interfaces that could not be
-// listed after ever longer pauses of at most ten seconds.
+// A failed join is tried again after ten seconds. A failed list of the interfaces is tried again
+// after pauses that grow up to ten seconds.
 func TestRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{}

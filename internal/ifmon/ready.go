@@ -11,9 +11,9 @@ import (
 	"github.com/udpkit/udp/internal/sys"
 )
 
-// WhenReady calls open until it succeeds, fails with another error than the lack of a
-// network, or ctx ends: at once, after each change of the interfaces, and every second. It
-// returns open's last error, with ctx's if that has ended.
+// WhenReady calls open at once, after each change of the interfaces and every second, until it
+// succeeds, or fails for another reason than the lack of a network, or ctx ends. It returns the
+// last error of open, joined with ctx's if ctx has ended.
 func WhenReady(ctx context.Context, source socket.Network, open func() error) error {
 	err := open()
 	if !lacksNetwork(err) || await(ctx, source, func() bool { err = open(); return !lacksNetwork(err) }) {
@@ -27,19 +27,19 @@ func WhenReady(ctx context.Context, source socket.Network, open func() error) er
 	return err
 }
 
-// lacksNetwork reports whether err may end once the host's network is configured.
+// lacksNetwork reports whether the cause of err may disappear once the network is configured.
 func lacksNetwork(err error) bool {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return dns.Temporary()
 	}
-	if errors.Is(err, sys.EAFNOSUPPORT) { // never: the system was built without it
+	if errors.Is(err, sys.EAFNOSUPPORT) { // permanent: the system lacks the family
 		return false
 	}
 	return err != nil && (sys.Classify(err) == sys.Down || errors.Is(err, sys.ENETUNREACH))
 }
 
-// awaitAgain is how often await tries without a change of the interfaces: routes and name
-// servers come without one.
+// awaitAgain is how often await tries without a change of the interfaces, since a route or a
+// name server can appear without one.
 const awaitAgain = time.Second
 
 // await calls try until it returns true: at once, after each change of the interfaces, and

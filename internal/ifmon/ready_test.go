@@ -17,7 +17,7 @@ import (
 
 func failing(err error) error { return &net.OpError{Op: "listen", Net: "udp", Err: err} }
 
-// Only the lack of a network is waited for.
+// WhenReady waits for a network only, not for the end of other errors.
 func TestWhenReadyReturnsOtherErrorsAtOnce(t *testing.T) {
 	for _, err := range []error{
 		nil,
@@ -65,7 +65,7 @@ func TestWhenReadyTriesAfterChangesAndEverySecond(t *testing.T) {
 	})
 }
 
-// The error says what was missing, and that the time for it was over.
+// The error has what was missing and that the time was up.
 func TestWhenReadyEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

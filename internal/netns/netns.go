@@ -2,8 +2,8 @@
 // network_namespaces(7)), so that they can have interfaces, addresses, routes
 // and firewalls without touching the host's. Only tests import it.
 //
-// A test wraps what needs namespaces in [Run], or, where every goroutine has to
-// be inside one, in [Isolated]:
+// A test wraps what needs namespaces in [Run], or in [Isolated] if every
+// goroutine has to be inside one:
 //
 //	netns.Run(t, func() {
 //		here, there := netns.New(t), netns.New(t)
@@ -14,9 +14,9 @@
 //		there.Do(func() { client, err = udp.Dial(…) })
 //	})
 //
-// A socket stays in the namespace in which it was made, whoever uses it. What a
-// goroutine asks for later (interfaces by name, say) is answered by the
-// namespace of the thread that it happens to run on: that is what Isolated is for.
+// A socket stays in the namespace in which it was made, whoever uses it. Other
+// calls, such as looking up an interface by name, use the namespace of the thread
+// that the goroutine happens to run on. Isolated is for tests that make such calls.
 package netns
 
 import (
@@ -30,7 +30,7 @@ import (
 type NS struct {
 	t     testing.TB
 	fd    int           // of the namespace
-	veths *atomic.Int64 // ends of cables that were put into it, by whichever NS
+	veths *atomic.Int64 // ends of cables in it, shared by every NS of the namespace
 }
 
 // IP runs ip(8) inside n, with the words of args, and returns what it printed.
@@ -40,9 +40,8 @@ func (n *NS) IP(args string) string {
 	return n.Command("ip", strings.Fields(args)...)
 }
 
-// Addr adds addresses with their prefix lengths to an interface. IPv6 ones are usable at
-// once (without duplicate address detection). The test is skipped when there are any and
-// the kernel has no IPv6.
+// Addr adds addresses with their prefix lengths to an interface. IPv6 addresses are usable at
+// once, without duplicate address detection. They skip the test if the kernel has no IPv6.
 func (n *NS) Addr(ifname string, prefixes ...string) {
 	n.t.Helper()
 	for _, prefix := range prefixes {
@@ -73,14 +72,14 @@ func (n *NS) addr(ifname, prefix string) {
 	})
 }
 
-// Veth connects two namespaces, which may be one, with a virtual cable: an
-// interface in each, both up and running. They have no address yet, no IPv6
-// link-local one either: see [NS.Addr].
+// Veth connects two namespaces, or one with itself, by a virtual cable: an
+// interface in each, both up and running. They have no addresses, not even
+// link-local ones: see [NS.Addr].
 func Veth(t testing.TB, a *NS, aName string, b *NS, bName string) {
 	t.Helper()
-	// Linux puts off the news of a link for up to a second, unless the indexes of
-	// its two ends differ (linkwatch_urgent_event in net/core/link_watch.c), which
-	// in two namespaces they would not by themselves.
+	// Linux delays events of a link by up to a second if its two ends have the same
+	// index (linkwatch_urgent_event in net/core/link_watch.c), which ends in two
+	// namespaces easily have. So choose different ones.
 	aIndex := 999 + 2*a.veths.Add(1)
 	bIndex := 1000 + 2*b.veths.Add(1)
 	a.veth(aName, int(aIndex), b, bName, int(bIndex))
@@ -88,7 +87,7 @@ func Veth(t testing.TB, a *NS, aName string, b *NS, bName string) {
 		ns   *NS
 		name string
 	}{{a, aName}, {b, bName}} {
-		// The address that comes by itself is tentative for a second or two.
+		// A link-local address that the kernel adds is tentative for a second or two.
 		end.ns.IP("link set " + end.name + " addrgenmode none")
 		end.ns.IP("link set " + end.name + " up")
 	}

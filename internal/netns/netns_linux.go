@@ -23,10 +23,10 @@ import (
 // inside is an argument of a test binary that Run or Isolated has started.
 const inside = "inside-a-namespace"
 
-// Run calls f where [New] works: at once when the process may make namespaces,
-// and otherwise in a process of its own, a second run of the test binary for
-// this test only under "unshare -Urn". Where that isn't allowed either the test
-// is skipped. What comes after Run in a test is not run by that process.
+// Run calls f where [New] works. If the process may make namespaces, that is here.
+// Otherwise it runs the test binary once more under "unshare -Urn", for this test
+// only, and f runs there; if that isn't allowed either, the test is skipped. What
+// follows Run in a test runs in both processes.
 func Run(t *testing.T, f func()) {
 	t.Helper()
 	if started() {
@@ -42,9 +42,9 @@ func Run(t *testing.T, f func()) {
 	f()
 }
 
-// Isolated calls f in a process of its own, a second run of the test binary for
-// this test only, whose every thread is in a new namespace with nothing but lo,
-// which is up. The test is skipped where that isn't allowed.
+// Isolated calls f in a process all of whose threads are in a new namespace that
+// has only lo, which is up. For that it runs the test binary once more, for this test
+// only. If that isn't allowed, the test is skipped.
 func Isolated(t *testing.T, f func()) {
 	t.Helper()
 	how := "-n"
@@ -80,7 +80,7 @@ func rerun(t *testing.T, f func(), how string) {
 	}
 	args := []string{how, os.Args[0], "-test.run=" + pattern(t.Name()), "-test.v", "-test.count=1"}
 	if end, ok := t.Deadline(); ok {
-		// Its stacks say what hung, and it does not outlive this process.
+		// If it hangs, it prints its stacks and ends before this process does.
 		args = append(args, "-test.timeout="+max(time.Second, time.Until(end)-5*time.Second).String())
 	}
 	if testing.Short() {
@@ -113,8 +113,8 @@ func rerun(t *testing.T, f func(), how string) {
 	}
 }
 
-// skips returns what a test and its subtests printed before they were skipped, by
-// their names, from the output of a run with -test.v.
+// skips returns, from the output of a run with -test.v, the skipped ones of a test and
+// its subtests, each with what it printed.
 func skips(out, test string) map[string]string {
 	skipped, printed, running := make(map[string]string), make(map[string]string), ""
 	for line := range strings.Lines(out) {
@@ -145,8 +145,8 @@ func pattern(name string) string {
 	return strings.Join(levels, "/")
 }
 
-// New makes a namespace with nothing but lo, which is up. It skips the test
-// where that isn't allowed.
+// New makes a namespace that has only lo, which is up. If that isn't allowed, it
+// skips the test.
 func New(t testing.TB) *NS {
 	t.Helper()
 	if _, err := exec.LookPath("ip"); err != nil {
@@ -174,7 +174,7 @@ func Self(t testing.TB) *NS {
 	return own(t, fd, false)
 }
 
-// own makes an NS, of a namespace that has just been made or of another.
+// own makes an NS of a namespace. made: the namespace is new.
 func own(t testing.TB, fd int, made bool) *NS {
 	t.Cleanup(func() { unix.Close(fd) })
 	var st unix.Stat_t
@@ -182,7 +182,7 @@ func own(t testing.TB, fd int, made bool) *NS {
 		t.Fatal(err)
 	}
 	if made {
-		cables.Delete(st.Ino) // of another that had the inode before
+		cables.Delete(st.Ino) // an earlier namespace may have had the inode
 	}
 	veths, _ := cables.LoadOrStore(st.Ino, new(atomic.Int64))
 	return &NS{t: t, fd: fd, veths: veths.(*atomic.Int64)}
@@ -204,9 +204,9 @@ func current() (int, error) {
 	return unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 }
 
-// switched calls f after enter, and brings the thread back to its namespace,
-// also when f panics or ends its goroutine. A thread that can't go back is not
-// unlocked, so it ends with its goroutine.
+// switched calls enter and f and then returns the thread to its namespace, even if f
+// panics or ends its goroutine. A thread that can't return stays locked, so it ends
+// with its goroutine.
 func switched(enter, f func() error) error {
 	runtime.LockOSThread()
 	before, err := current()
@@ -228,8 +228,8 @@ func switched(enter, f func() error) error {
 	return f()
 }
 
-// Do calls f on the calling goroutine while its thread is inside n. Sockets
-// that f makes stay in n. Goroutines that f starts are not inside.
+// Do calls f on the calling goroutine with its thread inside n. Sockets that f
+// makes stay in n. Goroutines that f starts run outside.
 func (n *NS) Do(f func()) {
 	n.t.Helper()
 	err := switched(func() error { return unix.Setns(n.fd, unix.CLONE_NEWNET) }, func() error { f(); return nil })
@@ -238,8 +238,8 @@ func (n *NS) Do(f func()) {
 	}
 }
 
-// Command runs a program inside n and returns what it printed. The test fails
-// when the program does, and is skipped when there is none.
+// Command runs a program inside n and returns what it printed. The test fails if
+// the program does, and is skipped if the program is not installed.
 func (n *NS) Command(name string, args ...string) string {
 	n.t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
@@ -264,9 +264,8 @@ func (n *NS) Try(name string, args ...string) (out string, err error) {
 	return out, err
 }
 
-// veth makes the pair; the kernel's name for another namespace is a path. Where no pair
-// can be made that way at all, as in gVisor, which chooses the indexes itself, it skips
-// the test.
+// veth makes the pair. It skips the test where no pair can be made with given indexes, as in
+// gVisor, which chooses them itself.
 func (n *NS) veth(name string, index int, other *NS, otherName string, otherIndex int) {
 	n.t.Helper()
 	args := fmt.Sprintf("link add %s index %d type veth peer name %s index %d netns /proc/%d/fd/%d",
@@ -294,8 +293,8 @@ func (n *NS) Rename(name, to string) {
 	}
 }
 
-// AwaitRunning waits until an interface can carry datagrams: the kernel switches
-// a cable's first end on some time after its second end came up.
+// AwaitRunning waits until an interface can carry datagrams. The first end of a cable
+// is not running until some time after the second was set up.
 func (n *NS) AwaitRunning(ifname string) {
 	n.t.Helper()
 	n.await(func() error {
@@ -320,7 +319,8 @@ func (n *NS) needIPv6() {
 }
 
 // needRoutes skips the test where routes to a host's own addresses are not listed, as in
-// gVisor. Those of IPv4 are there at once (fib_add_ifaddr in net/ipv4/fib_frontend.c).
+// gVisor. It tries an IPv4 address, whose route Linux adds at once (fib_add_ifaddr in
+// net/ipv4/fib_frontend.c).
 func (n *NS) needRoutes() {
 	n.t.Helper()
 	other := New(n.t)
@@ -344,7 +344,7 @@ func (n *NS) await(f func() error) {
 	}
 }
 
-// Interface looks an interface of n up.
+// Interface returns an interface of n by its name.
 func (n *NS) Interface(name string) *net.Interface {
 	n.t.Helper()
 	var ifi *net.Interface
@@ -356,8 +356,8 @@ func (n *NS) Interface(name string) *net.Interface {
 	return ifi
 }
 
-// Move takes an interface from n to another namespace. It loses its addresses
-// and is down there.
+// Move moves an interface from n to another namespace. There it is down and has no
+// addresses.
 func (n *NS) Move(ifname string, to *NS) {
 	n.t.Helper()
 	n.IP(fmt.Sprintf("link set %s netns /proc/%d/fd/%d", ifname, os.Getpid(), to.fd))

@@ -54,8 +54,7 @@ func TestVethCarriesDatagrams(t *testing.T) {
 	}
 }
 
-// The thread is back where it was also after a namespace's func has ended its
-// goroutine.
+// After Do the thread is back in its namespace, even if the function panicked.
 func TestDoComesBack(t *testing.T) {
 	netns.Run(t, func() {
 		where := func() string {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addrPort reads a socket address of n bytes: sockaddr_in or sockaddr_in6.
+// addrPort decodes a socket address of n bytes, a sockaddr_in or sockaddr_in6.
 func (c *Conn) addrPort(sa *unix.RawSockaddrInet6, n int) netip.AddrPort {
 	switch {
 	case sa.Family == unix.AF_INET && n >= unix.SizeofSockaddrInet4:
@@ -26,8 +26,8 @@ func (c *Conn) addrPort(sa *unix.RawSockaddrInet6, n int) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// putAddr writes a socket address for a socket of AF_INET6 or AF_INET and returns
-// its length.
+// putAddr encodes a socket address, for a socket of AF_INET6 if v6 and of AF_INET
+// otherwise, and returns its length.
 func (c *Conn) putAddr(sa *unix.RawSockaddrInet6, a netip.AddrPort, v6 bool) uint32 {
 	if !v6 {
 		*(*unix.RawSockaddrInet4)(unsafe.Pointer(sa)) = unix.RawSockaddrInet4{
@@ -42,7 +42,7 @@ func (c *Conn) putAddr(sa *unix.RawSockaddrInet6, a netip.AddrPort, v6 bool) uin
 	return unix.SizeofSockaddrInet6
 }
 
-// ntohs turns a port between network and host order; it is its own inverse.
+// ntohs converts a port between network and host byte order, in either direction.
 func ntohs(p uint16) uint16 {
 	return binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(make([]byte, 0, 2), p))
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// broadcastsTTL is how long the broadcast addresses of this host are cached. A reply that
-// names one as its source in between fails, as one from a removed address does.
+// broadcastsTTL is how long the broadcast addresses of this host are cached. If one is added
+// meanwhile, a reply that uses it as its source fails, like a reply from a removed address.
 const broadcastsTTL = time.Second
 
-// broadcasts knows the IPv4 broadcast addresses of the interfaces, where the system does
-// not say whether a datagram was sent to one (macOS and the BSDs).
+// broadcasts caches the IPv4 broadcast addresses of the interfaces, for systems that do not
+// report whether a datagram was sent to one (macOS and the BSDs).
 type broadcasts struct {
 	list func() ([]socket.Interface, error) // nil: netInterfaces; of tests
 
@@ -25,7 +25,7 @@ type broadcasts struct {
 }
 
 // has reports whether a is the broadcast address of an interface. If the interfaces can't
-// be listed nothing is known to be one.
+// be listed, it returns false.
 func (b *broadcasts) has(a netip.Addr, now time.Time) bool {
 	if !a.Is4() || a.IsMulticast() {
 		return false
@@ -53,8 +53,8 @@ func (b *broadcasts) has(a netip.Addr, now time.Time) bool {
 	return b.known[a]
 }
 
-// TakesIPv4Interface reports whether a datagram to an IPv4 address that is no group can
-// name its outgoing interface.
+// TakesIPv4Interface reports whether a control message can choose the outgoing interface of a
+// datagram to an IPv4 address that is no group.
 func TakesIPv4Interface() bool {
 	_, ok := cmsg.AppendInterface(nil, netip.Addr{}, 1, false)
 	return ok

@@ -8,20 +8,19 @@ import (
 )
 
 // busyPoll decides whether a reader that has found nothing reads again for a few
-// microseconds before it waits. To wait costs more than that twice over: the
-// sender has to wake the reader, which is part of its system call on loopback, and
-// the reader's thread has to be scheduled. It pays only where datagrams come one
-// soon after the other, so it is done as long as it mostly succeeds; otherwise it
-// is tried again once in a while.
+// microseconds before it waits. Waiting costs twice: the sender has to wake the
+// reader, on loopback within its own system call, and the reader's thread has to be
+// scheduled. Polling saves that only if datagrams follow each other closely. So it
+// goes on as long as it mostly succeeds, and is otherwise tried now and then.
 //
-// It is only for a processor that nobody else needs. Other goroutines get theirs
-// before each read. Other programs show by the time that it took: who never sleeps
-// is scheduled after those who do, for milliseconds, and that costs more than
-// being woken. So do other sockets that poll, each of which holds its buffers.
+// It is only for a processor that nothing else needs. Other goroutines run before
+// each read. Other programs are noticed by the time that a round took: the scheduler
+// prefers threads that sleep to one that does not, for milliseconds, which costs more
+// than being woken. Other sockets that poll, each with its buffers, are noticed too.
 type busyPoll struct {
 	on    bool
 	now   func() time.Time
-	luck  int       // how often it may fail; at 0 or below it is not done
+	luck  int       // how often it may still fail; at 0 or below the reader does not poll
 	empty int       // reads in a row that found nothing
 	began time.Time // when the first of them was
 }
@@ -31,7 +30,7 @@ const (
 	mostLuck   = 8
 	badLuck    = 3    // what a failure costs; a success gives 1
 	noLuck     = 128  // waits until it is tried again
-	contended  = 8192 // the same when somebody else needed the processor
+	contended  = 8192 // the same after another thread needed the processor
 	tooLong    = 250 * time.Microsecond
 )
 
@@ -48,7 +47,7 @@ func (b *busyPoll) found() {
 	b.luck = min(b.luck+1, mostLuck)
 }
 
-// again says whether to read once more before waiting.
+// again reports whether to read once more before waiting.
 func (b *busyPoll) again() bool {
 	if !b.on {
 		return false

@@ -2,6 +2,5 @@
 
 package sys
 
-// Call leaves err as package net has made it: the names that it is called with are
-// those of Unix.
+// Call returns err as package net made it: the names passed to Call are Unix's.
 func Call(_ string, err error) error { return err }

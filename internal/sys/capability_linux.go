@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A capability of the kernel was found by one socket: the next need not ask for it,
-// which takes a system call. One that is missing may be so for one socket (seccomp).
+// A capability of the kernel is cached once a socket has found it, which saves others the
+// system call. If it is missing nothing is cached: seccomp may deny it to one socket only.
 type capability struct{ found atomic.Bool }
 
 // isStrict: see lenient; isNative: see emulated.

@@ -6,21 +6,21 @@ import (
 	"os"
 )
 
-// Class is what an error of a socket means to a reader or a sender.
+// Class is the kind of an error, as far as readers and senders treat it differently.
 type Class int
 
 const (
-	Other       Class = iota // nothing known: count, tell, back off, go on
-	Closed                   // the socket is gone
+	Other       Class = iota // unknown: count and report it, pause, continue
+	Closed                   // the socket is closed
 	Deadline                 // a deadline passed
 	Report                   // an ICMP message about an earlier datagram
-	Unreachable              // such a message, or no route for this datagram
-	TooLarge                 // a datagram over the size or the path MTU
+	Unreachable              // an ICMP message, or no route for this datagram
+	TooLarge                 // the datagram exceeds the longest payload or the path MTU
 	NoBuffers                // the system is short of memory
 	Again                    // try again at once
 	Denied                   // a firewall dropped the datagram
 	NoPeer                   // the socket is not connected
-	Down                     // the interface, the address or its family is not there
+	Down                     // the interface, the address or its family is missing
 )
 
 func classifyPortable(err error) Class {

@@ -13,13 +13,13 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// direct reads one datagram into the memory of Pull's caller. Where datagrams come one
-// at a time, that takes half of the time of a read for many: no buffer is needed, and
-// without control messages the call is recvfrom, which is the cheapest one.
+// direct reads one datagram into the memory of Pull's caller. If datagrams arrive one at a
+// time, that takes half the time of a read for many: it needs no buffer, and without control
+// messages the call is recvfrom, the cheapest one.
 type direct struct {
 	into        []byte
 	withControl bool // control messages are wanted
-	rejected    bool // recvfrom or recvmsg failed in a way that recvmmsg may not
+	rejected    bool // recvfrom or recvmsg failed, but recvmmsg may succeed
 	read        bool // into has a datagram
 
 	n      int // its length, which may be more than that of into
@@ -32,9 +32,8 @@ type direct struct {
 	control [cmsg.Space]byte
 }
 
-// possible says whether the next read can be direct: if it would be one of one message,
-// and this can't be a coalesced packet. Whoever has the descriptor might have switched
-// UDP_GRO on.
+// possible reports whether the next read can be direct: it would read one message, which can't
+// be a coalesced packet. (If another holder of the descriptor may have enabled UDP_GRO, it can.)
 func (d *direct) possible(p *puller) bool {
 	c := p.conn
 	return len(d.into) > 0 && p.slots == 1 && !d.rejected && p.batch == nil &&
@@ -87,5 +86,5 @@ func (d *direct) unpack(c *Conn) []socket.Packet {
 	return d.packet[:]
 }
 
-// end forgets the caller's memory.
+// end drops the reference to the caller's memory.
 func (d *direct) end() { d.into, d.read = nil, false }

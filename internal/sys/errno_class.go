@@ -4,8 +4,8 @@ package sys
 
 import "syscall"
 
-// classifyErrno is Classify of the names of package syscall. On Windows these are
-// inventions of Go, which the toolkit and the simulated network use.
+// classifyErrno is Classify for the names of package syscall. On Windows these are inventions
+// of Go; there the toolkit and the simulated network return them.
 func classifyErrno(errno syscall.Errno) Class {
 	switch errno {
 	case syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.ENOPROTOOPT, syscall.EHOSTDOWN:

@@ -4,7 +4,7 @@ package sys
 
 import "errors"
 
-// named has nothing to do: the names of error numbers are the system's own.
+// named does nothing: package syscall has the system's own error numbers.
 func named(err error) error { return err }
 
 // ErrnoOf returns the error number inside err, or err.

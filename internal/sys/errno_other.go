@@ -4,10 +4,10 @@ package sys
 
 import "errors"
 
-// repeat is of no use where no socket has a peer.
+// repeat is unused: no socket has a peer here.
 var repeat = errors.ErrUnsupported
 
-// Classify says what an error of a read or a send means.
+// Classify returns the Class of an error of a read or a send.
 func Classify(err error) Class {
 	if errors.Is(err, EAGAIN) { // of the simulated network
 		return Again

@@ -10,7 +10,7 @@ import (
 // repeat is of class Again.
 const repeat = syscall.EAGAIN
 
-// Classify says what an error of a read or a send means.
+// Classify returns the Class of an error of a read or a send.
 func Classify(err error) Class {
 	errno, ok := errors.AsType[syscall.Errno](err)
 	if !ok {

@@ -4,7 +4,7 @@ package sys
 
 import "syscall"
 
-// The errnos that the toolkit itself answers with.
+// The errnos that the toolkit itself returns.
 const (
 	EADDRNOTAVAIL = syscall.EADDRNOTAVAIL
 	EAFNOSUPPORT  = syscall.EAFNOSUPPORT
@@ -22,5 +22,5 @@ const (
 	EDESTADDRREQ  = syscall.EDESTADDRREQ
 )
 
-// Errno is the system's own kind of error.
+// Errno is the type of the system's errors.
 type Errno = syscall.Errno

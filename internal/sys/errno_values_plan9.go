@@ -20,5 +20,5 @@ const (
 	EDESTADDRREQ  = syscall.ErrorString("destination address required")
 )
 
-// Errno is the system's own kind of error.
+// Errno is the type of the system's errors.
 type Errno = syscall.ErrorString

@@ -10,7 +10,7 @@ import (
 // repeat is of class Again.
 const repeat = syscall.Errno(wsaEWOULDBLOCK)
 
-// Classify says what an error of a read or a send means.
+// Classify returns the Class of an error of a read or a send.
 func Classify(err error) Class {
 	errno, ok := errors.AsType[syscall.Errno](err)
 	if !ok {
@@ -22,7 +22,7 @@ func Classify(err error) Class {
 	return classifyWinsock(uintptr(errno))
 }
 
-// named is nameWinsock: whatever leaves this package has the names of other systems.
+// named is nameWinsock: errors that leave this package match the names of package syscall.
 func named(err error) error { return nameWinsock(err) }
 
 // ErrnoOf returns the error number inside err, or err.
@@ -33,7 +33,7 @@ func ErrnoOf(err error) error {
 	return err
 }
 
-// A number of winsock.go that is not Windows' does not compile: an array has no
+// If a number of winsock.go differs from Windows', this does not compile: the array has no
 // element but the first.
 var _ = [...]struct{}{
 	[1]struct{}{}[windows.ERROR_INVALID_FUNCTION-winInvalidFunction],

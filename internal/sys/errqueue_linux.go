@@ -13,8 +13,9 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// recvErrQueue takes one entry. The name is where the datagram was sent to, and
-// the data what came back of its payload (ip(7), IP_RECVERR).
+// recvErrQueue takes one entry off the error queue. The name is the destination of the
+// datagram that caused it, and the data is the part of its payload that the ICMP message
+// quoted (ip(7), IP_RECVERR).
 func recvErrQueue(fd int, p, control []byte, name *unix.RawSockaddrInet6) (n, namelen, controllen, flags int, errno syscall.Errno) {
 	iov := unix.Iovec{Base: &p[0]}
 	iov.SetLen(len(p))
@@ -26,8 +27,8 @@ func recvErrQueue(fd int, p, control []byte, name *unix.RawSockaddrInet6) (n, na
 	return int(r), int(h.Namelen), int(h.Controllen), int(h.Flags), errno
 }
 
-// parseReport reads the control messages of an entry; nameOf names a zone. It
-// returns false when no ICMP message made it.
+// parseReport reads the control messages of an entry. nameOf returns the name of a zone.
+// It returns false if no ICMP message caused the entry.
 //
 //	struct sock_extended_err {
 //		__u32 ee_errno;

@@ -11,7 +11,7 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Plan 9 and WebAssembly give no descriptor with socket options.
+// On Plan 9 and WebAssembly sockets have no options.
 
 type bufferOption int
 
@@ -50,21 +50,21 @@ func getpeername(syscall.RawConn) (netip.AddrPort, error) {
 	return netip.AddrPort{}, errors.ErrUnsupported
 }
 
-// Discard implements socket.Socket. There is no read here that does not wait.
+// Discard implements socket.Socket. It discards nothing, because every read here waits.
 func (c *Conn) Discard() int { return 0 }
 
 func (c *Conn) takesClass() bool { return true }
 
-// trafficClass is for control messages, which are not written here.
+// trafficClass is for control messages, which these systems do not have.
 func trafficClass(syscall.RawConn, bool) uint8 { return 0 }
 
-// nonblocking has nothing to do here.
+// nonblocking does nothing here.
 func nonblocking(syscall.RawConn) (wasBlocking bool, err error) { return false, nil }
 
 func broadcastOption(syscall.RawConn) (int, error) { return 0, errors.ErrUnsupported }
 
-// handBackMode has nothing to undo here.
+// handBackMode does nothing here.
 func (c *Conn) handBackMode() {}
 
-// duplicate has no way here to make another net.UDPConn.
+// duplicate fails: these systems cannot duplicate a socket.
 func duplicate(*net.UDPConn) (*net.UDPConn, error) { return nil, errors.ErrUnsupported }

@@ -16,7 +16,7 @@ import (
 
 type descriptor = int
 
-// haveControlMessages: datagrams come with control messages.
+// haveControlMessages: reads return control messages.
 const haveControlMessages = true
 
 type bufferOption int
@@ -26,7 +26,8 @@ const (
 	writeBuffer bufferOption = unix.SO_SNDBUF
 )
 
-// onFD runs f on the descriptor and returns its error, or the one of getting there.
+// onFD calls f with the descriptor. It returns the error of f or, if the socket is closed,
+// that of Control.
 func onFD(rc syscall.RawConn, f func(fd int) error) error {
 	var err error
 	if cerr := rc.Control(func(fd uintptr) { err = f(int(fd)) }); cerr != nil {
@@ -49,20 +50,20 @@ func getInt(rc syscall.RawConn, level, option int) (value int, err error) {
 	return value, err
 }
 
-// setBroadcast also clears the flag: net sets it on every UDP socket.
+// setBroadcast sets or clears the flag, which package net sets on every UDP socket.
 func setBroadcast(rc syscall.RawConn, on bool) error {
 	return setInt(rc, unix.SOL_SOCKET, unix.SO_BROADCAST, toInt(on))
 }
 
-// setBuffer asks for n bytes, 0 for what the system gives by itself. Systems limit the
-// size in silence.
+// setBuffer requests a buffer of n bytes; 0 keeps the system's default. Systems reduce n to
+// their limit without an error.
 func setBuffer(rc syscall.RawConn, o bufferOption, n int) {
 	if n > 0 {
 		growBuffer(rc, o, min(n, math.MaxInt32)) // the system takes an int of 32 bits
 	}
 }
 
-// bufferSize is what was granted, 0 where it can't be asked.
+// bufferSize returns the granted size in bytes, or 0 if it is unknown.
 func bufferSize(rc syscall.RawConn, o bufferOption) int {
 	got, err := getInt(rc, unix.SOL_SOCKET, int(o))
 	if err != nil {
@@ -71,10 +72,10 @@ func bufferSize(rc syscall.RawConn, o bufferOption) int {
 	return got / bufferFactor
 }
 
-// takesClass: a system that does not know a control message ignores it.
+// takesClass returns true: these systems ignore a control message that they do not know.
 func (c *Conn) takesClass() bool { return true }
 
-// trafficClass is what the socket sends with by itself, 0 where it can't be asked.
+// trafficClass returns the traffic class set on the socket, or 0 if it is unknown.
 func trafficClass(rc syscall.RawConn, v6 bool) uint8 {
 	level, option := unix.IPPROTO_IP, unix.IP_TOS
 	if v6 {
@@ -87,8 +88,8 @@ func trafficClass(rc syscall.RawConn, v6 bool) uint8 {
 	return uint8(class)
 }
 
-// nonblocking makes the descriptors of a socket non-blocking, as the poller needs
-// them: os.File.Fd has made them blocking, perhaps by way of a copy.
+// nonblocking makes the descriptors of a socket non-blocking, which the poller requires.
+// os.File.Fd, called on a copy, may have made them blocking.
 func nonblocking(rc syscall.RawConn) (wasBlocking bool, err error) {
 	err = onFD(rc, func(fd int) error {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
@@ -101,16 +102,16 @@ func nonblocking(rc syscall.RawConn) (wasBlocking bool, err error) {
 	return wasBlocking, err
 }
 
-// handBackMode makes the descriptors blocking again, if they were when the socket
-// was adopted. Nothing may read or send after it.
+// handBackMode makes the descriptors blocking again if they were so when the socket was
+// adopted. After it, nothing may read or send.
 func (c *Conn) handBackMode() {
 	if c.sharing.blocking {
 		_ = onFD(c.rc, func(fd int) error { return unix.SetNonblock(fd, false) })
 	}
 }
 
-// localOf is getsockname(2) of a socket that package net has just bound: it has kept the
-// result.
+// localOf is getsockname(2) for a socket that package net has just bound. Package net has
+// kept the result, which saves the call.
 func localOf(uc *net.UDPConn, fd int) (unix.Sockaddr, error) {
 	a, ok := uc.LocalAddr().(*net.UDPAddr)
 	switch {
@@ -122,7 +123,7 @@ func localOf(uc *net.UDPConn, fd int) (unix.Sockaddr, error) {
 	return &unix.SockaddrInet6{Addr: [16]byte(a.IP.To16()), Port: a.Port}, nil
 }
 
-// familyOf returns what the socket can reach and the address that it is bound to.
+// familyOf returns the families that the socket can reach and the address it is bound to.
 func (c *Conn) familyOf() (f socket.Family, local netip.AddrPort, err error) {
 	err = onFD(c.rc, func(fd int) error {
 		sa, err := localOf(c.uc, fd)
@@ -223,11 +224,11 @@ func (c *Conn) Discard() (n int) {
 	return n
 }
 
-// discardErrors is how many errors of reads are met while discarding, at most.
+// discardErrors bounds the failed reads while discarding.
 const discardErrors = 1 << 10
 
-// discard takes up to so many messages of what is queued and counts the datagrams.
-// With MSG_TRUNC Linux returns the length that a coalesced packet had.
+// discard discards up to most queued messages and returns the number of datagrams in them.
+// With MSG_TRUNC, Linux returns the whole length of a coalesced packet.
 func discard(fd, most int) (total int) {
 	var (
 		oob  [4 * cmsg.Space]byte
@@ -239,7 +240,7 @@ func discard(fd, most int) (total int) {
 		case err == unix.EAGAIN, err != nil && Classify(err) == Closed:
 			return total
 		case err != nil:
-			errs++ // an ICMP message's, gone with this call; whatever it is, datagrams may lie behind
+			errs++ // an ICMP message's, which this call took; datagrams may follow
 			continue
 		}
 		most--

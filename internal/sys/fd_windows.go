@@ -40,7 +40,7 @@ func beforeBind(rc syscall.RawConn, _ string, o socket.Options) (filter bool, er
 	if o.ReuseAddr || o.ReusePort {
 		return false, setInt(rc, windows.SOL_SOCKET, windows.SO_REUSEADDR, 1)
 	}
-	// Otherwise every program that sets SO_REUSEADDR may take the port over.
+	// Otherwise any program that sets SO_REUSEADDR can take over the port.
 	return false, setInt(rc, windows.SOL_SOCKET, soExclusiveAddrUse, 1)
 }
 
@@ -110,9 +110,9 @@ func getpeername(rc syscall.RawConn) (a netip.AddrPort, err error) {
 	return a, err
 }
 
-// connect also turns SIO_UDP_CONNRESET on again, which net turns off on every
-// UDP socket: without it a connected socket never hears that nobody listens.
-// The answer then is WSAECONNRESET, on the next read.
+// connect also enables SIO_UDP_CONNRESET, which package net disables on every UDP
+// socket. With it, the next read of a connected socket returns WSAECONNRESET if
+// nobody listens at the peer.
 func connect(rc syscall.RawConn, peer netip.AddrPort, v6 bool) error {
 	return onFD(rc, func(h windows.Handle) error {
 		if err := windows.Connect(h, toSockaddr(peer, v6)); err != nil {
@@ -122,8 +122,8 @@ func connect(rc syscall.RawConn, peer netip.AddrPort, v6 bool) error {
 	})
 }
 
-// dissolve is a connect to no address (WinSock2 connect, Remarks). The documentation does
-// not say what getsockname then returns, which was the source chosen for the peer.
+// dissolve is a connect to the zero address (WinSock2 connect, Remarks). What getsockname
+// returns after it is undocumented; before, it is the source chosen for the peer.
 func (c *Conn) dissolve() error {
 	return onFD(c.rc, func(h windows.Handle) error {
 		var sa windows.Sockaddr = &windows.SockaddrInet4{}
@@ -178,13 +178,13 @@ func toSockaddr(a netip.AddrPort, v6 bool) windows.Sockaddr {
 	return &windows.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: zoneIndex(0, a.Addr().Zone())}
 }
 
-// trafficClass is for control messages, which are not written here.
+// trafficClass is unused: no control message sets the DSCP here.
 func trafficClass(syscall.RawConn, bool) uint8 { return 0 }
 
 // takesClass: Windows rejects a send with a control message that it does not know.
 func (c *Conn) takesClass() bool { return c.info.ECN }
 
-// nonblocking has nothing to do here.
+// nonblocking does nothing here.
 func nonblocking(syscall.RawConn) (wasBlocking bool, err error) { return false, nil }
 
 func broadcastOption(rc syscall.RawConn) (n int, err error) {
@@ -195,5 +195,5 @@ func broadcastOption(rc syscall.RawConn) (n int, err error) {
 	return n, err
 }
 
-// handBackMode has nothing to undo here.
+// handBackMode does nothing here.
 func (c *Conn) handBackMode() {}

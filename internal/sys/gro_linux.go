@@ -11,16 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gro is whether the kernel coalesces datagrams (UDP_GRO). It is switched on when a
-// read has brought several datagrams of one sender in a row, which others might have
-// come with in one packet, and when recvmmsg turns out to be rejected. Sockets without
-// such traffic are spared the price: the first socket with UDP_GRO and the last one
-// patch the kernel's code (a static key, about 100 microseconds), and each datagram
-// costs a little more.
+// gro is the state of UDP_GRO, by which the kernel coalesces datagrams. It is enabled when a
+// read has returned several datagrams of one sender in a row, which the kernel could have
+// coalesced, and when recvmmsg is rejected. Sockets without such traffic save its cost: each
+// datagram takes a little longer, and the first and the last socket with UDP_GRO make the
+// kernel patch its code (a static key, about 100 microseconds).
 //
-// It is also switched on before a user may get another descriptor of the socket: when
-// the socket is adopted, after Config.Control, and in SyscallConn. Close restores the
-// options that those have seen: see sharing.
+// It is also enabled before a user may get another descriptor of the socket: when the socket
+// is adopted, after Config.Control, and in SyscallConn. Close restores the options that those
+// users have seen: see sharing.
 type gro struct {
 	state atomic.Int32
 	mu    sync.Mutex // held while state and the option change, so that they agree
@@ -32,10 +31,10 @@ const (
 	groOn
 )
 
-// minRun is how many datagrams a read has to bring before they are looked at.
+// minRun is the least number of datagrams of a read for which look compares them.
 const minRun = 4
 
-// coalesce switches UDP_GRO on now, if it is wanted.
+// coalesce enables UDP_GRO, if it is wanted.
 func (p *packetPath) coalesce(rc syscall.RawConn) {
 	if p.gro.state.Load() != groWanted {
 		return
@@ -49,8 +48,8 @@ func (p *packetPath) coalesce(rc syscall.RawConn) {
 	}
 }
 
-// look switches UDP_GRO on if most of the n datagrams in b have the sender and the
-// length of the one before.
+// look enables UDP_GRO if most of the n datagrams in b have the sender and the length of the
+// datagram before.
 func (p *packetPath) look(rc syscall.RawConn, b *batch, n int) {
 	if n < minRun || p.gro.state.Load() != groWanted {
 		return

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// bindsTo says whether a socket can be bound to a group: not on Windows (bind,
+// bindsTo reports whether a socket can be bound to a group. On Windows it can't (bind,
 // Remarks: WSAEADDRNOTAVAIL).
 func bindsTo(netip.Addr) bool { return false }
 

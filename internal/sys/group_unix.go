@@ -11,16 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bindsTo says whether a socket can be bound to a group. For an IPv6 group of
-// interface or link scope that would be a binding to one interface too, for good
-// (ipv6(7), sin6_scope_id).
+// bindsTo reports whether a socket can be bound to a group. An IPv6 group of interface or
+// link scope would also bind it to one interface, permanently (ipv6(7), sin6_scope_id).
 func bindsTo(group netip.Addr) bool {
 	return group.Is4() || !group.IsInterfaceLocalMulticast() && !group.IsLinkLocalMulticast()
 }
 
-// bindToGroup makes a socket that is bound to a group. Package net would bind it
-// to the wildcard instead, and let others share the port: listenUDP and
-// listenDatagram in net/sock_posix.go, https://go.dev/issue/34728.
+// bindToGroup makes a socket that is bound to a group. Package net can't: it binds to the
+// wildcard instead and lets other sockets share the port (listenDatagram in
+// net/sock_posix.go, https://go.dev/issue/34728).
 func bindToGroup(local netip.AddrPort, control func(network, address string, rc syscall.RawConn) error) (*net.UDPConn, error) {
 	network, family := "udp4", unix.AF_INET
 	if local.Addr().Is6() {

@@ -6,12 +6,12 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// What a message asks for in its IP header, where the socket has a part in it, and
-// the space for what the system tells of the header of a datagram.
+// The fields of the IP header that depend on a message and on its socket, and the space for
+// the control messages of a read.
 
-// sourceOf is the source address of a message that names its outgoing interface.
-// Linux forgets the address of an IPv4 socket when a control message names the
-// interface only (ip_cmsg_send in net/ipv4/ip_sockglue.c of 6.18).
+// sourceOf returns the source address for a message that names its outgoing interface. It
+// has to be given too: if a control message has the interface alone, Linux ignores the address
+// that an IPv4 socket is bound to (ip_cmsg_send in net/ipv4/ip_sockglue.c of 6.18).
 func (c *Conn) sourceOf(m *socket.Message) netip.Addr {
 	local := c.bound.Addr()
 	switch {
@@ -28,8 +28,8 @@ func (c *Conn) sourceOf(m *socket.Message) netip.Addr {
 	return local.Unmap()
 }
 
-// classOf is the traffic class that a message leaves with, where the socket's is
-// known: its ECN does not clear the DSCP that the socket has.
+// classOf returns the traffic class of a message. own is the socket's: if the message sets
+// the ECN only, the DSCP is the socket's.
 func classOf(m *socket.Message, own uint8) uint8 {
 	class := m.TrafficClass
 	if class == 0 {
@@ -41,8 +41,8 @@ func classOf(m *socket.Message, own uint8) uint8 {
 	return class
 }
 
-// socketClass is the class that the socket was set to, by Config or past it. The
-// system is asked once, or each time when somebody else may change it.
+// socketClass returns the class set on the socket, by Config or otherwise. It asks the
+// system once, or each time if another holder of the socket may change it.
 func (c *Conn) socketClass(v6 bool) uint8 {
 	known := &c.class[toInt(v6)]
 	if k := known.Load(); k != 0 && !c.adopted && !c.exposed.Load() {
@@ -53,18 +53,18 @@ func (c *Conn) socketClass(v6 bool) uint8 {
 	return class
 }
 
-// Space for control messages beyond cmsg.Space, bytes. Where the owner of a socket
-// may have set options before the first read it begins with ownSpace.
+// Space for control messages beyond cmsg.Space, in bytes. It begins with ownSpace if the
+// owner of the socket may have set options before the first read.
 const (
 	ownSpace = 1 << 10
 	maxSpace = 1 << 16
 )
 
-// moreSpace is what is tried where so much was not enough.
+// moreSpace returns the space to try after had was too little.
 func moreSpace(had int) int { return min(max(4*had, ownSpace), maxSpace) }
 
-// outletOf is the outgoing interface of a message, 0 for none: the one that it names, or
-// that of its link-local source.
+// outletOf returns the outgoing interface of a message, which it names itself or by its
+// link-local source; 0: the system chooses.
 func (c *Conn) outletOf(m *socket.Message) int {
 	if zone := m.From.Zone(); m.IfIndex == 0 && zone != "" {
 		return int(c.indexOf(zone))

@@ -14,8 +14,8 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// ifProc lists interfaces where netlink is not allowed: netdevice(7), and files of /proc that
-// stay those of the namespace in which they were opened.
+// ifProc lists the interfaces where netlink is not allowed. It uses netdevice(7) and files of
+// /proc, which keep showing the namespace in which they were opened.
 type ifProc struct {
 	fd    int      // of any socket
 	dev   *os.File // /proc/net/dev
@@ -50,8 +50,8 @@ func (p *ifProc) close() {
 	}
 }
 
-// interfaces lists the interfaces by index. Of several IPv4 addresses it finds the first, and
-// it finds no hardware address.
+// interfaces returns the interfaces in the order of their indexes, without hardware addresses
+// and with only the first IPv4 address of each.
 func (p *ifProc) interfaces() (all []socket.Interface, err error) {
 	lines, err := readLines(p.dev)
 	if err != nil {
@@ -109,7 +109,7 @@ func (p *ifProc) query(name string) (i socket.Interface, ok bool) {
 }
 
 func (p *ifProc) query4(name string, request uint) (netip.Addr, bool) {
-	ifr, err := unix.NewIfreq(name) // with the zero family, which the kernel takes for AF_INET
+	ifr, err := unix.NewIfreq(name) // the kernel takes family zero for AF_INET
 	if err != nil || unix.IoctlIfreq(p.fd, request, ifr) != nil {
 		return netip.IPv4Unspecified(), false
 	}

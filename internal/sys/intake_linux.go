@@ -16,11 +16,11 @@ func (c *Conn) StopIntake() {
 	_ = onFD(c.rc, func(fd int) error { c.stopIntake(fd, false); return nil })
 }
 
-// stopIntake keeps out what arrives from now on, and returns how many bytes of
-// the receive buffer may hold what is queued: math.MaxInt when the queue can't
-// grow any more. With last nothing is sent any more either.
+// stopIntake makes the socket accept no more datagrams. It returns how many bytes of the
+// receive buffer may be in use: math.MaxInt if the queue can't grow any more. With last, the
+// socket doesn't send any more either.
 //
-// An adopted socket goes on to receive, since others have descriptors of it.
+// An adopted socket continues to receive, because others may have descriptors of it.
 func (c *Conn) stopIntake(fd int, last bool) (bytes int) {
 	switch {
 	case c.adopted:
@@ -33,9 +33,8 @@ func (c *Conn) stopIntake(fd int, last bool) (bytes int) {
 	return queuedBytes(fd)
 }
 
-// leaveGroup takes the socket out of its SO_REUSEPORT group: the kernel gives its
-// flows to the other members at once, and what is queued stays. It returns false
-// when it isn't in one.
+// leaveGroup removes the socket from its SO_REUSEPORT group. The kernel then gives its flows
+// to the other members, and queued datagrams stay. It returns false if the socket is in no group.
 func (c *Conn) leaveGroup(fd int) bool {
 	reuse, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
 	if err != nil || reuse == 0 {
@@ -51,13 +50,12 @@ func (c *Conn) leaveGroup(fd int) bool {
 	return true
 }
 
-// connectToSelf makes the socket one that only itself could send to: no lookup
-// finds it, neither for a datagram that is addressed to it nor for a flow of its
-// SO_REUSEPORT group (udp4_lib_lookup2 and reuseport_select_sock pass connected
-// sockets over).
+// connectToSelf connects the socket to its own address, so that only itself could send to
+// it. No lookup then finds it, neither for a datagram to its address nor for a flow of its
+// SO_REUSEPORT group (udp4_lib_lookup2 and reuseport_select_sock skip connected sockets).
 //
-// Unlike a filter that drops everything it leaves nothing to count: the sender
-// learns that the port is unreachable, as it does once the socket is closed.
+// A filter that drops everything would make the kernel count drops. This way the sender gets
+// "port unreachable", as it does once the socket is closed.
 func (c *Conn) connectToSelf(fd int) bool {
 	local, err := socketName(fd)
 	if err != nil {
@@ -87,8 +85,8 @@ func (c *Conn) connectToSelf(fd int) bool {
 	return true
 }
 
-// withSource gives a message the source address that the system would choose for
-// it, had the socket not connected to itself, which has fixed its source address.
+// withSource gives a message the source address that the system would choose if the socket
+// were not connected to itself, which has fixed the source address.
 func (c *Conn) withSource(m socket.Message) socket.Message {
 	if m.From.IsValid() || !m.To.IsValid() || !c.wildcard() {
 		return m
@@ -97,7 +95,7 @@ func (c *Conn) withSource(m socket.Message) socket.Message {
 	return m
 }
 
-// withSources does that for each message of a batch.
+// withSources is withSource for each message of a batch.
 func (c *Conn) withSources(ms []socket.Message) []socket.Message {
 	ms = slices.Clone(ms)
 	for i := range ms {
@@ -106,8 +104,8 @@ func (c *Conn) withSources(ms []socket.Message) []socket.Message {
 	return ms
 }
 
-// queuedBytes is how much of the receive buffer is in use, or its size where that
-// is not known (below Linux 4.12).
+// queuedBytes returns how many bytes of the receive buffer are in use, or its size if that
+// is unknown (before Linux 4.12).
 func queuedBytes(fd int) int {
 	if mem, ok := memInfo(fd); ok {
 		return int(mem[skMeminfoRmemAlloc])

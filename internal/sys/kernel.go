@@ -10,8 +10,8 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Kernel is the Network of this host. Names are resolved by Resolver, or by
-// net.DefaultResolver when it is nil.
+// Kernel is the Network of this host. Resolver resolves names; nil is
+// net.DefaultResolver.
 type Kernel struct{ Resolver *net.Resolver }
 
 var _ socket.Network = Kernel{}
@@ -58,7 +58,7 @@ func netInterfaces() ([]socket.Interface, error) {
 	all := make([]socket.Interface, 0, len(ifs))
 	for _, ifi := range ifs {
 		in := socket.Interface{Interface: ifi}
-		// An interface that went away since has no addresses, and that is right.
+		// An interface that was removed meanwhile has no addresses, which is right.
 		addrs, _ := ifi.Addrs()
 		for _, a := range addrs {
 			if n, ok := a.(*net.IPNet); ok {
@@ -75,7 +75,7 @@ func netInterfaces() ([]socket.Interface, error) {
 
 func portString(p uint16) string { return strconv.Itoa(int(p)) }
 
-// OpenGroup binds n sockets of a source to one address, or none.
+// OpenGroup binds n sockets of a Network to one address. If one fails, it closes the others.
 func OpenGroup(ctx context.Context, source socket.Network, n int, network string, local netip.AddrPort, o socket.Options) (socks []socket.Socket, err error) {
 	release := func() {}
 	defer func() { release() }()

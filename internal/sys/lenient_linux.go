@@ -9,24 +9,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lenient reports whether a network stack accepts options that it does not have, and
-// ignores them. gVisor's does so for programs that worked with its early versions:
-// setSockOptIP in pkg/sentry/socket/netstack/netstack.go. It has no control messages but
-// those of the TTL either (linuxToNetstackControlMessages there), and reports ICMP errors
-// to connected sockets only (https://gvisor.dev/issue/5270). One socket is asked.
+// lenient reports whether the network stack accepts and ignores options that it does not
+// have. gVisor's does, for programs that worked with its early versions (setSockOptIP in
+// pkg/sentry/socket/netstack/netstack.go). The only control message that it takes is the TTL
+// (linuxToNetstackControlMessages there), and it reports ICMP errors to connected sockets only
+// (https://gvisor.dev/issue/5270). A strict stack is asked once.
 func lenient(fd int) bool {
 	return !isStrict.known(func() bool { return unix.SetsockoptInt(fd, unix.IPPROTO_IP, noOption, 1) != nil })
 }
 
-const noOption = 0x7fff // of no Linux, which fails with ENOPROTOOPT
+const noOption = 0x7fff // no option of Linux, which returns ENOPROTOOPT
 
-// setOption sets an option and fails if that has no effect.
+// setOption sets an option. It fails if that has no effect.
 func setOption(fd, level, option, value int) error {
 	return trySetting(fd, lenient(fd), level, option, value)
 }
 
-// trySetting is setOption on a stack of which it is known whether it is lenient. What it
-// has can be read back.
+// trySetting is setOption for a caller that knows whether the stack is lenient. If it is, an
+// option that can't be read back is missing.
 func trySetting(fd int, lenient bool, level, option, value int) error {
 	err := unix.SetsockoptInt(fd, level, option, value)
 	if err == nil && lenient {
@@ -37,10 +37,10 @@ func trySetting(fd int, lenient bool, level, option, value int) error {
 	return err
 }
 
-// changeOlder changes a membership by the options that are older than RFC 3678: on a
-// lenient stack, and where the options of that RFC have failed because there are none, as
-// in QEMU's emulator of a processor (do_setsockopt in linux-user/syscall.c, 7.2). It
-// returns false for other systems. Memberships are those of any source.
+// changeOlder changes a membership by the options that are older than RFC 3678. These are
+// needed on a lenient stack, and where the options of that RFC are missing, as in QEMU's
+// emulator of a processor (do_setsockopt in linux-user/syscall.c, 7.2). Elsewhere it returns
+// false. Such memberships are for any source.
 func changeOlder(uc *net.UDPConn, m member, a action, failed error) (done bool, err error) {
 	rc, err := uc.SyscallConn()
 	if err != nil {
@@ -59,7 +59,7 @@ func changeOlder(uc *net.UDPConn, m member, a action, failed error) (done bool, 
 			if a == leave {
 				option = unix.IP_DROP_MEMBERSHIP
 			}
-			if missing { // QEMU ignores the index in struct ip_mreqn too
+			if missing { // QEMU ignores the index in struct ip_mreqn, too
 				return changeByAddress(fd, option, m)
 			}
 			return sysErr("setsockopt", unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, option,
@@ -75,8 +75,8 @@ func changeOlder(uc *net.UDPConn, m member, a action, failed error) (done bool, 
 	return done, err
 }
 
-// lacksMembership is the error of a membership that the options which are older than
-// RFC 3678 do not have: on a lenient stack, or where only they are missing.
+// lacksMembership returns an error if the options older than RFC 3678 cannot make the
+// membership. missing: the options of the RFC are missing; otherwise the stack is lenient.
 func lacksMembership(fd int, m member, missing bool) error {
 	switch {
 	case m.source.IsValid():
@@ -88,7 +88,7 @@ func lacksMembership(fd int, m member, missing bool) error {
 	return nil
 }
 
-// changeByAddress names the interface by an address of its own.
+// changeByAddress names the interface by its address.
 func changeByAddress(fd, option int, m member) error {
 	mreq := unix.IPMreq{Multiaddr: m.group.As4()}
 	if m.ifindex != 0 {

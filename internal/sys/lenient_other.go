@@ -4,5 +4,5 @@ package sys
 
 import "net"
 
-// changeOlder is for Linux: a system of another name is what it says.
+// changeOlder is for Linux, which others imitate.
 func changeOlder(*net.UDPConn, member, action, error) (done bool, err error) { return false, nil }

@@ -9,9 +9,8 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// lacks is the error of a message that a lenient stack would send with another header
-// than it says. Without wanting more than an interface for a group, it is nil: that is
-// set on the socket.
+// lacks returns an error if a lenient stack would ignore a header field of the message. The
+// interface of a datagram to a group is no such field: an option of the socket sets it.
 func (c *Conn) lacks(m *socket.Message) error {
 	switch to := m.To.Addr(); {
 	case m.TrafficClass != 0:
@@ -22,8 +21,8 @@ func (c *Conn) lacks(m *socket.Message) error {
 	return nil
 }
 
-// sendLenient sends to a lenient stack, a datagram at a time if they need the socket's
-// options.
+// sendLenient sends on a lenient stack. Datagrams that need other options of the socket are
+// sent one at a time.
 func (c *Conn) sendLenient(ms []socket.Message, wait bool) (sent int, err error) {
 	simple := 0
 	for simple < len(ms) && ms[simple].IfIndex == 0 && ms[simple].TrafficClass == 0 {

@@ -14,19 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limits is what segmented sends may be, as far as a socket has found out: there is
-// no way to ask. How many segments one may have is a matter of the kernel; whether
-// there may be any, and how long, of the way to the destination.
+// limits has what a socket has found out about segmented sends, since the kernel cannot be
+// asked. The kernel limits the number of segments. The path to the destination decides whether
+// segments are possible and how long they may be.
 type limits struct {
 	segments atomic.Int32 // 1: no UDP_SEGMENT
 
 	mu     sync.Mutex
-	narrow atomic.Pointer[[]narrow] // never changed; nil: none
+	narrow atomic.Pointer[[]narrow] // replaced, never changed; nil: none
 }
 
-// narrow is a destination, while connected the zero Addr, to which segments of more
-// bytes were refused. They don't fit its path MTU and leave as fragments, one by
-// one; or its device computes no checksums, and nothing can be segmented.
+// narrow is a destination (the zero Addr: the peer) to which the kernel rejects segments of
+// more bytes. Either they exceed the path MTU, and then leave one by one as fragments, or the
+// device computes no checksums, and then nothing can be segmented.
 type narrow struct {
 	to      netip.Addr
 	longest int // payload, bytes
@@ -37,14 +37,14 @@ const (
 	// firstSegments is UDP_MAX_SEGMENTS of Linux 6.9; it was 64 before.
 	firstSegments = 128
 	oldSegments   = 64
-	// narrowFor is how long a refusal is believed. To try again costs a few calls; and
-	// the less it lasts the less a forged ICMP error does that comes at a bad moment.
+	// narrowFor is how long a rejection is remembered. Trying again costs a few calls, and a
+	// short time limits the harm of a forged ICMP error at a bad moment.
 	narrowFor = time.Second
-	// maxNarrow bounds what a socket keeps.
+	// maxNarrow bounds the destinations that a socket remembers.
 	maxNarrow = 64
 )
 
-// longest is how long segments to an address may be.
+// longest returns how long segments to an address may be, in bytes.
 func (l *limits) longest(to netip.Addr) int {
 	all := l.narrow.Load()
 	if all == nil {
@@ -58,7 +58,8 @@ func (l *limits) longest(to netip.Addr) int {
 	return math.MaxInt
 }
 
-// note remembers that segments to an address may have that length, or forgets it.
+// note records until when segments to an address may have only that length. A time in the
+// past removes the record.
 func (l *limits) note(to netip.Addr, longest int, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -78,7 +79,7 @@ func (l *limits) note(to netip.Addr, longest int, until time.Time) {
 	l.narrow.Store(&all)
 }
 
-// rejection is the last segmented send that the kernel has refused in one SendBatch.
+// rejection is the last segmented send of a SendBatch that the kernel rejected.
 type rejection struct {
 	set      bool
 	at       position // of its first segment
@@ -86,9 +87,8 @@ type rejection struct {
 	noted    bool     // its destination
 }
 
-// lower lowers the limits after a segmented send was refused, so that the same
-// datagrams leave another way at once. It returns false when the error has nothing
-// to do with segmentation.
+// lower lowers the limits after a segmented send was rejected, so that its datagrams can be
+// sent in another form at once. It returns false if segmentation is not the cause of the error.
 func (r *rejection) lower(l *limits, errno syscall.Errno, at position, to netip.Addr, count, size int) bool {
 	if !r.set || r.at != at {
 		*r = rejection{set: true, at: at, segments: l.segments.Load()}
@@ -110,7 +110,7 @@ func (r *rejection) lower(l *limits, errno syscall.Errno, at position, to netip.
 	return true
 }
 
-// undo undoes lower when the first segment is refused alone too.
+// undo undoes lower if the first segment alone is rejected, too.
 func (r *rejection) undo(l *limits, at position, to netip.Addr) {
 	if !r.set || r.at != at {
 		return
@@ -122,14 +122,14 @@ func (r *rejection) undo(l *limits, at position, to netip.Addr) {
 	r.set = false
 }
 
-// maxConfirm is how often a segmented send is repeated whose error may be that of an
-// ICMP error instead: each of those is met once. Only a burst of them that comes in
-// between every time is mistaken for a refusal, for as long as narrowFor.
+// maxConfirm is how often a segmented send is repeated if an ICMP error may be the cause. A
+// call returns each ICMP error once, so only a burst of them, one for each repetition, is
+// mistaken for a rejection; the mistake lasts for narrowFor.
 const maxConfirm = 8
 
-// mayBeICMP says whether errno may come from an ICMP error about an older datagram:
-// "fragmentation needed" or "source route failed". The socket hears of those only
-// with a peer or with an error queue.
+// mayBeICMP reports whether errno may come from an ICMP error about an older datagram:
+// "fragmentation needed" or "source route failed". Only sockets with a peer or with an error
+// queue get those.
 func (c *Conn) mayBeICMP(errno syscall.Errno) bool {
 	return (errno == unix.EMSGSIZE || errno == unix.EOPNOTSUPP) && (c.path.reports.Load() || c.path.connected.Load())
 }

@@ -77,7 +77,7 @@ func (n *Namespace) dump(request uint16) ([]netlinkMessage, error) {
 			break
 		}
 	}
-	return l.messages, err // the last list will do: a notification of the change follows
+	return l.messages, err // the last list is good enough: a notification of the change follows
 }
 
 func (n *Namespace) dumpOnce(request uint16) (listing, error) {
@@ -113,7 +113,7 @@ type listing struct {
 	changed  bool // the list changed while the kernel wrote it
 }
 
-// take reads one datagram, which it keeps. It reports whether it was the last.
+// take reads the messages of one datagram, which l then owns. It reports whether it was the last.
 func (l *listing) take(b []byte) (done bool, err error) {
 	for len(b) > 0 {
 		m, rest, ok := cutMessage(b)

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listen binds a socket. For every address of both families it does not ask
-// package net, which tries out on ::1 whether the host has both, and so listens
-// to IPv4 alone where lo is down, as it is in a new network namespace.
+// listen binds a socket. For all addresses of both families it does not use package net, which
+// binds to ::1 to find out whether the host has IPv6, and so listens on IPv4 only while lo is
+// down, as in a new network namespace.
 func listen(ctx context.Context, network string, local netip.AddrPort, control controlFunc) (*net.UDPConn, error) {
 	port := portString(local.Port())
 	if network == "udp" && !local.Addr().IsValid() {
@@ -33,8 +33,8 @@ func listen(ctx context.Context, network string, local netip.AddrPort, control c
 	if !local.Addr().IsValid() {
 		return listenPacket(ctx, network, ":"+port, control)
 	}
-	// Package net remembers the indexes of zones for a minute, whatever network
-	// namespace the thread is in by then.
+	// Package net caches the indexes of zones for a minute, even if the thread enters another
+	// network namespace.
 	if zone := local.Addr().Zone(); zone != "" {
 		ifi, err := net.InterfaceByName(zone)
 		_, isIndex := strconv.Atoi(zone)

@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// localByRoute reports whether a is this host's by a route of type local. Linux delivers
-// datagrams to such addresses, but lets none of IPv6 leave from them, unless the
-// socket is free to (IPV6_FREEBIND): ip6_datagram_send_ctl in net/ipv6/datagram.c
-// compares with the addresses of the interfaces.
+// localByRoute reports whether a is an address of this host by a route of type local only. Linux
+// delivers datagrams to such addresses. But a control message cannot send IPv6 from them
+// without IPV6_FREEBIND, because ip6_datagram_send_ctl in net/ipv6/datagram.c checks the
+// addresses of the interfaces.
 func (c *Conn) localByRoute(a netip.Addr) (local bool) {
 	probe, err := dgram(a.Is6())
 	if err != nil {
@@ -33,7 +33,7 @@ func (c *Conn) localByRoute(a netip.Addr) (local bool) {
 	return local
 }
 
-// routeIsLocal asks rtnetlink(7) for the route to a in the namespace of this thread.
+// routeIsLocal looks up the route to a in the namespace of this thread (rtnetlink(7)).
 func routeIsLocal(a netip.Addr) bool {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {

@@ -6,9 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MTU implements socket.Socket. Only a connected socket can ask (ip(7), IP_MTU),
-// so another one of the same network namespace is connected to ask for an
-// unconnected one.
+// MTU implements socket.Socket. Only a connected socket has an MTU (ip(7), IP_MTU). For an
+// unconnected one, another socket of the same network namespace is connected.
 func (c *Conn) MTU(to netip.AddrPort) (mtu int) {
 	if !to.IsValid() {
 		_ = onFD(c.rc, func(fd int) error {
@@ -33,8 +32,8 @@ func (c *Conn) MTU(to netip.AddrPort) (mtu int) {
 	return pathMTU(fd, v6)
 }
 
-// sameRoute gives another socket what the choice of a route depends on besides
-// addresses: the mark and the interface that a socket is bound to.
+// sameRoute copies to another socket the options that influence the choice of a route: the
+// mark and the interface that the socket is bound to.
 func sameRoute(of, to int) {
 	if mark, err := unix.GetsockoptInt(of, unix.SOL_SOCKET, unix.SO_MARK); err == nil && mark != 0 {
 		_ = unix.SetsockoptInt(to, unix.SOL_SOCKET, unix.SO_MARK, mark)

@@ -49,7 +49,7 @@ const (
 	unblock
 )
 
-// groups is what ipv4.PacketConn and ipv6.PacketConn of x/net have in common.
+// groups has the methods that ipv4.PacketConn and ipv6.PacketConn of x/net share.
 type groups interface {
 	JoinGroup(*net.Interface, net.Addr) error
 	LeaveGroup(*net.Interface, net.Addr) error
@@ -74,7 +74,7 @@ func changeMembership(uc *net.UDPConn, m member, a action) error {
 	return err
 }
 
-// changeNewer is changeMembership by the options of RFC 3678, or what the system has instead.
+// changeNewer is changeMembership by the options of RFC 3678 or the system's own.
 func changeNewer(uc *net.UDPConn, m member, a action) error {
 	ifi, group, source := byIndex(m.ifindex), udpAddr(m.group), udpAddr(m.source)
 	var p groups = ipv6.NewPacketConn(uc)
@@ -100,9 +100,9 @@ func changeNewer(uc *net.UDPConn, m member, a action) error {
 	return multicastErr(err)
 }
 
-// outgoing is the interface that datagrams to groups leave by, as the option was last set.
-// Where no control message can choose another one for a single datagram, the option is
-// changed for that datagram, with outgoing locked, and other senders wait.
+// outgoing is the interface for datagrams to groups, as the option was last set. If no control
+// message can choose another interface for a single datagram, the option is changed for that
+// datagram; outgoing is locked meanwhile, and other senders wait.
 type outgoing struct {
 	sync.RWMutex
 	index [2]int // of IPv4 and IPv6
@@ -182,10 +182,10 @@ func (c *Conn) Multicast(o socket.MulticastOption, v6 bool) (n int, err error) {
 	return n, multicastErr(err)
 }
 
-// multicastErr unwraps x/net's net.OpError. Errors of x/net itself are in no
-// os.SyscallError and have no sentinels: "no such interface" means that the interface
-// has no IPv4 address where the system names interfaces by one, and the others that
-// the system cannot do it.
+// multicastErr unwraps x/net's net.OpError. Errors of x/net itself are not an
+// os.SyscallError and have no sentinels. "no such interface" means that the interface has no
+// IPv4 address and that this system names interfaces by one. Any other means that the system
+// cannot do it.
 func multicastErr(err error) error {
 	err = unwrapOp(err)
 	if err == nil {
@@ -210,8 +210,8 @@ func udpAddr(a netip.Addr) *net.UDPAddr {
 	return &net.UDPAddr{IP: a.WithZone("").AsSlice()}
 }
 
-// byIndex returns the net.Interface that x/net wants. x/net uses only its index, by which it
-// finds an address where the system wants that instead.
+// byIndex returns a net.Interface for x/net. x/net uses only the index, and on systems that
+// name interfaces by an address looks that up by the index.
 func byIndex(i int) *net.Interface {
 	if i == 0 {
 		return nil

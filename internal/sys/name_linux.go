@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socketName and peerName are getsockname(2) and getpeername(2). Those of package
-// unix ask for the protocol (SO_PROTOCOL) each time, to tell L2TP from UDP.
+// socketName and peerName are getsockname(2) and getpeername(2). Package unix has them, but
+// makes a second system call each time (SO_PROTOCOL), to distinguish L2TP from UDP.
 func socketName(fd int) (unix.Sockaddr, error) { return nameOf(unix.SYS_GETSOCKNAME, fd) }
 
 func peerName(fd int) (unix.Sockaddr, error) { return nameOf(unix.SYS_GETPEERNAME, fd) }
@@ -28,13 +28,13 @@ func nameOf(call uintptr, fd int) (unix.Sockaddr, error) {
 	return nil, unix.EAFNOSUPPORT
 }
 
-// swapPort turns a port between network and host order.
+// swapPort converts a port between network and host byte order.
 func swapPort(p uint16) uint16 {
 	b := (*[2]byte)(unsafe.Pointer(&p))
 	return uint16(b[0])<<8 | uint16(b[1])
 }
 
-// inet6 says whether the socket is one of AF_INET6, whatever it can reach.
+// inet6 reports whether the socket is of AF_INET6, even if it can reach IPv4 only.
 func inet6(fd int) bool {
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	return err == nil && domain == unix.AF_INET6

@@ -2,13 +2,13 @@ package sys
 
 import "errors"
 
-// A pair is an option of IPv4 and the one of IPv6 that means the same; without any the
-// system has none.
+// A pair is an option of IPv4 and the IPv6 option of the same meaning. In the zero pair the
+// system has neither.
 type pair struct{ v4, v6 int }
 
-// numbers are of options that systems number in their own way. They have no build
-// constraint, so that they are tested on every system; the file of each system compares
-// them with package unix or windows.
+// numbers has the options that each system numbers in its own way. The numbers of all systems
+// are in this file, so that they are tested on any; the file of each system compares its own
+// with package unix or windows.
 type numbers struct {
 	class        pair // IP_TOS, IPV6_TCLASS
 	ttl          pair // IP_TTL, IPV6_UNICAST_HOPS
@@ -46,13 +46,13 @@ var (
 	}
 	// bsdNumbers are those of DragonFly, NetBSD and OpenBSD, which have no IP_DONTFRAG.
 	bsdNumbers = numbers{class: pair{bsdTOS, bsdTClass}, ttl: pair{bsdTTL, bsdUnicastHops}}
-	// windowsNumbers: Windows takes IP_TOS and ignores it, unless a registry value says
-	// otherwise; policies set the DSCP instead.
+	// windowsNumbers has no class: Windows accepts IP_TOS but ignores it, unless a registry value
+	// says otherwise. Policies set the DSCP instead.
 	windowsNumbers = numbers{ttl: pair{winTTL, winUnicastHops}, dontFragment: pair{winDontFrag, winDontFrag}}
 )
 
-// set sets an option for what a socket can send to. One of both families needs both
-// options; on one of IPv6 alone some systems refuse the first.
+// set sets an option for the families that a socket can send to. A socket of both families
+// needs both options. On a socket of IPv6 alone some systems reject IPv4's.
 func (p pair) set(v6 bool, setsockopt func(level, option int) error) error {
 	switch {
 	case p == pair{}:

@@ -8,9 +8,8 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// setOptions sets what Open and Adopt are asked for beside what every socket gets.
-// An error names the option; it wraps errors.ErrUnsupported where the system has
-// none of the kind.
+// setOptions sets the options of o that not every socket has. An error names the option, and
+// wraps errors.ErrUnsupported if the system does not have it.
 func setOptions(rc syscall.RawConn, o *socket.Options) error {
 	for i := range settings {
 		s := &settings[i]
@@ -24,8 +23,8 @@ func setOptions(rc syscall.RawConn, o *socket.Options) error {
 	return nil
 }
 
-// settings are functions of the options, so that a socket that wants none allocates
-// nothing.
+// settings are functions of the options rather than closures, so that a socket without options
+// allocates nothing.
 var settings = [...]struct {
 	name   string
 	wanted func(o *socket.Options) bool

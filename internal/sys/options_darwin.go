@@ -17,7 +17,7 @@ func bindToDevice(rc syscall.RawConn, name string) error {
 	return setPair(rc, own.device, ifi.Index)
 }
 
-// A number of numbers.go that is not the system's does not compile: an array has no
+// If a number of numbers.go differs from the system's, this does not compile: the array has no
 // element but the first.
 var _ = [...]struct{}{
 	[1]struct{}{}[unix.IPV6_TCLASS-macTClass],

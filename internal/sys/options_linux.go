@@ -8,11 +8,11 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// own: the MTU has other options here.
+// own has no dontFragment: see setMTUDiscovery.
 var own = &numbers{class: pair{unix.IP_TOS, unix.IPV6_TCLASS}, ttl: pair{unix.IP_TTL, unix.IPV6_UNICAST_HOPS}}
 
 func bindToDevice(rc syscall.RawConn, name string) error {
-	if len(name) >= unix.IFNAMSIZ { // Linux cuts it short and takes the device of that name
+	if len(name) >= unix.IFNAMSIZ { // Linux would truncate it and bind to the device of that name
 		return sysErr("setsockopt", unix.ENODEV)
 	}
 	return onFD(rc, func(fd int) error { return sysErr("setsockopt", unix.BindToDevice(fd, name)) })
@@ -24,7 +24,8 @@ func setMark(rc syscall.RawConn, mark uint32) error {
 	})
 }
 
-// setFreeBind: IPV6_FREEBIND is of Linux 4.15, and IP_FREEBIND does both before.
+// setFreeBind sets IP_FREEBIND and, on sockets of IPv6, IPV6_FREEBIND. Linux before 4.15 lacks the
+// latter, and IP_FREEBIND is enough for both families.
 func setFreeBind(rc syscall.RawConn) error {
 	return onFD(rc, func(fd int) error {
 		if inet6(fd) {
@@ -34,8 +35,8 @@ func setFreeBind(rc syscall.RawConn) error {
 	})
 }
 
-// setTransparent also asks for the address and port in the header of a datagram,
-// which is not the socket's when a firewall has redirected it.
+// setTransparent also enables the control message with the original destination of a datagram,
+// which differs from the socket's address if a firewall redirected it.
 func setTransparent(rc syscall.RawConn) error {
 	if err := setPair(rc, pair{unix.IP_TRANSPARENT, unix.IPV6_TRANSPARENT}, 1); err != nil {
 		return err
@@ -43,8 +44,8 @@ func setTransparent(rc syscall.RawConn) error {
 	return setPair(rc, pair{unix.IP_RECVORIGDSTADDR, unix.IPV6_RECVORIGDSTADDR}, 1)
 }
 
-// setMTUDiscovery: the values for both families are the same (ip(7), ipv6(7);
-// IP_PMTUDISC_OMIT is of Linux 3.15).
+// setMTUDiscovery sets IP_MTU_DISCOVER and IPV6_MTU_DISCOVER, which have the same values (ip(7),
+// ipv6(7); IP_PMTUDISC_OMIT needs Linux 3.15).
 func setMTUDiscovery(rc syscall.RawConn, m socket.MTUDiscovery) error {
 	value := [...]int{socket.MTUDo: unix.IP_PMTUDISC_DO, socket.MTUProbe: unix.IP_PMTUDISC_PROBE, socket.MTUOmit: unix.IP_PMTUDISC_OMIT}[m]
 	return setPair(rc, pair{unix.IP_MTU_DISCOVER, unix.IPV6_MTU_DISCOVER}, value)

@@ -14,7 +14,7 @@ func setMark(syscall.RawConn, uint32) error { return errors.ErrUnsupported }
 func setFreeBind(syscall.RawConn) error     { return errors.ErrUnsupported }
 func setTransparent(syscall.RawConn) error  { return errors.ErrUnsupported }
 
-// setMTUDiscovery: none of these systems believes less than the ICMP errors it gets.
+// setMTUDiscovery has only "do": these systems always trust ICMP errors about the MTU.
 func setMTUDiscovery(rc syscall.RawConn, m socket.MTUDiscovery) error {
 	if m != socket.MTUDo {
 		return errors.ErrUnsupported
@@ -22,5 +22,5 @@ func setMTUDiscovery(rc syscall.RawConn, m socket.MTUDiscovery) error {
 	return dontFragment(rc)
 }
 
-// MTU implements socket.Socket; it is not known here.
+// MTU implements socket.Socket. It is unknown here.
 func (c *Conn) MTU(netip.AddrPort) int { return 0 }

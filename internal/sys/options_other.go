@@ -11,5 +11,5 @@ func setTrafficClass(syscall.RawConn, uint8) error { return errors.ErrUnsupporte
 func setTTL(syscall.RawConn, uint8) error          { return errors.ErrUnsupported }
 func dontFragment(syscall.RawConn) error           { return errors.ErrUnsupported }
 
-// haveControlMessages: nothing here reads or writes them.
+// haveControlMessages: these systems have none.
 const haveControlMessages = false

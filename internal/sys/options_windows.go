@@ -10,7 +10,7 @@ func setOption(h descriptor, level, option, value int) error {
 	return windows.SetsockoptInt(h, level, option, value)
 }
 
-// haveControlMessages: those of programs are not passed on here.
+// haveControlMessages: Config.ControlMessages and Message.Control are not supported here.
 const haveControlMessages = false
 
 var _ = [...]struct{}{

@@ -14,24 +14,24 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// overflow has the memberships of a socket that are too many for the kernel. A socket can be
-// a member of 20 IPv4 groups (net.ipv4.igmp_max_memberships; a group on two interfaces counts
-// twice), and of as many IPv6 groups as net.core.optmem_max has memory for.
+// overflow has the memberships of a socket beyond the kernel's limit. A socket can be a member
+// of 20 IPv4 groups (net.ipv4.igmp_max_memberships; a group on two interfaces counts twice),
+// and of as many IPv6 groups as fit into net.core.optmem_max bytes.
 //
 // Overflow sockets are members of the rest. They are not bound, so nothing is ever queued for
 // them. The socket itself gets IP_MULTICAST_ALL, so it receives what any socket of this host
-// has joined, and the layer above drops what it has not joined. IP_MULTICAST_ALL is switched
-// off when the last overflow socket is closed; memberships do not move back before.
+// has joined, and the layer above drops what it has not joined. IP_MULTICAST_ALL is cleared
+// again when the last overflow socket is closed. Memberships never move back to the socket.
 type overflow struct {
 	mu     sync.Mutex
 	closed bool
 	on     bool // IP_MULTICAST_ALL
 	places map[place]*membership
-	free   [2][]*overflowSocket // by family, those that may have room
+	free   [2][]*overflowSocket // by family: sockets that may have room
 	open   int                  // overflow sockets
 }
 
-// place is where a group is joined: a socket has one source filter there.
+// place is a group on an interface. A socket has one source filter for each.
 type place struct {
 	group   netip.Addr
 	ifindex int
@@ -39,8 +39,8 @@ type place struct {
 
 func (m member) place() place { return place{m.group, m.ifindex} }
 
-// membership is what is joined at one place. All of it is on one socket: a socket that has
-// joined a group for some sources does not receive those that another socket has joined.
+// membership has the sources joined at one place. They are all joined by one socket, because a
+// socket that has joined a group for some sources does not receive those of another socket.
 type membership struct {
 	by      *overflowSocket // nil: the socket itself
 	sources []netip.Addr    // none: all sources
@@ -76,7 +76,7 @@ func (c *Conn) joinMember(m member) error {
 	return err
 }
 
-// first joins where nothing was joined before.
+// first makes the first membership at a place.
 func (s *overflow) first(c *Conn, m member) error {
 	at := &membership{}
 	if m.source.IsValid() {
@@ -106,9 +106,9 @@ func sourceLimit(group netip.Addr) string {
 	return "net.ipv6.mld_max_msf"
 }
 
-// leaveMember undoes joinMember. Without a source it leaves whatever is joined at the place.
-// Only that works after the interface was removed: Linux then keeps a source (ENODEV from
-// ip_mc_source), and would apply it to the next interface of that index.
+// leaveMember undoes joinMember. Without a source it leaves the group with all sources. After
+// the interface was removed only that works: leaving a source fails (ENODEV from ip_mc_source),
+// and Linux would apply the membership to the next interface of that index.
 func (c *Conn) leaveMember(m member) error {
 	s := &c.overflow
 	s.mu.Lock()
@@ -148,7 +148,7 @@ func (s *overflow) change(c *Conn, at *membership, m member, a action) error {
 	return changeMembership(c.uc, m, a)
 }
 
-// join joins on an overflow socket. full is why the socket itself could not.
+// join joins on an overflow socket. full is the error of the socket itself.
 func (s *overflow) join(c *Conn, m member, full error) (*overflowSocket, error) {
 	if err := s.setAll(c, true); err != nil {
 		return nil, errors.Join(full, err)
@@ -185,7 +185,7 @@ func newOverflowSocket(c *Conn, m member) (*overflowSocket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("a socket for more memberships: %w", err)
 	}
-	// x/net wants a net.PacketConn, and package net cannot open one that is not bound.
+	// x/net needs a net.PacketConn, and package net can't open one without binding it.
 	f := os.NewFile(uintptr(fd), "overflow")
 	pc, err := net.FilePacketConn(f)
 	f.Close()
@@ -218,7 +218,7 @@ func (s *overflow) leave(c *Conn, o *overflowSocket, m member) error {
 	return changeMembership(o.uc, m, leave)
 }
 
-// endAll switches IP_MULTICAST_ALL off if there is no overflow socket.
+// endAll clears IP_MULTICAST_ALL if there is no overflow socket.
 func (s *overflow) endAll(c *Conn) {
 	if s.open == 0 {
 		_ = s.setAll(c, false) // on failure the layer above keeps filtering
@@ -238,7 +238,7 @@ func (s *overflow) close() {
 	s.closed = true
 	for _, at := range s.places {
 		if at.by != nil {
-			at.by.uc.Close() // again for each place: that is an error and does nothing
+			at.by.uc.Close() // once for each place; closing again only returns an error
 		}
 	}
 	s.places, s.free = nil, [2][]*overflowSocket{}

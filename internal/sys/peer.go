@@ -5,14 +5,14 @@ import (
 	"net/netip"
 )
 
-// peer is what a socket keeps about its association.
+// peer is the state of a socket's association.
 type peer struct {
-	want   netip.AddrPort // the peer that it is to have; invalid: none
-	has    netip.AddrPort // as the system has it
-	set    bool           // the system has one, or what is left of trying
-	broken bool           // a change has failed: the system has not what it is to have
-	zoned  bool           // with set: the peer, or the one that was tried, has a zone
-	device int32          // the interface that its owner has bound it to, 0: none
+	want   netip.AddrPort // the desired peer; invalid: none
+	has    netip.AddrPort // the system's peer
+	set    bool           // the system has a peer, or remains of a failed connect
+	broken bool           // a change failed: the system's peer is not the desired one
+	zoned  bool           // with set: that peer, or the one of the failed connect, has a zone
+	device int32          // the interface that its owner bound it to, 0: none
 	name   string         // of device
 }
 
@@ -24,14 +24,12 @@ func (c *Conn) Connect(to netip.AddrPort) (netip.AddrPort, error) {
 	return c.peer.has, err
 }
 
-// setPeer is Connect. A socket that is connected already is disconnected first when
-// another source address suits the new peer: connect(2) alone would keep the one that
-// was chosen for the old peer.
+// setPeer is Connect. connect(2) on a connected socket keeps the source address that was
+// chosen for the old peer. If the new peer needs another one, the socket is disconnected first.
 func (c *Conn) setPeer(to netip.AddrPort) error {
 	zone := to.Addr().Zone() + c.peer.want.Addr().Zone() // a link-local peer's interface gets in the way
 	if connectsOver && zone == "" && c.peer.want.IsValid() && !c.peer.broken {
-		// The error may be about the source address, chosen for the old peer, that was
-		// removed since.
+		// The source address, chosen for the old peer, may have been removed.
 		err := connect(c.rc, to, c.inet6)
 		switch {
 		case err == nil && (!c.wildcard() || c.sourceFor(to, 0) == c.Local().Addr()):
@@ -51,9 +49,8 @@ func (c *Conn) Disconnect() error {
 	return c.change(netip.AddrPort{})
 }
 
-// change replaces the peer, or takes it away. When that fails the old one is set
-// again; when even that fails, since its interface or the socket's own address is
-// gone, the next send does it.
+// change replaces or removes the peer. If that fails, the old peer is set again. If that fails
+// too, because its interface or the socket's own address is missing, the next send repairs it.
 func (c *Conn) change(to netip.AddrPort) error {
 	if (c.ownOptions || c.exposed.Load()) && !c.peer.broken && !(c.peer.set && c.peer.zoned) { // else it may not be its owner's choice
 		c.noteDevice()
@@ -65,14 +62,14 @@ func (c *Conn) change(to netip.AddrPort) error {
 	return nil
 }
 
-// restore brings the system's state in line with what it is to be.
+// restore gives the socket the desired peer.
 func (c *Conn) restore() error {
 	err := c.associate(c.peer.want)
 	c.peer.broken = err != nil
 	return err
 }
 
-// associate makes the socket one that has this peer, or none.
+// associate connects the socket to a peer, or disconnects it.
 func (c *Conn) associate(to netip.AddrPort) error {
 	if c.peer.set {
 		if err := c.disconnect(); err != nil {
@@ -82,8 +79,8 @@ func (c *Conn) associate(to netip.AddrPort) error {
 	}
 	if to.IsValid() {
 		err := connect(c.rc, c.byPresentName(to), c.inet6)
-		// Linux binds the socket to a link-local peer's interface before it looks for
-		// a way to it (__ip6_datagram_connect in net/ipv6/datagram.c of 6.18).
+		// Linux binds the socket to a link-local peer's interface before it looks up the
+		// route (__ip6_datagram_connect in net/ipv6/datagram.c of 6.18).
 		c.peer.zoned = to.Addr().Zone() != ""
 		c.peer.set = err == nil || c.peer.zoned
 		if err != nil {
@@ -94,7 +91,7 @@ func (c *Conn) associate(to netip.AddrPort) error {
 	return c.connected(to)
 }
 
-// connected notes the peer that the system has now, or that it has none.
+// connected records the peer that the system has now, if any.
 func (c *Conn) connected(to netip.AddrPort) error {
 	if now := c.Peer(); to.IsValid() && now.IsValid() {
 		if now.Addr().Zone() == c.byPresentName(to).Addr().Zone() {
@@ -107,10 +104,9 @@ func (c *Conn) connected(to netip.AddrPort) error {
 	return c.peerChanged(to)
 }
 
-// disconnect dissolves the association. Linux then gives up a port that it had
-// chosen itself, as that of an adopted socket may be (see keepPort), so the socket
-// is bound again to the one that it had. A send that comes in between makes Linux
-// choose another one, which it gives up likewise.
+// disconnect dissolves the association. If Linux chose the port itself, as it may have for an
+// adopted socket (see keepPort), it also releases the port, so the socket is bound to it again.
+// A send in between makes Linux choose another port, which it then releases, too.
 func (c *Conn) disconnect() error {
 	for tries := 0; ; tries++ {
 		if err := c.dissolve(); err != nil {

@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// connectsOver: a connect(2) that fails leaves the peer that a socket has.
+// connectsOver: a failed connect(2) leaves the old peer.
 const connectsOver = true
 
-// SendsFromRemovedAddress: an IPv6 socket with a peer sends on from its source
-// address when the host does not have that any more.
+// SendsFromRemovedAddress: a connected IPv6 socket keeps sending from its source
+// address after the host has lost that address.
 const SendsFromRemovedAddress = true
 
-// dissolve is connect(2) to AF_UNSPEC. With the peer Linux also forgets the
-// interface that the socket was bound to (SO_BINDTODEVICE).
+// dissolve is connect(2) to AF_UNSPEC. Linux then also unbinds the socket from its
+// interface (SO_BINDTODEVICE), so that is restored.
 func (c *Conn) dissolve() error {
 	return onFD(c.rc, func(fd int) error {
 		if err := dissolve(fd); err != nil {
@@ -58,7 +58,7 @@ func interfaceName(fd, index int) string {
 	return ifr.Name()
 }
 
-// interfaceIndex is its opposite; 0 is none.
+// interfaceIndex returns the index of an interface, or 0 if there is no such interface.
 func interfaceIndex(fd int, name string) int {
 	ifr, err := unix.NewIfreq(name)
 	if err != nil || name == "" || unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr) != nil {
@@ -67,9 +67,9 @@ func interfaceIndex(fd int, name string) int {
 	return int(ifr.Uint32())
 }
 
-// lostDevice says whether the socket is not bound any more to the interface that its
-// owner, or the zone of its peer, has bound it to; also when that was removed and there is
-// another one of its name, which the socket is to be bound to from now on.
+// lostDevice reports whether the socket is no longer bound to the interface that its owner, or
+// the zone of its peer, bound it to. It is also true if that interface was removed and another
+// one has its name now; from then on the socket should be bound to the other one.
 func (c *Conn) lostDevice() (lost bool) {
 	_ = onFD(c.rc, func(fd int) error {
 		bound := deviceOf(fd)
@@ -93,9 +93,8 @@ func (c *Conn) lostDevice() (lost bool) {
 	return lost
 }
 
-// bindAgain binds the socket to its interface, which has another index now. That needs
-// CAP_NET_RAW while the socket is bound to one; without it the socket is bound to none for
-// a moment.
+// bindAgain binds the socket to its interface, which has another index now. A socket that is
+// bound to an interface needs CAP_NET_RAW for that. Without it, the socket is unbound first.
 func (c *Conn) bindAgain() error {
 	err := onFD(c.rc, func(fd int) error { return setDevice(fd, int(c.peer.device)) })
 	if errors.Is(err, unix.EPERM) {
@@ -104,7 +103,7 @@ func (c *Conn) bindAgain() error {
 	return err
 }
 
-// removed says whether no socket could be bound to the address any more.
+// removed reports whether the host has lost the address: no socket can be bound to it.
 func (c *Conn) removed(a netip.Addr) bool {
 	if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() {
 		return false
@@ -117,9 +116,8 @@ func (c *Conn) removed(a netip.Addr) bool {
 	return unix.Bind(fd, toSockaddr(fd, netip.AddrPortFrom(a, 0), a.Is6())) == unix.EADDRNOTAVAIL
 }
 
-// sourceFor returns the source address, without a zone, that the system would
-// choose for a datagram of a socket that is bound to every address; an invalid one
-// when there is no way.
+// sourceFor returns the source address, without a zone, that the system would choose for a
+// datagram from a socket that is bound to all addresses. Without a route it is invalid.
 func (c *Conn) sourceFor(to netip.AddrPort, ifindex int) (a netip.Addr) {
 	v6 := to.Addr().Is6()
 	fd, err := c.openInNamespace(v6)

@@ -4,21 +4,20 @@ package sys
 
 import "net/netip"
 
-// connectsOver: elsewhere a connect that fails dissolves the old association.
+// connectsOver: a failed connect dissolves the old association.
 const connectsOver = false
 
-// SendsFromRemovedAddress: elsewhere Reconcile has nothing to find.
+// SendsFromRemovedAddress: Reconcile has nothing to find.
 const SendsFromRemovedAddress = false
 
-// noteDevice has nothing to note: no other system forgets it.
+// noteDevice does nothing: only Linux loses the interface.
 func (c *Conn) noteDevice() {}
 
 func (c *Conn) lostDevice() bool { return false }
 
 func (c *Conn) bindAgain() error { return nil }
 
-// removed is not asked elsewhere: there a send from an address that was removed
-// fails, and Reconnect chooses another.
+// removed is not used: a send from a removed address fails, and Reconnect chooses another.
 func (c *Conn) removed(netip.Addr) bool { return false }
 
 func (c *Conn) sourceFor(netip.AddrPort, int) netip.Addr { return netip.Addr{} }

@@ -6,15 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keepPort makes sure that the socket, which was bound to port 0, keeps the port
-// that it got when its peer changes. Linux keeps a port that bind(2) was asked for
-// by its number (SOCK_BINDPORT_LOCK), and gives up one that it has chosen itself
-// when the peer is taken away (__udp_disconnect in net/ipv4/udp.c); anybody may
-// bind to it before the socket does so again. So the socket, which nobody knows
-// yet, gives the port up now and asks for it.
+// keepPort makes a socket that was bound to port 0 keep its port when its peer changes. When a
+// socket is disconnected, Linux releases a port that it chose itself, and keeps one that was
+// passed to bind(2) (SOCK_BINDPORT_LOCK; __udp_disconnect in net/ipv4/udp.c). Another program
+// could then take the port. So the socket, which nobody knows yet, releases its port now and
+// binds to it by number.
 //
-// It returns EADDRINUSE when somebody else was faster. After any error the socket
-// may have no port.
+// It returns EADDRINUSE if another program was faster. After any error the socket may have no
+// port.
 func keepPort(uc *net.UDPConn, mayHaveDevice bool) (kept bool, err error) {
 	rc, err := uc.SyscallConn()
 	if err != nil {
@@ -41,7 +40,7 @@ func keepPort(uc *net.UDPConn, mayHaveDevice bool) (kept bool, err error) {
 		kept = true
 		err = unix.Bind(fd, local)
 		if now, nerr := socketName(fd); err == unix.EINVAL && nerr == nil && portOf(now) == portOf(local) {
-			return nil // it never left the port, as in gVisor
+			return nil // it did not release the port, as in gVisor
 		}
 		return sysErr("bind", err)
 	})

@@ -4,5 +4,5 @@ package sys
 
 import "net"
 
-// keepPort has nothing to do: only Linux gives a port up when the peer changes.
+// keepPort does nothing: only Linux releases a port when the peer changes.
 func keepPort(*net.UDPConn, bool) (kept bool, err error) { return true, nil }

@@ -11,7 +11,7 @@ import (
 
 var _ socket.Pulled = (*Conn)(nil)
 
-// pull is what a socket keeps that is read by its callers.
+// pull is the state of a socket that its callers read.
 type pull struct {
 	on bool
 
@@ -20,7 +20,7 @@ type pull struct {
 	woken    bool       // the poller has another deadline, in the past
 }
 
-// wake makes the reader, or the next one, return from the poller.
+// wake makes the waiting reader, or else the next one, return from the poller.
 func (p *pull) wake(c *Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -28,7 +28,7 @@ func (p *pull) wake(c *Conn) {
 	_ = c.uc.SetReadDeadline(past)
 }
 
-// answer says whether a deadline was that of Wake, and restores the reader's own.
+// answer reports whether err is the deadline that wake set, and restores the reader's own.
 func (p *pull) answer(c *Conn, err error) (woken bool) {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
@@ -50,7 +50,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	defer p.mu.Unlock()
 	p.deadline = t
 	if p.woken {
-		return nil // whoever answers sets it
+		return nil // answer sets it
 	}
 	return unwrapOp(c.uc.SetReadDeadline(t))
 }

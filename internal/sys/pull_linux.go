@@ -12,16 +12,16 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// puller reads a socket for its callers: with one recvmmsg, into buffers that it has
-// only while there are datagrams in them, or one datagram into the caller's memory.
+// puller reads a socket for its callers: many datagrams with one recvmmsg, into buffers that it
+// keeps only while they hold datagrams, or one datagram into the caller's memory.
 type puller struct {
 	receiver
 	direct direct
 	step   func(fd uintptr) bool // p.read, made once
-	got    int                   // messages that the last call has brought
+	got    int                   // messages that the last call returned
 	waited bool                  // it had to wait for them
-	errno  syscall.Errno         // or why it has failed
-	report *socket.ReportError   // the ICMP message that was met
+	errno  syscall.Errno         // or the error that it returned
+	report *socket.ReportError   // the ICMP message to return
 }
 
 // Puller implements socket.Pulled.
@@ -57,7 +57,7 @@ func (p *puller) Pull(into []byte, withControl bool) ([]socket.Packet, error) {
 			case class == Deadline:
 				return nil, unwrapOp(err)
 			}
-			// The poller refuses to wait: see Serve. Reading works all the same.
+			// The poller refuses to wait: see Serve. Reading still works.
 			if cerr := c.rc.Control(func(fd uintptr) { p.read(fd) }); cerr != nil {
 				return nil, unwrapOp(cerr)
 			}
@@ -92,8 +92,8 @@ func (p *puller) Done() {
 	p.direct.packet[0] = socket.Packet{}
 }
 
-// read is called by RawConn.Read until it returns true. What it does not wait for is
-// there already: the poller is asked before the first call.
+// read is called by RawConn.Read until it returns true. RawConn.Read waits after a call that
+// returned false, so the first call gets what was queued before.
 func (p *puller) read(fd uintptr) bool {
 	if p.conn.path.reports.Load() && p.pop() {
 		return true
@@ -121,7 +121,7 @@ func (p *puller) read(fd uintptr) bool {
 			p.giveBack()
 			return false
 		case direct && Classify(errno) == Other:
-			p.direct.rejected = true // by a sandbox, maybe; else the next call says so too
+			p.direct.rejected = true // perhaps by a sandbox; any other error returns with the next call
 			continue
 		case errno != 0:
 			if p.giveBack(); p.conn.path.reports.Load() && p.reported(errno) {
@@ -131,7 +131,7 @@ func (p *puller) read(fd uintptr) bool {
 			}
 			p.errno = errno
 		default:
-			// What had to be waited for comes one by one; else more may lie behind it.
+			// After a wait datagrams arrive one by one. Otherwise more may be queued.
 			if p.waited {
 				p.slots = max(p.slots/2, 1)
 			} else {
@@ -163,7 +163,7 @@ func (c *Conn) Uncoalesced() error {
 	return onFD(c.rc, func(fd int) error {
 		err := unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 0)
 		if on, _ := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO); on == 0 {
-			err = nil // before Linux 5.0, or in a sandbox, there is nothing to switch off
+			err = nil // before Linux 5.0 and in a sandbox there is no UDP_GRO to disable
 		}
 		return sysErr("setsockopt", err)
 	})

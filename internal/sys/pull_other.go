@@ -10,7 +10,7 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// puller reads a socket for its callers, a datagram at a time.
+// puller reads a socket for its callers, one datagram at a time.
 type puller struct {
 	conn    *Conn
 	oob     []byte

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// queued says whether a datagram waits to be read. It does not take the error of
-// an ICMP message away, as looking with MSG_PEEK would.
+// queued reports whether a datagram is queued. Unlike a read with MSG_PEEK it does not take the
+// error of an ICMP message.
 func queued(rc syscall.RawConn) (waits, known bool) {
 	err := onFD(rc, func(fd int) error {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}

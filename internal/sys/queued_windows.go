@@ -17,7 +17,7 @@ const pollRdNorm = 0x100 // POLLRDNORM
 
 var wsaPoll = windows.NewLazySystemDLL("ws2_32.dll").NewProc("WSAPoll")
 
-// queued says whether a read would return at once: a datagram waits, or an error.
+// queued reports whether a read would return at once, with a datagram or an error.
 func queued(rc syscall.RawConn) (waits, known bool) {
 	err := rc.Control(func(fd uintptr) {
 		p := pollFD{fd: fd, events: pollRdNorm}
@@ -27,7 +27,7 @@ func queued(rc syscall.RawConn) (waits, known bool) {
 	return waits, err == nil
 }
 
-// discardErrors is how many errors of reads are met while discarding, at most.
+// discardErrors bounds the failed reads while discarding.
 const discardErrors = 1 << 10
 
 // Discard implements socket.Socket.
@@ -49,7 +49,7 @@ func (c *Conn) Discard() (n int) {
 				if Classify(err) == Closed {
 					return nil
 				}
-				errs++ // an ICMP message's; datagrams may lie behind
+				errs++ // an ICMP message's; datagrams may follow
 			}
 		}
 		return nil
@@ -57,9 +57,9 @@ func (c *Conn) Discard() (n int) {
 	return n
 }
 
-// receiveNow takes one datagram away, or fails with ERROR_OPERATION_ABORTED if there is
-// none: an overlapped read that would wait is cancelled, so that another process that reads
-// the same socket cannot make this one wait.
+// receiveNow discards one datagram, or fails with ERROR_OPERATION_ABORTED if there is none. It
+// starts an overlapped read and cancels it if that would wait, which happens if another process
+// reads the same socket.
 func receiveNow(h, event windows.Handle) error {
 	var (
 		none [1]byte
@@ -69,7 +69,7 @@ func receiveNow(h, event windows.Handle) error {
 			buf   windows.WSABuf
 			flags uint32
 		}{
-			Overlapped: windows.Overlapped{HEvent: event | 1}, // so that the poller hears nothing of it
+			Overlapped: windows.Overlapped{HEvent: event | 1}, // so that the completion port gets no notification
 			buf:        windows.WSABuf{Len: 1, Buf: &none[0]},
 		}
 	)

@@ -4,7 +4,7 @@ package sys
 
 import "syscall"
 
-// waiter does nothing: the read itself waits, and holds a buffer meanwhile.
+// waiter does nothing: the read itself waits, and has a buffer meanwhile.
 type waiter struct{}
 
 func newWaiter(func()) waiter { return waiter{} }

@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// waiter waits until there is something to read. An idle socket holds no buffer meanwhile:
-// a read of package net needs one of 64 KiB.
+// waiter waits until there is something to read. So an idle socket has no buffer: a read of
+// package net that waits would need one of 64 KiB.
 type waiter struct {
-	release func() // called when there is nothing
+	release func() // called if there is nothing to read
 	ready   func(fd uintptr) bool
 	fds     [1]unix.PollFd
 }

@@ -7,15 +7,15 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// waiter waits until there is something to read. An idle socket holds no buffer meanwhile:
-// a read of package net needs one of 64 KiB.
+// waiter waits until there is something to read. So an idle socket has no buffer: a read of
+// package net that waits would need one of 64 KiB.
 type waiter struct {
-	release func() // called when there is nothing
+	release func() // called if there is nothing to read
 	ready   func(fd uintptr) bool
 	waited  bool
 	failed  bool // the last wait returned an error
 
-	length, returned uint32 // of pending, here since they escape
+	length, returned uint32 // of pending; fields, because they escape
 }
 
 func newWaiter(release func()) *waiter {
@@ -34,9 +34,8 @@ func (w *waiter) wait(rc syscall.RawConn) error {
 		w.failed = false
 		return err
 	}
-	// An ICMP error ends the peek, but stays until a read takes it, if libuv is right
-	// (uv__process_udp_recv_req). So that this never turns round and round, it is read
-	// in any case when it comes twice.
+	// An ICMP error ends the peek. According to libuv (uv__process_udp_recv_req) it then stays
+	// until a read takes it. To avoid an endless loop, the second error in a row is read.
 	if waits, _ := queued(rc); waits || w.failed {
 		w.failed = false
 		return nil

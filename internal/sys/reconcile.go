@@ -8,8 +8,8 @@ import (
 // Rebinds implements socket.Socket.
 func (c *Conn) Rebinds() uint64 { return c.rebinds.Load() }
 
-// Reconcile implements socket.Socket. It is for changes that no call returns an
-// error of: an IPv6 socket sends on from an address that was removed.
+// Reconcile implements socket.Socket. It is for changes that make no call fail: a connected
+// IPv6 socket keeps sending from an address that was removed.
 func (c *Conn) Reconcile() error {
 	c.changing.Lock()
 	defer c.changing.Unlock()
@@ -17,9 +17,9 @@ func (c *Conn) Reconcile() error {
 	return err
 }
 
-// sendFailed returns what the caller of a send is to be told: EAGAIN when the
-// socket was not what it is to be and was repaired, so that the send should be
-// repeated; why it can't be repaired; or the error itself.
+// sendFailed returns the error for the caller of a send that failed: EAGAIN if the socket was
+// damaged and is repaired, so that the send should be repeated; the reason if it can't be
+// repaired; or err.
 func (c *Conn) sendFailed(err error) error {
 	if err = unwrapOp(err); err == nil || c.alone.Load() {
 		return err
@@ -37,14 +37,14 @@ func (c *Conn) sendFailed(err error) error {
 	switch {
 	case rerr != nil:
 		return rerr
-	case repaired, noPeer, errors.Is(err, ECONNABORTED): // with noPeer it met a change, which is over
+	case repaired, noPeer, errors.Is(err, ECONNABORTED): // with noPeer the send met a change of the peer, which is complete now
 		return sysErr("send", repeat)
 	}
 	return err
 }
 
-// suspicious says whether the error of a send may mean that the socket was
-// destroyed, or that its source address or its interface was removed.
+// suspicious reports whether the error of a send may mean that the socket was destroyed, or
+// that its source address or its interface was removed.
 func suspicious(err error) bool {
 	for _, e := range [...]error{ECONNABORTED, ENETUNREACH, EINVAL, EADDRNOTAVAIL, ENODEV} {
 		if errors.Is(err, e) {
@@ -54,9 +54,9 @@ func suspicious(err error) bool {
 	return false
 }
 
-// destroyed is called when a read has returned ECONNABORTED: somebody has aborted
-// the socket (SOCK_DESTROY of Linux, which "ss -K", Android and Cilium use). The
-// error is why the socket can't go on.
+// destroyed is called after a read returned ECONNABORTED: the socket was destroyed from outside
+// (SOCK_DESTROY of Linux, which "ss -K", Android and Cilium use). It returns an error if the
+// socket can't be repaired.
 func (c *Conn) destroyed() error {
 	c.changing.Lock()
 	defer c.changing.Unlock()
@@ -71,9 +71,8 @@ func (c *Conn) destroyed() error {
 	return err
 }
 
-// reconcile compares what the system has with what the socket is to be, its port,
-// its interface, its peer and its source address, and repairs what differs. It
-// needs changing.
+// reconcile compares the port, the interface, the peer and the source address that the system
+// has with those that the socket should have, and repairs differences. c.changing must be held.
 func (c *Conn) reconcile() (repaired bool, err error) {
 	if lost := c.lost.Load(); lost != nil {
 		return false, *lost
@@ -91,7 +90,7 @@ func (c *Conn) reconcile() (repaired bool, err error) {
 		return false, nil
 	case !c.peer.want.IsValid():
 		if destroyed {
-			err = c.dissolve() // which restores the interface
+			err = c.dissolve() // which also restores the interface
 		} else {
 			err = c.bindAgain()
 		}
@@ -99,7 +98,7 @@ func (c *Conn) reconcile() (repaired bool, err error) {
 			err = bind(c.rc, c.bound, c.inet6)
 		}
 	default:
-		c.peer.set = true // whatever is there is to go
+		c.peer.set = true // so that any peer is removed
 		err = c.restore()
 	}
 	switch {
@@ -116,10 +115,10 @@ func (c *Conn) reconcile() (repaired bool, err error) {
 	return false, err
 }
 
-// sourceRemoved says whether the address that the system has chosen for the peer is
-// not one of this host any more, or whether it can choose one now, for a socket that is
-// bound to an interface that had none: Linux connects that with the source 0.0.0.0
-// (ip_route_output_key_hash_rcu in net/ipv4/route.c). It needs changing.
+// sourceRemoved reports whether the host has lost the source address that the system chose for
+// the peer. It is also true if the socket has no source address and could get one now: Linux
+// connects a socket that is bound to an interface without an address from 0.0.0.0
+// (ip_route_output_key_hash_rcu in net/ipv4/route.c). c.changing must be held.
 func (c *Conn) sourceRemoved() bool {
 	if !c.wildcard() || !c.peer.want.IsValid() || c.peer.broken {
 		return false

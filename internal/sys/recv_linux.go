@@ -16,21 +16,21 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// How many messages a read takes: minBatch on a quiet socket, doubled by every
-// read that filled its slots, up to maxBatch, or to what holds maxRead bytes.
-// Two is the least: the second slot coming back empty says that the queue is.
-// Where recvmmsg is rejected a read takes one message.
+// The number of messages of a read: minBatch on a quiet socket, doubled after each
+// read that filled its slots, up to maxBatch messages or maxRead bytes. With two slots,
+// an empty second one shows that the queue is empty. If recvmmsg is rejected, a read
+// takes one message.
 const (
 	minBatch = 2
 	maxBatch = 64
 	maxRead  = 256 << 10
-	// What has piled up in short messages is read in raw calls, of so many messages
-	// below so many bytes each: see recvmmsg.
+	// Short messages that have piled up are read in raw calls, which take at most so many
+	// messages of less than so many bytes: see recvmmsg.
 	rawBatch = 16
 	rawBytes = 2 << 10
 )
 
-// receiver is one Serve.
+// receiver is the state of one Serve.
 type receiver struct {
 	conn    *Conn
 	sink    socket.Sink
@@ -38,17 +38,17 @@ type receiver struct {
 	slots   int
 	raw     bool   // the next read is a raw call
 	batch   *batch // nil while waiting: an idle socket holds no buffers
-	reports bool   // the error queue is to be looked at
-	// draining: a Wake is no reason to leave what is queued.
+	reports bool   // the error queue has to be read
+	// draining: a Wake does not end the reading of what is queued.
 	draining bool
 	owed     int   // reports that waited when draining began
 	budget   int   // bytes that may have been queued then
-	ended    bool  // the Sink has said no
-	err      error // with ended: why the socket can't go on
+	ended    bool  // the Sink has returned false
+	err      error // with ended: why the socket can't continue
 	busy     busyPoll
 }
 
-// batch is what one recvmmsg needs.
+// batch is the memory of one recvmmsg.
 type batch struct {
 	hdrs    [maxBatch]mmsghdr
 	iovs    [maxBatch]unix.Iovec
@@ -62,7 +62,7 @@ type batch struct {
 
 var batchPool = sync.Pool{New: func() any { return new(batch) }}
 
-// prepare sets up slots for n messages with so much space for control messages.
+// prepare sets up slots for n messages, each with space bytes for control messages.
 func (b *batch) prepare(n, space int) {
 	for ; b.ready < n; b.ready++ {
 		b.bufs[b.ready] = buffer.Get()
@@ -79,8 +79,7 @@ func (b *batch) prepare(n, space int) {
 	}
 }
 
-// moreSpace is called after a read that had no room for so many bytes of control
-// messages.
+// moreSpace is called after a read whose control messages did not fit into had bytes.
 func (p *packetPath) moreSpace(had int) {
 	p.space.CompareAndSwap(int32(had), int32(moreSpace(had)))
 }
@@ -100,14 +99,13 @@ func (b *batch) reset(i int) {
 	h.SetControllen(len(b.control[i]))
 }
 
-// name is the sender of message i. Behind it lies what an earlier read left there: an
-// IPv4 address is shorter than the space.
+// name returns the sender of message i. It is cut to its length, since an IPv4 address is
+// followed by the remains of an earlier read.
 func (b *batch) name(i int) []byte {
 	return (*[unix.SizeofSockaddrInet6]byte)(unsafe.Pointer(&b.names[i]))[:b.hdrs[i].hdr.Namelen]
 }
 
-// renew makes the first n slots ready again; a buffer that somebody has retained
-// is replaced.
+// renew makes the first n slots ready again. It replaces buffers that were retained.
 func (b *batch) renew(n int) {
 	for i := range n {
 		b.packets[i] = socket.Packet{}
@@ -119,7 +117,7 @@ func (b *batch) renew(n int) {
 	}
 }
 
-// giveBack returns batch and buffers to their pools.
+// giveBack returns the batch and its buffers to their pools.
 func (r *receiver) giveBack() {
 	b := r.batch
 	if b == nil {
@@ -133,12 +131,12 @@ func (r *receiver) giveBack() {
 			b.control[i] = nil
 		}
 	}
-	clear(b.iovs[:b.ready]) // a batch that is used with fewer slots keeps no memory of the others
+	clear(b.iovs[:b.ready]) // or a batch that is next used with fewer slots would keep the memory of the others
 	b.ready = 0
 	batchPool.Put(b)
 }
 
-// poll reads once over, without waiting.
+// poll reads what is queued, without waiting.
 func (r *receiver) poll() {
 	r.conn.rc.Control(func(fd uintptr) { r.step(fd) })
 	r.giveBack()
@@ -163,12 +161,12 @@ func (r *receiver) step(fd uintptr) bool {
 		queue := r.conn.path.reports.Load()
 		n, errno := r.read(fd)
 		for tries := 1; tries < maxErrors && r.reported(errno); tries++ {
-			n, errno = r.read(fd) // the error is gone with that call
+			n, errno = r.read(fd) // the failed call has taken the error
 		}
 		switch errno {
 		case 0:
 		case unix.EAGAIN:
-			// While draining, what a Handler sends from Refused may make reports for ever.
+			// While draining, a Handler that sends from Refused may cause reports without end.
 			if rounds++; r.reports && (!r.draining || r.owed > 0 || rounds < maxErrors) {
 				continue
 			}
@@ -181,8 +179,7 @@ func (r *receiver) step(fd uintptr) bool {
 		case unix.EINTR:
 			continue
 		default:
-			// Without the error queue, what a Handler sends from Refused while draining may
-			// make the next error, for ever.
+			// Likewise without the error queue: each send may cause the next error.
 			if faults++; r.draining && faults > maxErrors && !r.conn.path.reports.Load() {
 				r.conn.path.queue.lose()
 				if faults == maxDrainFaults {
@@ -201,9 +198,9 @@ func (r *receiver) step(fd uintptr) bool {
 			r.ended = true
 			return true
 		}
-		// Fewer than asked for: the queue was empty. A datagram that came since has
-		// made an edge. With the error queue on it may also mean that an error
-		// stopped recvmmsg, which the next call tells; it makes no new edge.
+		// Fewer messages than slots: the queue was empty, and a datagram that arrived since
+		// has made an edge. With the error queue on, an error may have stopped recvmmsg
+		// instead. The next call returns it; it makes no new edge.
 		if n < r.slots && !queue && !r.reports && !r.conn.path.partial {
 			if r.busy.again() {
 				continue
@@ -224,7 +221,7 @@ func (r *receiver) read(fd uintptr) (int, syscall.Errno) {
 	for {
 		if r.conn.path.single.Load() {
 			r.slots = 1
-			r.conn.path.coalesce(r.conn.rc) // the one way left to read several
+			r.conn.path.coalesce(r.conn.rc) // the only other way to read several datagrams
 		}
 		r.batch.prepare(r.slots, int(r.conn.path.space.Load()))
 		n, errno := r.conn.path.recvmmsg(fd, r.batch.hdrs[:r.slots], r.raw)
@@ -256,7 +253,7 @@ func (r *receiver) adapt(n int) {
 	}
 }
 
-// dispatch hands n messages to the Sink.
+// dispatch passes n messages to the Sink.
 func (r *receiver) dispatch(n int) bool {
 	b := r.batch
 	r.unpack(n)
@@ -281,8 +278,8 @@ func (r *receiver) unpack(n int) {
 		if size := int(h.hdr.Controllen); size > 0 {
 			cmsg.Parse(b.control[i][:size], &m)
 		}
-		// Field by field: a literal takes its size of the stack, and a reader's stack
-		// should stay the smallest there is.
+		// Field by field: a literal would be on the stack first, and a reader's stack should
+		// not grow beyond the smallest one.
 		p := &b.packets[i]
 		p.Data, p.Buf, p.Segment = b.bufs[i].B[:h.n], b.bufs[i], m.Segment
 		p.From = r.conn.addrPort(&b.names[i], int(h.hdr.Namelen))
@@ -299,24 +296,23 @@ func (r *receiver) unpack(n int) {
 	}
 }
 
-// incomplete says whether a packet that has lost control messages to a lack of space
-// has lost one of those that the toolkit asks for, as the length of its segments, or
-// the address that a reply has to leave from. Of these Linux 6.18 appends the traffic
-// class last: what the program itself has asked for comes after it or was lost alone.
+// incomplete reports whether a packet whose control messages did not all fit lacks one that the
+// toolkit enabled, such as the length of its segments or the source address for a reply. Of
+// these Linux 6.18 appends the traffic class last. If it is there, only messages that the
+// program enabled are missing.
 func incomplete(m *cmsg.Received) bool { return !m.HasClass }
 
-// maxErrors is how often one round reads after ICMP messages. More than one is
-// needed, or a handler that sends from inside Refused to a dead peer, which has
-// made the next message by the time that it returns, would keep datagrams out for
-// ever.
+// maxErrors is how often one round reads again after an ICMP message. With one, a Handler that
+// sends from Refused to a dead peer, and so has caused the next message when it returns, would
+// keep the reader from datagrams for ever.
 const maxErrors = 4
 
-// maxDrainFaults ends a drain whose reads fail on and on, since somebody sends without an
-// end. Close counts what is left.
+// maxDrainFaults ends a drain whose reads keep failing, because a Handler keeps sending. Close
+// counts the datagrams that are still queued.
 const maxDrainFaults = 1000
 
-// reported says whether a read has only met an ICMP message, which is in the
-// error queue with all it says.
+// reported reports whether the error of a read comes from an ICMP message, which the error
+// queue has in full.
 func (r *receiver) reported(errno syscall.Errno) bool {
 	if errno == 0 || !r.conn.path.reports.Load() {
 		return false
@@ -326,7 +322,7 @@ func (r *receiver) reported(errno syscall.Errno) bool {
 		r.reports = true
 		return true
 	case Other:
-		// Whatever the number is, it was a message's if there is one.
+		// Any errno comes from an ICMP message, if there is one.
 		q := &r.conn.path.queue
 		before := q.entries()
 		_ = onFD(r.conn.rc, func(fd int) error { q.attend(r.conn, fd); return nil })
@@ -336,7 +332,7 @@ func (r *receiver) reported(errno syscall.Errno) bool {
 	return false
 }
 
-// fault tells the Sink of an error of reading.
+// fault reports an error of reading to the Sink.
 func (r *receiver) fault(errno syscall.Errno) {
 	if errno == unix.ECONNABORTED {
 		r.err = r.conn.destroyed()

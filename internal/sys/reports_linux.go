@@ -12,50 +12,50 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// reportQueue holds the ICMP messages that have been taken off the socket's error
-// queue and that the Sink has not been told yet, in order.
+// reportQueue has the ICMP messages that were taken off the socket's error queue and not yet
+// reported to the Sink, in order.
 //
-// The kernel keeps its queue within the receive buffer, drops what is over that,
-// and counts it nowhere (sock_queue_err_skb in net/core/skbuff.c of Linux 6.18).
-// A sender on this host fills it faster than a Sink can be told, so it is emptied
-// by whoever meets the error of an entry, senders too.
+// The kernel's queue shares the receive buffer. If that is full, the kernel drops messages
+// without counting them (sock_queue_err_skb in net/core/skbuff.c of Linux 6.18). A sender on
+// this host fills the queue faster than the Sink takes reports. So every call that meets the
+// error of an entry empties the queue, sends too.
 type reportQueue struct {
-	taking sync.Mutex // held while the error queue is emptied, so that the order stays
+	taking sync.Mutex // held while the error queue is emptied, to keep the order
 
-	mu       sync.Mutex // guards what follows; nobody makes a system call with it
+	mu       sync.Mutex // guards the fields below; not held during system calls
 	waiting  []socket.Report
 	next     int  // of waiting
-	size     int  // bytes that waiting holds
-	attended bool // the reader will look without being woken
-	missed   bool // the reader has found taking locked
+	size     int  // bytes of waiting
+	attended bool // the reader looks without being woken
+	missed   bool // the reader found taking locked
 	closed   bool
 	lost     uint64
-	taken    uint64 // entries so far, the lost ones too
+	taken    uint64 // entries taken so far, including lost ones
 }
 
 const (
-	// maxReports bounds what may wait, bytes: more than 10,000 messages of the
-	// 1,184 bytes of payload that ICMPv6 gives back at most.
+	// maxReports bounds the waiting messages, in bytes. It has room for more than 10,000 with
+	// 1,184 bytes of payload, the most that ICMPv6 quotes.
 	maxReports = 16 << 20
-	// reportCost is what one holds beside its payload.
+	// reportCost is the memory of a message besides its payload.
 	reportCost = 128
-	// errControl is enough for the control messages of an entry, also when more
-	// have been asked for through SyscallConn.
+	// errControl is enough for the control messages of an entry, even if the program has
+	// enabled more through SyscallConn.
 	errControl = 1024
-	// takenAtOnce bounds how long one call is kept from what it was made for.
+	// takenAtOnce bounds how many entries a call takes before it does its own work.
 	takenAtOnce = 1024
 )
 
-// take empties the error queue. It returns true when the reader has to be woken
-// for what there is.
+// take empties the error queue. It returns true if the reader has to be woken to report the
+// entries.
 func (q *reportQueue) take(c *Conn, fd int) (wake bool) {
 	q.taking.Lock()
 	return q.leave(c, fd, q.takeAll(c, fd))
 }
 
-// leave unlocks taking for take. A message may have come after the error queue was
-// found empty, which the kernel told the reader only, who then found taking locked:
-// so it is looked for once more.
+// leave unlocks taking for take. A message that arrived after the error queue was found empty
+// has woken the reader, which may have found taking locked and gone back to waiting. In that
+// case leave looks once more.
 func (q *reportQueue) leave(c *Conn, fd int, all bool) (wake bool) {
 	q.taking.Unlock()
 	if q.hasMissed() {
@@ -69,7 +69,7 @@ func (q *reportQueue) leave(c *Conn, fd int, all bool) (wake bool) {
 	return !all || !q.attended && q.left() > 0
 }
 
-// hasMissed says whether the reader has looked in vain since it was last asked.
+// hasMissed reports whether the reader found taking locked since the last call.
 func (q *reportQueue) hasMissed() (missed bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -77,9 +77,9 @@ func (q *reportQueue) hasMissed() (missed bool) {
 	return missed
 }
 
-// attend is take for the reader, unless a sender is about that, who wakes the
-// reader for what comes after pop has found nothing: a reader that waited for
-// every datagram's sender would take turns with it, each time asleep.
+// attend is take for the reader. If a sender holds taking, attend does not wait for it, since
+// reader and sender would then sleep in turns, for each datagram. The sender wakes the reader
+// for entries that arrive after pop has found nothing.
 func (q *reportQueue) attend(c *Conn, fd int) (all bool) {
 	q.mu.Lock()
 	q.attended = true
@@ -88,7 +88,7 @@ func (q *reportQueue) attend(c *Conn, fd int) (all bool) {
 		q.mu.Lock()
 		q.missed = true
 		q.mu.Unlock()
-		if !q.taking.TryLock() { // so who has it will see that
+		if !q.taking.TryLock() { // its holder will see missed
 			return true
 		}
 	}
@@ -96,7 +96,7 @@ func (q *reportQueue) attend(c *Conn, fd int) (all bool) {
 	return q.takeAll(c, fd)
 }
 
-// takeAll needs taking.
+// takeAll takes all entries; taking must be held.
 func (q *reportQueue) takeAll(c *Conn, fd int) (all bool) {
 	var control [errControl]byte
 	return q.takeInto(c, fd, control[:])
@@ -112,7 +112,7 @@ func (q *reportQueue) takeInto(c *Conn, fd int, control []byte) (all bool) {
 			continue
 		}
 		if errno != 0 {
-			return true // EAGAIN; any other is the socket's, and the next read tells it
+			return true // EAGAIN; the next read returns any other error
 		}
 		var rep socket.Report
 		switch {
@@ -125,7 +125,7 @@ func (q *reportQueue) takeInto(c *Conn, fd int, control []byte) (all bool) {
 			}
 		case flags&unix.MSG_CTRUNC != 0:
 			q.lose()
-		default: // made by this host itself: the send has told
+		default: // from this host itself: the send has returned it
 		}
 	}
 	return false
@@ -154,8 +154,7 @@ func (q *reportQueue) push(rep socket.Report, payload []byte) {
 	q.size += len(payload) + reportCost
 }
 
-// pop takes the oldest one out. When there is none the reader has to be woken for
-// the next.
+// pop removes the oldest message. If there is none, the reader has to be woken for the next.
 func (q *reportQueue) pop() (rep socket.Report, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -179,7 +178,7 @@ func (q *reportQueue) pop() (rep socket.Report, ok bool) {
 	return rep, true
 }
 
-// close counts those that the Sink will not be told any more.
+// close counts the messages that will not be reported any more.
 func (q *reportQueue) close(c *Conn, fd int) {
 	q.mu.Lock()
 	q.closed = true
@@ -198,14 +197,14 @@ func (q *reportQueue) close(c *Conn, fd int) {
 
 func (q *reportQueue) left() int { return len(q.waiting) - q.next }
 
-// count is how many wait.
+// count returns how many messages wait.
 func (q *reportQueue) count() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.left()
 }
 
-// entries is how many were taken so far.
+// entries returns how many were taken so far.
 func (q *reportQueue) entries() uint64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -220,15 +219,15 @@ func (c *Conn) LostReports() uint64 {
 	return q.lost
 }
 
-// closeReports is for Close, while there still is a descriptor.
+// closeReports is called by Close, before the descriptor is closed.
 func (c *Conn) closeReports() {
 	if c.info.ErrorQueue {
 		_ = onFD(c.rc, func(fd int) error { c.path.queue.close(c, fd); return nil })
 	}
 }
 
-// errorTaken is for senders that have met an ICMP message's error, and taken it
-// away, and with it the edge that would have woken the reader.
+// errorTaken is called after a send returned the error of an ICMP message. The send has taken
+// that error, and with it the edge that would have woken the reader.
 func (c *Conn) errorTaken() {
 	if !c.path.reports.Load() {
 		return
@@ -240,16 +239,16 @@ func (c *Conn) errorTaken() {
 	}
 }
 
-// lookAtReports wakes the reader for them.
+// lookAtReports wakes the reader to report them.
 func (c *Conn) lookAtReports() {
 	c.path.reportsWaiting.Store(true)
 	c.Wake()
 }
 
-// reportsAtOnce bounds how many the Sink gets between two reads.
+// reportsAtOnce bounds the messages reported between two reads.
 const reportsAtOnce = 16
 
-// tellReports tells the Sink. r.reports stays set while there may be more.
+// tellReports reports to the Sink. r.reports stays set while there may be more.
 func (r *receiver) tellReports(fd int) {
 	q := &r.conn.path.queue
 	all := q.attend(r.conn, fd)
@@ -267,9 +266,9 @@ func (r *receiver) tellReports(fd int) {
 	}
 }
 
-// ErrorPending implements socket.Socket. POLLERR says that an error is pending or that
-// the error queue is not empty; taking an entry off it makes the next one's
-// error pending again. Those that wait for the Sink may be why a send has failed.
+// ErrorPending implements socket.Socket. POLLERR is set while an error is pending or the error
+// queue is not empty. Taking an entry off the queue makes the error of the next one pending.
+// Messages that wait for the Sink count, too: one of them may have made a send fail.
 func (c *Conn) ErrorPending() (yes bool) {
 	if !c.path.reports.Load() {
 		return false

@@ -9,13 +9,13 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// An option is a socket option that this package changes. Everybody who has
-// another descriptor of the socket (dup, File, SCM_RIGHTS, ExtraFiles) sees the
-// change, so it is undone before the socket's own descriptor closes.
+// An option is a socket option that this package changes. Other descriptors of the socket
+// (dup, File, SCM_RIGHTS, ExtraFiles) share its options, so they are restored before the
+// socket's own descriptor is closed.
 type option struct {
 	level, name int
-	// initial is the value of a socket that package net has just made, or
-	// configured: then a socket of Open keeps what its Config asked for.
+	// initial is the value that package net gives a new socket; or configured: a socket of Open
+	// keeps the value of its Config.
 	initial int
 }
 
@@ -64,14 +64,14 @@ var options = [...]option{
 	{unix.SOL_UDP, unix.UDP_CORK, 0},
 }
 
-// byBind says whether beforeBind changes it, which comes before Control.
+// byBind reports whether beforeBind changes the option, which is before Control.
 func (o *option) byBind() bool {
 	return o.level == unix.IPPROTO_IP && o.name == unix.IP_MULTICAST_ALL ||
 		o.level == unix.IPPROTO_IPV6 && o.name == unix.IPV6_MULTICAST_ALL
 }
 
-// initialOf is initial, but that IP_MULTICAST_ALL is clear on a new socket of
-// AF_INET6 (inet6_create of Linux 6.18 does not set it).
+// initialOf returns initial, except that IP_MULTICAST_ALL is clear on a new socket of AF_INET6
+// (inet6_create of Linux 6.18 does not set it).
 func (o *option) initialOf(fd int) int {
 	if o.level == unix.IPPROTO_IP && o.byBind() && inet6(fd) {
 		return 0
@@ -79,7 +79,7 @@ func (o *option) initialOf(fd int) int {
 	return o.initial
 }
 
-// A reading is the value that an option had, if it had one.
+// A reading is the value of an option, if it could be read.
 type reading struct {
 	value int
 	ok    bool
@@ -96,20 +96,19 @@ func readOptions(fd int) *readings {
 	return &r
 }
 
-// sharing is what a socket keeps because another descriptor of it may exist. A
-// socket whose descriptor nobody has seen keeps nothing.
+// sharing is the state of a socket that may have other descriptors. A socket whose descriptor
+// nobody has seen has none.
 type sharing struct {
 	possible atomic.Bool
 
 	mu       sync.Mutex
 	before   *readings // before this package changed anything
-	after    *readings // once it had
-	blocking bool      // it came in blocking mode
+	after    *readings // after that
+	blocking bool      // it was in blocking mode
 }
 
-// cameShared notes what the options of a socket are before anything is changed:
-// of one that is adopted, or that a Control function of the user has seen. An
-// adopted one becomes fit for use.
+// cameShared records the options of a socket before any is changed, if the socket is adopted
+// or a Control function of the user has seen it. It prepares an adopted socket for use.
 func (c *Conn) cameShared(o socket.Options) error {
 	s := &c.sharing
 	s.possible.Store(true)
@@ -122,7 +121,7 @@ func (c *Conn) cameShared(o socket.Options) error {
 	return onFD(c.rc, func(fd int) error {
 		s.before = readOptions(fd)
 		if c.adopted {
-			// Each send is one datagram, and leaves at once.
+			// So that each send is one datagram and leaves at once.
 			_ = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT, 0)
 			_ = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_CORK, 0)
 			if o.NoOffload {
@@ -141,8 +140,8 @@ func (c *Conn) cameShared(o socket.Options) error {
 	})
 }
 
-// isShared notes that from now on somebody may make another descriptor of the
-// socket, and what the options are now: what changes later is not this package's.
+// isShared records that the user can make other descriptors of the socket from now on, and the
+// present options: later changes are not this package's.
 func (c *Conn) isShared() {
 	s := &c.sharing
 	s.mu.Lock()
@@ -162,9 +161,9 @@ func (c *Conn) isShared() {
 	})
 }
 
-// handBack undoes what the holders of other descriptors of the socket would not
-// expect: the filter that drops everything, and the options that this package has
-// changed. What somebody else has changed since stays.
+// handBack undoes what the holders of other descriptors of the socket would not expect: the
+// filter that drops everything, and the options that this package has changed. Options that
+// others have changed since stay.
 func (c *Conn) handBack() {
 	s := &c.sharing
 	s.mu.Lock()
@@ -176,7 +175,7 @@ func (c *Conn) handBack() {
 		if c.refuses.Load() {
 			acceptAll(fd)
 		}
-		if c.alone.Load() && s.possible.Load() && c.group.Load() == nil { // a member must not come back
+		if c.alone.Load() && s.possible.Load() && c.group.Load() == nil { // a member must not join its group again
 			_ = dissolve(fd)
 		}
 		if s.after == nil {

@@ -9,19 +9,18 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// sharing is what a socket keeps because another descriptor of it may exist.
+// sharing is the state of a socket that may have other descriptors.
 type sharing struct {
 	possible atomic.Bool
 	mu       sync.Mutex
 	options  *sharedOptions
-	blocking bool // it came in blocking mode
+	blocking bool // it was in blocking mode
 }
 
 // sharedOptions are the options that this package changes and that others see.
 type sharedOptions struct{ broadcast int }
 
-// cameShared notes what the options of an adopted socket are, and makes it fit
-// for use.
+// cameShared records the options of an adopted socket and prepares it for use.
 func (c *Conn) cameShared(socket.Options) (err error) {
 	s := &c.sharing
 	s.possible.Store(true)
@@ -37,8 +36,8 @@ func (c *Conn) cameShared(socket.Options) (err error) {
 	return nil
 }
 
-// isShared notes that somebody may make another descriptor of the socket: package
-// net lets every socket send broadcasts.
+// isShared records that the user can make other descriptors of the socket. These should be able
+// to send broadcasts, as every socket of package net is.
 func (c *Conn) isShared() {
 	s := &c.sharing
 	s.mu.Lock()
@@ -49,7 +48,7 @@ func (c *Conn) isShared() {
 	}
 }
 
-// handBack undoes what the holders of other descriptors would not expect.
+// handBack undoes what the holders of other descriptors of the socket would not expect.
 func (c *Conn) handBack() {
 	s := &c.sharing
 	s.mu.Lock()

@@ -8,41 +8,41 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Both programs choose a member by a hash of the flow, modulo the number of members
-// there were at first. If that member has left, they hash the hash and choose again. So
-// a flow stays on its member until that one leaves, whoever else does.
+// Both programs choose a member by a hash of the flow, modulo the number of members at the
+// start. If that member has left, they hash the hash and choose again. So a flow stays on its
+// member until that member leaves, whichever others leave.
 
-// rounds is how often they choose at most. A flow that has no member then is left to
-// the kernel's hash (eBPF) or gets the first member (cBPF): with half of the members
-// gone that is one flow of 256.
+// rounds bounds how often they choose. A flow without a member after that is left to the
+// kernel's hash (eBPF) or gets the first member (cBPF). After half of the members have left,
+// that is one flow of 256.
 const rounds = 8
 
 // againFactor and againIncrement are a linear congruential generator (Numerical
-// Recipes, 7.1), which makes the next hash. The lowest bits of its numbers are poor.
+// Recipes, 7.1), which makes the next hash. Its lowest bits are not random enough.
 const (
 	againFactor    = 1664525
 	againIncrement = 1013904223
 	againShift     = 8
 )
 
-// classic is a program of classic BPF (linux/filter.h) in the making.
+// classic is a program of classic BPF (linux/filter.h) that is being written.
 type classic []unix.SockFilter
 
-// maxClassic is BPF_MAXINSNS, the most instructions of one.
+// maxClassic is BPF_MAXINSNS, the most instructions of a program.
 const maxClassic = 4096
 
 func (p *classic) add(code uint16, k uint32) {
 	*p = append(*p, unix.SockFilter{Code: code, K: k})
 }
 
-// unless skips so many instructions if A is not k.
+// unless skips skip instructions if A is not k.
 func (p *classic) unless(k uint32, skip int) {
 	*p = append(*p, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: k, Jf: uint8(skip)})
 }
 
-// slotProgram returns a program whose result is a place in the array of sockets:
-// slots has the member in each place, n is how many members there were at first. A
-// read beyond the packet ends the program with place 0.
+// slotProgram returns a program whose result is a place in the array of sockets. slots has
+// the member in each place; n is the number of members at the start. A read beyond the
+// packet ends the program with place 0.
 func slotProgram(n int, slots []int, left []bool) []unix.SockFilter {
 	var p classic
 	p.hashFlow()
@@ -83,8 +83,8 @@ func slotProgram(n int, slots []int, left []bool) []unix.SockFilter {
 }
 
 const (
-	kept   = 0                // the memory word that has the hash
-	netOff = 1<<32 - 0x100000 // SKF_NET_OFF: offsets from there are in the IP header
+	kept   = 0                // the memory word with the hash
+	netOff = 1<<32 - 0x100000 // SKF_NET_OFF, which is added to offsets in the IP header
 )
 
 // hashFlow leaves a hash of the peer's address and port in A and in memory. With IPv6
@@ -117,7 +117,7 @@ func (p *classic) hashFlow() {
 	p.unless(6, len(v6))
 	*p = append(append(*p, v6...), v4...)
 
-	// The finalizer of MurmurHash3, so that all bits depend on all.
+	// The finalizer of MurmurHash3, so that each bit depends on all bits.
 	p.add(unix.BPF_LD|unix.BPF_MEM, kept)
 	for _, step := range [...]struct{ shift, factor uint32 }{{16, 0x85ebca6b}, {13, 0xc2b2ae35}, {16, 1}} {
 		p.add(unix.BPF_MISC|unix.BPF_TAX, 0)
@@ -144,8 +144,8 @@ func newSockArray(n int) (fd int, err error) {
 	return bpf(unix.BPF_MAP_CREATE, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
 }
 
-// setSock puts a socket into the map. It leaves it by itself when it leaves its port's
-// array.
+// setSock puts a socket into the map. The kernel removes it when the socket leaves the array
+// of its port.
 func setSock(m, i, sock int) error {
 	var pins runtime.Pinner
 	defer pins.Unpin()
@@ -178,7 +178,7 @@ func loadMapProgram(m, n int) (fd int, err error) {
 	return bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
 }
 
-// pinned is a pointer inside a structure that the kernel reads.
+// pinned returns a pointer for a structure that the kernel reads.
 func pinned[T any](pins *runtime.Pinner, p *T) uint64 {
 	pins.Pin(p)
 	return uint64(uintptr(unsafe.Pointer(p)))
@@ -200,7 +200,7 @@ type instruction struct {
 	imm             int32
 }
 
-// Registers, and what package unix does not name of linux/bpf.h.
+// Registers, and constants of linux/bpf.h that package unix does not have.
 const (
 	r0, r1, r2, r3, r4, r6, r7, r10 = 0, 1, 2, 3, 4, 6, 7, 10
 
@@ -213,8 +213,8 @@ const (
 	exit            = 0x90 // BPF_EXIT
 )
 
-// mapProgram hashes as the kernel does, over both addresses and ports, which it has
-// done before the program runs.
+// mapProgram uses the kernel's hash over both addresses and ports, which is computed before
+// the program runs.
 func mapProgram(m, n int) (p []instruction) {
 	op := func(code uint8, dst, src uint8, off int16, imm int32) {
 		registers := dst | src<<4

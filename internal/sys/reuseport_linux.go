@@ -12,35 +12,35 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Balances reports whether the system spreads the datagrams of one port over several
-// sockets, and lets a socket leave without loss. A lenient stack has the hash, but no
-// programs, and no way to leave; a sandbox may reject the option.
+// Balances reports whether the system distributes the datagrams of one port over several
+// sockets and lets a socket leave without loss. A lenient stack has the hash but no programs,
+// and no way to leave. A sandbox may reject the option.
 func Balances() bool {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return true // the socket that is opened next says why
+		return true // opening the next socket returns the error
 	}
 	defer unix.Close(fd)
 	return !lenient(fd) && unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) == nil
 }
 
-// A PortGroup is the sockets of one SO_REUSEPORT group that one Group has opened, in
-// the order in which they were bound.
+// A PortGroup has the sockets of one SO_REUSEPORT group that one Group has opened, in the
+// order in which they were bound.
 //
-// The kernel has the sockets of a port in an array (net/core/sock_reuseport.c). A new
-// socket is appended. When one leaves, the last of the array moves to its place, in
-// one step. A program that is attached to the array chooses the socket of each
-// datagram; without one, and when it chooses none, a hash over the array does.
+// The kernel has the sockets of a port in an array (net/core/sock_reuseport.c). It appends a
+// new socket. When a socket leaves, the last one of the array takes its place, atomically. A
+// program attached to the array chooses the socket of each datagram. Without a program, or
+// if that chooses none, a hash over the array does.
 //
-// The eBPF program chooses from a map of sockets, which knows each by the number it
-// has here, wherever it is in the array. The classic program chooses a place in the
-// array, so it has to be replaced when a member leaves that is not the last. The array
-// changes in another system call than the program. Between the two, what is for the
-// socket that moves goes to the one that leaves, which still reads.
+// The eBPF program chooses from a map of sockets. Their numbers in the map are those of the
+// members, independent of the array. The classic program chooses a place in the array. So it
+// has to be replaced when a member leaves that is not the last. The array and the program
+// change in two system calls. Between these, datagrams for the socket that moves reach the
+// socket that leaves, which still reads.
 //
-// When all leave, the last one does so first and the program stays. So the sockets of
-// another PortGroup of the same size, which were appended, move to their places: number
-// i of the new one gets what number i of the old one got.
+// When all members leave, the last one leaves first and the program stays. Thus the sockets of
+// another PortGroup of the same size, which were appended, move to their places, and member i
+// of the new group gets the flows of member i of the old one.
 type PortGroup struct {
 	members []*Conn
 
@@ -48,11 +48,11 @@ type PortGroup struct {
 	steering socket.Steering
 	left     []bool // by member
 	slots    []int  // the member in each place of the kernel's array, with cBPF
-	leaving  bool   // all of them
+	leaving  bool   // all members leave
 }
 
 // NewPortGroup makes a group of sockets that Open has bound to one port with
-// ReusePort, in this order. It returns nil when they are not the kernel's.
+// ReusePort, in this order. It returns nil if they are not sockets of the kernel.
 func NewPortGroup(socks []socket.Socket) *PortGroup {
 	g := &PortGroup{steering: socket.SteeringHash, left: make([]bool, len(socks))}
 	for i, s := range socks {
@@ -66,7 +66,7 @@ func NewPortGroup(socks []socket.Socket) *PortGroup {
 	return g
 }
 
-// membershipOf is a place in a PortGroup.
+// membershipOf is the membership of a socket in a PortGroup.
 type membershipOf struct {
 	group  *PortGroup
 	number int
@@ -82,9 +82,9 @@ func (g *PortGroup) Steering() socket.Steering {
 	return g.steering
 }
 
-// Steer attaches the best program that the process may: eBPF (Linux 4.19; CAP_BPF, or
-// CAP_SYS_ADMIN before 5.8), or else classic BPF (Linux 4.5, by anybody). Without
-// either the hash stays. It is called before a member leaves.
+// Steer attaches the best program that the process is allowed to: eBPF (Linux 4.19; CAP_BPF,
+// or CAP_SYS_ADMIN before 5.8), or else classic BPF (Linux 4.5, without a capability).
+// Otherwise the kernel's hash stays. Steer is called before any member leaves.
 func (g *PortGroup) Steer() {
 	if g == nil {
 		return
@@ -99,8 +99,8 @@ func (g *PortGroup) Steer() {
 	}
 }
 
-// Leave takes all members out of the array, the last first, and returns when nothing
-// more can be queued for any of them, or, if it is not to wait, at once.
+// Leave removes all members from the array, the last first. With wait it returns when no more
+// datagrams can be queued for any of them, otherwise at once.
 func (g *PortGroup) Leave(wait bool) {
 	if g == nil {
 		return
@@ -109,7 +109,7 @@ func (g *PortGroup) Leave(wait bool) {
 	restore := !g.leaving && g.steering == socket.SteeringCBPF && slices.Contains(g.left, true)
 	g.leaving = true
 	if restore {
-		// Whoever joined is to find the program that fits all places.
+		// Members of another group need the program that fits all places.
 		g.slots, g.left = g.slots[:0], make([]bool, len(g.members))
 		for i := range g.members {
 			g.slots = append(g.slots, i)
@@ -130,8 +130,7 @@ func (g *PortGroup) Leave(wait bool) {
 	}
 }
 
-// willLeave prepares the program for the leave of member i and returns what is to be
-// called after it.
+// willLeave prepares the program for the leave of the member. after must be called then.
 func (m *membershipOf) willLeave() (after func(left bool)) {
 	if m == nil {
 		return func(bool) {}
@@ -148,14 +147,14 @@ func (m *membershipOf) willLeave() (after func(left bool)) {
 	_ = g.attachSlots()
 	return func(left bool) {
 		defer g.mu.Unlock()
-		if !left { // it stays in the array and gets nothing
+		if !left { // it stays in the array and gets no flows
 			g.slots = before
 			_ = g.attachSlots()
 		}
 	}
 }
 
-// closed follows the array when a member that could not leave before has been closed.
+// closed updates slots after a member that could not leave the array was closed.
 func (m *membershipOf) closed() {
 	if m == nil {
 		return
@@ -169,7 +168,7 @@ func (m *membershipOf) closed() {
 	}
 }
 
-// without is what the array is after member i has left it.
+// without returns the array after member i has left.
 func without(slots []int, i int) []int {
 	slots = slices.Clone(slots)
 	last := len(slots) - 1
@@ -177,7 +176,7 @@ func without(slots []int, i int) []int {
 	return slots[:last]
 }
 
-// attachSlots attaches the classic program, by a member that is in the array.
+// attachSlots attaches the classic program, with the descriptor of a member in the array.
 func (g *PortGroup) attachSlots() error {
 	program := slotProgram(len(g.members), g.slots, g.left)
 	err := error(unix.EINVAL)
@@ -212,38 +211,37 @@ func (g *PortGroup) attachMap() error {
 	return setInt(g.members[0].rc, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_EBPF, program)
 }
 
-// leaveArray takes the socket out of the array of its port: no datagram finds it any
-// more. What is queued stays. A lookup that has chosen it already may still queue one.
+// leaveArray removes the socket from the array of its port, so that no datagram reaches it
+// any more. Queued datagrams stay. A lookup that has already chosen the socket may queue one more.
 func (c *Conn) leaveArray(fd int) bool {
 	after := c.group.Load().willLeave()
-	// What a lenient stack sends from then on would leave from the address of the connection.
+	// A lenient stack would then send everything from the address of the connection.
 	left := !c.lenient && c.connectToSelf(fd)
 	if left && (c.mayBalance || c.exposed.Load()) {
-		// connect takes a socket out that is bound to every address (udp_lib_rehash), and
-		// since Linux 6.13 any (udp_lib_hash4). Otherwise it stays in the array, where a
-		// program can choose it. Binding to the same interface again, or to none, takes it
-		// out as well (sock_bindtoindex_locked, which calls udp_lib_rehash; Linux 5.0).
+		// connect removes a socket that is bound to all addresses (udp_lib_rehash), and since
+		// Linux 6.13 any socket (udp_lib_hash4). Otherwise it stays in the array, where a
+		// program can choose it. Binding it to the same interface again, or to none, also
+		// removes it (sock_bindtoindex_locked, which calls udp_lib_rehash; Linux 5.0).
 		_ = bindToIndex(fd, deviceOf(fd))
 	}
 	after(left)
 	return left
 }
 
-// awaitArrivals returns when every datagram that was on its way to a socket as it was
-// called is queued. A packet is received between rcu_read_lock and rcu_read_unlock,
-// and this command waits for all of those (synchronize_rcu, Linux 4.3; some 10 ms). It
-// does not work with nohz_full=; then a datagram that was on its way is lost if it
-// takes longer than reading the queue.
+// awaitArrivals waits until all datagrams that are on their way to a socket are queued. The
+// kernel receives a packet between rcu_read_lock and rcu_read_unlock, and this command waits
+// for all such sections (synchronize_rcu, Linux 4.3; some 10 ms). It fails with nohz_full=; then
+// a datagram on its way is lost if it takes longer than reading the queue.
 func awaitArrivals() {
 	_, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
 }
 
 const membarrierGlobal = 1 // MEMBARRIER_CMD_GLOBAL of linux/membarrier.h
 
-// freePort finds a port that nobody uses, and keeps it until release is called:
-// several sockets of one user may bind to it meanwhile. With SO_REUSEPORT the kernel
-// may choose one that other sockets of the user have (udp_lib_get_port). A lenient stack
-// shares what was bound with the option only: freePort fails with errors.ErrUnsupported.
+// freePort finds an unused port and reserves it until release is called. Meanwhile sockets of
+// the same user can bind to it. (With SO_REUSEPORT, the kernel may choose a port that other
+// sockets of the user have: udp_lib_get_port.) It fails with errors.ErrUnsupported on a lenient
+// stack, which shares a port only if all its sockets were bound with the option.
 func (k Kernel) freePort(ctx context.Context, network string, local netip.AddrPort, o socket.Options) (port uint16, release func(), err error) {
 	o.ReusePort, o.ReuseAddr = false, false
 	uc, err := bindSocket(ctx, network, local, o, new(bool))

@@ -10,16 +10,16 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Balances reports whether the system spreads the datagrams of one port over several
-// sockets, and lets a socket leave without loss.
+// Balances reports whether the system distributes the datagrams of one port over several
+// sockets and lets a socket leave without loss.
 func Balances() bool { return false }
 
-// membershipOf has no counterpart here.
+// membershipOf is empty: a Group has one socket here.
 type membershipOf struct{}
 
 func (*membershipOf) closed() {}
 
-// PortGroup has no counterpart here.
+// PortGroup is empty: a Group has one socket here.
 type PortGroup struct{}
 
 // NewPortGroup returns nil, a PortGroup of one socket.
@@ -34,7 +34,7 @@ func (*PortGroup) Steering() socket.Steering { return socket.SteeringNone }
 // Leave does nothing.
 func (*PortGroup) Leave(wait bool) {}
 
-// freePort has no counterpart here.
+// freePort is not called: a Group has one socket here.
 func (Kernel) freePort(context.Context, string, netip.AddrPort, socket.Options) (uint16, func(), error) {
 	return 0, nil, errors.ErrUnsupported
 }

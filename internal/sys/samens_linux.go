@@ -8,8 +8,8 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// openInNamespace opens a UDP socket in the network namespace of c, which need not be that of
-// the calling thread.
+// openInNamespace opens a UDP socket in the network namespace of c, even if that of the calling
+// thread is another.
 func (c *Conn) openInNamespace(v6 bool) (fd int, err error) {
 	if fd, err = dgram(v6); err != nil {
 		return -1, err
@@ -36,7 +36,7 @@ func (c *Conn) openInNamespace(v6 bool) (fd int, err error) {
 }
 
 // namespaceOf identifies the network namespace of a socket, as Namespace.ID does. Before
-// Linux 5.14 that needs CAP_NET_ADMIN there; a program that changes namespaces has it.
+// Linux 5.14 it needs CAP_NET_ADMIN there, which a program that changes namespaces has.
 func namespaceOf(fd int) (uint64, error) {
 	if id, err := cookie(fd); err == nil {
 		return id, nil
@@ -44,7 +44,7 @@ func namespaceOf(fd int) (uint64, error) {
 	return inodeOf(fd)
 }
 
-// inodeOf is the inode of the socket's network namespace (Linux 4.10).
+// inodeOf returns the inode of the socket's network namespace (Linux 4.10).
 func inodeOf(fd int) (uint64, error) {
 	ns, err := unix.IoctlRetInt(fd, unix.SIOCGSKNS)
 	if err != nil {
@@ -84,8 +84,8 @@ func (c *Conn) Interfaces() (ifs []socket.Interface, err error) {
 	return ifs, err
 }
 
-// elsewhere calls f on a goroutine of its own in the namespace of c. If its thread cannot
-// go back, it ends with the goroutine.
+// elsewhere calls f on a new goroutine in the namespace of c. If its thread cannot return to its
+// namespace, the thread ends with the goroutine.
 func (c *Conn) elsewhere(f func() error) (err error) {
 	done := make(chan struct{})
 	go func() {
@@ -96,9 +96,9 @@ func (c *Conn) elsewhere(f func() error) (err error) {
 	return err
 }
 
-// inside takes the thread into the namespace of c and back. It needs CAP_SYS_ADMIN, which
-// a program with sockets in several namespaces has, or had once. The goroutine must end
-// after it.
+// inside moves the thread into the namespace of c, calls f and moves it back. That needs
+// CAP_SYS_ADMIN, which a program with sockets in several namespaces has, unless it gave it up.
+// The goroutine must end afterwards.
 func (c *Conn) inside(f func() error) error {
 	runtime.LockOSThread()
 	before, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)

@@ -14,16 +14,16 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// How much one sendmmsg takes.
+// Bounds of one sendmmsg.
 const (
 	maxMessages = 64
 	maxPayload4 = 65535 - 20 - 8
 	maxPayload6 = 65535 - 40 - 8
-	controlSize = 128 // 112 are the most: IPv6 packet info, class, hop limit, segment size
+	controlSize = 128 // at most 112 are used: IPv6 packet info, class, hop limit, segment size
 )
 
-// sender is what one sendmmsg needs: messages to the kernel, each a datagram or
-// a segmented send that UDP_SEGMENT cuts into datagrams again.
+// sender is the memory of one sendmmsg. Each message to the kernel is a datagram or a segmented
+// send, which UDP_SEGMENT cuts into datagrams.
 type sender struct {
 	conn     *Conn
 	step     func(fd uintptr) bool // s.send, made once
@@ -34,9 +34,9 @@ type sender struct {
 	count    [maxMessages]int // datagrams of each
 	size     [maxMessages]int // of its first
 	iovs     [maxMessages]unix.Iovec
-	messages int // that are set up
-	used     int // the most that were set up since it came from the pool
-	sent     int // that the kernel took
+	messages int // number set up
+	used     int // the most set up since the sender was taken from the pool
+	sent     int // number that the kernel accepted
 	errno    syscall.Errno
 	class    [2]int // of the socket, for IPv4 and IPv6; below 0: not known yet
 }
@@ -47,7 +47,7 @@ var senderPool = sync.Pool{New: func() any {
 	return s
 }}
 
-// pack sets up as many of ms, from next on, as fit.
+// pack sets up as many messages of ms, from next on, as fit.
 func (s *sender) pack(ms []socket.Message, next position) {
 	l := &s.conn.path.limits
 	segments := max(1, int(l.segments.Load()))
@@ -69,11 +69,10 @@ func (s *sender) pack(ms []socket.Message, next position) {
 	s.used = max(s.used, s.messages)
 }
 
-// sendsOnce says whether the error of a segmented send would say nothing about its
-// datagrams. While the error queue is on, Linux returns ENOBUFS for a full queue of the
-// interface, also when members of the group on this host have received the datagram
-// before (ip_mc_output in net/ipv4/ip_output.c of 6.18). Who sends the segments that
-// follow the one that failed would send them twice.
+// sendsOnce reports whether a segmented send must not be repeated after an error. While the
+// error queue is on, Linux returns ENOBUFS if the queue of the interface is full, even if
+// members of the group on this host have received the datagrams already (ip_mc_output in
+// net/ipv4/ip_output.c of 6.18). To them a repetition would send the datagrams twice.
 func (c *Conn) sendsOnce(m *socket.Message) bool {
 	if !c.path.reports.Load() {
 		return false
@@ -84,13 +83,13 @@ func (c *Conn) sendsOnce(m *socket.Message) bool {
 	return c.many(m.To.Addr())
 }
 
-// many says whether an address may mean more than one receiver.
+// many reports whether an address may have more than one receiver.
 func (c *Conn) many(to netip.Addr) bool {
 	return to.IsMulticast() || c.path.broadcast && to.Is4()
 }
 
-// maxSegmentedBytes is how many bytes a segmented send may have; while connected, to either family,
-// the lower of the two.
+// maxSegmentedBytes returns how many bytes a segmented send may have. For a connected socket it
+// is the lower limit of the two families.
 func maxSegmentedBytes(m *socket.Message) int {
 	if m.To.Addr().Is4() {
 		return maxPayload4
@@ -98,8 +97,7 @@ func maxSegmentedBytes(m *socket.Message) int {
 	return maxPayload6
 }
 
-// addPart sets up as much of a message of several segments as may leave as one send,
-// and returns how many datagrams that is.
+// addPart sets up as many segments of a message as one send may have, and returns their number.
 func (s *sender) addPart(m *socket.Message, offset, segments, longest int) int {
 	n := 1
 	if m.Segment <= longest {
@@ -137,7 +135,7 @@ func (s *sender) add(m *socket.Message, data []byte, n, size int) {
 	if m.TrafficClass|m.ECN != 0 {
 		v6 := !s.toIPv4(m)
 		own := &s.class[toInt(v6)]
-		if *own < 0 && m.TrafficClass == 0 { // else it does not matter
+		if *own < 0 && m.TrafficClass == 0 { // otherwise the socket's does not matter
 			*own = int(s.conn.socketClass(v6))
 		}
 		b, _ = cmsg.AppendTrafficClass(b, classOf(m, uint8(*own)), v6)
@@ -157,7 +155,7 @@ func (s *sender) add(m *socket.Message, data []byte, n, size int) {
 	s.messages++
 }
 
-// toIPv4 says whether a message goes to an IPv4 address.
+// toIPv4 reports whether the destination of a message is an IPv4 address.
 func (s *sender) toIPv4(m *socket.Message) bool {
 	if m.To.IsValid() {
 		return m.To.Addr().Is4()
@@ -165,9 +163,8 @@ func (s *sender) toIPv4(m *socket.Message) bool {
 	return s.conn.path.peer4.Load()
 }
 
-// call sends what is set up. Without wait it uses RawConn.Control: a sender that
-// waits in RawConn.Write holds the descriptor's write lock, which Write would wait
-// for.
+// call sends the messages that are set up. Without wait it uses RawConn.Control, because
+// RawConn.Write would wait for the descriptor's write lock, which a waiting sender holds.
 func (s *sender) call(wait bool) error {
 	if wait {
 		return s.conn.rc.Write(s.step)
@@ -182,16 +179,16 @@ func (s *sender) sendNow(fd uintptr) {
 	}
 }
 
-// send is called by RawConn.Write while the socket is writable. It returns false
-// when there is no room.
+// send is called by RawConn.Write while the socket is writable. It returns false if there is
+// no room.
 func (s *sender) send(fd uintptr) bool {
 	for s.sent < s.messages {
 		end := s.nextCall()
 		n, errno := s.conn.path.sendmmsg(fd, s.hdrs[s.sent:end])
 		switch errno {
 		case 0:
-			// What stopped it is gone with this call when it was an ICMP message's error,
-			// and so is the edge that would have woken the reader.
+			// If that was the error of an ICMP message, the call has taken it, and with it
+			// the edge that would have woken the reader.
 			if s.sent += n; s.sent < end {
 				s.conn.errorTaken()
 			}
@@ -210,9 +207,9 @@ func (s *sender) send(fd uintptr) bool {
 	return true
 }
 
-// nextCall are the messages that go with the next call: one where sendmmsg is rejected,
-// all, or, where that is only a few of them, as many as are sent without telling
-// the scheduler.
+// nextCall returns the end of the messages for the next call. If sendmmsg is rejected, that is
+// one message. If few messages make up maxRawBytes, the call has these and is raw (see
+// sendmmsg). Otherwise it has all messages.
 func (s *sender) nextCall() (end int) {
 	if s.conn.path.single.Load() {
 		return s.sent + 1

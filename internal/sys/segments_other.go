@@ -7,7 +7,7 @@ import "github.com/udpkit/udp/internal/socket"
 // Segments implements socket.Socket.
 func (c *Conn) Segments() int { return 1 }
 
-// sendSegments has a single datagram to send.
+// sendSegments sends one datagram: no message has several segments here.
 func (c *Conn) sendSegments(m *socket.Message, wait bool) (int, error) {
 	if err := c.send(m, wait); err != nil {
 		return 0, err

@@ -7,16 +7,16 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Segmented sends (UDP_SEND_MSG_SIZE) are there since Windows 10 version 2004. Coalesced
-// reads (UDP_RECV_MAX_COALESCED_SIZE) stay off: with some drivers they bring datagrams of
-// a wrong length (https://github.com/quinn-rs/quinn/issues/2041).
+// Segmented sends (UDP_SEND_MSG_SIZE) need Windows 10 version 2004. Coalesced reads
+// (UDP_RECV_MAX_COALESCED_SIZE) stay off, because some drivers report a wrong length of the
+// segments (https://github.com/quinn-rs/quinn/issues/2041).
 const (
 	udpSendMsgSize = 2 // ws2ipdef.h
 	maxSegments    = 64
 	maxSegmented   = 65535 - 40 - 8 // bytes
 )
 
-// askSegments notes whether the system has segmented sends. It only asks for the option:
+// askSegments records whether the system has segmented sends. It only reads the option, because
 // setting it would cut every longer datagram.
 func (c *Conn) askSegments(h windows.Handle) {
 	if _, err := windows.GetsockoptInt(h, windows.IPPROTO_UDP, udpSendMsgSize); err == nil {
@@ -27,8 +27,8 @@ func (c *Conn) askSegments(h windows.Handle) {
 // Segments implements socket.Socket.
 func (c *Conn) Segments() int { return max(1, int(c.segments.Load())) }
 
-// sendSegments sends a message of one datagram or several, together as far as the system
-// takes that, and returns how many have been sent.
+// sendSegments sends a message of one datagram or several, in as few calls as the system
+// accepts, and returns the number of datagrams sent.
 func (c *Conn) sendSegments(m *socket.Message, wait bool) (sent int, err error) {
 	if m.Segment == 0 {
 		if err := c.send(m, wait); err != nil {
@@ -45,7 +45,7 @@ func (c *Conn) sendSegments(m *socket.Message, wait bool) (sent int, err error) 
 		}
 		err := c.send(&part, wait)
 		if class := Classify(err); err != nil && part.Segment > 0 && (class == Other || class == TooLarge) {
-			c.segments.Store(0) // the interface's driver cannot; one by one, each has its own error
+			c.segments.Store(0) // perhaps the driver can't; sent singly, each datagram has its own error
 			continue
 		}
 		if err != nil {

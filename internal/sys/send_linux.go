@@ -53,8 +53,7 @@ func (c *Conn) SendBatch(ms []socket.Message, wait bool) (int, error) {
 	return n, err
 }
 
-// sendErr takes ICMP messages off the error queue when a send has met the error
-// of one.
+// sendErr takes ICMP messages off the error queue if the error of a send comes from one.
 func (c *Conn) sendErr(err error) error {
 	err = c.sendFailed(err)
 	if c.path.reports.Load() {
@@ -116,7 +115,7 @@ func (c *Conn) sendBatch(first *socket.Message, n int, wait bool) (sent int, err
 			}
 			if refusal.lower(&c.path.limits, s.errno, next, to, s.count[s.sent], s.size[s.sent]) {
 				confirmed = 0
-				continue // nothing of it has left
+				continue // none of its datagrams has left
 			}
 		}
 		refusal.undo(&c.path.limits, next, to)
@@ -125,22 +124,23 @@ func (c *Conn) sendBatch(first *socket.Message, n int, wait bool) (sent int, err
 	return sent, nil
 }
 
-// freely is whether the next message leaves from an address that no interface has.
+// freely is the state of sending a message from an address that no interface has.
 type freely int
 
 const (
 	freelyNot freely = iota
 	freelyNow
-	freelyFailed // it did not help
+	freelyFailed // that failed, too
 )
 
-// mayFreely reports whether m is from an IPv6 address that this host has by a route only.
+// mayFreely reports whether the source of m is an IPv6 address that this host has by a route
+// only.
 func (c *Conn) mayFreely(m *socket.Message) bool {
 	return m.From.Is6() && c.wildcard() && c.localByRoute(m.From)
 }
 
-// callFreely is call, without waiting, on a socket that may send from any address. The
-// socket must not stay so: it would go on sending from an address that was removed.
+// callFreely is call, without waiting, with IPV6_FREEBIND set on the socket. The option is
+// cleared again, because with it the socket would keep sending from a removed address.
 func (s *sender) callFreely() error {
 	c := s.conn
 	c.path.freeing.Lock()
@@ -160,7 +160,7 @@ func (s *sender) callFreely() error {
 // position is the next datagram of a batch: a message, and the offset of its segment.
 type position struct{ message, offset int }
 
-// advance goes n datagrams on.
+// advance moves p by n datagrams.
 func (p *position) advance(ms []socket.Message, n int) {
 	for n > 0 {
 		m, left := &ms[p.message], 1

@@ -49,9 +49,8 @@ func (c *Conn) send(m *socket.Message, wait bool) error {
 	return c.sendFailed(c.write(m.Data, b, m.To, wait))
 }
 
-// control appends the control messages of m, which goes to an address. With byOption
-// the interface has to be set on the socket, for which there is an option only for
-// groups.
+// control appends the control messages of m, whose destination is to. byOption: the interface
+// has to be set on the socket, which only works for groups.
 func (c *Conn) control(b []byte, m *socket.Message, to netip.AddrPort) (all []byte, byOption bool, err error) {
 	v6, ok := to.Addr().Is6(), true
 	outlet := c.outletOf(m)
@@ -83,7 +82,7 @@ func (c *Conn) control(b []byte, m *socket.Message, to netip.AddrPort) (all []by
 	return append(b, m.Control...), byOption, nil
 }
 
-// peerNow is the peer that the socket is to have.
+// peerNow returns the desired peer.
 func (c *Conn) peerNow() netip.AddrPort {
 	c.changing.Lock()
 	defer c.changing.Unlock()
@@ -106,10 +105,10 @@ func (c *Conn) write(data, oob []byte, to netip.AddrPort, wait bool) (err error)
 	return err
 }
 
-// ErrorPending implements socket.Socket: nothing tells.
+// ErrorPending implements socket.Socket. It is unknown here.
 func (c *Conn) ErrorPending() bool { return false }
 
-// LostReports implements socket.Socket: none are kept.
+// LostReports implements socket.Socket: there is no error queue here.
 func (c *Conn) LostReports() uint64 { return 0 }
 
 func (c *Conn) closeReports() {}

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendCall is one sendmsg. They are pooled, since RawConn takes functions.
+// sendCall is the state of one sendmsg. Calls are pooled, because a function for RawConn
+// allocates.
 type sendCall struct {
 	data, oob []byte
 	to        netip.AddrPort
@@ -53,9 +54,9 @@ func (s *sendCall) sockaddr(fd int) unix.Sockaddr {
 	return &s.sa4
 }
 
-// sendmsg is write for what net has no call for: control messages on a connected
-// socket, and a send that returns EAGAIN instead of waiting for room. That one uses
-// RawConn.Control, because RawConn.Write queues behind a sender that waits.
+// sendmsg is write for what package net can't do: control messages on a connected socket, and a
+// send that returns EAGAIN instead of waiting for room. The latter uses RawConn.Control, because
+// RawConn.Write would wait for a sender that waits.
 func (c *Conn) sendmsg(data, oob []byte, to netip.AddrPort, wait bool) error {
 	s := sendCalls.Get().(*sendCall)
 	s.data, s.oob, s.to, s.err = data, oob, to, nil

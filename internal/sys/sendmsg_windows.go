@@ -2,9 +2,9 @@ package sys
 
 import "net/netip"
 
-// sendmsg is write for control messages on a connected socket, of which package net knows
-// nothing: Windows lets it name its peer. It waits in any case: a single call can't refuse
-// to.
+// sendmsg is write for control messages on a connected socket. Package net does not know that
+// it is connected, and Windows accepts the peer as the destination. It always waits, because
+// one call can't be made non-blocking.
 func (c *Conn) sendmsg(data, oob []byte, to netip.AddrPort, _ bool) error {
 	if !to.IsValid() && len(oob) > 0 {
 		if to = c.peerNow(); !to.IsValid() {

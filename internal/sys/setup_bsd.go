@@ -14,8 +14,8 @@ import (
 
 const bufferFactor = 1
 
-// growBuffer halves the size until the system takes it: the BSDs refuse what is
-// above kern.ipc.maxsockbuf instead of cutting it.
+// growBuffer halves the size until the system accepts it: the BSDs reject more than
+// kern.ipc.maxsockbuf instead of reducing it.
 func growBuffer(rc syscall.RawConn, o bufferOption, n int) {
 	for ; n >= 4096; n /= 2 {
 		if setInt(rc, unix.SOL_SOCKET, int(o), n) == nil {
@@ -51,8 +51,8 @@ func (c *Conn) setup(o socket.Options) error {
 	})
 }
 
-// dissolve is connect(2) to no address. Some of the BSDs do it and return an
-// error all the same.
+// dissolve is connect(2) to the zero address. Some of the BSDs return an error although they
+// have disconnected.
 func (c *Conn) dissolve() error {
 	return onFD(c.rc, func(fd int) error {
 		var sa unix.Sockaddr = &unix.SockaddrInet4{}
@@ -69,8 +69,8 @@ func (c *Conn) dissolve() error {
 
 func drops(syscall.RawConn) (uint32, bool) { return 0, false }
 
-// stopIntake has no way to keep out what arrives, and returns the size of the
-// receive buffer, bytes.
+// stopIntake cannot stop datagrams from arriving. It returns the size of the receive buffer in
+// bytes.
 func (c *Conn) stopIntake(fd int, _ bool) int {
 	size, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
 	return size

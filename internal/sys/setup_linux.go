@@ -12,12 +12,12 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Linux doubles what SO_RCVBUF and SO_SNDBUF ask for, and reads the double back
-// (socket(7)): the rest is for its own bookkeeping.
+// Linux doubles the values of SO_RCVBUF and SO_SNDBUF, for its own overhead, and returns
+// the doubled values (socket(7)).
 const bufferFactor = 2
 
-// growBuffer tries the variant that may pass rmem_max and wmem_max, which needs
-// CAP_NET_ADMIN, and takes the limited one otherwise.
+// growBuffer tries the option that ignores rmem_max and wmem_max, which needs CAP_NET_ADMIN,
+// and then the limited one.
 func growBuffer(rc syscall.RawConn, o bufferOption, n int) {
 	forced := unix.SO_RCVBUFFORCE
 	if o == writeBuffer {
@@ -28,7 +28,7 @@ func growBuffer(rc syscall.RawConn, o bufferOption, n int) {
 	}
 }
 
-// beforeBind sets what has to be set before the first datagram arrives.
+// beforeBind sets the options that have to be set before the first datagram arrives.
 func beforeBind(rc syscall.RawConn, network string, o socket.Options) (filter bool, err error) {
 	err = onFD(rc, func(fd int) error {
 		filter = onlyOwnGroups(fd, network != "udp4")
@@ -45,8 +45,8 @@ func beforeBind(rc syscall.RawConn, network string, o socket.Options) (filter bo
 	return filter, err
 }
 
-// onlyOwnGroups makes a socket get the groups that it has joined itself, not those
-// of everybody on the host (ip(7); Linux 2.6.31, 4.20 for IPv6).
+// onlyOwnGroups makes a socket receive only the groups that it has joined itself, not those of
+// other sockets of the host (ip(7); Linux 2.6.31, 4.20 for IPv6).
 func onlyOwnGroups(fd int, v6 bool) bool {
 	ignores := lenient(fd)
 	err := trySetting(fd, ignores, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)
@@ -56,8 +56,8 @@ func onlyOwnGroups(fd int, v6 bool) bool {
 	return err == nil
 }
 
-// setup turns on what tells about datagrams. A kernel or a sandbox that lacks
-// one of these costs that feature only, never the socket; Info says so.
+// setup enables the control messages of received datagrams. If a kernel or a sandbox lacks one,
+// the socket lacks that feature only, and Info says so.
 func (c *Conn) setup(o socket.Options) error {
 	return onFD(c.rc, func(fd int) error {
 		c.lenient = lenient(fd)
@@ -68,7 +68,7 @@ func (c *Conn) setup(o socket.Options) error {
 		if c.needsInfo() {
 			c.info.PacketInfo = on(unix.IPPROTO_IP, unix.IP_PKTINFO)
 			if v6 {
-				// A dual-stack socket tells about IPv4 with both of them.
+				// A dual-stack socket reports IPv4 datagrams by the options of both families.
 				c.info.PacketInfo = on(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO)
 			}
 		}
@@ -81,7 +81,7 @@ func (c *Conn) setup(o socket.Options) error {
 		if err := c.path.setup(fd, v6, o, &c.info); err != nil || !c.lenient {
 			return err
 		}
-		// Only the system's own options are left, and errnos of connected sockets.
+		// The system's own options still work, and errnos of connected sockets.
 		c.info.PacketInfo, c.info.ECN, c.info.ErrorQueue = false, false, false
 		if o.PeerErrors {
 			return fmt.Errorf("PeerErrors: %w", errors.ErrUnsupported)
@@ -90,12 +90,11 @@ func (c *Conn) setup(o socket.Options) error {
 	})
 }
 
-// timestampOption asks for 64-bit seconds on 32-bit systems too (Linux 5.1):
-// there it is SO_TIMESTAMPNS_NEW.
+// timestampOption has 64-bit seconds. On 32-bit systems that is SO_TIMESTAMPNS_NEW (Linux 5.1).
 const timestampOption = unix.SO_TIMESTAMPNS + (unix.SO_TIMESTAMPNS_NEW-unix.SO_TIMESTAMPNS)*(8-unsafe.Sizeof(uintptr(0)))/4
 
-// drops reads how many datagrams the socket's buffer had no room for, with
-// SO_MEMINFO: exact, and known without receiving another one.
+// drops returns how many datagrams did not fit into the socket's buffer. SO_MEMINFO has the exact
+// number, without another datagram having to arrive.
 func drops(rc syscall.RawConn) (n uint32, ok bool) {
 	err := rc.Control(func(fd uintptr) {
 		var mem [skMeminfoVars]uint32
@@ -105,9 +104,9 @@ func drops(rc syscall.RawConn) (n uint32, ok bool) {
 	return n, ok && err == nil
 }
 
-// refuseAll makes the socket's filter drop everything that arrives from now on;
-// the kernel counts it as it counts what the buffer has no room for. It takes the
-// place of another filter, and fails when that is locked (SO_LOCK_FILTER).
+// refuseAll makes the socket's filter drop everything that arrives. The kernel counts that
+// like datagrams that did not fit into the buffer. It replaces another filter, and fails if
+// that is locked (SO_LOCK_FILTER).
 func (c *Conn) refuseAll(fd int) error {
 	if c.lenient {
 		return errors.ErrUnsupported
@@ -120,8 +119,8 @@ func (c *Conn) refuseAll(fd int) error {
 }
 
 // acceptAll undoes refuseAll. QEMU's emulator of a processor has no SO_DETACH_FILTER
-// (do_setsockopt in linux-user/syscall.c, 7.2): another filter takes the place there. After
-// ENOENT there is none any more.
+// (do_setsockopt in linux-user/syscall.c, 7.2), so there a filter that accepts everything
+// replaces it. ENOENT means that there is no filter.
 func acceptAll(fd int) {
 	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
 	if err != nil && err != unix.ENOENT {
@@ -129,7 +128,7 @@ func acceptAll(fd int) {
 	}
 }
 
-// setFilter makes a socket keep so many bytes of each datagram, or drop it: 0.
+// setFilter makes a socket keep so many bytes of each datagram; 0 drops it.
 func setFilter(fd int, keep uint32) error {
 	program := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: keep}}
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,

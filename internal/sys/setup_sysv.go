@@ -43,8 +43,8 @@ func (c *Conn) dissolve() error {
 
 func drops(syscall.RawConn) (uint32, bool) { return 0, false }
 
-// stopIntake has no way to keep out what arrives, and returns the size of the
-// receive buffer, bytes.
+// stopIntake cannot stop datagrams from arriving. It returns the size of the receive buffer in
+// bytes.
 func (c *Conn) stopIntake(fd int, _ bool) int {
 	size, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
 	return size

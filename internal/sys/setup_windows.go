@@ -7,8 +7,8 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// setup asks for what WSARecvMsg may report about datagrams. The destination is asked for
-// even if the socket is bound to one address: here it gets broadcasts and groups as well.
+// setup enables what WSARecvMsg reports about datagrams. The destination is needed even if the
+// socket is bound to one address, because here it still receives broadcasts and groups.
 func (c *Conn) setup(o socket.Options) error {
 	return onFD(c.rc, func(h windows.Handle) error {
 		c.info.PacketInfo, c.info.ECN = true, true

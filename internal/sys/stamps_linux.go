@@ -16,20 +16,20 @@ import (
 const transmitStamps = unix.SOF_TIMESTAMPING_TX_HARDWARE | unix.SOF_TIMESTAMPING_TX_SOFTWARE |
 	unix.SOF_TIMESTAMPING_TX_SCHED | unix.SOF_TIMESTAMPING_TX_ACK
 
-// setTransmitTimestamps asks for the time at which the driver takes each datagram, with
-// its number and without a copy of it (OPT_TSONLY, Linux 3.19).
+// setTransmitTimestamps enables reports of the time at which the driver takes each datagram,
+// with its number but without its payload (OPT_TSONLY, Linux 4.0).
 func setTransmitTimestamps(rc syscall.RawConn) error {
 	return setInt(rc, unix.SOL_SOCKET, unix.SO_TIMESTAMPING, unix.SOF_TIMESTAMPING_TX_SOFTWARE|
 		unix.SOF_TIMESTAMPING_SOFTWARE|unix.SOF_TIMESTAMPING_OPT_ID|unix.SOF_TIMESTAMPING_OPT_TSONLY)
 }
 
-// mayHoldStamps says whether the error queue may have entries that nobody has asked
-// this package for: they count against the receive buffer, so the reader takes them.
+// mayHoldStamps reports whether the error queue may have timestamps, perhaps enabled by the
+// program itself. They take space of the receive buffer, so the reader takes them off.
 func (c *Conn) mayHoldStamps() bool { return c.path.stamps || c.exposed.Load() }
 
-// parseStamp reads the control messages of an entry that says when a datagram left: struct
-// scm_timestamping, three times of which the first is software's, and sock_extended_err
-// with the number of the datagram (Documentation/networking/timestamping.rst of Linux).
+// parseStamp reads the control messages of an entry about a sent datagram. struct
+// scm_timestamping has three times, of which the first is software's, and sock_extended_err has
+// the number of the datagram (Documentation/networking/timestamping.rst of Linux).
 func parseStamp(control []byte, rep *socket.Report) bool {
 	var at time.Time
 	numbered := false
@@ -54,7 +54,7 @@ func parseStamp(control []byte, rep *socket.Report) bool {
 	return numbered && !at.IsZero()
 }
 
-// stampOf reads the first time of three, the zero Time if there is none.
+// stampOf returns the first of the three times, or the zero Time if it is not set.
 func stampOf(data []byte) (t time.Time) {
 	var sec, nsec int64
 	switch len(data) {

@@ -1,17 +1,16 @@
-// Package sys makes every system call of the toolkit. Its sockets are
-// net.UDPConns in Go's network poller; what net can't do is done on their
-// descriptors.
+// Package sys makes every system call of the toolkit. Its sockets are net.UDPConns in
+// Go's network poller. What package net can't do is done on their descriptors.
 //
-// What a system must supply, one file a system (or a group of them) each:
+// Each system, or group of systems, has a file for each of these:
 //
-//	serve, send      the packet path: sys_linux.go, and sys_other.go for the rest
-//	                 (there with net.UDPConn's own calls, a datagram at a time; the
-//	                 tag udpbasic selects it on Linux too, so that it is tested)
+//	serve, send      the packet path: sys_linux.go, and sys_other.go for all others
+//	                 (with net.UDPConn's own calls, one datagram at a time; the tag
+//	                 udpbasic selects it on Linux too, for tests)
 //	set…             options of Config: options_families.go with the numbers of each system
 //	                 (numbers.go), options_linux.go, …
 //	setup            options before the first read: setup_linux.go, setup_bsd.go, …
-//	connect, …       what net has no call for: fd_unix.go, fd_windows.go, fd_other.go;
-//	                 peer.go makes changes of the peer of them
+//	connect, …       calls that net does not have: fd_unix.go, fd_windows.go, fd_other.go;
+//	                 peer.go builds changes of the peer from them
 //	MTU              of the path: mtu_linux.go
 //	Classify         what an errno means: errno_unix.go, errno_windows.go, …
 //	Namespace        interfaces and their changes: watch_linux.go, watch_other.go
@@ -34,47 +33,47 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// Conn is a socket of the kernel's. It implements socket.Socket.
+// Conn is a socket of the kernel. It implements socket.Socket.
 type Conn struct {
 	uc   *net.UDPConn
 	rc   syscall.RawConn
 	info socket.Info
-	path packetPath // what the packet path of this system keeps
-	pull pull       // of a socket that is read by its callers
+	path packetPath // the state of this system's packet path
+	pull pull       // the state of a socket that its callers read
 
-	ownOptions  bool                           // its owner may have set options before the first read
+	ownOptions  bool                           // its owner can set options before the first read
 	adopted     bool                           // others may have descriptors of the same socket
-	sharing     sharing                        // what to restore for them
+	sharing     sharing                        // options to restore for them
 	mayBalance  bool                           // it may be in a SO_REUSEPORT group
-	redirected  bool                           // datagrams may come that were sent to another address and port
+	redirected  bool                           // datagrams sent to another address and port may arrive
 	lenient     bool                           // the system ignores options that it does not have
 	refuses     atomic.Bool                    // its filter drops everything
 	portKept    atomic.Bool                    // the port stays bound when the peer changes
-	segments    atomic.Int32                   // of a segmented send, 0: there are none (Windows; see packetPath for Linux)
-	dissolved   atomic.Bool                    // Local is bound again, whatever the system says (Windows)
-	alone       atomic.Bool                    // it has left its SO_REUSEPORT group, and has no peer but itself
+	segments    atomic.Int32                   // most segments of a send, 0: none (Windows; for Linux see packetPath)
+	dissolved   atomic.Bool                    // Local is bound again, even if the system returns another address (Windows)
+	alone       atomic.Bool                    // it has left its SO_REUSEPORT group and is connected to itself
 	exposed     atomic.Bool                    // SyscallConn was called: options may change
 	class       [2]atomic.Int32                // socketClass of IPv4 and IPv6, with bit 8 set once known
-	bound       netip.AddrPort                 // what bind was asked for, with the port it got
-	inet6       bool                           // it is of AF_INET6, whatever it can reach
+	bound       netip.AddrPort                 // the address passed to bind, with the port that was chosen
+	inet6       bool                           // it is of AF_INET6, even if it can reach IPv4 only
 	last        atomic.Pointer[netip.AddrPort] // its address before it was connected to itself, or closed
-	only        netip.Addr                     // the one address that datagrams come for, if it is one
+	only        netip.Addr                     // the destination of all datagrams, if there is only one
 	keeps       bool                           // Options.ControlMessages
 	wantsStamps bool                           // Options.TransmitTimestamps
 
-	group atomic.Pointer[membershipOf] // what shares the port, nil: not of ListenGroup
+	group atomic.Pointer[membershipOf] // its membership, if ListenGroup opened it
 
 	changing sync.Mutex            // one change of the peer at a time
 	peer     peer                  // guarded by changing
 	lost     atomic.Pointer[error] // why the socket can't be repaired
 	rebinds  atomic.Uint64         // repairs
-	out      outgoing              // the interface of what goes to groups
+	out      outgoing              // the interface for datagrams to groups
 	overflow overflow              // memberships that the socket has no room for
 	zones    zoneCache
 
-	counting sync.Mutex // guards what follows
-	counted  uint32     // the system's drop counter when last asked
-	dropped  int64      // all drops, without its wrapping
+	counting sync.Mutex // guards the fields below
+	counted  uint32     // the system's drop counter when last read
+	dropped  int64      // all drops, without wrapping
 }
 
 var _ socket.Socket = (*Conn)(nil)
@@ -92,7 +91,7 @@ func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o 
 			if kept, err = keepPort(uc, o.Device != "" || o.Control != nil); err != nil {
 				uc.Close()
 				if !errors.Is(err, EADDRINUSE) {
-					tries = maxPorts // it may be forbidden to ask for a port
+					tries = maxPorts // binding to a port by number may be forbidden
 				}
 				continue
 			}
@@ -106,11 +105,11 @@ func (Kernel) Open(ctx context.Context, network string, local netip.AddrPort, o 
 	}
 }
 
-// maxPorts is how many ports may be taken by others while a socket is bound to one.
+// maxPorts bounds how many ports are tried if other programs take them first.
 const maxPorts = 16
 
-// bindSocket makes a socket with the options that come before bind. It sets filter if
-// the socket gets only the groups that it joins itself.
+// bindSocket makes a socket with the options that must be set before bind. It sets filter if
+// the socket receives only the groups that it joins itself.
 func bindSocket(ctx context.Context, network string, local netip.AddrPort, o socket.Options, filter *bool) (*net.UDPConn, error) {
 	control := func(network, address string, rc syscall.RawConn) error {
 		var err error
@@ -134,7 +133,7 @@ func bindSocket(ctx context.Context, network string, local netip.AddrPort, o soc
 	return listen(ctx, network, local, control)
 }
 
-// listenPacket is package net's way to bind a socket.
+// listenPacket binds a socket with package net.
 func listenPacket(ctx context.Context, network, address string, control controlFunc) (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: control}
 	pc, err := lc.ListenPacket(ctx, network, address)
@@ -146,10 +145,9 @@ func listenPacket(ctx context.Context, network, address string, control controlF
 
 type controlFunc = func(network, address string, rc syscall.RawConn) error
 
-// Adopt makes a socket of uc, which it owns from now on, also when it fails.
-// Package net never lets a socket that it has connected itself send to another
-// address, not even when the socket has been disconnected since, so of such a one
-// a duplicate is used, where the system makes one.
+// Adopt makes a socket of uc and takes ownership of it, even if it fails. If package net
+// connected the socket, it never lets it send to another address, not even after it was
+// disconnected. So Adopt uses a duplicate of such a socket, where the system can make one.
 func Adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
 	if uc.RemoteAddr() != nil {
 		other, err := duplicate(uc)
@@ -164,8 +162,8 @@ func Adopt(uc *net.UDPConn, o socket.Options) (*Conn, error) {
 	return adopt(uc, o, true, false)
 }
 
-// adopt makes a socket of uc, which it closes when it fails. With filter the socket
-// gets only the groups that it joins itself.
+// adopt makes a socket of uc, which it closes if it fails. filter: the socket receives only
+// the groups that it joins itself.
 func adopt(uc *net.UDPConn, o socket.Options, adopted, filter bool) (*Conn, error) {
 	rc, err := uc.SyscallConn()
 	if err != nil {
@@ -183,7 +181,7 @@ func adopt(uc *net.UDPConn, o socket.Options, adopted, filter bool) (*Conn, erro
 	if shared {
 		err = c.cameShared(o)
 	}
-	if err == nil && adopted { // a new one has them since before bind
+	if err == nil && adopted { // on a new one they were set before bind
 		err = setOptions(rc, &o)
 	}
 	if err == nil {
@@ -244,7 +242,7 @@ func (c *Conn) prepare(o socket.Options) error {
 	return nil
 }
 
-// minSkb is less than any system takes of a receive buffer beside a payload, bytes.
+// minSkb is a lower bound, in bytes, of the overhead of a datagram in a receive buffer.
 const minSkb = 64
 
 // Limits implements socket.Socket.
@@ -261,8 +259,8 @@ func (c *Conn) Peer() netip.AddrPort {
 	return unmap(peer)
 }
 
-// Wake implements socket.Socket: a deadline in the past ends the wait of a
-// reader, and of the next one to come.
+// Wake implements socket.Socket. A deadline in the past ends the wait of the reader, or of the
+// next one.
 func (c *Conn) Wake() {
 	c.path.wake()
 	if c.pull.on {
@@ -281,7 +279,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { return unwrapOp(c.uc.SetWri
 func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 	c.exposed.Store(true)
 	c.path.coalesce(c.rc)
-	c.isShared() // its user may make another descriptor
+	c.isShared() // the caller can make another descriptor
 	return c.rc, nil
 }
 
@@ -299,7 +297,7 @@ func (c *Conn) Close() error {
 
 // Detach implements socket.Socket.
 func (c *Conn) Detach() (*net.UDPConn, error) {
-	out, err := duplicate(c.uc) // so that nothing of c reaches the socket any more
+	out, err := duplicate(c.uc) // so that c has no access to it any more
 	if err != nil {
 		return nil, err
 	}
@@ -344,22 +342,22 @@ func (c *Conn) Local() netip.AddrPort {
 	return unmap(c.uc.LocalAddr().(*net.UDPAddr).AddrPort())
 }
 
-// noteLocal remembers the address for when the socket is closed.
+// noteLocal records the address, for calls after Close.
 func (c *Conn) noteLocal(local netip.AddrPort) {
 	local = unmap(local)
 	c.last.Store(&local)
 }
 
-// wildcard says whether datagrams may come for more than one address.
+// wildcard reports whether the socket is bound to all addresses.
 func (c *Conn) wildcard() bool { return c.bound.Addr().IsUnspecified() }
 
-// needsInfo says whether a datagram has to come with its destination or its
-// interface, because they are not clear from what the socket is bound to.
+// needsInfo reports whether datagrams need control messages with their destination or interface,
+// because the socket's own address does not determine these.
 func (c *Conn) needsInfo() bool {
 	return c.wildcard() || c.bound.Addr().IsMulticast() || c.peer.set || c.redirected
 }
 
-// wildcardFor is what a socket is bound to for a group that it can't be bound to.
+// wildcardFor returns the address to bind to for a group that a socket can't be bound to.
 func wildcardFor(group netip.AddrPort) (network string, local netip.AddrPort) {
 	if group.Addr().Is4() {
 		return "udp4", netip.AddrPortFrom(netip.IPv4Unspecified(), group.Port())
@@ -367,12 +365,12 @@ func wildcardFor(group netip.AddrPort) (network string, local netip.AddrPort) {
 	return "udp6", netip.AddrPortFrom(netip.IPv6Unspecified(), group.Port())
 }
 
-// unmap takes the 4-in-6 form off an address.
+// unmap returns an address without the 4-in-6 form.
 func unmap(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// unwrapOp takes the net.OpError off, since the layer above puts its own on.
+// unwrapOp returns the error inside a net.OpError, since the layer above adds its own.
 func unwrapOp(err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err

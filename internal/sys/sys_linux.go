@@ -20,20 +20,19 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// packetPath is what a socket keeps for Linux's ways to move many datagrams
-// with one system call. Receiving is in recv_linux.go and errqueue_linux.go,
-// sending in send_linux.go.
+// packetPath is the state of Linux's packet path, which moves many datagrams with one system
+// call. Receiving is in recv_linux.go and errqueue_linux.go, sending in send_linux.go.
 type packetPath struct {
 	family         socket.Family
 	busyPoll       bool        // Options.BusyPoll
 	peerErrors     bool        // the error queue is on while unconnected too
 	reports        atomic.Bool // the error queue is on
-	mute           atomic.Bool // it could not be switched on for the peer
-	queue          reportQueue // what was taken off it
-	stamps         bool        // transmit timestamps come by it, whether it is on or not
-	unwanted       atomic.Bool // it is to be switched off once it is empty
-	reportsWaiting atomic.Bool // the reader is to look for reports
-	woken          atomic.Bool // a Wake that no Woken has answered
+	mute           atomic.Bool // it could not be enabled for the peer
+	queue          reportQueue // entries taken off it
+	stamps         bool        // it has transmit timestamps, even if it is off
+	unwanted       atomic.Bool // it should be disabled once it is empty
+	reportsWaiting atomic.Bool // the reader should look for reports
+	woken          atomic.Bool // a Wake that has not reached Sink.Woken yet
 
 	peer4     atomic.Bool // the peer has an IPv4 address
 	connected atomic.Bool // there is a peer
@@ -41,10 +40,10 @@ type packetPath struct {
 	broadcast bool        // Options.Broadcast
 	sendmmsg  func(fd uintptr, hs []mmsghdr) (int, syscall.Errno)
 	recvmmsg  func(fd uintptr, hs []mmsghdr, raw bool) (int, syscall.Errno)
-	single    atomic.Bool // one of these is rejected: one message a call
+	single    atomic.Bool // recvmmsg or sendmmsg is rejected: one message a call
 	partial   bool        // recvmmsg may stop before the queue is empty
 	limits    limits      // of segmented sends
-	freeing   sync.Mutex  // held while a send may leave from any address
+	freeing   sync.Mutex  // held while IPV6_FREEBIND is set for one send
 	gro       gro
 
 	space atomic.Int32 // for the control messages of a packet, bytes
@@ -54,7 +53,7 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 	p.family, p.peerErrors, p.busyPoll = info.Family, o.PeerErrors, o.BusyPoll
 	p.broadcast = o.Broadcast
 	p.sendmmsg, p.recvmmsg = sendmmsg, recvmmsg
-	// IPv4 on a socket of both families has the options of IPv4.
+	// On a socket of both families, IPv4 datagrams need the options of IPv4.
 	ecn4 := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1) == nil
 	info.ECN = ecn4 || info.Family == socket.IPv6
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTTL, 1)
@@ -84,19 +83,19 @@ func (p *packetPath) setup(fd int, v6 bool, o socket.Options, info *socket.Info)
 	return nil
 }
 
-// offload switches UDP_GRO and UDP_SEGMENT on, where the kernel has them.
+// offload finds out whether the kernel has UDP_GRO and UDP_SEGMENT.
 func (p *packetPath) offload(fd int, info *socket.Info) {
 	if canCoalesce.known(func() bool { return hasOption(fd, unix.SOL_UDP, unix.UDP_GRO) }) { // Linux 5.0
 		info.GRO = true
 		p.gro.state.Store(groWanted)
 	}
-	// Asking does not switch it on for every send, as setting it would.
+	// Reading the option does not enable it for every send, as setting it would.
 	if canSegment.known(func() bool { return hasOption(fd, unix.SOL_UDP, unix.UDP_SEGMENT) }) { // Linux 4.18
 		p.limits.segments.Store(firstSegments)
 	}
 }
 
-// setReports switches the error queue for both families of the socket.
+// setReports enables or disables the error queue, for both families of the socket.
 func (p *packetPath) setReports(fd int, v6, on bool) error {
 	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, toInt(on))
 	if p.family == socket.IPv6 {
@@ -112,7 +111,7 @@ func (p *packetPath) setReports(fd int, v6, on bool) error {
 	return nil
 }
 
-// wake stops a reader that does not get to waiting, since there is always more.
+// wake stops a reader that never waits, because there is always more to read.
 func (p *packetPath) wake() { p.woken.Store(true) }
 
 func (c *Conn) peerChanged(peer netip.AddrPort) error {
@@ -126,7 +125,7 @@ func (c *Conn) peerChanged(peer netip.AddrPort) error {
 		return nil
 	}
 	if !on {
-		c.errorTaken() // switching it off empties the kernel's queue
+		c.errorTaken() // disabling it empties the kernel's queue
 		c.lookAtReports()
 		return nil
 	}
@@ -141,9 +140,9 @@ func (c *Conn) peerChanged(peer netip.AddrPort) error {
 	return nil
 }
 
-// endReports switches the error queue off that nobody wants any more, and says
-// whether something is left to tell. What has come since it was found empty would
-// be thrown away with that; what comes next is not told either.
+// endReports disables an error queue that is not wanted any more, and reports whether messages
+// still wait. A message that arrives between the last look and disabling is lost, as later ones
+// are.
 func (c *Conn) endReports() (left bool) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
@@ -165,7 +164,7 @@ func (c *Conn) currentInfo() socket.Info {
 	return info
 }
 
-// batch implements Limits. A socket that has met no rejection yet asks.
+// batch is for Limits. A socket on which no call was rejected yet asks the kernel.
 func (c *Conn) batch() int {
 	if c.path.single.Load() || rejected(unix.SYS_RECVMMSG) || rejected(unix.SYS_SENDMMSG) {
 		return 1
@@ -178,11 +177,10 @@ func (c *Conn) Segments() int { return int(c.path.limits.segments.Load()) }
 
 // Serve implements socket.Socket.
 //
-// Everything happens inside RawConn.Read: the poller is asked once, and the
-// function it calls when the socket is readable reads and dispatches until
-// nothing is left, without leaving. So no wake-up is missed (epoll is
-// edge-triggered, and RawConn.Read would begin by forgetting an edge), and a
-// datagram costs one system call, not the second one that only says EAGAIN.
+// Everything happens inside one RawConn.Read: its function reads and dispatches until nothing
+// is queued, and only then lets RawConn.Read wait. So no wake-up is missed, although epoll is
+// edge-triggered and each RawConn.Read begins by discarding an edge. And a datagram costs one
+// system call, not a second one that only returns EAGAIN.
 func (c *Conn) Serve(sink socket.Sink) error {
 	r := newReceiver(c, sink)
 	defer r.giveBack()
@@ -212,13 +210,13 @@ func newReceiver(c *Conn, sink socket.Sink) *receiver {
 	return r
 }
 
-// returned goes on after RawConn.Read. It is not a part of Serve, whose stack frame
-// every reader has while it waits.
+// returned is called after RawConn.Read. It is not a part of Serve, because every waiting reader
+// has the stack frame of Serve.
 func (r *receiver) returned(err error) {
 	c := r.conn
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded), err == nil:
-		// Cleared first: a Wake from now on is seen by the next wait.
+		// Cleared first, so that the next wait notices a later Wake.
 		c.path.woken.Store(false)
 		c.uc.SetReadDeadline(time.Time{})
 		if lost := c.lost.Load(); lost != nil {
@@ -251,20 +249,20 @@ func (r *receiver) returned(err error) {
 	case Classify(err) == Closed:
 		r.ended, r.err = true, unwrapOp(err)
 	default:
-		// The poller refuses to wait after an event that was nothing but an error
-		// (a full send buffer and an ICMP message; runtime/netpoll.go, eventErr),
-		// until the next event, of which it tells nobody. Reading works all the same.
+		// After an event that was only an error (a full send buffer and an ICMP message), the
+		// poller refuses to wait until the next event, which it does not report
+		// (runtime/netpoll.go, eventErr). Reading still works.
 		if r.poll(); !r.ended {
 			time.Sleep(unpollable)
 		}
 	}
 }
 
-// unpollable is how long a reader sleeps that the poller does not let wait.
+// unpollable is how long a reader sleeps if the poller refuses to wait.
 const unpollable = time.Millisecond
 
-// drain lets nothing in any more and takes what is queued. Where a filter is locked
-// there is an end all the same: what the buffer may have held.
+// drain stops the intake and reads what is queued. If the intake can't be stopped, because a
+// filter is locked, it ends after as many bytes as the buffer may have held.
 func (r *receiver) drain() {
 	c := r.conn
 	r.budget = math.MaxInt
@@ -287,9 +285,9 @@ type mmsghdr struct {
 	n   uint32
 }
 
-// recvmmsg and sendmmsg return how many messages the kernel took, or an errno. One
-// message goes by recvmsg or sendmsg, which have less to do for it and which every
-// kernel and sandbox allows. None of them waits.
+// recvmmsg and sendmmsg return how many messages the kernel moved, or an errno. For one message
+// they use recvmsg or sendmsg, which are faster for it and which every kernel and sandbox
+// allows. They never wait.
 func recvmmsg(fd uintptr, hs []mmsghdr, raw bool) (int, syscall.Errno) {
 	if raw && len(hs) > 1 {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
@@ -304,16 +302,17 @@ func recvmmsg(fd uintptr, hs []mmsghdr, raw bool) (int, syscall.Errno) {
 	return 1, errno
 }
 
-// Sends up to these bounds are made without telling the scheduler. Where it is told,
-// a thread that monitors it (sysmon) takes the processor away from a call of more
-// than 20 µs, as segmented sends are, and the caller has to get one again: that made
-// them 7 to 13 % slower. Until a raw call returns the garbage collector may have to
-// wait for it: on loopback, where a send does the receiver's part too, up to 50 µs.
-// So are reads of short messages that have piled up (8 % faster). Other reads are faster
-// the other way: their caller gives way to the sender.
+// Sends up to these bounds are raw system calls, of which Go's scheduler does not know. It would
+// otherwise take the processor (P) from a call of more than 20 µs, such as a segmented send, and
+// the caller would have to get one again, which made sends 7 to 13 % slower. The garbage
+// collector may have to wait until a raw call returns: on loopback, where a send includes the
+// receiver's part, up to 50 µs.
+//
+// Reads of short messages that have piled up are raw, too (8 % faster). Other reads are faster
+// with the scheduler's help, which lets the sender run.
 const (
 	maxRaw      = 8        // messages
-	maxRawBytes = 64 << 10 // what is beyond it goes with another call
+	maxRawBytes = 64 << 10 // more than that is sent by another call
 )
 
 func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
@@ -335,10 +334,9 @@ func sendmmsg(fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
 	return int(n), errno
 }
 
-// rejected says whether the kernel, or a filter in front of it (seccomp(2)), rejects
-// recvmmsg or sendmmsg whatever it is asked to do: a call on no descriptor at all
-// fails with EBADF where the call itself is allowed, and does not fail in QEMU's emulator
-// of a processor (do_sendrecvmmsg in linux-user/syscall.c, 7.2).
+// rejected reports whether the kernel, or a filter in front of it (seccomp(2)), rejects every
+// recvmmsg or sendmmsg. If the call is allowed, it fails with EBADF on an invalid descriptor; in
+// QEMU's emulator of a processor it succeeds (do_sendrecvmmsg in linux-user/syscall.c, 7.2).
 func rejected(call uintptr) bool {
 	errno := onNoDescriptor(call)
 	return errno != 0 && errno != unix.EBADF

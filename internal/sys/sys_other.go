@@ -15,16 +15,15 @@ import (
 	"github.com/udpkit/udp/internal/socket"
 )
 
-// This is the portable packet path: net.UDPConn's calls, one datagram at a
-// time. It has no error queue: an ICMP message shows as the error of the next
-// read or send.
+// This is the portable packet path: net.UDPConn's calls, one datagram at a time. It has no error
+// queue; an ICMP message is the error of the next read or send.
 
-// packetPath has little to keep here.
+// packetPath is the state of the portable packet path.
 type packetPath struct{ broadcasts broadcasts }
 
 func (*packetPath) wake() {}
 
-// coalesce has nothing to switch on here.
+// coalesce does nothing: there are no coalesced packets here.
 func (*packetPath) coalesce(syscall.RawConn) {}
 
 func (*packetPath) setup(int, bool, socket.Options, *socket.Info) error { return nil }
@@ -42,16 +41,15 @@ func (c *Conn) currentInfo() socket.Info {
 
 func (c *Conn) batch() int { return 1 }
 
-// drainErrors is how many errors of reads are met while draining, at most.
+// drainErrors bounds the failed reads while draining.
 const drainErrors = 64
 
-// drainWait bounds the wait for a datagram that the kernel had queued already,
-// where it can't be asked whether there is one: net.UDPConn can't read without
-// waiting at all.
+// drainWait is how long a drain waits for a queued datagram on systems that do not report whether
+// there is one, since net.UDPConn can't read without waiting.
 const drainWait = 20 * time.Millisecond
 
-// read takes one datagram, by the cheaper of two calls where nothing has been
-// asked for that comes beside it: recvfrom instead of recvmsg.
+// read reads one datagram. If no control messages are enabled it uses recvfrom, which is cheaper
+// than recvmsg.
 func (c *Conn) read(p, oob []byte) (n, oobn, flags int, from netip.AddrPort, err error) {
 	if !c.keeps && !c.info.PacketInfo && !c.info.Timestamps && !c.info.ECN {
 		n, from, err = c.uc.ReadFromUDPAddrPort(p)
@@ -60,7 +58,7 @@ func (c *Conn) read(p, oob []byte) (n, oobn, flags int, from netip.AddrPort, err
 	return c.uc.ReadMsgUDPAddrPort(p, oob)
 }
 
-// packet is what read has brought.
+// packet makes a packet of the results of read.
 func (c *Conn) packet(b *buffer.Buffer, n int, oob []byte, flags int, from netip.AddrPort) socket.Packet {
 	m := cmsg.Received{To: c.only}
 	cmsg.Parse(oob, &m)
@@ -80,7 +78,7 @@ func (c *Conn) packet(b *buffer.Buffer, n int, oob []byte, flags int, from netip
 	}
 }
 
-// soon lets a read take what is there before the Sink is asked again.
+// soon is a deadline that lets a read take what is queued before the Sink is asked again.
 const soon = time.Millisecond
 
 // Serve implements socket.Socket.
@@ -88,10 +86,10 @@ func (c *Conn) Serve(sink socket.Sink) error {
 	var (
 		oob      = make([]byte, cmsg.Space)
 		ps       = make([]socket.Packet, 1)
-		b        *buffer.Buffer // kept while nobody else does
+		b        *buffer.Buffer // reused unless it was retained
 		draining bool
 		budget   = 1 // bytes that may have been queued when draining began
-		perError int // what one error takes of it
+		perError int // budget of one error
 	)
 	if c.ownOptions {
 		oob = make([]byte, moreSpace(len(oob)))
@@ -129,7 +127,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 				if _, known := queued(c.rc); draining && !known {
 					return nil
 				}
-				// Cleared first: a Wake from now on is seen by the next read.
+				// Cleared first, so that the next read notices a later Wake.
 				c.uc.SetReadDeadline(time.Time{})
 				if lost := c.lost.Load(); lost != nil {
 					return *lost
@@ -163,7 +161,7 @@ func (c *Conn) Serve(sink socket.Sink) error {
 				return nil
 			}
 			if draining {
-				budget -= perError // a Handler may make one of each by answering it
+				budget -= perError // a Handler that sends after each error may cause the next
 			}
 			continue
 		}

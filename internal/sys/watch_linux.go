@@ -31,12 +31,12 @@ type Namespace struct {
 	seen map[int]sighting
 }
 
-// sighting is what is known of the interface of an index, from when it was first seen until
-// it is removed.
+// sighting is the state of the interface of an index, from when it was first seen until it is
+// removed.
 type sighting struct {
 	generation uint64
 	emptied    uint64 // how often it has lost memberships
-	without    int    // see protocolsWithout
+	without    int    // result of protocolsWithout
 }
 
 // protocolsWithout returns how many of IPv6 and IPv4, in that order, a link cannot carry
@@ -108,8 +108,8 @@ func routeSocket(flags int, groups uint32) (int, error) {
 	return fd, nil
 }
 
-// newsBuffer holds notifications about several hundred interfaces. If it overflows, every
-// group is joined again and nothing else is lost.
+// newsBuffer has room for notifications about several hundred interfaces. If it overflows, every
+// group is joined again; nothing else is lost.
 const newsBuffer = 1 << 20
 
 // newsPause is the pause after an error that may persist.
@@ -139,7 +139,7 @@ func (n *Namespace) Watch(changed func()) (stop func(), err error) {
 			case err != nil: // ENOBUFS: the buffer was full
 				n.lostNews()
 				if !errors.Is(err, unix.ENOBUFS) {
-					// The poller may repeat it until the next notification; see unpollable.
+					// The poller may return it again until the next notification: see unpollable.
 					time.Sleep(newsPause)
 				}
 			default:
@@ -158,8 +158,8 @@ func (n *Namespace) lostNews() {
 	n.seen = nil
 }
 
-// hear records which interfaces were removed, and which have lost their memberships. All else
-// is listed when it is needed.
+// hear records which interfaces were removed and which lost their memberships. Everything else is
+// listed when it is needed.
 func (n *Namespace) hear(b []byte) {
 	for len(b) > 0 {
 		m, rest, ok := cutMessage(b)
@@ -183,7 +183,7 @@ func (n *Namespace) hear(b []byte) {
 	}
 }
 
-// heardMTU records how many protocols an interface cannot carry.
+// heardMTU records how many protocols an interface cannot carry: see protocolsWithout.
 func (n *Namespace) heardMTU(index, without int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -37,7 +37,7 @@ func poll(list func() ([]socket.Interface, error), interval time.Duration, chang
 	return func() { close(quit); <-done }
 }
 
-// snapshot returns everything about the interfaces that a membership depends on.
+// snapshot returns, as text, the properties of the interfaces that memberships depend on.
 func snapshot(list func() ([]socket.Interface, error)) (s []string, err error) {
 	ifs, err := list()
 	for _, i := range ifs {

@@ -1,8 +1,8 @@
 package sys
 
-// Windows' numbers, here so that what is made of them is tested on every system:
-// Windows Sockets Error Codes, and System Error Codes, as which the same come out of a
-// completion port.
+// Windows' error numbers, without a build constraint, so that their classes and names are tested
+// on every system. Each error has a number of Windows Sockets and another one of the system, which
+// a completion port returns.
 const (
 	winInvalidFunction     = 1
 	winAccessDenied        = 5
@@ -45,7 +45,7 @@ const (
 	wsaEHOSTUNREACH        = 10065
 )
 
-// classifyWinsock is Classify of Windows' own numbers.
+// classifyWinsock is Classify for Windows' own numbers.
 func classifyWinsock(errno uintptr) Class {
 	switch errno {
 	case wsaECONNRESET, wsaECONNREFUSED, winPortUnreachable, winProtocolUnreachable:

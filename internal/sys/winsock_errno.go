@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// A winsockError is an error number of Windows that errors.Is also finds under the
-// names of package syscall, which are other numbers there: inventions of Go, so that
-// programs compile. With them os.ErrPermission and errors.ErrUnsupported are found.
+// A winsockError is an error number of Windows that errors.Is also finds by names of package
+// syscall. On Windows those are other numbers, which Go invented so that programs compile. By
+// them errors.Is also finds os.ErrPermission and errors.ErrUnsupported.
 type winsockError struct {
 	error         // the syscall.Errno
 	names []error // never empty
@@ -20,12 +20,12 @@ type winsockError struct {
 // Unwrap returns the number itself.
 func (e winsockError) Unwrap() error { return e.error }
 
-// Is finds the names, and what these are.
+// Is reports whether target is one of the names, or one of them is target.
 func (e winsockError) Is(target error) bool {
 	return slices.ContainsFunc(e.names, func(name error) bool { return errors.Is(name, target) })
 }
 
-// Timeout and Temporary are those of the first name, for net.OpError.
+// Timeout and Temporary return those of the first name, for net.OpError.
 func (e winsockError) Timeout() bool   { return e.names[0].(syscall.Errno).Timeout() }
 func (e winsockError) Temporary() bool { return e.names[0].(syscall.Errno).Temporary() }
 
@@ -72,8 +72,8 @@ var winsockNames = map[syscall.Errno][]error{
 	wsaEHOSTUNREACH:        {syscall.EHOSTUNREACH},
 }
 
-// nameWinsock gives an error number of Windows its names. err is a syscall.Errno, an
-// *os.SyscallError around one, or something else, which stays as it is.
+// nameWinsock gives an error number of Windows its names. err is a syscall.Errno or an
+// *os.SyscallError with one; any other error is returned unchanged.
 func nameWinsock(err error) error {
 	switch e := err.(type) {
 	case syscall.Errno:

@@ -7,9 +7,8 @@ import (
 	"strconv"
 )
 
-// zoneName and zoneIndex turn the zone of an IPv6 address (RFC 4007) between the
-// index that the system has and the name that netip has. An interface that there
-// is not keeps its number.
+// zoneName and zoneIndex convert the zone of an IPv6 address (RFC 4007) between the system's
+// index and netip's name. A zone without an interface is the index as a number.
 func zoneName(_ uintptr, index uint32) string {
 	if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
 		return ifi.Name

@@ -6,12 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// zoneName and zoneIndex turn the zone of an IPv6 address (RFC 4007) between the
-// index that the system has and the name that netip has. An interface that there
-// is not keeps its number.
+// zoneName and zoneIndex convert the zone of an IPv6 address (RFC 4007) between the system's
+// index and netip's name. A zone without an interface is the index as a number.
 //
-// The socket is asked (netdevice(7)): the interfaces are those of its own network
-// namespace, while package net asks the namespace of the calling thread.
+// They ask the socket (netdevice(7)), which knows the interfaces of its own network namespace.
+// Package net would ask the namespace of the calling thread.
 func zoneName(fd uintptr, index uint32) string {
 	ifr, err := unix.NewIfreq("")
 	if err == nil {

@@ -12,8 +12,8 @@ import (
 // than a datagram, but more than the cache.
 const zoneTTL = time.Second
 
-// maxZones bounds the time of a lookup. An interface takes one entry, and another one if it is
-// also named by its index.
+// maxZones bounds the time of a lookup. An interface has one entry, and another one if it is also
+// named by its index.
 const maxZones = 64
 
 // zoneCache caches the names of the interfaces that the link-local peers of a socket are on.
@@ -76,7 +76,7 @@ func (c *Conn) indexOf(name string) uint32 {
 	return index
 }
 
-// zoned gives an address that means something on one interface only its zone.
+// zoned adds the zone to an address that is valid on one interface only.
 func (c *Conn) zoned(a netip.Addr, ifindex int) netip.Addr {
 	if ifindex == 0 || !a.Is6() || a.Zone() != "" ||
 		!a.IsLinkLocalUnicast() && !a.IsLinkLocalMulticast() && !a.IsInterfaceLocalMulticast() {
@@ -128,7 +128,7 @@ func (z *zoneCache) remember(n zone) {
 	z.known = kept
 }
 
-// forget is for an interface that has been replaced.
+// forget empties the cache, after an interface was replaced.
 func (z *zoneCache) forget() {
 	z.peer.Store(nil)
 	z.mu.Lock()
@@ -164,7 +164,7 @@ func (c *Conn) renamedZone(name string) (present string, renamed bool) {
 	return present, present != strconv.FormatUint(uint64(peer.index), 10) // that is no interface
 }
 
-// byPresentName returns an address whose zone the system knows: see renamedZone.
+// byPresentName returns an address with the present name of its zone: see renamedZone.
 func (c *Conn) byPresentName(a netip.AddrPort) netip.AddrPort {
 	if name, renamed := c.renamedZone(a.Addr().Zone()); renamed {
 		return netip.AddrPortFrom(a.Addr().WithZone(name), a.Port())
