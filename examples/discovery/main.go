@@ -8,6 +8,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -56,8 +57,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.IntVar(&s.count, "count", 0, "find: end after so many replies; 0 is never")
 	flags.DurationVar(&s.wait, "wait", time.Second, "find: how long to wait for replies")
 	err := flags.Parse(args[1:])
-	if err != nil {
-		return err
+	if err != nil || flags.NArg() > 0 {
+		return cmp.Or(err, errors.New("takes flags only"))
 	}
 	if s.group, err = netip.ParseAddrPort(*group); err != nil {
 		return fmt.Errorf("-group %q: %w", *group, err)

@@ -113,7 +113,7 @@ func TestInterruptedFindReportsHowLongItTook(t *testing.T) {
 
 func TestDiscoveryWithWrongArguments(t *testing.T) {
 	for _, args := range [][]string{
-		nil, {"seek"}, {"serve", "-group", "x"}, {"serve", "-interface", "no such"},
+		nil, {"seek"}, {"find", "UniqueID"}, {"serve", "-group", "x"}, {"serve", "-interface", "no such"},
 		{"serve", "-group", "127.0.0.1:0"}, {"find", "-group", "239.1.1.1:0"},
 	} {
 		require.Error(t, run(t.Context(), args, io.Discard), "%v", args)

@@ -8,6 +8,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -15,8 +16,10 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -45,11 +48,9 @@ func run(ctx context.Context, args []string, stdout io.Writer, cfg udp.Config) e
 	flags := flag.NewFlagSet("dnsforward", flag.ContinueOnError)
 	listen := flags.String("listen", ":53", "`address` to listen on")
 	random := flags.Bool("random-ports", false, "ask from a random port for each query")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if flags.NArg() == 0 {
-		return errors.New("no server to ask")
+	lacksPort := func(server string) bool { _, _, err := net.SplitHostPort(server); return err != nil }
+	if err := flags.Parse(args); err != nil || flags.NArg() == 0 || slices.ContainsFunc(flags.Args(), lacksPort) {
+		return cmp.Or(err, errors.New("needs servers, each as host:port"))
 	}
 	client, err := exchange.New(exchange.Config[uint16]{
 		Key: id, Match: sameQuestion, SocketPerRequest: *random, Socket: cfg,
@@ -131,18 +132,16 @@ func id(b []byte) (uint16, bool) {
 
 // sameQuestion rejects forged responses that guessed the ID only.
 func sameQuestion(query, response []byte) bool {
-	asked, err := question(query)
-	if err != nil || len(response) < headerSize || response[2]&0x80 == 0 {
-		return false
-	}
-	q, err := question(response)
-	return err == nil && q == asked
+	asked, _, err := question(query)
+	got, isResponse, malformed := question(response)
+	return err == nil && malformed == nil && isResponse && got == asked
 }
 
-func question(b []byte) (dnsmessage.Question, error) {
+func question(b []byte) (q dnsmessage.Question, isResponse bool, err error) {
 	var p dnsmessage.Parser
-	if _, err := p.Start(b); err != nil {
-		return dnsmessage.Question{}, err
+	h, err := p.Start(b)
+	if err == nil {
+		q, err = p.Question()
 	}
-	return p.Question()
+	return q, h.Response, err
 }

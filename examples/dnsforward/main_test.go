@@ -186,7 +186,9 @@ func TestManyQueriesOverABadLink(t *testing.T) {
 }
 
 func TestArguments(t *testing.T) {
-	require.ErrorContains(t, run(t.Context(), nil, io.Discard, udp.Config{}), "no server")
+	for _, args := range [][]string{nil, {"192.0.2.53"}} {
+		require.ErrorContains(t, run(t.Context(), args, io.Discard, udp.Config{}), "needs servers", "%v", args)
+	}
 }
 
 func TestDig(t *testing.T) {
@@ -220,9 +222,9 @@ func FuzzMessages(f *testing.F) {
 		}
 		// It is a response, and to the same question.
 		require.NotZero(t, response[2]&0x80)
-		asked, err := question(q)
+		asked, _, err := question(q)
 		require.NoError(t, err)
-		answered, err := question(response)
+		answered, _, err := question(response)
 		require.NoError(t, err)
 		require.Equal(t, asked, answered)
 	})

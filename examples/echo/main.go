@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -32,8 +33,8 @@ func main() {
 func run(ctx context.Context, args []string, stdout io.Writer, cfg udp.Config) error {
 	flags := flag.NewFlagSet("echo", flag.ContinueOnError)
 	listen := flags.String("listen", ":7007", "`address` to listen on; port 7 needs privileges")
-	if err := flags.Parse(args); err != nil {
-		return err
+	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
+		return cmp.Or(err, errors.New("takes flags only"))
 	}
 	c, err := cfg.Listen(ctx, "udp", *listen, udp.HandlerFunc(echo))
 	if err != nil {

@@ -65,5 +65,7 @@ func TestEchoOnAPortInUse(t *testing.T) {
 }
 
 func TestEchoWithWrongArguments(t *testing.T) {
-	require.Error(t, run(t.Context(), []string{"-listen", "nowhere"}, io.Discard, udp.Config{}))
+	for _, args := range [][]string{{"-listen", "nowhere"}, {"localhost:7007"}} {
+		require.Error(t, run(t.Context(), args, io.Discard, udp.Config{}), "%v", args)
+	}
 }

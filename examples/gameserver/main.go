@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -43,8 +44,8 @@ func run(ctx context.Context, args []string, stdout io.Writer, cfg udp.Config) e
 	flags := flag.NewFlagSet("gameserver", flag.ContinueOnError)
 	listen := flags.String("listen", ":7777", "`address` to listen on")
 	players := flags.Int("players", 100, "how many may play at once")
-	if err := flags.Parse(args); err != nil {
-		return err
+	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
+		return cmp.Or(err, errors.New("takes flags only"))
 	}
 	sessions := session.Config{IdleTimeout: 5 * time.Second, MaxSessions: *players}
 	if err := sessions.Validate(); err != nil {

@@ -9,6 +9,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -44,11 +45,8 @@ func run(ctx context.Context, args []string, stdout io.Writer, cfg udp.Config) e
 	listen := flags.String("listen", ":2055", "`address` to listen on")
 	sockets := flags.Int("sockets", 0, "how many sockets; 0 is one per processor")
 	every := flags.Duration("every", time.Minute, "how often to print")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if *every <= 0 {
-		return errors.New("-every must be positive")
+	if err := flags.Parse(args); err != nil || flags.NArg() > 0 || *every <= 0 {
+		return cmp.Or(err, errors.New("takes flags only, and -every must be positive"))
 	}
 	cfg.ReadBuffer = 8 << 20 // routers export in bursts
 	col := &collector{exporters: make(map[exporter]*totals)}

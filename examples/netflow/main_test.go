@@ -69,7 +69,7 @@ func TestNetflowBoundsItsTable(t *testing.T) {
 }
 
 func TestNetflowWithWrongArguments(t *testing.T) {
-	for _, args := range [][]string{{"-x"}, {"-every", "0"}, {"-sockets", "257"}, {"-listen", "nowhere"}} {
+	for _, args := range [][]string{{"-x"}, {"-every", "0"}, {"-sockets", "257"}, {"-listen", "nowhere"}, {":2055"}} {
 		require.Error(t, run(t.Context(), args, io.Discard, udp.Config{}), "%v", args)
 	}
 }

@@ -1,27 +1,26 @@
-// Statsd adds up counters, gauges and timers that programs send as "name:value|type" (the StatsD
-// protocol), and prints the sums of each interval, until SIGINT or SIGTERM.
+// Statsd adds up counters, gauges and timers that programs send as lines of "name:value|type" (the
+// StatsD protocol), and prints the sums of each interval, until SIGINT or SIGTERM.
 //
 //	statsd [-listen host:port] [-every duration] [-workers n]
 //
-// Each worker has a table of its own, chosen by the name of the metric, so that adding a value
-// needs no lock that another worker wants too.
+// Each worker has a table of its own, so adding a value waits for no other worker.
 //
 // Try it with: echo -n "requests:1|c" | nc -u -w1 localhost 8125
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"maps"
 	"os"
 	"os/signal"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -45,22 +44,15 @@ func run(ctx context.Context, args []string, stdout io.Writer, cfg udp.Config) e
 	listen := flags.String("listen", ":8125", "`address` to listen on")
 	every := flags.Duration("every", 10*time.Second, "how often to print")
 	n := flags.Int("workers", 0, "goroutines; 0 is one per processor")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if *every <= 0 {
-		return errors.New("-every must be positive")
+	if err := flags.Parse(args); err != nil || flags.NArg() > 0 || *every <= 0 {
+		return cmp.Or(err, errors.New("takes flags only, and -every must be positive"))
 	}
 	var tables []*table
-	seed := maphash.MakeSeed()
-	w, err := udp.NewWorkers(udp.WorkersConfig{
-		N:        *n,
-		Key:      func(d udp.Datagram) uint64 { return maphash.Bytes(seed, name(d.Data)) },
-		Overflow: udp.DropNewest,
+	w, err := udp.NewWorkers(udp.WorkersConfig{ // which keep the order of each sender
+		N: *n, Overflow: udp.DropNewest,
 		PerWorker: func(int) udp.Handler { // called by NewWorkers
-			t := &table{metrics: make(map[string]metric)}
-			tables = append(tables, t)
-			return t
+			tables = append(tables, &table{metrics: make(map[string]metric)})
+			return tables[len(tables)-1]
 		},
 	})
 	if err != nil {
@@ -92,7 +84,12 @@ func run(ctx context.Context, args []string, stdout io.Writer, cfg udp.Config) e
 func report(out io.Writer, tables []*table) {
 	all := make(map[string]metric)
 	for _, t := range tables {
-		maps.Copy(all, t.take()) // a name is in one table only
+		t.mu.Lock()
+		for key, m := range t.metrics {
+			all[key] = all[key].plus(m)
+		}
+		clear(t.metrics)
+		t.mu.Unlock()
 	}
 	for _, key := range slices.Sorted(maps.Keys(all)) {
 		m := all[key]
@@ -103,47 +100,51 @@ func report(out io.Writer, tables []*table) {
 type metric struct {
 	sum, highest float64
 	n            int
+	gauge        bool // sum is the last value: of several senders, that of one
 }
 
-// table is the Handler of one worker. The lock is for report only, which comes rarely.
+// plus adds later values.
+func (m metric) plus(o metric) metric {
+	if m.n > 0 {
+		o.n, o.highest = m.n+o.n, max(m.highest, o.highest)
+	}
+	if !o.gauge {
+		o.sum += m.sum
+	}
+	return o
+}
+
+// table is the Handler of one worker. The lock is for report only, which is rarely called.
 type table struct {
 	udp.BaseHandler
 	mu      sync.Mutex
 	metrics map[string]metric
 }
 
-func (t *table) take() map[string]metric {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	taken := t.metrics
-	t.metrics = make(map[string]metric)
-	return taken
-}
-
 func (t *table) Received(_ *udp.Conn, d udp.Datagram) {
-	key := name(d.Data)
-	value, kind, ok := bytes.Cut(bytes.TrimPrefix(d.Data[len(key):], []byte(":")), []byte("|"))
-	v, err := strconv.ParseFloat(string(value), 64)
-	if !ok || err != nil || len(key) == 0 {
-		d.Drop() // counted in Drops.Handler
-		return
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	m, known := t.metrics[string(key)]
-	if !known && len(t.metrics) == maxNames {
-		d.Drop()
-		return
+	good := len(d.Data) > 0
+	for line := range strings.Lines(string(d.Data)) {
+		good = t.add(strings.TrimSpace(line)) && good
 	}
-	if bytes.HasPrefix(kind, []byte("g")) { // a gauge: the last value counts
-		m.sum = 0
+	if !good {
+		d.Drop() // counted in Drops.Handler
 	}
-	m.sum, m.n, m.highest = m.sum+v, m.n+1, max(m.highest, v)
-	t.metrics[string(key)] = m
 }
 
-// name is the part before the colon.
-func name(b []byte) []byte {
-	before, _, _ := bytes.Cut(b, []byte(":"))
-	return before
+// add adds the value of a line, and reports whether it is one.
+func (t *table) add(line string) bool {
+	key, rest, _ := strings.Cut(line, ":")
+	fields := append(strings.Split(rest, "|"), "", "") // value, type, sample rate
+	v, err := strconv.ParseFloat(fields[0], 64)
+	m, known := t.metrics[key]
+	if key == "" || fields[1] == "" || err != nil || !known && len(t.metrics) == maxNames {
+		return false
+	}
+	if rate, err := strconv.ParseFloat(strings.TrimPrefix(fields[2], "@"), 64); fields[1] == "c" && err == nil && rate > 0 {
+		v /= rate
+	}
+	t.metrics[key] = m.plus(metric{v, v, 1, fields[1] == "g"})
+	return true
 }

@@ -53,6 +53,26 @@ func TestStatsdAddsUp(t *testing.T) {
 	require.Contains(t, rest[len(rest)-1], "dropped_handler=7")
 }
 
+// Client libraries put many lines into a datagram, and send only a part of what a counter counts.
+func TestStatsdReadsEveryLine(t *testing.T) {
+	p, c := start(t, "-every", "1h")
+	require.NoError(t, c.Send([]byte("a:1|c\nb:-2|g\r\nbad\na:3|c|@0.1|#tag\n")))
+	rest := p.Stop()
+	require.NoError(t, p.Err())
+	require.Equal(t, []string{`"a" 31 in 2 values, the highest 30`, `"b" -2 in 1 values, the highest -2`}, rest[:len(rest)-1])
+	require.Contains(t, rest[len(rest)-1], "dropped_handler=1")
+}
+
+// A metric of several senders is in the tables of several workers.
+func TestStatsdAddsUpItsTables(t *testing.T) {
+	var out bytes.Buffer
+	one, two := &table{metrics: map[string]metric{}}, &table{metrics: map[string]metric{}}
+	one.Received(nil, udp.Datagram{Data: []byte("a:1|c\nb:5|g")})
+	two.Received(nil, udp.Datagram{Data: []byte("a:2|c\nb:7|g")})
+	report(&out, []*table{one, two})
+	require.Equal(t, "\"a\" 3 in 2 values, the highest 2\n\"b\" 7 in 2 values, the highest 7\n", out.String())
+}
+
 func TestStatsdBeginsANewInterval(t *testing.T) {
 	p, c := start(t, "-every", "10ms")
 	for range 3 {
@@ -74,7 +94,7 @@ func TestStatsdBoundsItsTables(t *testing.T) {
 }
 
 func TestStatsdWithWrongArguments(t *testing.T) {
-	for _, args := range [][]string{{"-x"}, {"-every", "0"}, {"-workers", "-1"}, {"-listen", "nowhere"}} {
+	for _, args := range [][]string{{"-x"}, {"-every", "0"}, {"-workers", "-1"}, {"-listen", "nowhere"}, {"localhost:8125"}} {
 		require.Error(t, run(t.Context(), args, io.Discard, udp.Config{}), "%v", args)
 	}
 }
@@ -83,13 +103,16 @@ func FuzzLine(f *testing.F) {
 	f.Add([]byte("requests:1|c"))
 	f.Add([]byte("load:-2.5|g"))
 	f.Add([]byte(":1|c"))
+	f.Add([]byte("a:1|c|@0.1\nb:2|g\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		table := &table{metrics: map[string]metric{}}
 		table.Received(nil, udptest.Datagram(udptest.Header{}, b))
-		for key, m := range table.take() { // a line is one value of the name before the colon
+		values := 0
+		for key, m := range table.metrics { // each line is one value of the name before the colon
 			require.NotEmpty(t, key)
-			require.True(t, bytes.HasPrefix(b, []byte(key+":")), "%q", b)
-			require.Equal(t, 1, m.n)
+			require.Contains(t, string(b), key+":")
+			values += m.n
 		}
+		require.LessOrEqual(t, values, bytes.Count(b, []byte("\n"))+1)
 	})
 }

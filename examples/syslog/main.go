@@ -10,6 +10,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -39,8 +40,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	listen := flags.String("listen", ":5514", "`address` to listen on; the standard port, 514, needs privileges")
 	capacity := flags.Int("queue", 4096, "how many messages may wait to be written")
 	buffer := flags.Int("buffer", 8<<20, "kernel buffer to ask for, `bytes`; a burst must fit into it")
-	if err := flags.Parse(args); err != nil {
-		return err
+	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
+		return cmp.Or(err, errors.New("takes flags only"))
 	}
 	// While the queue is full the kernel's buffer takes what arrives, and counts what it cannot take.
 	queue := udp.NewQueue(*capacity, udp.Block)

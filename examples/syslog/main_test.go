@@ -158,7 +158,7 @@ func TestSyslogEndsWhenItCannotWrite(t *testing.T) {
 }
 
 func TestSyslogWithWrongArguments(t *testing.T) {
-	for _, args := range [][]string{{"-x"}, {"-listen", "nowhere"}, {"-buffer", "-1"}} {
+	for _, args := range [][]string{{"-x"}, {"-listen", "nowhere"}, {"-buffer", "-1"}, {":5514"}} {
 		require.Error(t, run(t.Context(), args, io.Discard, io.Discard), "%v", args)
 	}
 }

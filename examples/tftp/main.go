@@ -7,6 +7,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -26,6 +28,8 @@ import (
 )
 
 const opRead, opWrite, opData, opAck, opError, blockSize = 1, 2, 3, 4, 5, 512
+
+var codes = []error{1: fs.ErrNotExist, 2: fs.ErrPermission, 6: fs.ErrExist} // other errors are 0
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -40,8 +44,8 @@ func run(ctx context.Context, args []string, stdout io.Writer, cfg udp.Config) e
 	flags := flag.NewFlagSet("tftp", flag.ContinueOnError)
 	listen := flags.String("listen", ":6969", "`address` to listen on; port 69 needs privileges")
 	write := flags.Bool("write", false, "take new files")
-	if err := flags.Parse(args); err != nil {
-		return err
+	if err := flags.Parse(args); err != nil || flags.NArg() != 1 {
+		return cmp.Or(err, errors.New("needs a directory"))
 	}
 	dir, err := os.OpenRoot(flags.Arg(0)) // no name leads out of it
 	if err != nil {
@@ -57,13 +61,13 @@ func run(ctx context.Context, args []string, stdout io.Writer, cfg udp.Config) e
 	for {
 		c, err := ln.Accept()
 		if err != nil {
-			<-ln.Conn().Done() // with the last transfer
-			return ln.Conn().Err()
+			return ln.Conn().Run(context.Background(), 0) // until the last transfer has ended
 		}
 		go func() {
 			defer c.Close()
 			if err := serve(c, dir, *write); err != nil {
-				c.Write(append([]byte{0, opError, 0, 0}, err.Error()+"\x00"...))
+				code := max(0, slices.IndexFunc(codes, func(known error) bool { return errors.Is(err, known) }))
+				c.Write(append([]byte{0, opError, 0, byte(code)}, err.Error()+"\x00"...))
 			}
 		}()
 	}
@@ -81,9 +85,9 @@ func serve(c net.Conn, dir *os.Root, write bool) error {
 		return err
 	}
 	name, _, _ := strings.Cut(string(b[2:max(n, 2)]), "\x00") // then mode and options: all files are binary
-	mode := os.O_RDONLY
+	mode, transfer := os.O_RDONLY, send
 	if b[1] == opWrite {
-		if mode = os.O_CREATE | os.O_EXCL | os.O_WRONLY; !write {
+		if mode, transfer = os.O_CREATE|os.O_EXCL|os.O_WRONLY, receive; !write {
 			return fs.ErrPermission
 		}
 	}
@@ -92,13 +96,10 @@ func serve(c net.Conn, dir *os.Root, write bool) error {
 		return errors.Unwrap(err)
 	}
 	defer file.Close()
-	if b[1] == opWrite {
-		return receive(c, file)
-	}
-	return send(c, file)
+	return transfer(c, file)
 }
 
-func send(c net.Conn, file io.Reader) error {
+func send(c net.Conn, file *os.File) error {
 	out := make([]byte, 4+blockSize)
 	for block := uint16(1); ; block++ { // after 65,535 comes 0, as everybody has it
 		n, err := io.ReadFull(file, out[4:])
@@ -112,7 +113,7 @@ func send(c net.Conn, file io.Reader) error {
 	}
 }
 
-func receive(c net.Conn, file io.Writer) error {
+func receive(c net.Conn, file *os.File) error {
 	ack := []byte{0, opAck, 0, 0}
 	for block := uint16(1); ; block++ {
 		in, err := ask(c, ack, opData, block)

@@ -94,11 +94,19 @@ func TestPut(t *testing.T) {
 func TestWhatIsRefused(t *testing.T) {
 	dir, address := start(t)
 	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(dir), "outside"), nil, 0o600))
-	for _, request := range []string{"\x00\x01nothing\x00octet\x00", "\x00\x01../outside\x00octet\x00", "\x00\x02new\x00octet\x00"} {
+	for request, code := range map[string]byte{
+		"\x00\x01nothing\x00octet\x00": 1, "\x00\x01../outside\x00octet\x00": 0, "\x00\x02new\x00octet\x00": 2,
+	} {
 		c := dial(t, address)
 		transmit(t, c, request)
-		require.Equal(t, []byte{0, opError}, read(t, c)[:2], "%q", request)
+		require.Equal(t, []byte{0, opError, 0, code}, read(t, c)[:4], "%q", request)
 	}
+	dir, address = start(t, "-write")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "old"), nil, 0o600))
+	c := dial(t, address)
+	transmit(t, c, "\x00\x02old\x00octet\x00")
+	require.Equal(t, []byte{0, opError, 0, 6}, read(t, c)[:4], "a file that exists")
+	require.Error(t, run(t.Context(), nil, io.Discard, udp.Config{}), "no directory")
 }
 
 func TestCurl(t *testing.T) {
