@@ -68,7 +68,7 @@ type Config struct {
 	Device string
 
 	// Mark marks every packet sent (SO_MARK), for policy routing and firewalls. It
-	// needs CAP_NET_ADMIN. Linux.
+	// needs CAP_NET_ADMIN, or CAP_NET_RAW from Linux 5.17 on. Linux.
 	Mark uint32
 
 	// TrafficClass is the traffic class (TOS) of the IP header of datagrams sent: DSCP

@@ -1,18 +1,21 @@
 package udp_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"log"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/udpkit/udp"
+	"github.com/udpkit/udp/udptest"
 )
 
-// echo answers every datagram with itself.
+// echo sends every datagram back.
 var echo = udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 	if err := d.Reply(d.Data); err != nil {
 		log.Print(err)
@@ -305,4 +308,27 @@ func ExampleConfig_Adopt() {
 	}
 	fmt.Printf("%s\n", d.Data)
 	// Output: hello
+}
+
+// journal writes a line for each datagram, and flushes them once for each read.
+type journal struct {
+	udp.BaseHandler
+	lines *bufio.Writer
+}
+
+func (j *journal) Received(_ *udp.Conn, d udp.Datagram) { fmt.Fprintf(j.lines, "%s\n", d.Data) }
+
+// ReadDone is called after Received was called for all datagrams of a read.
+func (j *journal) ReadDone(*udp.Conn) { j.lines.Flush() }
+
+func ExampleHandler_readDone() {
+	r := udptest.NewRecorder(nil)
+	c := r.Start(&journal{lines: bufio.NewWriter(os.Stdout)})
+	r.Receive(udp.Datagram{Data: []byte("one")})
+	r.Receive(udp.Datagram{Data: []byte("two")})
+	c.Close()
+	<-c.Done()
+	// Output:
+	// one
+	// two
 }

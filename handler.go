@@ -16,6 +16,10 @@ import (
 // A panic in any of them is recovered, counted in [Stats], and logged with its stack
 // to [Config.Logger], or to [slog.Default] if that is nil. The socket continues to
 // work.
+//
+// A Handler may also have a method ReadDone(c *Conn). It is called after each read,
+// when Received has returned for all its datagrams, for work that is done once for
+// several datagrams. The Handler behind [Workers] does not get this call.
 type Handler interface {
 	// Started is called once, before anything is read. It runs on the goroutine that
 	// called Listen, Dial or ListenMulticast, before that function returns. It may

@@ -52,7 +52,7 @@ func (o Overflow) valid() bool { return o >= Block && o <= DropOldest }
 //
 // A waiting datagram takes more memory than its payload. The first 64 keep the buffers
 // that they were read into, 64 KiB each. Further ones are copied, unless many of them
-// share one buffer. A copy takes 3 KiB for a payload of up to 2 KiB, 18 KiB for up to
+// share one buffer. A copy takes 2.5 KiB for a payload of up to 2 KiB, 18 KiB for up to
 // 16 KiB, and 72 KiB for longer ones. So 1,000 datagrams of 1 to 2,048 bytes take 7
 // MiB, and 1,000 of 2,049 bytes 21 MiB.
 type Queue struct {

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // guides are the documents whose snippets are in this directory's tests.
 var guides = []string{
 	"../README.md", "from-net.md", "choosing.md", "observability.md", "tuning.md", "security.md", "recipes.md",
-	"sessions.md", "exchange.md", "limit.md",
+	"sessions.md", "exchange.md", "limit.md", "groups.md", "ecosystem.md",
 }
 
 var snippet = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")

@@ -370,5 +370,27 @@ func replyWithin(l *limit.Limiter, d udp.Datagram, response, truncated []byte) {
 var _ = []any{
 	idle, players, resolver, failover, protect, replyWithin,
 	loop, netClient, queueClient, unchanged, consume, workers, publish, sources, export, watch, traceDrops, debugPage, buffers, limited, forward,
-	sessions, retries, tickLoop, activated, takeOver,
+	sessions, retries, tickLoop, activated, takeOver, groupServer, conns,
+}
+
+// groups.md
+
+func newServer(int) udp.Handler { return udp.BaseHandler{} }
+
+func groupServer(ctx context.Context) error {
+	g, err := udp.Config{}.ListenGroup(ctx, 0, "udp", ":5514", func(i int) udp.Handler {
+		return newServer(i) // state of its own, so no locks
+	})
+	if err != nil {
+		return err
+	}
+	return g.Run(ctx, 10*time.Second)
+}
+
+// ecosystem.md
+
+func conns(ctx context.Context, cfg udp.Config) error {
+	pc, err := cfg.ListenPacket(ctx, "udp", ":4433")
+	conn, err := cfg.DialContext(ctx, "udp", "server:4433")
+	return errors.Join(err, pc.Close(), conn.Close())
 }

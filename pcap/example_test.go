@@ -5,6 +5,7 @@ package pcap_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -78,19 +79,20 @@ func ExampleCapture_Start() {
 
 // A Capture records a link of a simulated network, including what the link loses.
 func ExampleCapture_Tap() {
+	n := udptest.NewNet(nil, udptest.Config{})
+	client := n.Host("client", "10.0.0.1")
+	n.Host("server", "10.0.0.2")
 	dir, err := os.MkdirTemp("", "")
 	if err == nil {
 		defer os.RemoveAll(dir)
-		err = capture(filepath.Join(dir, "client.pcapng"))
+		err = capture(filepath.Join(dir, "client.pcapng"), client, func() error { return ask(client, "server:7") })
 	}
-	if err != nil {
-		fmt.Println(err)
-	}
-	// Output: Wireshark shows all that the client has sent and got.
+	fmt.Println("Wireshark shows the request and the error:", errors.Is(err, udp.ErrRefused))
+	// Output: Wireshark shows the request and the error: true
 }
 
-// capture writes what passes a client's link into a file.
-func capture(path string) error {
+// capture writes what passes a host's link into a file, while f runs.
+func capture(path string, host *udptest.Host, f func() error) error {
 	file, err := os.Create(path)
 	if err != nil {
 		return err
@@ -100,15 +102,15 @@ func capture(path string) error {
 	if err := w.Start(file); err != nil {
 		return err
 	}
+	defer w.Tap(host.Out())()        // all that it sends, lost or not
+	defer w.TapArrivals(host.In())() // and what arrives
+	return errors.Join(f(), w.Stop())
+}
 
-	n := udptest.NewNet(nil, udptest.Config{})
-	client := n.Host("client", "10.0.0.1")
-	n.Host("server", "10.0.0.2")
-	defer w.Tap(client.Out())()        // all that it sends, lost or not
-	defer w.TapArrivals(client.In())() // and what arrives
-
+// ask sends a request and waits for the response.
+func ask(host *udptest.Host, server string) error {
 	q := udp.NewQueue(1, udp.Block)
-	c, err := udp.Config{Network: client.Network()}.Dial(context.Background(), "udp", "server:7", q)
+	c, err := host.Config().Dial(context.Background(), "udp", server, q)
 	if err != nil {
 		return err
 	}
@@ -116,11 +118,8 @@ func capture(path string) error {
 	if err := c.Send([]byte("anybody?")); err != nil {
 		return err
 	}
-	select {
-	case <-q.Refusals():
-		fmt.Println("Wireshark shows all that the client has sent and got.")
-	case <-time.After(time.Minute):
-		return context.DeadlineExceeded
-	}
-	return w.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_, err = q.Receive(ctx)
+	return err
 }

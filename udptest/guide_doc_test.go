@@ -30,6 +30,8 @@ func TestTheGuideShowsWhatIsCompiled(t *testing.T) {
 	shown := 0
 	for _, block := range regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(guide), -1) {
 		require.Contains(t, string(source)+string(capture)+string(ecosystem), strings.TrimRight(block[1], "\n")+"\n")
+		_, err := parser.ParseFile(files, "", "package p\n"+block[1], 0)
+		require.NoError(t, err, "a snippet is whole functions:\n%s", block[1])
 		shown++
 	}
 	require.NotZero(t, shown)
