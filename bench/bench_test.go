@@ -36,7 +36,7 @@ func TestMedianAndSpread(t *testing.T) {
 	}
 }
 
-// A ratio is taken within a round, and an invalid figure takes part in none.
+// A ratio is taken within a round, and an invalid figure is part of none.
 func TestRatioIsTheMedianOfTheRounds(t *testing.T) {
 	ours, base := Case{Kind: send, Size: 64, Entry: "udp-batch"}, Case{Kind: send, Size: 64, Entry: "net"}
 	r := &record{}
@@ -100,7 +100,7 @@ func TestExact(t *testing.T) {
 	}
 }
 
-// The kernel's tables have what is queued for a port and what was dropped.
+// The kernel's tables have the bytes queued for a port and the packets dropped.
 func TestQueue(t *testing.T) {
 	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -122,7 +122,7 @@ func TestQueue(t *testing.T) {
 	require.EqualValues(t, 1, drops)
 }
 
-// A paused program does nothing, and goes on afterwards.
+// A paused program does nothing, and continues afterwards.
 func TestPause(t *testing.T) {
 	p, err := new(settings).start(context.Background(), "", []string{"sh", "-c",
 		`trap 'echo "{\"sent\":7}"; kill $!; exit 0' CONT; sleep 100 & echo "{\"port\":1}"; wait`})
@@ -168,7 +168,7 @@ func TestBasesAreMeasured(t *testing.T) {
 	}
 }
 
-// Each flag selects what it says.
+// Each flag selects the cases that it names.
 func TestCasesByFlags(t *testing.T) {
 	s := settings{only: "relay,receive,dial", sizes: "256", cores: "2", sources: "plain", entries: regexp.MustCompile("^(udp|net)$")}
 	cs, err := s.cases()

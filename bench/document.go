@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// notes are written by hand: what limits the figures.
+// notes is the part about what limits the figures, which is written by hand.
 //
 //go:embed notes.md
 var notes string
@@ -57,7 +57,7 @@ func (r *record) markdown() string {
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
 
-// run describes the run: where, when and what.
+// run describes the run: the command, the time, the machine and the versions.
 func (r *record) run(p printer) {
 	m := r.Machine
 	p("## The run\n")
@@ -79,7 +79,7 @@ func (r *record) run(p printer) {
 	p("| invalid | %d of %d figures: their datagrams were not all accounted for |\n", r.invalid(), len(r.Figures))
 }
 
-// procs is GOMAXPROCS of package udp's programs.
+// procs returns the GOMAXPROCS of package udp's programs.
 func (r *record) procs(cores int) int {
 	for _, f := range r.Figures {
 		if f.Cores == cores && f.Kind != idle && f.Procs > 0 {
@@ -89,7 +89,7 @@ func (r *record) procs(cores int) int {
 	return cores
 }
 
-// A set is what has a heading of its own in a section.
+// A set is the tables under one heading of a section.
 type set struct {
 	kind   kind
 	source string
@@ -128,8 +128,8 @@ func (r *record) sizes(s set) (sizes []int) {
 	return sizes
 }
 
-// section writes the tables of a kind: one for each metric, with a column for
-// each size, or one for all metrics where there is one size.
+// section writes the tables of a kind: one for each metric, with a column for each size, or a
+// single one for all metrics if there is one size.
 func (r *record) section(p printer, k kind, cores int) {
 	for _, s := range k.sets(cores) {
 		sizes := r.sizes(s)
@@ -168,7 +168,7 @@ func (r *record) section(p printer, k kind, cores int) {
 	}
 }
 
-// head names a metric and what its ratios are to.
+// head names a metric and the bases of its ratios.
 func (m metric) head(k kind) string {
 	text := m.Title
 	if m.Ratios {
@@ -218,8 +218,8 @@ func (r *record) cell(c Case, m metric) string {
 	return text
 }
 
-// noFaster lists where package udp gains less than a tenth on a net.UDPConn
-// loop, with what it costs there.
+// noFaster lists the cases in which package udp has less than 1.1 times the rate of a net.UDPConn
+// loop, with the ratio of CPU time.
 func (r *record) noFaster() []string {
 	var lines []string
 	for _, k := range kinds {

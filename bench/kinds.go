@@ -28,7 +28,7 @@ type kind struct {
 	Sources             []string // senders of receive: with UDP_SEGMENT or without
 	Bases               []string // the entries that the ratios are to
 	Metrics             []metric
-	Both                bool // is also measured with every program on both cores
+	Both                bool // also measured with every program on both cores
 	Entries             []entry
 }
 
@@ -237,14 +237,14 @@ func (c Case) entry() entry {
 	return entry{Name: c.Entry, Label: c.Entry}
 }
 
-// to returns the case of another entry beside c.
+// to returns the case of another entry that c is compared with.
 func (c Case) to(name string) Case {
 	c.Entry = name
 	return c
 }
 
-// cases are those of a kind in a whole run on one core per process, or on both.
-// Both cores are for the programs in Go, which use them, and what those are compared with.
+// cases returns the cases of a kind in a whole run, with one core per process or with both for
+// all. Both cores are for the programs in Go, which use them, and for those they are compared with.
 func (k kind) cases(sizes []int, cores int) (cs []Case) {
 	sources := k.Sources
 	if len(sources) == 0 {
@@ -265,7 +265,7 @@ func (k kind) cases(sizes []int, cores int) (cs []Case) {
 	return cs
 }
 
-// sizes are those of a whole run.
+// sizes returns the payload sizes of a whole run.
 func (k kind) sizes(cores int) []int {
 	if cores > 1 && len(k.Sizes) > len(twoSizes) {
 		return twoSizes

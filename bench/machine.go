@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A machine is where the figures were measured, and with which versions.
+// A machine describes where the figures were measured, and with which versions.
 type machine struct {
 	CPU, Kernel, Go, Compiler, Python string
 	Revision                          string   // of package udp
@@ -43,7 +43,7 @@ func (s *settings) machine() machine {
 	return m
 }
 
-// versions reads those of modules from the program that was built with them.
+// versions reads the versions of modules from a program that was built with them.
 func (s *settings) versions() (revision string, others []string) {
 	revision = firstLine("git", "describe", "--always", "--dirty", "--tags")
 	info, err := buildinfo.ReadFile(filepath.Join(s.bin, peer))
@@ -68,7 +68,7 @@ func firstLine(name string, args ...string) string {
 	return strings.TrimSpace(line)
 }
 
-// busyTime is the time that all cores together have not been idle.
+// busyTime returns how long all cores together were not idle.
 func busyTime() time.Duration {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {

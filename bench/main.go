@@ -1,6 +1,6 @@
-// Command bench measures package udp beside C, other Go packages, libuv and
-// Python, pair by pair in turn, and reports medians and ratios. Start it with
-// ./run, which builds everything. See README.md.
+// Command bench measures package udp beside C, other Go packages, libuv and Python, one pair of
+// programs after the other, and reports medians and ratios. Start it with ./run, which builds
+// everything. See README.md.
 package main
 
 import (
@@ -119,7 +119,7 @@ func listKinds(w io.Writer) {
 	}
 }
 
-// command is the command line, without flags that no figure depends on.
+// command returns the command line, without flags that do not affect the figures.
 func command() string {
 	line := "bench/run"
 	flag.Visit(func(f *flag.Flag) {
@@ -132,7 +132,7 @@ func command() string {
 	return line
 }
 
-// quicken shortens the run by each setting that no flag was given for.
+// quicken shortens the run by the settings for which no flag was given.
 func (s *settings) quicken() {
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
@@ -148,7 +148,7 @@ func (s *settings) quicken() {
 	}
 }
 
-// record measures, or reads what was measured.
+// record measures, or reads an earlier record.
 func (s *settings) record(ctx context.Context) (*record, error) {
 	if s.fromFile != "" {
 		return load(s.fromFile)
@@ -185,7 +185,7 @@ func (s *settings) record(ctx context.Context) (*record, error) {
 	return rec, nil
 }
 
-// cases are the pairs to measure in a round, each next to those it is compared with.
+// cases returns the pairs to measure in a round, each next to those it is compared with.
 func (s *settings) cases() ([]Case, error) {
 	var given []int
 	for v := range strings.SplitSeq(s.sizes, ",") {
@@ -225,8 +225,8 @@ func (s *settings) cases() ([]Case, error) {
 	return all, nil
 }
 
-// matching leaves out what the flags exclude. A quick run has each entry once: on
-// both cores only package udp and what it is compared with.
+// matching returns the cases that the flags do not exclude. A quick run has each entry once; on
+// both cores it has only package udp and the entries that it is compared with.
 func (s *settings) matching(cs []Case) []Case {
 	sources, without := strings.Split(s.sources, ","), strings.Split(s.without, ",")
 	return slices.DeleteFunc(cs, func(c Case) bool {

@@ -16,7 +16,7 @@ type Case struct {
 	Entry  string `json:"entry"`
 }
 
-// A Figure is the result of a Case in one round. One with Invalid counts nowhere.
+// A Figure is the result of a Case in one round. Nothing is computed from one with Invalid.
 type Figure struct {
 	Case
 	Round    int     `json:"round"`
@@ -67,7 +67,7 @@ func (s *settings) measure(ctx context.Context, c Case) (f Figure) {
 	default:
 		f, used, err = s.echo(ctx, c)
 	}
-	// Starting a program is counted as other too, so this is never quite 0.
+	// Starting a program counts as other, too, so this is never quite 0.
 	if other := busyTime() - busy - time.Duration(used); other > 0 {
 		f.Other = float64(other) / float64(time.Since(began)) / cores()
 	}
@@ -77,8 +77,7 @@ func (s *settings) measure(ctx context.Context, c Case) (f Figure) {
 	return f
 }
 
-// place returns the cores of a process that has own to itself where each has a
-// core, as taskset has them.
+// place returns the cores of a process, as taskset takes them: own if each process has a core.
 func (s *settings) place(c Case, own string) string {
 	if c.Cores > 1 {
 		return s.receiver + "," + s.sender
@@ -88,7 +87,7 @@ func (s *settings) place(c Case, own string) string {
 
 var sources = map[string]string{"gso": "gso", "plain": "sendto"}
 
-// receive measures how many datagrams a receiver takes from a sender in C.
+// receive measures how many datagrams a receiver reads from a sender in C.
 func (s *settings) receive(ctx context.Context, c Case) (f Figure, used uint64, err error) {
 	variant, ok := sources[c.Source]
 	if !ok {
@@ -120,8 +119,8 @@ func exact(in outcome, lost, sent uint64) error {
 	return nil
 }
 
-// queued is how many datagrams wait for a receiver in drain, and queuedBuffer
-// the room for them: the kernel charges 768 bytes for 64.
+// queued is how many datagrams wait for a receiver in drain. queuedBuffer has room for them: the
+// kernel charges 768 bytes for a datagram of 64.
 const (
 	queued       = 40000
 	queuedPeers  = 64
@@ -129,9 +128,8 @@ const (
 	drains       = 6
 )
 
-// drain measures how fast a receiver takes datagrams that wait for it already.
-// The first drain fills caches and pools; the rate is that of the median of the
-// others, and CPU time that of all.
+// drain measures how fast a receiver reads datagrams that are queued already. The first drain
+// fills caches and pools. The rate is the median of the others; the CPU time is that of all.
 func (s *settings) drain(ctx context.Context, c Case) (f Figure, used uint64, err error) {
 	p, err := s.start(ctx, s.place(c, s.receiver), s.command(c, "receive"),
 		"size", c.Size, "buffer", queuedBuffer, "drain", queued)
@@ -190,11 +188,11 @@ func (s *settings) send(ctx context.Context, c Case) (f Figure, used uint64, err
 	return f, in.CPU + out.CPU, account(in, drops, out)
 }
 
-// maxSegments is how many datagrams the kernel takes in one segmented send.
+// maxSegments is how many datagrams the kernel accepts in one segmented send.
 const maxSegments = 128
 
-// account compares what was sent with what was received, where each of the
-// kernel's drops may be a coalesced packet of unknown length.
+// account compares the datagrams sent and received. Each of the kernel's drops may be a coalesced
+// packet of unknown length.
 func account(in outcome, drops uint64, out outcome) error {
 	lost := out.Sent - in.Received
 	switch {
@@ -240,7 +238,7 @@ func (s *settings) echo(ctx context.Context, c Case) (f Figure, used uint64, err
 		err = fmt.Errorf("server: %d received and %d dropped are not the %d sent", server.Received, lost, out.Sent)
 	case server.Sent+server.Errors != server.Received:
 		err = fmt.Errorf("server: %d replies and %d errors for %d received", server.Sent, server.Errors, server.Received)
-	default: // on the way back, packets may have any number of segments
+	default: // packets of replies may have any number of segments
 		err = account(out, out.Drops, outcome{Sent: server.Sent, Errors: out.Errors})
 	}
 	return f, server.CPU + out.CPU, err
@@ -293,7 +291,7 @@ func (s *settings) client(ctx context.Context, command []string, c Case, port in
 	return p.finish()
 }
 
-// alone measures a program that needs no other: dial, or idle on all cores.
+// alone measures a program that needs no other: dial, or idle, which uses all cores.
 func (s *settings) alone(ctx context.Context, c Case) (f Figure, used uint64, err error) {
 	cores := s.place(c, s.receiver)
 	args := []any{"seconds", s.seconds}
@@ -320,7 +318,7 @@ func (s *settings) alone(ctx context.Context, c Case) (f Figure, used uint64, er
 	return f, out.CPU, err
 }
 
-// figure has the rate of counted datagrams and the CPU time for each that was handled.
+// figure returns the rate of the counted datagrams and the CPU time for each datagram handled.
 func figure(counted uint64, seconds float64, measured outcome, handled uint64) Figure {
 	f := Figure{Procs: measured.Procs}
 	if seconds > 0 {

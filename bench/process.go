@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An outcome is the line of JSON that a program prints at its end.
+// An outcome is the line of JSON that a program prints when it ends.
 type outcome struct {
 	Port                          int
 	Received, Sent, Errors        uint64
@@ -72,8 +72,8 @@ func (s *settings) start(ctx context.Context, cores string, command []string, ar
 	}
 	p.alive = true
 	if s.nice != 0 {
-		// Between sessions the group's priority counts, where there are such groups:
-		// sched(7), "The autogroup feature".
+		// With autogroups, the priority of the group counts, too (sched(7), "The autogroup
+		// feature").
 		file := fmt.Sprintf("/proc/%d/autogroup", p.cmd.Process.Pid)
 		if err := os.WriteFile(file, []byte(strconv.Itoa(s.nice)), 0); err != nil && !os.IsNotExist(err) {
 			p.kill()
@@ -129,7 +129,7 @@ func (p *process) resume() error {
 	return nil
 }
 
-// stop ends a program that waits for it, and reads its outcome.
+// stop ends a program that runs until it is stopped, and reads its outcome.
 func (p *process) stop() (outcome, error) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return outcome{}, fmt.Errorf("%s: %w", p.name, err)
@@ -175,8 +175,8 @@ func queue(port int) (bytes, drops uint64, err error) {
 	return bytes, drops, nil
 }
 
-// drained waits until a port's sockets have nothing queued, and returns how
-// many packets the kernel dropped.
+// drained waits until nothing is queued for the sockets of a port, and returns how many packets
+// the kernel dropped.
 func drained(ctx context.Context, port int) (drops uint64, err error) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

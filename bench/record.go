@@ -38,7 +38,7 @@ func load(file string) (*record, error) {
 	return r, json.Unmarshal(b, r)
 }
 
-// invalid counts the figures that count nowhere.
+// invalid counts the invalid figures.
 func (r *record) invalid() (n int) {
 	for _, f := range r.Figures {
 		if f.Invalid != "" {
@@ -48,8 +48,8 @@ func (r *record) invalid() (n int) {
 	return n
 }
 
-// complete reports whether everything was measured that a whole run measures,
-// in three rounds or more of a second or more.
+// complete reports whether the record has all cases of a whole run, in at least three rounds of at
+// least a second each.
 func (r *record) complete() bool {
 	if r.Runs < 3 || r.Seconds < 1 {
 		return false
@@ -66,7 +66,7 @@ func (r *record) complete() bool {
 	return true
 }
 
-// allCases are those of a whole run.
+// allCases returns the cases of a whole run.
 func allCases() (cs []Case) {
 	for _, cores := range []int{1, 2} {
 		for _, k := range kinds {
@@ -89,7 +89,7 @@ func reply31(f Figure) float64  { return f.Reply31 }
 func memoryOf(f Figure) float64 { return f.Memory }
 func resident(f Figure) float64 { return f.Resident }
 
-// each is how long one takes, in µs.
+// each returns the time for one, in µs.
 func each(f Figure) float64 {
 	if f.Rate == 0 {
 		return 0
@@ -97,8 +97,8 @@ func each(f Figure) float64 {
 	return 1e6 / f.Rate
 }
 
-// rounds are the values of a case, or ratios of two, by round. Invalid figures
-// have none.
+// rounds are the values of a case, or the ratios of two, by round, without those of invalid
+// figures.
 type rounds map[int]float64
 
 func (r *record) values(c Case, v value) rounds {
@@ -111,8 +111,8 @@ func (r *record) values(c Case, v value) rounds {
 	return m
 }
 
-// ratios are those of c to base within each round: what slows both down, such as
-// another program, cancels out.
+// ratios returns those of c to base within each round, in which anything that slows both down, such
+// as another program, cancels out.
 func (r *record) ratios(c, base Case, v value) rounds {
 	m, bs := rounds{}, r.values(base, v)
 	for round, x := range r.values(c, v) {
@@ -146,8 +146,8 @@ func (m rounds) span() (low, high float64) {
 	return vs[0], vs[len(vs)-1]
 }
 
-// String is the median, and half the distance between the quartiles in percent of
-// it: half of the rounds lie about that close, however far off a few are.
+// String returns the median, and half the distance between the quartiles in percent of it. About
+// half of the rounds are that close to the median, however far off a few are.
 func (m rounds) String() string {
 	mid := m.median()
 	if mid == 0 || len(m) < 2 {
@@ -156,7 +156,7 @@ func (m rounds) String() string {
 	return fmt.Sprintf("%s ±%.0f%%", short(mid), 50*(m.quantile(0.75)-m.quantile(0.25))/mid)
 }
 
-// loss is the share of the datagrams sent that the kernel dropped, of all rounds.
+// loss returns the share of the datagrams sent that the kernel dropped, over all rounds.
 func (r *record) loss(c Case) float64 {
 	var dropped, sent uint64
 	for _, f := range r.Figures {
@@ -170,7 +170,7 @@ func (r *record) loss(c Case) float64 {
 	return float64(dropped) / float64(sent)
 }
 
-// invalidReason says why one of c's figures is invalid; "" when none is.
+// invalidReason returns why one of c's figures is invalid, or "" if none is.
 func (r *record) invalidReason(c Case) string {
 	for _, f := range r.Figures {
 		if f.Case == c && f.Invalid != "" {
@@ -180,7 +180,7 @@ func (r *record) invalidReason(c Case) string {
 	return ""
 }
 
-// other is the median share of the machine that other programs used.
+// other returns the median share of the machine that other programs used.
 func (r *record) other() float64 {
 	m := rounds{}
 	for i, f := range r.Figures {
@@ -189,8 +189,8 @@ func (r *record) other() float64 {
 	return m.median()
 }
 
-// groups are the cases in the order they were measured first, each with those it
-// is compared with.
+// groups returns the cases in the order of their first measurement, each with those it is compared
+// with.
 func (r *record) groups() [][]Case {
 	var gs [][]Case
 	seen := map[Case]bool{}

@@ -100,8 +100,8 @@ func loss(share float64) string {
 	return fmt.Sprintf("%.1f%%", 100*share)
 }
 
-// busy is the share of the machine for other programs from which on rates say
-// little. Starting the programs themselves is part of it.
+// busy is the share of the machine for other programs above which rates mean little. Starting the
+// measured programs is part of it.
 const busy = 0.25
 
 // print writes everything for a terminal.

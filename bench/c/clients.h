@@ -66,7 +66,7 @@ static int flood(int relay) {
 			for (int k = 0; k < r; k++) check_packet(&cs[i].c, &in->m[k]);
 			if (r > 0) got += r;
 		}
-		if (!got) { // what is outstanding was lost, or is very late
+		if (!got) { // the outstanding ones were lost, or are very late
 			timeouts++;
 			for (int i = 0; i < peers; i++) cs[i].given_up = cs[i].sent - cs[i].c.received;
 			if (++waits == 15 && !sending) break;
@@ -144,10 +144,10 @@ static uint64_t arrival(struct msghdr *h) {
 // REQUESTS is one that is handled first and a batch of 64.
 #define REQUESTS 65
 
-// burst sends REQUESTS at once to a server that needs sleep milliseconds for each
-// and writes into each reply when that was done. It measures when reply 31 was
-// sent, and how long each reply was held back after its handler was done. The
-// kernel's clock of arrival is used, so that this process need not run at once.
+// burst sends REQUESTS at once to a server that needs sleep milliseconds for each and writes into
+// each reply when its work ended. It measures when reply 31 was sent, and how long after the end
+// of its work each reply was sent. It uses the kernel's time of arrival, so this process need not
+// run at once.
 static int burst(void) {
 	uint64_t received = 0, bad = 0, reply31 = 0, before = 0, counted = 0;
 	uint32_t delays[REQUESTS] = {0};
@@ -166,7 +166,7 @@ static int burst(void) {
 		m[i].msg_hdr.msg_iovlen = 1;
 	}
 	cpu_at_start = cpu_ns();
-	if (send(fd, b, size, 0) != size) die("send"); // the first reply is not measured: it may start what is lazy
+	if (send(fd, b, size, 0) != size) die("send"); // the first reply is not measured, as it may start something
 	while (received < (uint64_t)wanted) {
 		struct msghdr h = {.msg_iov = &to_in, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
 		ssize_t n = recvmsg(fd, &h, 0);

@@ -127,7 +127,7 @@ struct check {
 	int drain_count;
 };
 
-// drained notes how long a drain took, from its first sample to its last one.
+// drained records how long a drain took, from its first sample to its last one.
 // Samples are 64 datagrams apart, and drain is a multiple of that.
 static void drained(struct check *c, uint64_t t) {
 	uint64_t at = c->received % drain;
@@ -140,9 +140,9 @@ static int by_uint64(const void *a, const void *b) {
 	return x < y ? -1 : x > y;
 }
 
-// check_one checks a datagram: length, number and its masked copy always, all
-// of the content one time in 64, when it also reads the clock. With
-// drain, that many datagrams at a time wait already when they are read.
+// check_one checks a datagram: the length, the number and its masked copy each time, and the whole
+// content one time in 64, when it also reads the clock. With drain, so many datagrams are queued
+// before they are read.
 static inline void check_one(struct check *c, const uint8_t *b, int n) {
 	uint64_t seq, tail;
 	if (n != size) {
@@ -189,7 +189,7 @@ static int listener(void) {
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	if (fd < 0) die("socket");
-	// As package udp does: beyond net.core.rmem_max where that is permitted.
+	// As package udp does, this exceeds net.core.rmem_max if that is permitted.
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer_size, sizeof buffer_size))
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer_size, sizeof buffer_size);
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer_size, sizeof buffer_size))

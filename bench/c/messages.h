@@ -99,7 +99,7 @@ static void read_timeout(int fd, int ms) {
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
 }
 
-// drops_of returns how many packets the kernel dropped for want of room in fd's buffer.
+// drops_of returns how many packets the kernel dropped because fd's buffer was full.
 static uint32_t drops_of(int fd) {
 	uint32_t info[16] = {0}; // SK_MEMINFO_DROPS is 8
 	socklen_t len = sizeof info;

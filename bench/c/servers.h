@@ -51,8 +51,7 @@ static int send_all(int fd, struct mmsghdr *m, int n, uint64_t *errors) {
 	return done;
 }
 
-// work sleeps as long as a request takes, and writes the time at which it was
-// done into the reply.
+// work sleeps as long as a request takes, and writes the time of its end into the reply.
 static void work(uint8_t *b) {
 	if (!sleep_ms) return;
 	struct timespec t = {.tv_nsec = sleep_ms * 1000000L};

@@ -45,9 +45,9 @@ func newCheck(a args) *check {
 	}
 }
 
-// one checks a datagram: length, number and its masked copy always, all of the
-// content one time in 64, when it also reads the clock. With drain, that many
-// datagrams at a time wait already when they are read.
+// one checks a datagram: the length, the number and its masked copy each time, and the whole
+// content one time in 64, when it also reads the clock. With drain, so many datagrams are
+// queued before they are read.
 func (c *check) one(b []byte) {
 	if len(b) != c.size {
 		c.bad++
@@ -86,7 +86,7 @@ func (c *check) sample(b []byte) {
 	}
 }
 
-// drained notes how long a drain took, from its first sample to its last one.
+// drained records how long a drain took, from its first sample to its last one.
 // Samples are 64 datagrams apart, and drain is a multiple of that.
 func (c *check) drained(now time.Time) {
 	switch c.received % c.drain {
@@ -97,9 +97,9 @@ func (c *check) drained(now time.Time) {
 	}
 }
 
-// sum adds up what several goroutines have counted: the window is from the
-// earliest beginning to the latest end. A number that one has not seen, another
-// has, so only the total says what is lost.
+// sum adds up the counts of several goroutines. The window is from the earliest beginning to the
+// latest end. A number that one goroutine missed may be another's, so only the total shows what
+// is lost.
 func sum(coalesced bool, checks ...*check) result {
 	r := result{Coalesced: coalesced}
 	var base, last time.Time

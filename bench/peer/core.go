@@ -2,8 +2,8 @@ package main
 
 import "github.com/udpkit/udp"
 
-// How the programs use package udp's channel and its outbox. Each is in one
-// place, so that every row uses the same.
+// The two calls with which the programs use package udp's channel and its outbox, here so that
+// every row uses the same.
 
 // enqueue sends m on c, which need not be the socket whose callback runs.
 func enqueue(c *udp.Conn, m udp.Message) error { return c.Enqueue(m) }

@@ -8,8 +8,7 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// dialling opens and closes connected sockets, one at a time, until the time is
-// over.
+// dialling opens and closes connected sockets, one at a time, until the time is up.
 func dialling(a args, one func(address string) error) (result, error) {
 	peer, _, err := listenNet(a)
 	if err != nil {
@@ -31,7 +30,7 @@ func dialling(a args, one func(address string) error) (result, error) {
 	return r, nil
 }
 
-// dialUDP counts a socket as closed when its last callback has returned.
+// dialUDP waits for Done, which is closed after the last callback.
 func dialUDP(ctx context.Context, a args, _ func(int)) (result, error) {
 	return dialling(a, func(address string) error {
 		c, err := udp.Dial(ctx, "udp4", address, udp.BaseHandler{})
@@ -44,8 +43,8 @@ func dialUDP(ctx context.Context, a args, _ func(int)) (result, error) {
 	})
 }
 
-// dialUDPBeside does the same while another socket is open: the first and the
-// last socket with UDP_GRO switch a static key in the kernel.
+// dialUDPBeside does the same while another socket is open, because the first and the last socket
+// with UDP_GRO switch a static key in the kernel.
 func dialUDPBeside(ctx context.Context, a args, ready func(int)) (result, error) {
 	c, err := udp.Listen(ctx, "udp4", localhost, udp.BaseHandler{})
 	if err != nil {
@@ -65,7 +64,7 @@ func dialNet(_ context.Context, a args, _ func(int)) (result, error) {
 	})
 }
 
-// dialNetReader has a goroutine that reads, as package udp has, and waits for its end.
+// dialNetReader starts a goroutine that reads, as package udp does, and waits for its end.
 func dialNetReader(_ context.Context, a args, _ func(int)) (result, error) {
 	return dialling(a, func(address string) error {
 		c, err := net.Dial("udp4", address)

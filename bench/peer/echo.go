@@ -80,8 +80,7 @@ func echoQueue(ctx context.Context, a args, ready func(int)) (result, error) {
 	return r, nil
 }
 
-// work sleeps as long as a request takes, and writes the time at which it was
-// done into the reply.
+// work sleeps as long as a request takes, and writes the time of its end into the reply.
 func (a args) work(b []byte) {
 	if a.sleep == 0 {
 		return

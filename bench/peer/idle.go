@@ -15,8 +15,8 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// memory is what the idle sockets cost together, in bytes: the growth of the
-// resident set, and of Go's heap and stacks in use, after garbage collections.
+// memory is the memory of all idle sockets together, in bytes: the growth of the resident set, and
+// of Go's heap and stacks in use, after garbage collections.
 type memory struct {
 	Sockets  int   `json:"sockets"`
 	Resident int64 `json:"resident"`
@@ -74,7 +74,7 @@ func idle(ctx context.Context, a args, open func(received func()) (netip.AddrPor
 }
 
 func measureMemory() (memory, error) {
-	for range 3 { // pools empty in two
+	for range 3 { // it takes two to empty a pool
 		runtime.GC()
 	}
 	debug.FreeOSMemory()

@@ -25,7 +25,7 @@ func main() {
 // args follow ROLE and VARIANT, as name=value.
 type args struct {
 	size, port, buffer, sockets int
-	drain                       int // datagrams that wait already when they are read
+	drain                       int // datagrams that are queued before they are read
 	sleep                       int // milliseconds that an echo server needs for a request
 	seconds, warm               float64
 	profile                     string
@@ -75,8 +75,8 @@ type result struct {
 	*memory
 }
 
-// A program runs until ctx is done, or for as long as args say. It calls ready
-// with its port once it can receive.
+// A program runs until ctx is done, or for the time in args. It calls ready with its port once it
+// can receive.
 type program func(ctx context.Context, a args, ready func(port int)) (result, error)
 
 var programs = map[string]map[string]program{

@@ -61,7 +61,7 @@ func receiveQueue(n int) program {
 	}
 }
 
-// channel is the capacity of the channels, of package udp and of package net's programs.
+// channel is the capacity of the channels, in the programs for package udp and for package net.
 const channel = 1024
 
 func listenNet(a args) (*net.UDPConn, int, error) {
@@ -75,8 +75,7 @@ func listenNet(a args) (*net.UDPConn, int, error) {
 	return uc, uc.LocalAddr().(*net.UDPAddr).Port, nil
 }
 
-// setBuffers goes beyond net.core.rmem_max where that is permitted, as package
-// udp does.
+// setBuffers exceeds net.core.rmem_max if that is permitted, as package udp does.
 func setBuffers(uc *net.UDPConn, n int) error {
 	if err := uc.SetReadBuffer(n); err != nil {
 		return err
@@ -126,8 +125,8 @@ func receiveNet(ctx context.Context, a args, ready func(int)) (result, error) {
 	}
 }
 
-// receiveNetChan is how Go programs pass datagrams to other goroutines: ReadFrom, a copy
-// and a channel; with n goroutines behind it.
+// receiveNetChan passes datagrams to n other goroutines in the usual way: ReadFrom, a copy and a
+// channel.
 func receiveNetChan(n int) program {
 	type packet struct {
 		data []byte
@@ -172,7 +171,7 @@ func receiveNetChan(n int) program {
 	}
 }
 
-// xnetBatch is how many messages ReadBatch and WriteBatch are given.
+// xnetBatch is the number of messages passed to ReadBatch and WriteBatch.
 const xnetBatch = 64
 
 func newMessages(size int) []ipv4.Message {

@@ -11,7 +11,7 @@ import (
 // The relays receive on one socket and send on another, to the sender of the
 // datagram, so that one client has both ends.
 
-// forward counts a datagram that was received, and whether it could be sent.
+// forward counts a received datagram, and whether it could be sent.
 func (r *result) forward(err error) {
 	r.Received++
 	if err == nil {
@@ -67,8 +67,8 @@ func relayQueue(ctx context.Context, a args, ready func(int)) (result, error) {
 	return r, err
 }
 
-// sentBy takes what was sent and what failed from the counters of c, which has
-// stopped: errors of what was enqueued appear only there.
+// sentBy takes the numbers of sent and failed datagrams from the counters of c, which has stopped.
+// Only they have the errors of enqueued datagrams.
 func (r *result) sentBy(c *udp.Conn) {
 	s := c.Stats()
 	r.Sent, r.Errors = s.Sent, max(s.SendErrors, r.Errors)

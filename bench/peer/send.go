@@ -12,8 +12,8 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// repeat sends batches of n payloads until the time is over. send returns how
-// many of them the system took.
+// repeat sends batches of n payloads until the time is up. send returns how many the system
+// accepted.
 func repeat(ctx context.Context, a args, n int, payloads [][]byte, send func() (int, error)) (result, error) {
 	var r result
 	start := time.Now()
@@ -48,7 +48,7 @@ func newPayloads(n, size int) [][]byte {
 	return bs
 }
 
-// took returns how many datagrams a send of one took.
+// took returns how many datagrams were accepted in a send of one.
 func took(err error) (int, error) {
 	if err != nil {
 		return 0, err

@@ -18,8 +18,8 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// The peer of a socket is what the kernel has for it: a zone may be on one side
-// only, or have another name.
+// The peer of a socket is the address that the kernel has, even if only one of the two has
+// a zone, or the zone has another name.
 func TestRepliesComeFromTheKernelsPeer(t *testing.T) {
 	bound := udp.Config{Control: func(_, _ string, rc syscall.RawConn) (err error) {
 		rc.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), "eth0") })
@@ -70,10 +70,10 @@ func TestRepliesComeFromTheKernelsPeer(t *testing.T) {
 	})
 }
 
-// Cilium and others put a backend in the place of a service when a socket is
-// connected (BPF_CGROUP_INET4_CONNECT): its replies are the peer's.
+// Cilium and others replace the address of a service by that of a backend when a socket is
+// connected (BPF_CGROUP_INET4_CONNECT). Replies of the backend are the peer's.
 func TestRepliesComeFromAPeerThatWasRewritten(t *testing.T) {
-	netns.Isolated(t, func() { // for its process: the program is one for all sockets of a cgroup
+	netns.Isolated(t, func() { // in a process of its own: the program is for all sockets of a cgroup
 		server := sockettest.Listen(t, udp.Config{}, "udp4", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { _ = d.Reply(d.Data) }))
 		service := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.99"), server.LocalAddrPort().Port())
 		netns.Self(t).IP("addr add 192.0.2.1/24 dev lo")
@@ -156,8 +156,8 @@ func rewriteConnects(t *testing.T, from, to netip.Addr) {
 	t.Cleanup(func() { require.NoError(t, move(root)) })
 }
 
-// A new socket can be bound to what a datagram was sent to, as TFTP needs it, also
-// when that is an address of one link.
+// A new socket can be bound to the address that a datagram was sent to, as TFTP needs it,
+// even if that is a link-local address.
 func TestADestinationCanBeListenedOn(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := sockettest.TwoHosts(t)
@@ -191,9 +191,9 @@ func TestADestinationCanBeListenedOn(t *testing.T) {
 	})
 }
 
-// The source address of a connected socket may be replaced, as leases and privacy
-// addresses are. Sends go on from the new one, on the port that the socket had, and
-// so does Reconnect to the same peer.
+// The source address of a connected socket may be replaced, like the addresses of leases and
+// privacy addresses. Sends continue from the new one and the same port, and so after a
+// Reconnect to the same peer.
 func TestASourceAddressThatWasReplaced(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := sockettest.TwoHosts(t)
@@ -230,8 +230,8 @@ func TestASourceAddressThatWasReplaced(t *testing.T) {
 	})
 }
 
-// An IPv6 socket sends on from an address that was removed, and no call fails; so the
-// address is watched, also after a Reconnect, and until the socket is disconnected.
+// A connected IPv6 socket keeps sending from a removed address, and no call fails. So the
+// address is watched, also after a Reconnect, until the socket is disconnected.
 func TestAnIPv6SourceAddressThatWasRemoved(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := sockettest.TwoHosts(t)

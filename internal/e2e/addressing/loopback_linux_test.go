@@ -12,10 +12,9 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// Where lo is down, as in a new network namespace, Listen and Dial serve both
-// families all the same.
+// While lo is down, as in a new network namespace, Listen and Dial still serve both families.
 func TestListenWithoutLoopback(t *testing.T) {
-	netns.Isolated(t, func() { // package net tries out once what there is
+	netns.Isolated(t, func() { // package net finds out once for the process
 		here := netns.Self(t)
 		here.IP("link set lo down")
 		there := netns.New(t)

@@ -63,8 +63,8 @@ func TestAMessageLeavesByItsInterface(t *testing.T) {
 	})
 }
 
-// The source of a socket that is bound or connected stays, although naming only the
-// interface makes Linux choose another.
+// A message that names an interface leaves from the address of its bound or connected socket,
+// although Linux chooses another one if only the interface is named.
 func TestAnInterfaceDoesNotChangeTheSource(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
@@ -186,7 +186,7 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 			require.NoError(t, send(udp.MTUDiscoveryDefault, 1200))
 			require.ErrorAs(t, send(udp.MTUDiscoveryDo, 1200), &tooLong)
 			require.Equal(t, 1000, tooLong.MTU)
-			here.Do(func() { // one attempt, also where older datagrams may be reported
+			here.Do(func() { // one attempt, even if the error may be an older datagram's
 				c, err := udp.Config{MTUDiscovery: udp.MTUDiscoveryDo}.Dial(context.Background(), "udp4", to.String(), udp.BaseHandler{})
 				require.NoError(t, err)
 				sockettest.CloseAtEnd(t, c.Conn)
@@ -202,12 +202,12 @@ func TestOptionsThatNeedAnotherNetwork(t *testing.T) {
 	})
 }
 
-// needsIPv6 says whether this kernel has IPv6.
+// needsIPv6 reports whether this kernel has IPv6.
 func needsIPv6(t *testing.T) bool { return len(sockettest.Networks(t)) == 2 }
 
 // An IPv6 prefix may be this host's by a route only, as anycast prefixes are. Replies
-// leave from such an address, but no datagram leaves from one that this host does not
-// have, unless the socket is free to (FreeBind).
+// leave from such an address. No datagram leaves from an address that this host does not
+// have, except with FreeBind.
 func TestRepliesLeaveFromAddressesThatAreLocalByRoute(t *testing.T) {
 	netns.Run(t, func() {
 		ns := netns.New(t)
@@ -249,7 +249,7 @@ func TestRepliesLeaveFromAddressesThatAreLocalByRoute(t *testing.T) {
 	})
 }
 
-// What a socket was set to stays while its peer changes.
+// The options of a socket stay while its peer changes.
 func TestOptionsOutliveThePeer(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)

@@ -77,7 +77,7 @@ func TestReconnectBehindAnotherInterface(t *testing.T) {
 						require.NoError(t, peer.SendTo([]byte("back"), e.Datagram.From))
 						require.Equal(t, "back", h.Next(t, "Received").Data)
 					}
-					// A peer that can't be reached leaves all as it was.
+					// If a peer can't be reached, nothing changes.
 					err := c.Reconnect(netip.AddrPortFrom(netip.MustParseAddr(map[string]string{"udp4": "203.0.113.1", "udp6": "2001:db8:3::1"}[test.network]), 9))
 					sockettest.RequireOpError(t, err, "connect")
 					require.ErrorIs(t, err, syscall.ENETUNREACH)
@@ -103,8 +103,8 @@ func device(t *testing.T, c *udp.Conn) (index int) {
 	return index
 }
 
-// Linux binds a socket to the interface of a link-local peer before it finds out
-// that it can't reach it. The socket hears everybody as before all the same.
+// Linux binds a socket to the interface of a link-local peer before it finds out that it
+// can't reach the peer. The socket still receives on all interfaces afterwards.
 func TestFailedConnectToALinkLocalAddressLeavesTheSocketAsItWas(t *testing.T) {
 	netns.Run(t, func() {
 		here := netns.New(t)
@@ -133,8 +133,8 @@ func TestFailedConnectToALinkLocalAddressLeavesTheSocketAsItWas(t *testing.T) {
 	})
 }
 
-// What its owner has bound a socket to stays bound, which Linux forgets with the
-// peer: for somebody who keeps traffic on one interface a leak otherwise.
+// A socket stays bound to the interface that its owner chose. Linux forgets that together with
+// the peer; traffic that must stay on one interface would then leave by others.
 func TestChangesOfThePeerKeepTheDevice(t *testing.T) {
 	netns.Run(t, func() {
 		here := netns.New(t)
@@ -166,7 +166,7 @@ func TestChangesOfThePeerKeepTheDevice(t *testing.T) {
 					require.Equal(t, want, device(t, c))
 					require.NoError(t, cc.Reconnect(netip.MustParseAddrPort("192.0.2.3:9")))
 					require.Equal(t, want, device(t, c))
-					require.NoError(t, cc.Reconnect(netip.MustParseAddrPort("198.51.100.2:9"))) // by the same way
+					require.NoError(t, cc.Reconnect(netip.MustParseAddrPort("198.51.100.2:9"))) // by the same interface
 					require.Equal(t, want, device(t, c))
 					require.Equal(t, netip.MustParseAddr("192.0.2.1"), c.LocalAddrPort().Addr())
 					_, err = cc.Disconnect()
@@ -196,8 +196,8 @@ func TestChangesOfThePeerKeepTheDevice(t *testing.T) {
 	})
 }
 
-// A Reconnect that fails while the old peer can't be reached either does not lose
-// it: when its interface is back the old peer is sent to.
+// A Reconnect that fails while the old peer can't be reached either does not lose that peer:
+// once its interface is up again, datagrams are sent to it.
 func TestFailedReconnectKeepsAPeerThatIsAwayItself(t *testing.T) {
 	for _, test := range []struct{ network, here, there, nowhere string }{
 		{"udp4", "192.0.2.1", "192.0.2.2", "203.0.113.1"},
@@ -232,7 +232,7 @@ func TestFailedReconnectKeepsAPeerThatIsAwayItself(t *testing.T) {
 
 				here.IP("link set eth0 up")
 				here.AwaitRunning("eth0")
-				if test.network == "udp6" { // which goes with the interface
+				if test.network == "udp6" { // which is removed with the interface
 					here.Addr("eth0", test.here+bits)
 				}
 				require.NoError(t, cc.Send([]byte("back")))
@@ -243,8 +243,8 @@ func TestFailedReconnectKeepsAPeerThatIsAwayItself(t *testing.T) {
 	}
 }
 
-// An address of the socket's own that is gone for a moment costs it neither its
-// port nor its peer, whatever is tried meanwhile.
+// A socket whose own address is removed for a moment keeps its port and its peer, whatever is
+// tried meanwhile.
 func TestReconnectWhileTheOwnAddressIsRemoved(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
@@ -301,7 +301,7 @@ func TestReconnectWhileTheOwnAddressIsRemoved(t *testing.T) {
 	})
 }
 
-// Adopt sees a peer that package net does not know of.
+// Adopt finds a peer that package net does not know.
 func TestAdoptOfAPeerSetWithConnect(t *testing.T) {
 	peer, uc := sockettest.ListenNet(t, "udp4"), sockettest.Unowned(t, "udp4")
 	rc, err := uc.SyscallConn()

@@ -12,7 +12,7 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// An answer leaves from the address that was asked, where a socket has many.
+// A reply leaves from the address that was asked, on a socket with many addresses.
 func TestReplyLeavesFromTheAddressThatWasAsked(t *testing.T) {
 	echo := udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { assert.NoError(t, d.Reply(d.Data)) })
 	for _, test := range []struct {
@@ -70,7 +70,7 @@ func TestReplyLeavesFromTheAddressThatWasAsked(t *testing.T) {
 	}
 }
 
-// The same holds for SendBatch, with the address named by hand.
+// SendBatch sends from the address that the message names.
 func TestMessageFrom(t *testing.T) {
 	h := sockettest.NewRecorder()
 	c, err := udp.Listen(t.Context(), "udp4", ":0", udp.BaseHandler{})

@@ -15,8 +15,8 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// bpf makes the system call bpf(2); attr is one of the forms of union bpf_attr. What
-// the kernel or the test's rights do not allow skips the test.
+// bpf makes the system call bpf(2). attr is a form of union bpf_attr. It skips the test if the
+// kernel lacks the call or the test may not make it.
 func bpf(t *testing.T, command uintptr, attr []byte) int {
 	t.Helper()
 	n, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(unsafe.Pointer(&attr[0])), uintptr(len(attr)))
@@ -43,9 +43,8 @@ func attrOf(fields ...any) (b []byte) {
 	return b
 }
 
-// redirect makes every datagram that arrives in the namespace c's, whatever address
-// and port it was sent to: BPF_PROG_TYPE_SK_LOOKUP, which like TPROXY changes no
-// header.
+// redirect gives c every datagram that arrives in the namespace, whatever its destination. It
+// uses BPF_PROG_TYPE_SK_LOOKUP, which like TPROXY changes no header.
 func redirect(t *testing.T, ns *netns.NS, c *udp.Conn) {
 	t.Helper()
 	sockets := bpf(t, unix.BPF_MAP_CREATE, attrOf(int(unix.BPF_MAP_TYPE_SOCKMAP), 4, 8, 1, 0))

@@ -17,8 +17,8 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// zoned is a socket in a namespace that none of the test's threads is in, with a
-// peer that answers on the other end of the cable called left.
+// zoned makes a socket in a namespace that none of the test's threads is in, with a peer that
+// replies at the other end of the cable called left.
 func zoned(t *testing.T, h udp.Handler) (here *netns.NS, c *udp.Conn, peer netip.AddrPort) {
 	t.Helper()
 	here, there := netns.New(t), netns.New(t)
@@ -43,9 +43,8 @@ func zoned(t *testing.T, h udp.Handler) (here *netns.NS, c *udp.Conn, peer netip
 	return here, c, netip.AddrPortFrom(netip.MustParseAddr("fe80::2%left"), server.LocalAddrPort().Port())
 }
 
-// The zone of an address is an interface of the socket's network namespace,
-// whichever one the calling thread is in: there the name may be another
-// interface's, and the index may have another name.
+// The zone of an address is an interface of the socket's network namespace, not of the calling
+// thread's, where another interface may have the name or the index.
 func TestZonesAreOfTheSocketsNamespace(t *testing.T) {
 	netns.Run(t, func() {
 		q := udp.NewQueue(10, udp.Block)
@@ -98,8 +97,8 @@ func TestZonesAreOfTheSocketsNamespace(t *testing.T) {
 	})
 }
 
-// An interface that is renamed has its new name soon, and a peer that a socket is
-// connected to is still accepted.
+// Datagrams soon have the new name of an interface that was renamed, and a connected socket
+// still accepts its peer.
 func TestAnInterfaceIsRenamed(t *testing.T) {
 	t.Run("unnoticed", func(t *testing.T) { renameInterface(t, func(*udp.ConnectedConn) {}) })
 	// The send fails, and the socket can't be repaired: its interface is down, and when it is
@@ -151,7 +150,7 @@ func renameInterface(t *testing.T, down func(connected *udp.ConnectedConn)) {
 	})
 }
 
-// What the path carries is asked in the socket's network namespace too.
+// The path MTU is that of the socket's network namespace, too.
 func TestTheMTUIsOfTheSocketsNamespace(t *testing.T) {
 	for _, connected := range []bool{true, false} {
 		name := map[bool]string{true: "connected", false: "unconnected"}[connected]
@@ -184,8 +183,7 @@ func TestTheMTUIsOfTheSocketsNamespace(t *testing.T) {
 	}
 }
 
-// The zone of a link-local address is kept, by its name, wherever an address
-// shows; replies go back through it.
+// Every address that a socket reports has its zone, by name, and replies leave through it.
 //
 // Twisted: P5 UDPPortTestsMixin.test_getHostIPv6
 // UDPPortTestsMixin.test_writeToIPv6Interface

@@ -13,8 +13,8 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// File().Fd() makes all descriptors of a socket blocking. It is used as any other
-// when it is adopted, and blocking again for its owner when it is closed.
+// File().Fd() makes all descriptors of a socket blocking. Adopted, it works like any other, and
+// closing makes it blocking again for its other owners.
 func TestAdoptOfABlockingSocket(t *testing.T) {
 	for how, end := range sockettest.Endings {
 		t.Run(how, func(t *testing.T) {
@@ -38,7 +38,7 @@ func TestAdoptOfABlockingSocket(t *testing.T) {
 	}
 }
 
-// A socket that becomes blocking later, behind the toolkit's back, still closes.
+// A socket that another owner makes blocking after Adopt can still be closed.
 func TestCloseOfASocketThatBecameBlocking(t *testing.T) {
 	for how, end := range sockettest.Endings {
 		t.Run(how, func(t *testing.T) {
@@ -64,10 +64,10 @@ func isBlocking(t *testing.T, fd int) bool {
 	return flags&unix.O_NONBLOCK == 0
 }
 
-// To adopt a connected socket takes two descriptors more. Where there are fewer
-// Adopt fails, or the socket is a whole one.
+// Adopting a connected socket needs two more descriptors. With fewer, Adopt fails, or the socket
+// works.
 func TestAdoptOfAConnectedSocketWithoutDescriptors(t *testing.T) {
-	netns.Isolated(t, func() { // for its process: the limit is one of all sockets
+	netns.Isolated(t, func() { // in a process of its own: the limit is for all its sockets
 		for free := range 4 {
 			peer := sockettest.ListenNet(t, "udp4")
 			uc, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(sockettest.AddrPort(peer)))

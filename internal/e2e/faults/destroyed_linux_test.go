@@ -19,7 +19,7 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// destroy aborts the sockets on a port, as Android does when a network goes, and
+// destroy destroys the sockets on a port, as Android does when a network disappears, and
 // Cilium when a backend does.
 func destroy(t *testing.T, ns *netns.NS, port uint16) {
 	t.Helper()
@@ -32,8 +32,7 @@ func destroy(t *testing.T, ns *netns.NS, port uint16) {
 	}
 }
 
-// A connected socket that is destroyed associates itself again, with the port that
-// it had, and no send fails meanwhile.
+// A connected socket that is destroyed connects again, from the same port, and no send fails.
 func TestAConnectedSocketSurvivesItsDestruction(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := sockettest.TwoHosts(t)
@@ -72,8 +71,8 @@ func TestAConnectedSocketSurvivesItsDestruction(t *testing.T) {
 	})
 }
 
-// Sockets without a peer, also those that are bound to an interface or members of
-// groups, go on hearing what they heard.
+// Unconnected sockets, including those that are bound to an interface or joined groups, receive
+// the same as before.
 func TestAListenerSurvivesItsDestruction(t *testing.T) {
 	group := netip.MustParseAddr("239.1.2.3")
 	bound := udp.Config{Control: func(_, _ string, rc syscall.RawConn) (err error) {
@@ -135,8 +134,8 @@ func TestAListenerSurvivesItsDestruction(t *testing.T) {
 	})
 }
 
-// So do sockets that their callers read, and adopted ones: a read that waits goes on, and a
-// write is sent.
+// So do sockets that their callers read, and adopted ones. A waiting read continues to wait, and
+// a write is sent.
 func TestAPacketConnSurvivesItsDestruction(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := sockettest.TwoHosts(t)
@@ -208,8 +207,7 @@ func TestAPacketConnSurvivesItsDestruction(t *testing.T) {
 	})
 }
 
-// A socket whose port is somebody else's by the time that it could be bound again
-// stops, and says why.
+// A socket stops with the reason if another one took its port before it could bind again.
 func TestASocketThatCannotBeRepairedStops(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := sockettest.TwoHosts(t)
@@ -222,8 +220,8 @@ func TestASocketThatCannotBeRepairedStops(t *testing.T) {
 				here.Do(func() {
 					uc, lerr := net.ListenUDP("udp4", nil) // the system has chosen its port
 					require.NoError(t, lerr)
-					// The kernel gives the port up when the socket is destroyed; somebody else has
-					// it then. SO_REUSEADDR lets that happen now.
+					// The kernel releases the port of a destroyed socket, and another one may take
+					// it. With SO_REUSEADDR that can happen before.
 					sockettest.SetOption(t, uc, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 					reuse := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) (err error) {
 						rc.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })

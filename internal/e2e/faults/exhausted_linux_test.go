@@ -101,14 +101,14 @@ func openers(t *testing.T) (calls []opener, client *udp.ConnectedConn, replies *
 	}, client, replies
 }
 
-// exhaust makes each call with less than it needs, from nothing on, until it works. with
-// calls its argument when so much is left. Every failure is a *net.OpError with one of the
-// reasons and leaks nothing, and a socket that was there before works on.
+// exhaust makes each call with less than it needs, beginning with nothing, until it succeeds.
+// with calls its argument while only so much is available. Every failure is a *net.OpError with
+// one of the reasons and leaks nothing, and existing sockets continue to work.
 func exhaust(t *testing.T, most int, reasons []error, with func(left int, f func())) {
 	calls, client, replies := openers(t)
 	failed := 0
 	for _, call := range calls {
-		undo, err := call.open() // what it needs once for all is there
+		undo, err := call.open() // allocates what is needed only once
 		require.NoError(t, err)
 		undo()
 		goroutines, before, worked := runtime.NumGoroutine(), sockettest.Descriptors(t), false
@@ -145,7 +145,7 @@ func TestExhaustedDescriptors(t *testing.T) {
 		var old unix.Rlimit
 		require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
 		exhaust(t, 16, []error{unix.EMFILE}, func(left int, f func()) {
-			// The lowest number that no descriptor has: as many as left more can be opened.
+			// From the lowest free number on, left more descriptors can be opened.
 			null, err := os.Open("/dev/null")
 			require.NoError(t, err)
 			lowest := int(null.Fd())

@@ -69,7 +69,7 @@ func features(t *testing.T, lo *net.Interface) (has []string) {
 	return has
 }
 
-// exchanges sends datagrams to c at an address, and as many back.
+// exchanges sends datagrams to c at an address, and the same number back.
 func exchanges(t *testing.T, c *udp.Conn, q *udp.Queue, to string) {
 	replies := udp.NewQueue(1000, udp.Block)
 	d, err := udp.Dial(t.Context(), "udp", to, replies)
@@ -93,7 +93,7 @@ func exchanges(t *testing.T, c *udp.Conn, q *udp.Queue, to string) {
 	sockettest.Stop(t, d)
 }
 
-// peerErrors says whether a socket without a peer can report ICMP errors.
+// peerErrors reports whether a socket without a peer can report ICMP errors.
 func peerErrors(t *testing.T) bool {
 	c, err := udp.Config{PeerErrors: true}.Listen(t.Context(), "udp", "[::]:0", udp.BaseHandler{})
 	if err != nil {
@@ -104,7 +104,7 @@ func peerErrors(t *testing.T) bool {
 	return true
 }
 
-// groupWorks says whether a Group has more than one socket. Each datagram reaches one.
+// groupWorks reports whether a Group has more than one socket. Each datagram reaches one.
 func groupWorks(t *testing.T) bool {
 	q := udp.NewQueue(1000, udp.Block)
 	g, err := udp.Config{}.ListenGroup(t.Context(), 2, "udp4", "127.0.0.1:0", func(int) udp.Handler { return q })
@@ -120,7 +120,7 @@ func groupWorks(t *testing.T) bool {
 	return len(g.Conns()) > 1
 }
 
-// successorHears: another descriptor of a socket that was shut down receives.
+// successorHears checks that another descriptor of a socket receives after a shutdown.
 func successorHears(t *testing.T) {
 	c, err := udp.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
 	require.NoError(t, err)
@@ -135,7 +135,7 @@ func successorHears(t *testing.T) {
 	require.Equal(t, "hello successor", data)
 }
 
-// deviceIsKept: a socket that its owner has bound to an interface stays bound to it.
+// deviceIsKept checks that a socket stays bound to the interface that its owner chose.
 func deviceIsKept(t *testing.T) {
 	c, err := udp.Config{Device: "lo"}.Listen(t.Context(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
 	if errors.Is(err, unix.EPERM) { // without CAP_NET_RAW before Linux 5.7

@@ -16,8 +16,8 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// A firewall that drops on output gives EPERM; the socket goes on, and so it does
-// when its address or its route is gone.
+// A firewall that drops on output makes sends fail with EPERM. The socket continues to work after
+// that, and after the loss of its address or route.
 func TestSendsSurviveWhatHappensToAHost(t *testing.T) {
 	for _, test := range []struct {
 		name         string
@@ -71,8 +71,8 @@ func TestSendsSurviveWhatHappensToAHost(t *testing.T) {
 	}
 }
 
-// A real send buffer that is full: the send waits until the deadline, and Close
-// ends another one. The cable's far end is throttled to a few bytes a second.
+// With a full send buffer a send waits until the deadline, and Close ends another one. The far end
+// of the cable is throttled to a few bytes a second.
 func TestAFullSendBufferHoldsASendUpAndNoLonger(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)

@@ -18,8 +18,8 @@ import (
 )
 
 // A socket that shuts down leaves its SO_REUSEPORT group at once, even while its
-// handler is busy: its flows go to the other members, and what is queued is
-// handled, with replies from the addresses that were asked.
+// handler is busy. Its flows move to the other members, and queued datagrams are handled, with
+// replies from the addresses that were asked.
 func TestShutdownLeavesItsGroup(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := sockettest.TwoHosts(t)
@@ -103,7 +103,7 @@ func TestShutdownLeavesItsGroup(t *testing.T) {
 	})
 }
 
-// What is sent to a socket until it is closed is received, counted as dropped, or
+// Each datagram that is sent to a socket until it is closed is received, counted as dropped, or
 // refused by the kernel.
 func TestNothingIsUncountedAtClose(t *testing.T) {
 	netns.Run(t, func() {
@@ -152,7 +152,7 @@ func TestNothingIsUncountedAtClose(t *testing.T) {
 	})
 }
 
-// unreachable counts the datagrams of a namespace that no socket was there for.
+// unreachable counts the datagrams that arrived in a namespace for no socket.
 func unreachable(t *testing.T, ns *netns.NS) (n uint64) {
 	t.Helper()
 	var names []string

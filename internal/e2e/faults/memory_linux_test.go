@@ -19,10 +19,9 @@ import (
 	"github.com/udpkit/udp/internal/netns"
 )
 
-// memoryGroup is a cgroup of version 1 that one thread enters. The memory that the process
-// itself uses is charged to the group of its main thread (mm_struct.owner), so what the
-// thread uses up is the kernel's memory, and no page fault waits. Version 2 can't tell
-// threads apart.
+// memoryGroup is a cgroup of version 1 that one thread enters. The memory of the process is
+// charged to the group of its main thread (mm_struct.owner). So the thread is charged only for
+// memory of the kernel, and no page fault waits. Version 2 does not distinguish threads.
 type memoryGroup struct {
 	dir  string
 	home *os.File // the tasks of the group that the thread comes from
@@ -49,7 +48,7 @@ func (g *memoryGroup) set(name, value string) error {
 	return os.WriteFile(filepath.Join(g.dir, name), []byte(value), 0)
 }
 
-// limited calls f on a thread for which the kernel may use so many pages of memory more.
+// limited calls f on a thread for which the kernel may allocate so many more pages.
 func (g *memoryGroup) limited(t *testing.T, pages int, f func()) {
 	require.NoError(t, os.Mkdir(g.dir, 0o755))
 	require.NoError(t, g.set("memory.limit_in_bytes", strconv.Itoa(pages*os.Getpagesize())))
@@ -97,7 +96,7 @@ func onThread(f func()) {
 
 // The kernel has no memory left for what a call needs.
 func TestExhaustedKernelMemory(t *testing.T) {
-	if raceDetector() { // which maps memory whenever it likes, and ends the process where it can't
+	if raceDetector() { // which maps memory at any time, and ends the process if it can't
 		if testing.Short() {
 			t.Skip("runs the go command")
 		}
@@ -112,7 +111,7 @@ func TestExhaustedKernelMemory(t *testing.T) {
 	}
 	if os.Getenv(memorySubject) != "" {
 		g := newMemoryGroup(t, os.Getpid())
-		// What the process itself needs is there already, and stays.
+		// Let the process itself need no more memory later.
 		debug.SetGCPercent(-1)
 		runtime.MemProfileRate = 0
 		_ = bytes.Repeat([]byte{1}, 64<<20)

@@ -18,8 +18,8 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// A rejected call is one that fails: setsockopt and getsockopt of an option, or another
-// system call, with its first argument unless that is negative.
+// A rejected call fails: setsockopt and getsockopt of an option, or another system call, with this
+// first argument unless it is negative.
 type rejected struct {
 	level, name int // of the option
 	call        uintptr
@@ -28,12 +28,12 @@ type rejected struct {
 
 func option(level, name int) rejected { return rejected{level: level, name: name} }
 
-// limited are kernels and sandboxes that lack something; a filter makes this one do so.
-// The first are kernels with all that they lack. Each of the others lacks one call that no
-// socket needs.
+// limited has kernels and sandboxes that lack something, which a filter makes this kernel lack.
+// The first rows are kernels, with everything that they lack. Each of the others lacks one call
+// that no socket needs.
 var limited = []struct {
 	name  string
-	lacks string // of what features returns
+	lacks string // of the results of features
 	calls []rejected
 }{
 	{"Linux 4.17", "GSO GRO MulticastFilter", slices.Concat(since418, since420, since50, since51, since514)},
@@ -87,8 +87,8 @@ var (
 
 var everyErrno = flag.Bool("every-errno", false, "reject each call with every errno, not with two of them (several minutes)")
 
-// rejections are how a call is rejected: as a kernel does that has not heard of it, and as
-// sandboxes do. Each row of limited has two of them.
+// rejections are the ways in which calls are rejected: that of a kernel that lacks the call, and
+// those of sandboxes. Each row of limited is tested with two of them.
 var rejections = []struct {
 	errno unix.Errno
 	reads bool // also getsockopt
@@ -133,15 +133,15 @@ func rejectCalls(t *testing.T, calls []rejected, errno unix.Errno, reads bool) {
 	require.NoError(t, sockettest.FilterSystemCalls(filter))
 }
 
-// What a process of the test is passed: a row of limited and one of rejections, and, unless
-// empty, that loopback coalesces.
+// The variables of a process of the test: a row of limited, one of rejections and, unless empty,
+// that loopback coalesces.
 const (
 	limitedProcess = "UDP_TEST_LIMITED"
 	coalescing     = "UDP_TEST_COALESCES"
 )
 
-// A socket works with less where a call is rejected, whatever the errno, and Info says
-// without what. Each kernel has a process of its own, which may remember what there is.
+// If a call is rejected, with any errno, a socket works without a feature, and Info says which.
+// Each kernel has a process of its own, because a process may cache what it finds.
 func TestRejectedOptionsCostTheirFeatureOnly(t *testing.T) {
 	if how := os.Getenv(limitedProcess); how != "" {
 		var row, rejection int

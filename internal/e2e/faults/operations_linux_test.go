@@ -28,17 +28,17 @@ import (
 
 // trial is one call of an operation, whose system calls may fail.
 type trial struct {
-	peer, other netip.AddrPort // both reply with what they get
+	peer, other netip.AddrPort // both send back what they receive
 	group       netip.Addr
 	lo          *net.Interface
 
-	conns  []*udp.Conn // those that are to work afterwards
+	conns  []*udp.Conn // must work afterwards
 	member *udp.MulticastConn
 	opened []*net.UDPConn // the same, of package net
 	got    atomic.Int64   // datagrams
 }
 
-// Received and the others make a trial a Handler.
+// Received and the next methods make a trial a Handler.
 func (x *trial) Received(*udp.Conn, udp.Datagram) { x.got.Add(1) }
 func (x *trial) Refused(*udp.Conn, *udp.Refusal)  {}
 func (x *trial) Started(*udp.Conn)                {}
@@ -73,7 +73,7 @@ func (x *trial) listenMulticast(groups ...netip.Addr) (err error) {
 
 func (x *trial) connected() *udp.ConnectedConn { return &udp.ConnectedConn{Conn: x.conns[0]} }
 
-// operation is what is called, after what makes it possible.
+// operation is a call, and what has to be done before it.
 type operation struct {
 	name    string
 	prepare func(x *trial) error
@@ -82,8 +82,8 @@ type operation struct {
 
 var errUnexpected = errors.New("WRONG result")
 
-// operations are the calls, other than those that open a socket, of which some system call
-// may fail, and the openings that are made of many.
+// operations are the calls that make system calls, except those that open a single socket, and
+// the calls that open several.
 var operations = []operation{
 	{"ListenMulticast", func(*trial) error { return nil }, func(x *trial) error { return x.listenMulticast(x.group) }},
 	{"ListenGroup", func(*trial) error { return nil }, func(x *trial) error {
@@ -183,7 +183,7 @@ var operations = []operation{
 	}},
 }
 
-// reason says whether an error of a call names why: the errno, or what the call makes of it.
+// reason reports whether an error has the cause: the errno, or what the call makes of it.
 func reason(err error, errno unix.Errno) bool {
 	_, isOp := errors.AsType[*net.OpError](err)
 	_, isBatch := errors.AsType[*udp.BatchError](err)
@@ -225,7 +225,7 @@ func (x *trial) works(c *udp.Conn) string {
 	return "WRONG: open, but does not work"
 }
 
-// result closes what is open, and says what became of it.
+// result closes everything and returns the outcome.
 func (x *trial) result() string {
 	result := "nothing is open"
 	for _, c := range x.conns {
@@ -325,9 +325,9 @@ func operationsOf(t *testing.T, peers string) {
 	}
 }
 
-// Whatever system call fails during an operation, with whatever errno, once or for good:
-// the operation succeeds all the same or fails with a *net.OpError that says why, and the
-// socket works afterwards or has stopped with the reason. Nothing leaks.
+// Any system call may fail during an operation, with any errno, once or permanently. The
+// operation still succeeds, or fails with a *net.OpError that has the cause. The socket works
+// afterwards, or has stopped with the reason. Nothing leaks.
 func TestEveryOperationSurvivesFaults(t *testing.T) {
 	if peers := os.Getenv(operationsSubject); peers != "" {
 		operationsOf(t, peers)

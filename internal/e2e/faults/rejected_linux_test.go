@@ -33,8 +33,8 @@ func reject(t *testing.T, errno uint16) {
 
 const rejectedErrno = "UDP_TEST_REJECTED_ERRNO"
 
-// A kernel or a sandbox that rejects recvmmsg and sendmmsg costs speed only,
-// whatever errno it chooses, whenever it begins to.
+// A kernel or a sandbox that rejects recvmmsg and sendmmsg only makes a socket slower, with any
+// errno and from any time on.
 func TestRejectedBatchCallsCostNoDatagram(t *testing.T) {
 	if errno := os.Getenv(rejectedErrno); errno != "" {
 		n, err := strconv.Atoi(errno)
@@ -79,7 +79,7 @@ func underRejection(t *testing.T, errno uint16) {
 		defer sockettest.Stop(t, connected)
 		var ms []udp.Message
 		var want []arrival
-		for i := range 10 { // five to each, none of one length, and a run that is segmented
+		for i := range 10 { // five to each; different lengths, and a run that is segmented
 			to, name := a, "a"
 			if i%2 == 1 {
 				to, name = b, "b"

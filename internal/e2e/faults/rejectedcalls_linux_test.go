@@ -162,9 +162,9 @@ func subject(t *testing.T, peer string) {
 	}
 }
 
-// Whatever system call fails, with whatever errno, once or for good: a socket is not
-// opened, with a *net.OpError that says why, or it works again after the fault, or it
-// stops with the reason. Its counters agree and no descriptor is left.
+// Any system call may fail, with any errno, once or permanently. Then a socket is not opened, and
+// a *net.OpError has the cause; or it works again after the fault; or it stops with the reason.
+// Its counters agree and no descriptor is left.
 func TestEverySystemCallMayFail(t *testing.T) {
 	if peer := os.Getenv(callsSubject); peer != "" {
 		subject(t, peer)
@@ -192,7 +192,7 @@ func TestEverySystemCallMayFail(t *testing.T) {
 					}
 					table[outcome]++
 				}
-				// Each of the calls of opening in turn, then all of them.
+				// Each of the calls that open the socket in turn, and then all.
 				for from := 0; from < 60; from++ {
 					last := from == 59
 					times := 1
@@ -224,7 +224,7 @@ func TestEverySystemCallMayFail(t *testing.T) {
 						record("opening,", "opened, "+end)
 					}
 				}
-				// While it is used: once, a few times, for good.
+				// While it is used: once, a few times, permanently.
 				for _, times := range []int{1, 3, -1} {
 					if errno == unix.EINTR && times < 0 {
 						continue // package net repeats such a send for ever

@@ -26,21 +26,23 @@ import (
 // For an hour: go test ./internal/e2e/faults -race -run TestSoak -timeout 2h -soak 1h.
 var soakFor = flag.Duration("soak", 2*time.Second, "how long TestSoak takes")
 
-// TestSoak lets everything happen at once in two namespaces with a cable: senders,
-// alone and several on one socket, slow consumers of every kind, of one socket and
-// of many, peers that refuse, groups, an interface that goes up and down, sockets
-// that are opened and closed at random, in both families; others destroy the sockets
-// (SOCK_DESTROY), a device is removed and created again, and from halfway on the kernel
-// rejects batched calls. In the end each socket's
-// counters agree, what was sent is what came or was dropped where that can be
-// compared, and no goroutine, descriptor or buffer is left. .ci/run calls it as
-// "go test ./internal/e2e/faults -race -run TestSoak -soak 60s".
+// TestSoak lets everything happen at once, in both families, in two namespaces with a cable:
+//
+//   - single and concurrent senders on one socket, slow consumers of every kind, for one socket
+//     and for many, peers where nobody listens, multicast groups;
+//   - sockets that are opened and closed at random, or destroyed from outside (SOCK_DESTROY);
+//   - an interface that goes down and up, and a device that is removed and created again;
+//   - from halfway on, a kernel that rejects batched calls.
+//
+// At the end the counters of each socket agree, all datagrams sent were received or counted as
+// dropped, where that can be compared, and no goroutine, descriptor or buffer is left. .ci/run
+// runs it for half a minute.
 func TestSoak(t *testing.T) {
 	netns.Isolated(t, func() { // a process of its own, whose calls are rejected
 		left, right := netns.New(t), netns.New(t)
 		netns.Veth(t, left, "l0", right, "r0")
-		// Hosts send only so many ICMP messages a second, and IPv6 addresses go with
-		// the cable.
+		// By default hosts limit their ICMP messages, and IPv6 addresses are removed when the
+		// cable is unplugged.
 		for _, set := range []string{"ipv4/icmp_ratelimit=0", "ipv6/icmp/ratelimit=0",
 			"ipv6/conf/r0/keep_addr_on_down=1", "ipv6/conf/r0/accept_dad=0"} {
 			name, value, _ := strings.Cut(set, "=")
@@ -82,7 +84,7 @@ func TestSoak(t *testing.T) {
 			s.sockets.Load(), s.handled.Load(), s.shared.Load(), s.heard.Load(), s.refused.Load(), s.pairsEqual.Load(), s.flaps.Load(), s.rebinds.Load(), s.recreated.Load(), slices.Min(heaps), slices.Max(heaps))
 		third, few := len(heaps)/3, 8
 		if third < 30 {
-			few = 32 // what the sockets of the moment hold: too few samples to have met a quiet one
+			few = 32 // sockets in use: a few samples may all come from a busy moment
 		}
 		if third >= 20 { // in seconds, other tests and the garbage collector matter more
 			require.LessOrEqual(t, slices.Min(heaps[2*third:]), slices.Min(heaps[:third])+few, "memory is flat, MiB: %v", heaps)
@@ -102,7 +104,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// watch takes the heap's size, MiB after collection, again and again for that long.
+// watch samples the size of the heap, in MiB after a collection, for that long.
 func (s *soak) watch(d time.Duration) (heaps []int) {
 	n := max(15, min(int(d/(500*time.Millisecond)), 1000))
 	tick := time.NewTicker(d / time.Duration(n))

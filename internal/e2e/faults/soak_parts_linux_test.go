@@ -27,7 +27,7 @@ func (s *soak) listen(ns *netns.NS, cfg udp.Config, network, address string, h u
 	return c
 }
 
-// handle is what slow consumers do.
+// handle is the work of slow consumers.
 func (s *soak) handle(d udp.Datagram) {
 	if s.handled.Add(1)%100 == 0 {
 		time.Sleep(time.Millisecond)
@@ -35,8 +35,8 @@ func (s *soak) handle(d udp.Datagram) {
 	d.Reply(d.Data)
 }
 
-// share makes the Queue and the Workers that many sockets use; one of their own
-// keeps each of them going until end.
+// share makes the Queue and the Workers that many sockets use. A socket of its own keeps each of
+// them alive until end.
 func (s *soak) share(ns *netns.NS) (end func()) {
 	s.queue = udp.NewQueue(100, udp.DropOldest)
 	s.workers = sockettest.NewWorkers(s.t, udp.WorkersConfig{N: 3, Capacity: 20, Overflow: udp.DropNewest, Handler: udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
@@ -81,7 +81,7 @@ func (s *soak) serve(ns *netns.NS, n int) {
 			h = s.queue
 		case 4:
 			h = s.workers
-		case 5: // passed on to what is another socket's
+		case 5: // passed on to the Queue or Workers of another socket
 			h = udp.HandlerFunc(func(c *udp.Conn, d udp.Datagram) {
 				if rand.N(2) == 0 {
 					s.queue.Received(c, d)
@@ -134,8 +134,8 @@ func (s *soak) peer(dead bool) (network string, at netip.AddrPort) {
 	return network, at
 }
 
-// send sends to servers, connected and not, from several goroutines too, and to
-// ports where nobody listens (any more), which unconnected sockets hear of or not.
+// send sends to servers from connected and unconnected sockets, some from several goroutines, and
+// to ports where nobody listens any more. Unconnected sockets have PeerErrors or not.
 func (s *soak) send(ns *netns.NS, n int) {
 	for round := n; !s.stopped(); round++ {
 		network, peer := s.peer(round%4 == 0)
@@ -190,13 +190,13 @@ func (s *soak) sendTo(c *udp.Conn, peer netip.AddrPort) {
 			if errors.Is(err, udp.ErrFamily) {
 				s.t.Error(err)
 			}
-			s.rest(5 * time.Millisecond) // the cable is out
+			s.rest(5 * time.Millisecond) // the cable is unplugged
 		}
 	}
 }
 
-// pairs compares what was sent with what came and what was dropped, to the
-// datagram: without segments, on loopback, where nothing else is lost.
+// pairs compares the datagrams that were sent, received and dropped exactly: without segments, on
+// loopback, where nothing else is lost.
 func (s *soak) pairs(ns *netns.NS) {
 	for round := 0; !s.stopped(); round++ {
 		q := udp.NewQueue(50, udp.Overflow(round%3))
@@ -272,7 +272,7 @@ func (s *soak) groups(left, right *netns.NS) {
 	}
 }
 
-// flap pulls the cable out and puts it back.
+// flap unplugs the cable and plugs it in again.
 func (s *soak) flap(ns *netns.NS) {
 	for !s.stopped() {
 		select {

@@ -14,8 +14,8 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// destroy aborts sockets at random, servers and those that are connected to them, where
-// ss(8) and the kernel can.
+// destroy destroys random sockets, servers and those connected to them, if ss(8) and the kernel
+// can do that.
 func (s *soak) destroy(left, right *netns.NS) {
 	if _, err := exec.LookPath("ss"); err != nil {
 		return
@@ -35,8 +35,8 @@ func (s *soak) destroy(left, right *netns.NS) {
 	}
 }
 
-// recreate removes a device and creates it again. A socket that is bound to it hears each
-// time what is sent to it.
+// recreate removes a device and creates it again. Each time a socket that is bound to it receives
+// datagrams again.
 func (s *soak) recreate(left, right *netns.NS) {
 	var heard atomic.Int64
 	var c *udp.Conn
@@ -67,7 +67,7 @@ func (s *soak) recreate(left, right *netns.NS) {
 		if from == nil {
 			return
 		}
-		// Until it is heard, also when the soak ends: nothing else shows that it works.
+		// Until one is received, even after the end of the soak: nothing else shows that it works.
 		before := heard.Load()
 		for deadline := time.Now().Add(sockettest.Patience); heard.Load() == before; {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)

@@ -21,8 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// supervisor answers the system calls of another process (SECCOMP_RET_USER_NOTIF,
-// Linux 5.0; seccomp_unotify(2)): all may go on but those that are to fail.
+// supervisor decides about the system calls of another process (SECCOMP_RET_USER_NOTIF, Linux
+// 5.0; seccomp_unotify(2)). It lets them continue, except those that should fail.
 type supervisor struct {
 	mu     sync.Mutex
 	number uintptr
@@ -38,7 +38,7 @@ func (s *supervisor) arm(number uintptr, errno unix.Errno, from, times int) {
 	s.number, s.errno, s.from, s.times, s.failed = number, errno, from, times, 0
 }
 
-// disarm lets all calls go on and returns how many have failed.
+// disarm lets all calls continue and returns how many have failed.
 func (s *supervisor) disarm() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,7 +83,7 @@ func (s *supervisor) run(listener int) {
 			args       [6]uint64
 		}
 		if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(&notice))); e != 0 {
-			continue // the call was given up (ENOENT), or it was a signal
+			continue // the caller was interrupted (ENOENT), or this process was
 		}
 		answer := struct { // struct seccomp_notif_resp
 			id           uint64
@@ -99,7 +99,7 @@ func (s *supervisor) run(listener int) {
 	}
 }
 
-// supervised asks for a supervisor of this process's system calls.
+// supervised installs a filter that asks a supervisor about this process's system calls.
 func supervised() (listener int, err error) {
 	filter := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}} // struct seccomp_data.nr
 	for i, call := range systemCalls {
@@ -168,7 +168,7 @@ func newSupervised(t *testing.T, variable, value string) *supervisedProcess {
 	return p
 }
 
-// answer is the process's next line.
+// answer returns the process's next line.
 func (p *supervisedProcess) answer() string {
 	for p.lines.Scan() {
 		if text, ok := strings.CutPrefix(p.lines.Text(), "> "); ok {
@@ -194,12 +194,12 @@ func (p *supervisedProcess) end(t *testing.T) {
 	<-p.served
 }
 
-// reply is what the process answers.
+// reply prints a line for the parent.
 func reply(format string, args ...any) {
 	fmt.Println("> " + strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; "))
 }
 
-// echoServer returns the address of a socket of package net that replies with what it gets.
+// echoServer returns the address of a socket of package net that sends back what it receives.
 func echoServer(t *testing.T) string {
 	echo, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)

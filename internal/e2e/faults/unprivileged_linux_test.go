@@ -22,8 +22,8 @@ import (
 
 const unprivilegedSubject = "UDP_TEST_UNPRIVILEGED"
 
-// Linux lets a process without CAP_NET_RAW bind a socket to a device once (since 5.7), and
-// not to another one. A socket of such a process follows its device all the same.
+// Without CAP_NET_RAW, a process can bind a socket to a device (since Linux 5.7), but not to
+// another one afterwards. Its sockets still follow their devices.
 func TestADeviceIsFollowedWithoutPrivileges(t *testing.T) {
 	if os.Getenv(unprivilegedSubject) != "" {
 		_, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)

@@ -15,8 +15,8 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// A process that is killed leaves its flows to the group that has joined. What it had queued
-// is lost, so nothing is sent meanwhile.
+// The flows of a killed process move to the group that has joined the port. Datagrams queued for
+// it are lost, so the test sends none meanwhile.
 func TestAKilledProcessLeavesItsFlows(t *testing.T) {
 	steerings(t, func(t *testing.T, how func(func())) {
 		var steering string
@@ -33,7 +33,7 @@ func TestAKilledProcessLeavesItsFlows(t *testing.T) {
 	})
 }
 
-// A sandbox that forbids BPF programs costs the steering, and nothing else.
+// In a sandbox that forbids BPF programs a Group works with the kernel's hash.
 func TestWithoutPrograms(t *testing.T) {
 	var g *udp.Group
 	var err error
@@ -94,7 +94,7 @@ func forbidPrograms() error {
 	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0)
 }
 
-// Members and groups may be closed and shut down by anybody at any time.
+// Members and groups may be closed and shut down on any goroutine at any time.
 func TestCloseDuringLeave(t *testing.T) {
 	steerings(t, func(t *testing.T, how func(func())) {
 		for range 10 {

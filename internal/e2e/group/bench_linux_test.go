@@ -13,11 +13,11 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// BenchmarkMembers measures what groups of one and two sockets handle when a Handler
-// keeps its processor busy for some time with each datagram. Two goroutines of the same
-// process send, in batches of one flow each, and no more than the sockets have room for.
-// The work is a number of steps, not a time, so that what other programs use of the
-// processors counts. CPU time is that of the whole process, senders included.
+// BenchmarkMembers measures groups of one and two sockets whose Handler keeps its processor busy
+// for some time with each datagram. Two goroutines of the same process send batches of one flow
+// each, and no more than the sockets have room for. The work is a number of steps rather than a
+// time, so it takes longer while other programs use the processors. CPU time is that of the whole
+// process, senders included.
 func BenchmarkMembers(b *testing.B) {
 	for _, work := range []time.Duration{0, 2 * time.Microsecond, 20 * time.Microsecond} {
 		for _, n := range []int{1, 2} {
@@ -109,8 +109,8 @@ func busy(steps int) {
 	}
 }
 
-// stepsPerSecond is how many steps of busy a processor makes while nobody else has it:
-// the most of many short attempts.
+// stepsPerSecond is how many steps of busy an otherwise idle processor makes: the maximum of
+// many short attempts.
 var stepsPerSecond = sync.OnceValue(func() (most float64) {
 	const steps = 10000
 	for range 2000 {

@@ -92,8 +92,8 @@ func (c *clients) read(conn *net.UDPConn, flow int) {
 	}
 }
 
-// window is how many requests may be without a reply. So no buffer is ever full,
-// however slow the machine is, and each request that is lost takes a place for good.
+// window bounds the requests without a reply, so that no buffer is ever full, however slow the
+// machine is. A request that is lost occupies its place for ever.
 const window = 100
 
 // send sends one request of a flow.
@@ -148,9 +148,9 @@ func (c *clients) round() []int {
 	return by
 }
 
-// steadily sends requests, of one flow after the other, at so many per second until stop is
-// called, which returns when every request has a reply. The window may make it slower: the log
-// has the rate that was reached.
+// steadily sends perSecond requests a second, of the flows in turn, until stop is called. stop
+// returns when every request has its reply. The window may make it slower; the log has the actual
+// rate.
 func (c *clients) steadily(perSecond int) (stop func()) {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	done := make(chan struct{})

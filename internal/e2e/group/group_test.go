@@ -31,7 +31,7 @@ func listen(t *testing.T, cfg udp.Config, n int, network, address string) *udp.G
 	return g
 }
 
-// target is where the clients of a group send to.
+// target returns the address that the clients of a group send to.
 func target(network string, to netip.AddrPort) netip.AddrPort {
 	switch a := to.Addr(); {
 	case !a.IsUnspecified():
@@ -49,7 +49,7 @@ func shutdown(t *testing.T, s interface{ Shutdown(context.Context) error }) {
 	require.NoError(t, s.Shutdown(ctx))
 }
 
-// members returns how many a group of n has here.
+// members returns how many sockets a group of n has on this system.
 func members(g *udp.Group, n int) int {
 	if g.Steering() == udp.SteeringNone {
 		return 1
@@ -249,7 +249,7 @@ func TestRunShutsDownWithItsContext(t *testing.T) {
 	assert.NoError(t, g.Run(t.Context(), within), "it has ended")
 }
 
-// A Handler that ends its goroutine is what stops one member with an error.
+// A member stops with an error if its Handler ends the goroutine.
 func TestRunReturnsTheErrorOfAMember(t *testing.T) {
 	g, err := udp.Config{}.ListenGroup(t.Context(), 2, "udp4", "127.0.0.1:0", func(int) udp.Handler {
 		return udp.HandlerFunc(func(*udp.Conn, udp.Datagram) { runtime.Goexit() })

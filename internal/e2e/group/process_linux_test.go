@@ -18,8 +18,8 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// child serves a group on an address. It says so, and after the end of its input shuts
-// it down and prints what was not handled.
+// child serves a group on an address and prints a line when it is ready. After the end of its
+// input it shuts the group down and prints how many datagrams were not handled.
 func child(address string) int {
 	ctx := context.Background()
 	var g *udp.Group

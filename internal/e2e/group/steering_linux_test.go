@@ -17,8 +17,8 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// steerings calls f for each way of steering, as a test of its own. How says what makes
-// ListenGroup take it.
+// steerings calls f for each kind of steering, in a subtest. how runs a function so that
+// ListenGroup chooses that kind.
 func steerings(t *testing.T, f func(t *testing.T, how func(func()))) {
 	if listen(t, udp.Config{}, 1, "udp4", "127.0.0.1:0").Steering() == udp.SteeringNone {
 		t.Skip("there is a single socket")
@@ -33,7 +33,7 @@ func steerings(t *testing.T, f func(t *testing.T, how func(func()))) {
 	})
 }
 
-// withoutBPF calls do without CAP_BPF and CAP_SYS_ADMIN, as other processes run.
+// withoutBPF calls do without CAP_BPF and CAP_SYS_ADMIN, like an ordinary process.
 func withoutBPF(do func()) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -52,13 +52,13 @@ func withoutBPF(do func()) error {
 	return unix.Capset(&header, &was[0])
 }
 
-// addresses are what a group may be bound to.
+// addresses are the kinds of addresses that a group may be bound to.
 var addresses = []struct{ network, address string }{
 	{"udp4", "127.0.0.1:0"}, {"udp4", ":0"}, {"udp", ":0"}, {"udp6", "[::1]:0"},
 }
 
-// When members leave, one after the other and in any order, their flows move and no
-// others do, and none of the requests is lost.
+// When members leave, one after the other in any order, their flows move, no others do, and no
+// request is lost.
 func TestFlowsStayWhenMembersLeave(t *testing.T) {
 	const n = 4
 	for _, order := range [][]int{{3, 2, 1}, {0, 1, 2}, {1, 3, 0}, {2, 0, 3}} {
@@ -91,7 +91,7 @@ func TestFlowsStayWhenMembersLeave(t *testing.T) {
 	}
 }
 
-// The flows of a member that leaves are spread over those that stay.
+// The flows of a member that leaves are distributed over the remaining ones.
 func TestTheSharesOfLeaversAreSpread(t *testing.T) {
 	steerings(t, func(t *testing.T, how func(func())) {
 		var g *udp.Group
@@ -111,8 +111,8 @@ func TestTheSharesOfLeaversAreSpread(t *testing.T) {
 	})
 }
 
-// A group takes over from another: member i gets the flows of member i, whichever
-// address, and no request is lost.
+// A group takes over from another on any kind of address: member i gets the flows of member i,
+// and no request is lost.
 func TestRollingRestart(t *testing.T) {
 	const n = 2
 	for _, at := range addresses {
@@ -163,8 +163,8 @@ func TestRestartWithAnotherNumber(t *testing.T) {
 	})
 }
 
-// A group uses all of its members after one that some members had left before, or left
-// while both had the port.
+// A group uses all of its members after it took over from a group some of whose members had left
+// before, or left while both had the port.
 func TestRestartWhereMembersHaveLeft(t *testing.T) {
 	for _, both := range []bool{false, true} {
 		t.Run(fmt.Sprint(both), func(t *testing.T) {
@@ -277,8 +277,8 @@ func TestExtensionHeaders(t *testing.T) {
 	})
 }
 
-// A member that has left stays out of the group's way, although its descriptor may have
-// been duplicated: the other members get what comes, until the last of them has left.
+// A member that has left gets no datagrams even if its descriptor was duplicated: the other
+// members get them, until the last one has left.
 func TestDuplicatesOfALeaverGetNothing(t *testing.T) {
 	steerings(t, func(t *testing.T, how func(func())) {
 		var g *udp.Group

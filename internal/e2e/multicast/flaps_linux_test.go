@@ -51,7 +51,7 @@ func flapsUnderTraffic(t *testing.T, network string, group netip.Addr) {
 		case i%10 == 9:
 			here.IP("link del eth")
 			cable(t, here, there)
-		case i%2 == 0: // shorter than the monitor looks
+		case i%2 == 0: // down for less time than the monitor waits
 			here.Command("sh", "-c", "ip link set eth down; "+up)
 		default:
 			here.IP("link set eth down")
@@ -71,7 +71,7 @@ func flapsUnderTraffic(t *testing.T, network string, group netip.Addr) {
 	// On a busy machine one in twenty may take longer.
 	late := slices.IndexFunc(silences, func(s time.Duration) bool { return s > 5*time.Second })
 	require.True(t, late < 0 || late >= n-max(1, n/20), "%v", silences)
-	// The last carrier may not have been handled yet.
+	// The last change of the carrier may not have been handled yet.
 	sockettest.Eventually(t, func() bool { return kernelHas(t, here, group)["eth"] == 1 })
 	stop()
 	sockettest.Finish(t, receiver.MulticastConn)

@@ -18,7 +18,7 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// A membership outlives its interface, whatever happens to that.
+// A membership outlives its interface, whatever happens to the interface.
 func TestMembershipOutlivesItsInterface(t *testing.T) {
 	netns.Run(t, func() {
 		for _, family := range []struct {

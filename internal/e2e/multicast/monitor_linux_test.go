@@ -140,7 +140,7 @@ func outlivesReconnect(t *testing.T, network string, group netip.Addr, specific,
 	}
 	here.IP("link set eth up")
 	here.AwaitRunning("eth")
-	if near.Is6() { // which is gone with the link
+	if near.Is6() { // which was removed with the link
 		here.Addr("eth", near.String()+"/64")
 	}
 	for range joined {
@@ -152,7 +152,7 @@ func outlivesReconnect(t *testing.T, network string, group netip.Addr, specific,
 	_, err = c.Disconnect()
 	require.NoError(t, err)
 	holds(second)
-	if group.Is4() { // over IPv6 Linux goes on to hear the last peer only, see Disconnect
+	if group.Is4() { // over IPv6 Linux still receives from the last peer only: see Disconnect
 		holds(first)
 	}
 }

@@ -114,7 +114,7 @@ func reports(p []byte) (rs []report) {
 	return rs
 }
 
-// Switches and routers get a report of what is joined, blocked and left.
+// Switches and routers get a report of each join, block and leave.
 func TestReportsOnTheWire(t *testing.T) {
 	netns.Run(t, func() {
 		for _, f := range []struct {

@@ -16,14 +16,14 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// hearing are the sockets that hear of refusals.
+// hearing has the kinds of sockets that report ICMP errors.
 var hearing = []struct {
 	name      string
 	connected bool
 }{{"connected", true}, {"unconnected", false}}
 
-// listenForRefusals makes a socket that hears that nobody listens on a port; it skips the
-// test where the system can't do that.
+// listenForRefusals makes a socket that reports if nobody listens on a port. It skips the test
+// if the system can't do that.
 func listenForRefusals(t *testing.T, connected bool, network string, h udp.Handler) (c *udp.Conn, dead netip.AddrPort) {
 	t.Helper()
 	dead = sockettest.DeadPort(t, network)
@@ -37,9 +37,9 @@ func listenForRefusals(t *testing.T, connected bool, network string, h udp.Handl
 	return c, dead
 }
 
-// One goroutine sends 10,000 datagrams to a dead port as fast as it can, which
-// on loopback is refused before the next one leaves, to a handler that keeps up
-// and to one that doesn't: Refused is called 10,000 times, in order.
+// One goroutine sends 10,000 datagrams to a dead port as fast as it can. On loopback each is
+// refused before the next one leaves. Refused is called 10,000 times, in order, whether the
+// handler keeps up or not.
 func TestEveryRefusalOfAFloodIsReported(t *testing.T) {
 	const n = 10_000
 	for _, kind := range hearing {
@@ -110,9 +110,8 @@ func TestTwoSendsForEachRefusalAreBothReported(t *testing.T) {
 	}
 }
 
-// While a handler is busy, what waits for it takes a bounded space. Those over
-// that are counted, and so are those that wait when the socket is closed; Shutdown
-// reports all of them.
+// ICMP errors that wait for a busy handler take a bounded space. Those beyond it are counted, and
+// so are those that still wait when the socket is closed. Shutdown reports all that wait.
 func TestRefusalsThatAreNotReportedAreCounted(t *testing.T) {
 	for _, test := range []struct {
 		name            string
@@ -155,7 +154,7 @@ func TestRefusalsThatAreNotReportedAreCounted(t *testing.T) {
 				if c.Info().ErrorQueue {
 					require.Equal(t, test.n, all, "%+v", s)
 				} else {
-					// An error that no call has met is gone with the socket.
+					// An error that no call has returned disappears with the socket.
 					require.InDelta(t, test.n, all, 1, "%+v", s)
 				}
 				switch {
@@ -172,8 +171,8 @@ func TestRefusalsThatAreNotReportedAreCounted(t *testing.T) {
 	}
 }
 
-// What leaves in segments is refused a segment at a time on loopback. The kernel's own
-// counter says how often.
+// On loopback the segments of a send are refused one by one. The kernel's own counter has the
+// number.
 func TestEveryRefusalOfABatchIsReported(t *testing.T) {
 	const n = 10_000
 	for _, kind := range hearing {
@@ -208,7 +207,7 @@ func TestEveryRefusalOfABatchIsReported(t *testing.T) {
 	}
 }
 
-// icmpSent is how often a namespace has said that nobody listens.
+// icmpSent returns how many "port unreachable" messages a namespace has sent.
 func icmpSent(t *testing.T, ns *netns.NS) int {
 	t.Helper()
 	var b []byte

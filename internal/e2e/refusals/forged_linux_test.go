@@ -16,12 +16,12 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// forge has the host of ns say that a datagram between two of its sockets could
-// not be delivered. On loopback it has arrived when forge returns.
+// forge makes the host of ns report that a datagram between two of its sockets could not be
+// delivered. On loopback the message has arrived when forge returns.
 func forge(t *testing.T, ns *netns.NS, kind, code byte, from, to netip.AddrPort) {
 	t.Helper()
-	// ICMP (RFC 792), and behind it the IP header and the UDP header of the
-	// datagram, and its payload.
+	// ICMP (RFC 792), followed by the IP header, the UDP header and the payload of the
+	// datagram.
 	b := make([]byte, 8+20+8+4)
 	b[0], b[1] = kind, code
 	ip, udp := b[8:], b[28:]
@@ -49,8 +49,8 @@ func forge(t *testing.T, ns *netns.NS, kind, code byte, from, to netip.AddrPort)
 	})
 }
 
-// hearingPair makes two sockets in a namespace, of which the first hears of
-// refusals and may send to the second.
+// hearingPair makes two sockets in a namespace. The first reports ICMP errors and may send to the
+// second.
 func hearingPair(t *testing.T, connected bool, h udp.Handler) (ns *netns.NS, c, peer *udp.Conn) {
 	t.Helper()
 	ns = netns.New(t)
@@ -129,8 +129,8 @@ func TestEveryForgedICMPMessageIsReported(t *testing.T) {
 	}
 }
 
-// What waits when a socket is closed is counted, also behind the error of an ICMP
-// message that nobody has met.
+// Datagrams that wait when a socket is closed are counted, even if the error of an ICMP message
+// is pending.
 func TestCloseCountsWhatWaitsBehindAnError(t *testing.T) {
 	for _, code := range []byte{3, 5, 7, 8} {
 		for _, kind := range hearing {
@@ -160,8 +160,7 @@ func TestCloseCountsWhatWaitsBehindAnError(t *testing.T) {
 	}
 }
 
-// Who asks for more control messages than this package does still hears of
-// refusals.
+// A program that enables further control messages still gets ICMP errors.
 func TestRefusalsComeBesideManyControlMessages(t *testing.T) {
 	h := sockettest.NewRecorder()
 	c, err := udp.Config{PeerErrors: true, Timestamps: true}.Listen(t.Context(), "udp", ":0", h)
@@ -183,9 +182,8 @@ func TestRefusalsComeBesideManyControlMessages(t *testing.T) {
 	sockettest.RequireRefused(t, c, h.Next(t, "Refused").Refusal, dead, "x")
 }
 
-// Whoever knows the port can forge ICMP errors. At thousands a second no send fails
-// for it; and when it ends, however many there were, a batch leaves as segments of one
-// send again soon.
+// Anybody who knows the port can forge ICMP errors. Even with thousands a second no send fails.
+// Soon after they end, however many there were, a batch leaves as segments of one send again.
 func TestForgedICMPErrorsDisableNoSegmentationForGood(t *testing.T) {
 	for i := range 4 {
 		code, flood := byte(4+i%2), i > 1

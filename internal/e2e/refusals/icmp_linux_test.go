@@ -59,10 +59,10 @@ func newRouted(t *testing.T) routed {
 	set(r.router, "ipv4/ip_forward", "1")
 	set(r.router, "ipv6/conf/all/forwarding", "1")
 	for _, ns := range []*netns.NS{r.router, r.server} {
-		// Hosts send only so many ICMP messages a second.
+		// By default hosts limit their ICMP messages.
 		set(ns, "ipv4/icmp_ratelimit", "0")
 		set(ns, "ipv6/icmp/ratelimit", "0")
-		// Before Linux 6.13 one limit is that of all namespaces: fifty at once, each of
+		// Before Linux 6.12 all namespaces share one limit: fifty messages at once, each of
 		// which may count as two (icmp_global_allow in net/ipv4/icmp.c).
 		_, err := ns.Try("sh", "-c", "cd /proc/sys/net/ipv4 && echo 1000000 >icmp_msgs_per_sec && echo 1000000 >icmp_msgs_burst")
 		if err != nil {
@@ -72,8 +72,8 @@ func newRouted(t *testing.T) routed {
 	return r
 }
 
-// Every kind of ICMP message reaches Refused, with all it says, once for each
-// datagram, on connected sockets and on others.
+// Every kind of ICMP message reaches Refused with all its fields, once for each datagram, on
+// connected and unconnected sockets.
 func TestEveryICMPMessageIsReported(t *testing.T) {
 	const port = 4000
 	unreachable := func(v6 bool, reject string) func(*testing.T, routed, *udp.Conn) {
@@ -153,7 +153,7 @@ func TestEveryICMPMessageIsReported(t *testing.T) {
 
 					n := r.burst
 					if test.mtu > 0 {
-						n = 1 // the second one is refused by this host, which knows by then
+						n = 1 // this host knows the MTU by then and refuses the second one itself
 					}
 					for i := range n {
 						payload := strconv.Itoa(i)
@@ -187,7 +187,7 @@ func TestEveryICMPMessageIsReported(t *testing.T) {
 						var size *udp.SizeError
 						require.ErrorAs(t, err, &size)
 						require.Equal(t, test.mtu, size.MTU)
-						// What it says fits does, and reaches a host on which nobody listens.
+						// A datagram of that MTU passes, and reaches a host where nobody listens.
 						require.NoError(t, c.SendTo(make([]byte, size.Max), peer))
 						require.ErrorIs(t, h.Next(t, "Refused").Refusal, syscall.ECONNREFUSED)
 						n++
@@ -201,8 +201,8 @@ func TestEveryICMPMessageIsReported(t *testing.T) {
 	}
 }
 
-// One dead peer costs another none of its datagrams: 10,000 to each in turn, and
-// all that go to the living one arrive.
+// A dead peer costs another peer no datagrams: of 10,000 to each, in turn, all to the living one
+// arrive.
 func TestADeadPeerCostsALivingOneNothing(t *testing.T) {
 	const n, ahead = 10_000, 50 // no more than the smallest receive buffer has room for
 	for _, network := range sockettest.Networks(t) {
@@ -249,8 +249,8 @@ func TestADeadPeerCostsALivingOneNothing(t *testing.T) {
 	}
 }
 
-// A handler that answers each refusal with another datagram to the same dead
-// peer goes round in circles, but its socket still hears everybody else.
+// A handler that sends another datagram to the dead peer for each ICMP error causes errors without
+// end, but its socket still receives from all others.
 func TestSendingFromRefusedDoesNotStarveTheSocket(t *testing.T) {
 	const n = 500
 	dead := sockettest.DeadPort(t, "udp4")
@@ -265,7 +265,7 @@ func TestSendingFromRefusedDoesNotStarveTheSocket(t *testing.T) {
 	})
 	sockettest.RequireSupported(t, err)
 	sockettest.CloseAtEnd(t, c)
-	for range 20 { // so many circles
+	for range 20 {
 		require.NoError(t, c.SendTo([]byte("first"), dead))
 	}
 	live := sockettest.ListenNet(t, "udp4")

@@ -15,8 +15,8 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// The members of a group on this host get a datagram before the interface refuses the
-// copy for the wire (ENOBUFS). However it is sent, it is not sent to them twice.
+// The members of a group on this host receive a datagram before the interface rejects the copy
+// for the wire (ENOBUFS). However it is sent, they receive it once.
 func TestAGroupDatagramIsSentOnce(t *testing.T) {
 	const sends = 12
 	type sender struct {
@@ -67,7 +67,7 @@ func TestAGroupDatagramIsSentOnce(t *testing.T) {
 					ns := netns.New(t)
 					netns.Veth(t, ns, "full", ns, "far")
 					ns.Addr("full", "192.0.2.1/24", "2001:db8::1/64")
-					// No datagram is short enough for it.
+					// The queue is too short for any datagram.
 					ns.Command("tc", "qdisc", "add", "dev", "full", "root", "tbf", "rate", "1kbit", "burst", "10", "limit", "10")
 
 					address := netip.MustParseAddr(to)

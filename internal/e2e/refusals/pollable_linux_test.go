@@ -14,17 +14,16 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// Datagrams for a neighbour that does not answer wait in the kernel and fill the
-// socket's send buffer; then each is reported. The poller then sees a socket
-// that has an error and is neither readable nor writable, and refuses to wait
-// for it (runtime/netpoll.go, eventErr).
+// Datagrams for a neighbour that does not respond wait in the kernel and fill the socket's send
+// buffer. Then the kernel reports an error for each. The poller sees a socket with an error that
+// is neither readable nor writable, and refuses to wait for it (runtime/netpoll.go, eventErr).
 func TestASocketWhoseSendBufferIsFullHearsOfErrorsAndGoesOn(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
 		netns.Veth(t, here, "left", there, "right")
 		here.Addr("left", "192.0.2.1/24")
 		there.Addr("right", "192.0.2.2/24")
-		// The neighbour is given up after one try of 20 ms.
+		// The kernel tries to reach the neighbour once, for 20 ms.
 		for key, value := range map[string]int{"retrans_time_ms": 20, "mcast_solicit": 1} {
 			out, err := here.Try("sh", "-c", fmt.Sprintf("echo %d >/proc/sys/net/ipv4/neigh/left/%s", value, key))
 			if err != nil {

@@ -16,8 +16,8 @@ import (
 
 var everybody = netip.MustParseAddr("255.255.255.255")
 
-// broadcastFrom sends a UDP datagram in a packet of the caller's own making, as a DHCP
-// client does, which has no address yet.
+// broadcastFrom sends a UDP datagram by a packet socket, as a DHCP client does that has no
+// address yet.
 func broadcastFrom(t *testing.T, ns *netns.NS, device string, from, to netip.AddrPort, data string) {
 	t.Helper()
 	ip := make([]byte, 28, 28+len(data))
@@ -48,7 +48,7 @@ func broadcastFrom(t *testing.T, ns *netns.NS, device string, from, to netip.Add
 }
 
 // Report 4: a DHCP client asks from 0.0.0.0:68. A reply to that address would be sent to the
-// loopback address; the server broadcasts by the interface that the question came by.
+// loopback address. The server broadcasts on the interface that the request arrived on.
 func TestAClientWithoutAnAddress(t *testing.T) {
 	netns.Run(t, func() {
 		l := newLab(t)
@@ -81,8 +81,8 @@ func TestAClientWithoutAnAddress(t *testing.T) {
 	})
 }
 
-// Report 8: one socket broadcasts by every interface, by a chosen one, and replies to a
-// broadcast by the link that it came by, although the default route is another's.
+// Report 8: one socket broadcasts on every interface and on a chosen one, and replies to a
+// broadcast on the link that it arrived on, although the default route is on another.
 func TestBroadcastsByEveryInterface(t *testing.T) {
 	netns.Run(t, func() {
 		l := newLab(t)
@@ -126,7 +126,7 @@ func TestBroadcastsByEveryInterface(t *testing.T) {
 	})
 }
 
-// What a broadcast needs, and what it says when that is missing.
+// What a broadcast needs, and the error when that is missing.
 func TestBroadcastsThatCannotBeSent(t *testing.T) {
 	netns.Run(t, func() {
 		l := newLab(t)

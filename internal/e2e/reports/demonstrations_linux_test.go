@@ -16,13 +16,12 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// Six things that go wrong with net.UDPConn and a loop around it. Each test
-// first shows that they do.
+// Six things that go wrong with net.UDPConn and a loop around it. Each test first shows
+// the failure with package net, and then the same with package udp.
 
-// A datagram is refused, and the next one to somebody who listens again fails
-// with the error of the first.
+// A datagram is refused. The next one, sent when somebody listens again, fails with the
+// error of the first.
 func TestDemoRefusedThenSend(t *testing.T) {
-	// The naive one.
 	peer, revive := sockettest.HoldPort(t, "udp4")
 	naive, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(peer))
 	require.NoError(t, err)
@@ -71,7 +70,7 @@ func TestDemoTwoGroupsOnOnePort(t *testing.T) {
 		other := sockettest.ListenNet(t, "udp4")
 		orc, err := other.SyscallConn()
 		require.NoError(t, err)
-		join(theirs, orc) // by anybody on this host
+		join(theirs, orc) // any program of this host can do that
 		send := func(to netip.AddrPort) {
 			_, err := sender.WriteToUDPAddrPort([]byte(to.Addr().String()), to)
 			require.NoError(t, err)
@@ -93,7 +92,7 @@ func TestDemoTwoGroupsOnOnePort(t *testing.T) {
 	})
 }
 
-// A host with two addresses answers from the wrong one.
+// A host with two addresses replies from the wrong one.
 func TestDemoReplyFromTheAddressThatWasAsked(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
@@ -149,10 +148,10 @@ func TestDemoFloodAccounting(t *testing.T) {
 	}
 	flood(sockettest.AddrPort(naive))
 	got, b := 0, make([]byte, 10)
-	// What is there is read, so the deadline is no limit to it but the end of it.
+	// Everything has arrived, so the deadline ends the loop and cuts nothing off.
 	for require.NoError(t, naive.SetReadDeadline(time.Now().Add(100*time.Millisecond))); ; got++ {
 		if _, err := naive.Read(b); err != nil {
-			break // and nothing else reports the loss
+			break // nothing reports the loss
 		}
 	}
 	require.Less(t, got, sent)
@@ -167,8 +166,8 @@ func TestDemoFloodAccounting(t *testing.T) {
 	require.EqualValues(t, sent, s.Handled+s.Dropped.Total()+uint64(s.KernelDrops))
 }
 
-// naiveEcho is the loop that everybody writes first: it returns at any error. Each
-// datagram waits for the gate before it is answered.
+// naiveEcho is the loop that everybody writes first: it returns at any error. It waits for
+// the gate before each reply.
 func naiveEcho(uc *net.UDPConn, in chan<- string, gate <-chan struct{}) error {
 	b := make([]byte, 100)
 	for {
@@ -184,8 +183,8 @@ func naiveEcho(uc *net.UDPConn, in chan<- string, gate <-chan struct{}) error {
 	}
 }
 
-// An interface goes down and comes back: the naive server has ended meanwhile, and
-// what arrives then lies there.
+// An interface goes down and up again. The naive server ends meanwhile, and nobody reads
+// what arrives then.
 func TestDemoInterfaceBounce(t *testing.T) {
 	netns.Run(t, func() {
 		here, there := netns.New(t), netns.New(t)
@@ -248,7 +247,7 @@ func TestDemoInterfaceBounce(t *testing.T) {
 	})
 }
 
-// The naive end is Close, which throws away what waits.
+// The naive way to stop is Close, which discards queued datagrams.
 func TestDemoShutdownDrains(t *testing.T) {
 	const sent = 100
 	sender := sockettest.ListenNet(t, "udp4")
@@ -266,7 +265,7 @@ func TestDemoShutdownDrains(t *testing.T) {
 	require.NoError(t, naive.Close())
 	close(gate)
 	require.ErrorIs(t, sockettest.Next(t, ended), net.ErrClosed)
-	naiveHandled := 1 + len(in) // the one that it was at, and those after it
+	naiveHandled := 1 + len(in) // the one in progress, and those after it
 	require.Equal(t, 99, sent-naiveHandled, "are lost, and nothing reports it")
 
 	var handled atomic.Int64

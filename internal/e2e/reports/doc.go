@@ -1,6 +1,6 @@
-// Package reports runs what people have reported about other stacks, each report as it was
-// described, in network namespaces, and so keeps it from happening here. Many reports are
-// tests of the package that they concern. The whole list, by the numbers of the reports:
+// Package reports has tests of problems that people reported about other stacks, each as it
+// was described, in network namespaces. Some reports are tests of the package that they concern.
+// The whole list, by the numbers of the reports:
 //
 //	 1  batched calls are refused     TestRejectedBatchCallsCostNoDatagram TestEverySystemCallMayFail
 //	 2  a socket is destroyed         TestAConnectedSocketSurvivesItsDestruction TestAListenerSurvivesItsDestruction TestASocketThatCannotBeRepairedStops
@@ -35,8 +35,8 @@
 //	31  a deadline of one send        TestASendWithItsOwnDeadline TestASendWaitsForTheQueueOfTheInterface
 //	34  segments over other paths     TestSegmentedSendsOverOtherPaths TestADeviceWithoutSegmentsIsNotEverybodys
 //
-// Of these 4, 8, 14, 17, 19, 20, 29, 30 and 31 failed when they were first run here.
+// 4, 8, 14, 17, 19, 20, 29, 30 and 31 failed when they were first run here.
 //
-// The six demonstrations of the README are also here: a read loop around net.UDPConn fails
-// first, then the same works with package udp.
+// The six demonstrations of the README are also here: a read loop around net.UDPConn fails,
+// and then the same works with package udp.
 package reports

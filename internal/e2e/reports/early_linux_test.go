@@ -21,7 +21,7 @@ func patient(cfg udp.Config) udp.Config {
 	return cfg
 }
 
-// opened is what a call returned that waited.
+// opened is the result of a call that waited.
 type opened struct {
 	c   *udp.Conn
 	err error
@@ -70,7 +70,7 @@ func TestDialBeforeTheNetwork(t *testing.T) {
 		ctx := context.Background()
 		for _, step := range []struct{ peer, address, route string }{
 			{"192.0.2.1:9", "192.0.2.2/24", ""},
-			{"203.0.113.1:9", "192.0.2.2/24", "route add default via 192.0.2.1"}, // of which no interface tells
+			{"203.0.113.1:9", "192.0.2.2/24", "route add default via 192.0.2.1"}, // no change of an interface
 			{"[2001:db8::1]:9", "2001:db8::2/64", ""},
 		} {
 			refused := make(chan *udp.Refusal, 100)
@@ -103,7 +103,7 @@ func TestDialBeforeTheNetwork(t *testing.T) {
 			})
 			connected, ok := conn.Connected()
 			require.True(t, ok)
-			sockettest.Eventually(t, func() bool { // the first may meet neighbour discovery
+			sockettest.Eventually(t, func() bool { // the first may be lost to neighbour discovery
 				_ = connected.Send([]byte("x"))
 				return len(refused) > 0
 			})
@@ -158,7 +158,7 @@ func TestListenBeforeTheNetwork(t *testing.T) {
 			}, func() { step.configure(ns) })
 			require.NotZero(t, c.LocalAddrPort().Port())
 		}
-		// What has nothing to do with the network is an error at once.
+		// Failures for other reasons than a missing network are errors at once.
 		taken, err := udp.Listen(ctx, "udp4", "127.0.0.1:0", udp.BaseHandler{})
 		require.NoError(t, err)
 		defer sockettest.Finish(t, taken)

@@ -45,7 +45,7 @@ func (l lab) ipv6() {
 	}
 }
 
-// received is a datagram that came.
+// received is a datagram that arrived.
 type received struct {
 	data     string
 	from, to netip.AddrPort
@@ -110,16 +110,16 @@ func (s *socket) at(address string) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr(address), s.port())
 }
 
-// echo replies with what came.
+// echo sends datagrams back.
 func echo(t testing.TB) func(udp.Datagram) {
 	return func(d udp.Datagram) { assert.NoError(t, d.Reply(d.Data)) }
 }
 
-// questions numbers them, so that what comes late to one is not taken for another's.
+// questions numbers the questions, so that a late reply is not taken for that of the next one.
 var questions atomic.Int64
 
-// asks sends a question until it, or its echo, comes, since a link that has just come up,
-// or an address, may lose some.
+// asks sends a question until it arrives or is echoed. A link or an address that is new may
+// lose some datagrams.
 func asks(t testing.TB, s *socket, ask func(data string) error) received {
 	t.Helper()
 	question := fmt.Sprint("question ", questions.Add(1))

@@ -15,8 +15,8 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// Report 9: two links with the same network, so that the routes know one of them. With
-// ReplyByInterface each client gets its answer, in both families of a socket.
+// Report 9: two links have the same network, and routes lead to one of them only. With
+// ReplyByInterface each client gets its reply, in both families of a socket.
 func TestTwoLinksWithTheSameNetwork(t *testing.T) {
 	netns.Run(t, func() {
 		s := netns.New(t)
@@ -43,8 +43,8 @@ func TestTwoLinksWithTheSameNetwork(t *testing.T) {
 	})
 }
 
-// Report 9: the route to the client is in a table that only packets of its link look at,
-// as VRFs and policy routing have it. Without ReplyByInterface there is no route.
+// Report 9: the route to the client is in a table that is used for packets of its link only,
+// as with VRFs and policy routing. Without ReplyByInterface there is no route.
 func TestAClientBehindAnotherTable(t *testing.T) {
 	netns.Run(t, func() {
 		l := newLab(t)
@@ -89,8 +89,8 @@ func TestAddressesThatAreLocalByRoute(t *testing.T) {
 	})
 }
 
-// Report 14: a client with a global source asks a link-local address, whose reply has to
-// name its interface.
+// Report 14: a client with a global address asks a link-local one. The reply has to name its
+// interface.
 func TestALinkLocalAddressAskedByAGlobalOne(t *testing.T) {
 	netns.Run(t, func() {
 		l := newLab(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// tooBig has the host of ns say that a datagram between two addresses did not fit a link
-// on its way (RFC 1191), as anybody can.
+// tooBig makes the host of ns report that a datagram between two addresses did not fit a link
+// on its path (RFC 1191), as anybody can.
 func tooBig(t *testing.T, ns *netns.NS, from, to netip.AddrPort, mtu uint16) {
 	t.Helper()
 	b := make([]byte, 8+28)
@@ -45,8 +45,8 @@ func tooBig(t *testing.T, ns *netns.NS, from, to netip.AddrPort, mtu uint16) {
 }
 
 // Report 28: a forged ICMP error says that the path carries 600 bytes. A socket with
-// MTUDiscoveryDo believes it, and says so; one that probes or omits sends on, and what is
-// forged about its own flow concerns nobody.
+// MTUDiscoveryDo believes it and returns an error. One with MTUDiscoveryProbe or
+// MTUDiscoveryOmit continues to send, and errors forged for its flow affect no other socket.
 func TestForgedMTUs(t *testing.T) {
 	netns.Run(t, func() {
 		l := newLab(t)

@@ -53,7 +53,7 @@ func tunnel(t *testing.T, l lab, how string) {
 	}
 }
 
-// encrypt has everything between the two addresses pass ESP.
+// encrypt makes the hosts use ESP between the two addresses.
 func encrypt(t *testing.T, l lab) {
 	t.Helper()
 	const keys = "enc cbc(aes) 0x00112233445566778899aabbccddeeff auth hmac(sha1) 0x000102030405060708090a0b0c0d0e0f10111213"
@@ -83,8 +83,8 @@ func quoted(s string) (q string) {
 	return q
 }
 
-// Report 34: the offload says yes and sends one segment, or EIO. Whatever the path is, each
-// datagram of a batch arrives once; and destinations on other paths keep their segments.
+// Report 34: a segmented send succeeds but sends one segment, or fails with EIO. On any path
+// each datagram of a batch arrives once, and destinations on other paths keep their segments.
 func TestSegmentedSendsOverOtherPaths(t *testing.T) {
 	for name, connect := range paths {
 		t.Run(name, func(t *testing.T) {
@@ -133,9 +133,9 @@ func TestSegmentedSendsOverOtherPaths(t *testing.T) {
 	}
 }
 
-// Report 29: transmit timestamps that the program itself has asked for come by the error
-// queue. On a connected socket they are no ICMP errors and slow nothing down; on another
-// one they do not fill the receive buffer.
+// Report 29: transmit timestamps that the program itself has enabled arrive in the error
+// queue. On a connected socket they are not taken for ICMP errors and delay nothing. On an
+// unconnected one they do not fill the receive buffer.
 func TestTransmitTimestampsOfTheProgramsOwn(t *testing.T) {
 	netns.Run(t, func() {
 		l := newLab(t)
@@ -237,8 +237,8 @@ func TestManyGroupsOnOneDevice(t *testing.T) {
 	})
 }
 
-// Report 29: OnTransmit tells when each datagram left, of every family and kind of socket,
-// and ICMP errors are not late behind these times.
+// Report 29: OnTransmit reports when each datagram left, for both families and all kinds of
+// sockets, and does not delay ICMP errors.
 func TestTransmitTimestamps(t *testing.T) {
 	netns.Run(t, func() {
 		l := newLab(t)

@@ -30,7 +30,7 @@ func packetConn(t *testing.T, ns *netns.NS, open func(ctx context.Context) (net.
 }
 
 // Report 17, for sockets without a goroutine: a PacketConn that is bound to a device that
-// was removed and created again hears and is heard, although it sends nothing meanwhile.
+// was removed and created again receives and sends, although it sends nothing meanwhile.
 func TestAPacketConnFollowsItsDevice(t *testing.T) {
 	netns.Run(t, func() {
 		s := netns.New(t)
@@ -111,8 +111,8 @@ func asksPacketConn(t *testing.T, pc *udp.PacketConn, b []byte, ask func() error
 	}
 }
 
-// Report 16, for sockets without a goroutine: the peer is sent to from another address once
-// the host has lost the one in use, which no call of an IPv6 socket reports.
+// Report 16, for sockets without a goroutine: datagrams to the peer leave from another address
+// once the host has lost the one in use. On an IPv6 socket no call reports that.
 func TestAPacketConnWhoseSourceAddressWasRemoved(t *testing.T) {
 	netns.Run(t, func() {
 		l := newLab(t)
@@ -138,7 +138,7 @@ func TestAPacketConnWhoseSourceAddressWasRemoved(t *testing.T) {
 	})
 }
 
-// Following a device keeps no PacketConn that was abandoned: its descriptor is closed.
+// A PacketConn that follows a device is closed, too, when the program abandons it.
 func TestAnAbandonedPacketConnFollowsNothing(t *testing.T) {
 	netns.Run(t, func() {
 		s, c := netns.New(t), netns.New(t)

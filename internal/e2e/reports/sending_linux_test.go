@@ -18,8 +18,8 @@ import (
 	"github.com/udpkit/udp/internal/sockettest"
 )
 
-// slow throttles a device so much that a socket's buffer stays full, or with a short
-// queue that the queue does. It skips the test where the kernel has no token bucket.
+// slow throttles a device so much that a socket's buffer stays full, or, with a short queue,
+// that the queue does. It skips the test if the kernel has no token bucket.
 func slow(t *testing.T, ns *netns.NS, device string, queue int) {
 	t.Helper()
 	if out, err := ns.Try("tc", "qdisc", "add", "dev", device, "root", "tbf",
@@ -28,8 +28,8 @@ func slow(t *testing.T, ns *netns.NS, device string, queue int) {
 	}
 }
 
-// Report 31: on a full link a datagram waits as long as its own context says. The others,
-// which wait without a limit, do not fail; and a context that has ended means not to wait.
+// Report 31: on a full link a datagram waits until its own context ends. Other datagrams, which
+// wait without a limit, do not fail. If the context has ended already, there is no wait.
 func TestASendWithItsOwnDeadline(t *testing.T) {
 	netns.Run(t, func() {
 		for name, cfg := range map[string]udp.Config{"plain": {}, "PeerErrors": {PeerErrors: true}} {
@@ -79,8 +79,8 @@ func TestASendWithItsOwnDeadline(t *testing.T) {
 	})
 }
 
-// Report 31: what waits for room in the queue of an interface (ENOBUFS, which Linux returns
-// to sockets that hear of ICMP errors) is sent once there is room.
+// Report 31: a datagram that waits for room in the queue of an interface is sent once there is
+// room. (Linux returns ENOBUFS for a full queue to sockets with an error queue.)
 func TestASendWaitsForTheQueueOfTheInterface(t *testing.T) {
 	netns.Run(t, func() {
 		l := newLab(t)

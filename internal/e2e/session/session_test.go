@@ -29,7 +29,8 @@ import (
 	"github.com/udpkit/udp/session"
 )
 
-// go-coap looks for expired connections every four seconds, and for an end of that only then.
+// go-coap looks for expired connections every four seconds, and only then notices that it should
+// stop.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("time.Sleep")) }
 
 func config() *dtls.Config {
