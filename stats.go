@@ -116,7 +116,7 @@ func (c *Conn) Stats() Stats {
 		RefusalsLost: k.RefusalsLost.Load() + c.sock.LostReports(),
 		Rebinds:      c.sock.Rebinds(),
 	}
-	// Of what was read, not read again: senders go on meanwhile.
+	// Of the counters read above, not read again, because senders change them meanwhile.
 	f := &s.SendFailed
 	s.SendErrors = f.TooLarge + f.Family + f.NoBuffers + f.Unreachable + f.Denied + f.Deadline + f.Closed + f.Other
 	return s

@@ -243,8 +243,8 @@ func (s *sock) report(r socket.Report, pending errno) {
 		return
 	}
 	if s.opts.Pulled && !s.opts.PeerErrors {
-		// Linux tells a connected socket without an error queue the errors only that
-		// are sure to last (icmp_err_convert in net/ipv4/icmp.c).
+		// To a connected socket without an error queue, Linux reports only fatal errors
+		// (icmp_err_convert in net/ipv4/icmp.c).
 		if pending == eCONNREFUSED || pending == eACCES {
 			s.pending = pending
 		}

@@ -243,7 +243,7 @@ func (s *sock) toAll(p *packet, ttl uint8, r route, now time.Duration) bool {
 	if multicast {
 		p.ttl = cmp.Or(ttl, uint8(s.ttl[f]))
 	}
-	if r.iface == s.host.lo { // a datagram on lo comes back in any case
+	if r.iface == s.host.lo { // datagrams on lo are always looped back
 		return true
 	}
 	if !multicast || s.loop[f] {

@@ -1,10 +1,10 @@
 // Client sends texts to a server, one datagram each, and prints the reply to each. It sends a
-// text again when no reply comes, and also when an ICMP error says that nobody listens: the
-// server may be starting.
+// text again if there is no reply, and also if an ICMP error reports that nobody listens, because
+// the server may be starting.
 //
 //	client [-tries n] [-wait duration] host:port text...
 //
-// Package exchange does the same for protocols whose responses can be told apart, with many
+// Package exchange does the same for protocols whose responses name their request, with many
 // requests at a time.
 package main
 
@@ -80,7 +80,7 @@ func (c *client) ask(ctx context.Context, conn *udp.ConnectedConn, text string) 
 	return fmt.Errorf("no reply to %q, sent %d times", text, c.tries)
 }
 
-// receive prints the next datagram, or returns false when none came in time.
+// receive prints the next datagram, or returns false if none arrived in time.
 func (c *client) receive(ctx context.Context) (replied bool, err error) {
 	once, cancel := context.WithTimeout(ctx, c.wait)
 	defer cancel()

@@ -3,8 +3,8 @@
 //	discovery serve [-group addr:port] [-interface name] [-id text] [-data text]
 //	discovery find  [-group addr:port] [-interface name] [-id text] [-count n] [-wait duration]
 //
-// The server joins the group and replies with its data to whoever asks for its id. The client
-// asks, and prints each reply. Several servers on one host can share the group's port.
+// The client sends an id to the group and prints each reply. A server joins the group and replies
+// to its id with its data. Several servers on one host can share the group's port.
 package main
 
 import (
@@ -111,7 +111,7 @@ func serve(ctx context.Context, s settings, stdout io.Writer) error {
 }
 
 func find(ctx context.Context, s settings, stdout io.Writer) error {
-	// It joins no group: replies come to its own address.
+	// It joins no group: replies are sent to its own address.
 	replies := udp.NewQueue(64, udp.DropNewest)
 	m, err := udp.ListenMulticast(ctx, "udp", netip.AddrPortFrom(s.local, 0).String(), replies)
 	if err != nil {

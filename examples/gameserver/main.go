@@ -1,7 +1,6 @@
-// Gameserver moves players about in a world, thirty times a second, and tells each of them where
-// all are, until SIGINT or SIGTERM. A player is a session; its datagrams are two signed bytes,
-// the player's speed. The state that goes out is the tick (4 bytes), then 8 bytes for each player:
-// its number, and its place.
+// Gameserver moves players in a world, thirty times a second, and sends the positions of all to
+// each, until SIGINT or SIGTERM. A player is a session. It sends two signed bytes, its speed. It
+// receives the number of the tick (4 bytes) and 8 bytes for each player: its number and its place.
 //
 //	gameserver [-listen host:port] [-players n]
 package main

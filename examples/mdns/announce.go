@@ -32,8 +32,8 @@ func announce(ctx context.Context, s settings, stdout io.Writer) error {
 	defer fail(nil)
 	failing := &troubles{out: stdout}
 	cfg := udp.Config{OnMembership: func(m *udp.MulticastConn, changed udp.Membership) {
-		// An interface has come, maybe: those behind it haven't heard of the service,
-		// and the others may hear of it again.
+		// An interface may have appeared. Announce the service to the hosts behind it; the others
+		// just hear of it again.
 		tell(m, changed, v.records, failing)
 	}}
 	all, err := open(ctx, cfg, s, true, func(group netip.Addr) udp.Handler {
@@ -69,7 +69,7 @@ func announce(ctx context.Context, s settings, stdout io.Writer) error {
 	return nil
 }
 
-// tell sends records unasked, on each interface those that hold there.
+// tell announces records, on each interface those that are valid there.
 func (all links) tell(records func([]netip.Addr) []dnsmessage.Resource, failing *troubles) {
 	for _, l := range all {
 		for _, joined := range l.Memberships() {
@@ -91,7 +91,7 @@ func tell(m *udp.MulticastConn, joined udp.Membership, records func([]netip.Addr
 	}
 }
 
-// addresses returns those of an interface, or, where it isn't known (0), of all.
+// addresses returns those of an interface, or of all if it is unknown (0).
 func addresses(index int) (all []netip.Addr) {
 	ifi, err := net.InterfaceByIndex(index)
 	addrs := []net.Addr(nil)
@@ -109,7 +109,7 @@ func addresses(index int) (all []netip.Addr) {
 }
 
 func (r *responder) Received(c *udp.Conn, d udp.Datagram) {
-	// What is sent to this host alone may come from anywhere.
+	// A unicast query may come from another network.
 	if d.To().IsValid() && d.To().Addr().WithZone("") != r.group {
 		return
 	}

@@ -17,10 +17,10 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// mostInstances bounds what the network can make browse remember.
+// mostInstances bounds the memory that the network can make browse use.
 const mostInstances = 1000
 
-// A browser gathers what is said about the services of one type.
+// A browser collects the records about the services of one type.
 type browser struct {
 	kind      dnsmessage.Name
 	instances map[string]*instance // by folded name
@@ -48,8 +48,8 @@ func newBrowser(kind dnsmessage.Name, out io.Writer) *browser {
 	return &browser{kind: kind, instances: map[string]*instance{}, hosts: map[string]*host{}, out: out}
 }
 
-// browse hears what is sent to the groups, its own answers and those to others,
-// announcements and goodbyes.
+// browse receives everything that is sent to the groups: answers to its own questions and to those
+// of others, announcements and goodbyes.
 func browse(ctx context.Context, s settings, stdout io.Writer) error {
 	kind, err := serviceType(s.rest[0])
 	if err != nil {
@@ -79,7 +79,7 @@ func browse(ctx context.Context, s settings, stdout io.Writer) error {
 				return cmp.Or(heard.Err(), net.ErrClosed)
 			}
 			var m dnsmessage.Message
-			// Others than responders are not believed (RFC 6762, section 6).
+			// Only responders send from this port (RFC 6762, section 6).
 			if m.Unpack(d.Data) == nil && m.Response && d.From.Port() == s.port {
 				b.take(&m)
 				ask = b.missing(false)
@@ -105,10 +105,10 @@ func browse(ctx context.Context, s settings, stdout io.Writer) error {
 	return nil
 }
 
-// take notes what a message says, and shows what is new.
+// take stores the records of a message, and shows what is new.
 func (b *browser) take(m *dnsmessage.Message) {
 	records := slices.Concat(m.Answers, m.Additionals)
-	// Each kind of record is looked at for what the one before has named.
+	// Each kind of record is for names that the kind before it has.
 	for _, r := range records {
 		if body, ok := r.Body.(*dnsmessage.PTRResource); ok && same(r.Header.Name, b.kind) {
 			b.takeInstance(body.PTR, r.Header.TTL)
@@ -165,8 +165,7 @@ func (h *host) take(a netip.Addr, ttl uint32) {
 	}
 }
 
-// show writes a line for each instance that is known whole, and once more when it
-// has changed.
+// show writes a line for each instance that is complete, and another one after it changed.
 func (b *browser) show() {
 	for _, key := range slices.Sorted(maps.Keys(b.instances)) {
 		i := b.instances[key]
@@ -189,8 +188,8 @@ func (b *browser) show() {
 	}
 }
 
-// missing returns the questions that are open: all, or those not yet asked. They
-// are few enough for one datagram; the others follow.
+// missing returns the open questions: all, or those not yet asked. It returns only as many as fit
+// into one datagram; the others follow.
 func (b *browser) missing(all bool) (ask []dnsmessage.Question) {
 	const most = 8
 	for _, key := range slices.Sorted(maps.Keys(b.instances)) {

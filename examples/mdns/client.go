@@ -18,14 +18,14 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// types are the names of those that query knows.
+// types has the names of the types that query supports.
 var types = map[string]dnsmessage.Type{
 	"A": dnsmessage.TypeA, "AAAA": dnsmessage.TypeAAAA, "PTR": dnsmessage.TypePTR,
 	"SRV": dnsmessage.TypeSRV, "TXT": dnsmessage.TypeTXT, "ANY": dnsmessage.TypeALL,
 }
 
-// query asks as a client of ordinary DNS does, so that it needs no group: the
-// answers come to its own port (RFC 6762, section 5.1).
+// query asks as a client of ordinary DNS does. It needs no group, because the answers are sent to
+// its own port (RFC 6762, section 5.1).
 func query(ctx context.Context, s settings, stdout io.Writer) error {
 	name, err := local(s.rest[0])
 	if err != nil {
@@ -98,7 +98,7 @@ func questions(name dnsmessage.Name, kinds ...dnsmessage.Type) (all []dnsmessage
 	return all
 }
 
-// clean makes what another host has sent fit for a terminal.
+// clean makes text from another host safe for a terminal.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -126,8 +126,8 @@ func show(r dnsmessage.Resource) string {
 	return clean(fmt.Sprintf("%v %s %s", r.Header.Name, strings.TrimPrefix(r.Header.Type.String(), "Type"), value))
 }
 
-// A pause tells when to ask: at once, after a second, and then each time after
-// twice as long, up to an hour (section 5.2).
+// A pause fires when to ask: at once, after a second, and then after twice as long each time, up to
+// an hour (section 5.2).
 type pause struct {
 	*time.Timer
 	after time.Duration

@@ -10,8 +10,8 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// A link is multicast DNS by one family. Programs that have both use each for
-// itself (RFC 6762, section 20).
+// A link is multicast DNS over one family. Programs with both families use each independently (RFC
+// 6762, section 20).
 type link struct {
 	*udp.MulticastConn
 	group netip.Addr
@@ -27,9 +27,9 @@ var groups = map[string]netip.Addr{
 // links are of the families that this host has.
 type links []*link
 
-// open makes a socket for each family that this host has; it is an error if there
-// is none. A member shares the port with others on this host and hears the group;
-// who isn't one has a port of its own and hears only what is sent to it.
+// open makes a socket for each family that this host has, and fails if there is none. A member
+// shares the port with other programs and receives the group. A socket that is no member has a
+// port of its own and receives unicast only.
 func open(ctx context.Context, cfg udp.Config, s settings, member bool, handler func(group netip.Addr) udp.Handler) (links, error) {
 	var all links
 	var errs []error
@@ -75,8 +75,7 @@ func (all links) close() {
 	}
 }
 
-// send sends to the groups on the interfaces, or all. It is enough that one of
-// them works.
+// send sends to the groups on the named interfaces or on all. One that works is enough.
 func (all links) send(b []byte, ifs []*net.Interface) error {
 	var errs []error
 	for _, l := range all {

@@ -5,20 +5,19 @@
 //	mdns browse   [-count n] [-wait duration] type
 //	mdns query    [-type A] [-count n] [-wait duration] name
 //
-// All take -interface name and -port n, too. A type is such as _http._tcp, a name
-// such as host.local:
+// All take -interface name and -port n, too. An example of a type is _http._tcp, and of a name
+// host.local:
 //
 //	mdns announce _http._tcp 8080 path=/index.html
 //	mdns browse _http._tcp
 //	mdns query printer.local
 //
 // Each uses IPv4 and IPv6, as far as this host has them, on every interface, also
-// on those that come later.
+// on those that appear later.
 //
-// It is small: announce does not probe whether its names are taken (RFC 6762,
-// section 8.1), nor wait for others before it answers (section 6), and names
-// whose labels contain dots, which golang.org/x/net/dns/dnsmessage does not know,
-// are left out.
+// Some parts of the RFC are left out: announce does not probe whether its names are taken (RFC
+// 6762, section 8.1), and does not wait for others before it answers (section 6). Names whose
+// labels contain dots are ignored, because golang.org/x/net/dns/dnsmessage does not support them.
 package main
 
 import (
@@ -110,8 +109,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	return do(ctx, s, stdout)
 }
 
-// waiting bounds a context by s.wait, from when the question can be asked: how
-// long it takes to open sockets is not the user's waiting.
+// waiting bounds a context by s.wait. It is called once the sockets are open, so that the time for
+// opening them does not count.
 func (s settings) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
 	if s.wait == 0 {
 		return context.WithCancel(ctx)

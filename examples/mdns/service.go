@@ -12,9 +12,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// topBit of a class means, in a question, that the answer may come by unicast, and
-// in an answer, that it replaces what was known under its name (RFC 6762,
-// sections 5.4 and 10.2).
+// topBit of a class means, in a question, that the answer may be unicast, and in an answer, that it
+// replaces earlier records of its name (RFC 6762, sections 5.4 and 10.2).
 const topBit = 1 << 15
 
 const (
@@ -59,13 +58,13 @@ func newService(s settings) (service, error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return v, err
 	}
-	// It says whether something is too long, or a label empty.
+	// It fails if something is too long, or a label is empty.
 	_, err = response(v.records(nil)).Pack()
 	return v, err
 }
 
-// local returns a name in the domain local, which those of one label and those of
-// services need not say.
+// local returns a name in the domain local, which names of one label and names of services may
+// omit.
 func local(name string) (dnsmessage.Name, error) {
 	short := short(name)
 	if short == strings.TrimSuffix(name, ".") && strings.Contains(short, ".") && !ofService(short) {
@@ -91,14 +90,13 @@ func short(name string) string {
 	return name
 }
 
-// ofService says whether a name is of a service, or its type.
+// ofService reports whether a name is that of a service or of a type.
 func ofService(short string) bool {
 	short = strings.ToLower(short)
 	return strings.HasSuffix(short, "._udp") || strings.HasSuffix(short, "._tcp")
 }
 
-// records returns everything that is known of the service, with the addresses that
-// the host has where it is told.
+// records returns all records of the service, with these addresses of the host.
 func (v service) records(addrs []netip.Addr) []dnsmessage.Resource {
 	shared := dnsmessage.ResourceHeader{Class: dnsmessage.ClassINET, TTL: otherTTL}
 	own := dnsmessage.ResourceHeader{Class: dnsmessage.ClassINET | topBit, TTL: hostTTL}
@@ -124,9 +122,8 @@ func (v service) records(addrs []netip.Addr) []dnsmessage.Resource {
 	return all
 }
 
-// goodbye returns what is not true any more once the service is gone. Others on
-// this host may go by its name, and others offer the type: those are left to
-// expire.
+// goodbye returns the records that are no longer true when the service ends. The records of the
+// host, which other programs may use, and of the type, which others may offer, are left to expire.
 func (v service) goodbye() []dnsmessage.Resource {
 	all := slices.DeleteFunc(v.records(nil), func(r dnsmessage.Resource) bool { return r.Header.Name == enumeration })
 	for i := range all {
@@ -135,8 +132,8 @@ func (v service) goodbye() []dnsmessage.Resource {
 	return all
 }
 
-// answer returns the answer to a query, if the service has one, with what will be
-// asked next (RFC 6763, section 12).
+// answer returns the answer to a query, if the service has one, together with the records that will
+// be asked for next (RFC 6763, section 12).
 func (v service) answer(query *dnsmessage.Message, addrs []netip.Addr) (answer *dnsmessage.Message, ok bool) {
 	records := v.records(addrs)
 	asked := make([]bool, len(records))
@@ -165,7 +162,7 @@ func (v service) answer(query *dnsmessage.Message, addrs []netip.Addr) (answer *
 	return answer, len(answer.Answers) > 0
 }
 
-// asks says whether a question is about a record.
+// asks reports whether a question is about a record.
 func asks(q dnsmessage.Question, h dnsmessage.ResourceHeader) bool {
 	class := q.Class &^ topBit
 	return same(q.Name, h.Name) &&
@@ -173,22 +170,22 @@ func asks(q dnsmessage.Question, h dnsmessage.ResourceHeader) bool {
 		(class == dnsmessage.ClassINET || class == dnsmessage.ClassANY)
 }
 
-// knows says whether who asks has a record already, and for a while (RFC 6762,
-// section 7.1).
+// knows reports whether the sender of a query has a record already, with enough time to live (RFC
+// 6762, section 7.1).
 func knows(known, r dnsmessage.Resource) bool {
 	return same(known.Header.Name, r.Header.Name) && known.Header.Type == r.Header.Type &&
 		known.Header.TTL >= r.Header.TTL/2 && reflect.DeepEqual(known.Body, r.Body)
 }
 
-// same compares names, whose case means nothing.
+// same compares names, ignoring case.
 func same(a, b dnsmessage.Name) bool { return strings.EqualFold(a.String(), b.String()) }
 
 func response(answers []dnsmessage.Resource) *dnsmessage.Message {
 	return &dnsmessage.Message{Header: dnsmessage.Header{Response: true, Authoritative: true}, Answers: answers}
 }
 
-// forOrdinary makes a multicast answer one that a client of ordinary DNS
-// understands (RFC 6762, section 6.7).
+// forOrdinary changes an answer so that a client of ordinary DNS understands it (RFC 6762, section
+// 6.7).
 func forOrdinary(answer, query *dnsmessage.Message) {
 	answer.ID, answer.Questions = query.ID, query.Questions
 	for _, section := range [][]dnsmessage.Resource{answer.Answers, answer.Additionals} {

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// Troubles are what announcements meet on interfaces, which is the same at each of
-// them: loopback may have no way to a group of IPv6. That is logged when it begins.
+// Troubles has the errors of announcements on each interface. They tend to repeat, for example on
+// loopback without a route to IPv6 groups, so an error is logged when it first occurs.
 type troubles struct {
 	out io.Writer
 
@@ -21,7 +21,7 @@ type place struct {
 	name  string // of the interface
 }
 
-// note notes how an announcement went.
+// note records the result of an announcement.
 func (t *troubles) note(group netip.Addr, name string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,11 +1,11 @@
-// Netflow collects NetFlow version 5 exports of routers and adds up the flows, packets and bytes
-// of each, and the exports that got lost on the way, until SIGINT or SIGTERM.
+// Netflow collects NetFlow version 5 exports and adds up the flows, packets and bytes of each
+// router, and the flows that were lost on the way, until SIGINT or SIGTERM.
 //
 //	netflow [-listen host:port] [-sockets n] [-every duration]
 //
-// It opens several sockets on one port, by default one per processor, where the system balances
-// over them. Behind each, Workers keep the exports of one router in order, as counting lost ones
-// needs: by the router and its engine, whatever port it sends from.
+// It opens several sockets on one port, by default one per processor, if the system can balance
+// them. Behind them, Workers keep the exports of each engine of a router in order, whatever port
+// they come from, which is necessary to count lost flows.
 package main
 
 import (
@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, stdout io.Writer, cfg udp.Config) e
 	if err != nil {
 		return err
 	}
-	// One Workers behind all sockets: an exporter's flows may be spread over them.
+	// One Workers behind all sockets, because an exporter may send to several of them.
 	g, err := cfg.ListenGroup(ctx, *sockets, "udp", *listen, func(int) udp.Handler { return w })
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func (col *collector) Received(_ *udp.Conn, d udp.Datagram) {
 		t = &totals{next: sequence}
 		col.exporters[exporterOf(d)] = t
 	}
-	// An export that arrives late, or after a restart, is behind: nothing is lost then.
+	// If an export is late, or the router has restarted, nothing is lost.
 	t.lost += uint64(max(int32(sequence-t.next), 0))
 	t.next = sequence + uint32(n)
 	t.exports, t.flows, t.packets, t.bytes = t.exports+1, t.flows+uint64(n), t.packets+packets, t.bytes+bytes

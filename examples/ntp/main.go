@@ -1,6 +1,6 @@
-// Ntp asks time servers for the time (SNTP, RFC 4330) and prints how far the clock of this host is
-// off, and how sure that is. It measures when a response arrived with the kernel's timestamp,
-// where the system has them, so a busy processor does not add to the error.
+// Ntp asks time servers for the time (SNTP, RFC 4330) and prints the error of this host's clock,
+// with its uncertainty. If the system has timestamps, it uses that of the response's arrival, so a
+// busy processor does not add to the uncertainty.
 //
 //	ntp [-tries n] [-wait duration] server...
 //
@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, stdout io.Writer, cfg udp.Config) e
 		return errors.New("needs servers as host:port, and positive -tries and -wait")
 	}
 	cfg.Timestamps = true
-	// One transmission a request: of several nobody knows which one the response belongs to.
+	// One transmission per request: with several, the response could belong to any of them.
 	c, err := exchange.New(exchange.Config[[8]byte]{
 		Key: key, Match: valid, Attempts: 1, Schedule: func(int) time.Duration { return *wait },
 		SocketPerRequest: true, Socket: cfg,
@@ -90,7 +90,7 @@ type sample struct {
 func ask(ctx context.Context, c *exchange.Client[[8]byte], address string) (sample, error) {
 	request := make([]byte, size)
 	request[0] = version<<3 | client
-	// A random number instead of the time: the server returns it, and nobody can guess it.
+	// A random number instead of the time: the server returns it, and no forger can guess it.
 	_, _ = rand.Read(request[sentAt:]) // it never fails
 	asked := time.Now()
 	d, err := c.Do(ctx, address, request)

@@ -17,7 +17,7 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// product is how messages call the program: system, UPnP version, program.
+// product names the program in messages: system, UPnP version, program.
 const product = "Go/1 UPnP/1.1 ssdp/1"
 
 // mostPending bounds the answers that wait for their time.
@@ -55,8 +55,8 @@ func device(ctx context.Context, s settings, stdout io.Writer) error {
 	heard := udp.NewQueue(256, udp.DropNewest)
 	cfg := udp.Config{ReuseAddr: true} // others on this host may have the port, too
 	cfg.OnMembership = func(m *udp.MulticastConn, changed udp.Membership) {
-		// An interface has come, maybe: those behind it haven't heard of the device,
-		// and the others may hear of it again.
+		// An interface may have appeared. Announce the device to the hosts behind it; the others
+		// just hear of it again.
 		r.notify(m, changed, "ssdp:alive")
 	}
 	m, err := cfg.ListenMulticast(ctx, s.network(), fmt.Sprintf(":%d", s.group.Port()), heard)
@@ -73,7 +73,7 @@ func device(ctx context.Context, s settings, stdout io.Writer) error {
 	r.notify(m, m.Memberships()[0], "ssdp:alive")
 	fmt.Fprintf(stdout, "uuid:%s is in %v\n", s.uuid, netip.AddrPortFrom(s.group.Addr(), m.LocalAddrPort().Port()))
 
-	// Once more, since datagrams get lost, and then before anybody has forgotten.
+	// Once more, since datagrams get lost, and then each time before the announcement expires.
 	again := time.NewTimer(time.Second)
 	defer again.Stop()
 	due := time.NewTimer(time.Hour)
@@ -111,7 +111,7 @@ func atMost(d time.Duration) time.Duration {
 	return time.Duration(n.Int64())
 }
 
-// usn returns the unique name of what has a name.
+// usn returns the unique service name for a name.
 func (r *root) usn(name string) string {
 	uuid := "uuid:" + r.uuid
 	if name == uuid {
@@ -129,8 +129,8 @@ func (r *root) common(index int) []string {
 	}
 }
 
-// host returns this host's address on an interface, as it stands in a URL; where
-// the interface isn't known (0), or has no address, some address.
+// host returns this host's address on an interface in the form of a URL, or some address if the
+// interface is unknown (0) or has none.
 func (r *root) host(index int) string {
 	var addrs []net.Addr
 	if ifi, err := net.InterfaceByIndex(index); err == nil {
@@ -150,8 +150,8 @@ func (r *root) host(index int) string {
 	return "localhost"
 }
 
-// notify announces the device, or says goodbye, on each interface where the
-// group is joined (sections 1.2.2 and 1.2.3).
+// notify announces the device or its end on each interface where the group is joined (sections
+// 1.2.2 and 1.2.3).
 func (r *root) notify(m *udp.MulticastConn, joined udp.Membership, what string) {
 	at := netip.AddrPortFrom(r.group.Addr(), m.LocalAddrPort().Port())
 	for _, on := range joined.On {
@@ -175,10 +175,10 @@ func (r *root) notify(m *udp.MulticastConn, joined udp.Membership, what string) 
 	}
 }
 
-// hear puts the answers to a search off for as long as who asks allows, so that
+// hear delays the answers to a search by a random time, up to that which the search allows, so that
 // not all devices answer at once.
 func (r *root) hear(d udp.Datagram) {
-	// What is sent to this host alone may come from anywhere.
+	// A unicast search may come from another network.
 	if d.To().IsValid() && d.To().Addr().WithZone("") != r.group.Addr().WithZone("") {
 		return
 	}

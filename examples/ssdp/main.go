@@ -11,8 +11,9 @@
 //	ssdp device -location 'http://{host}:8080/description.xml' urn:schemas-upnp-org:device:Basic:1
 //	ssdp search upnp:rootdevice
 //
-// The device joins the group on every interface, also on those that come later,
-// and {host} is its address where it is told. It doesn't serve the description.
+// The device joins the group on every interface, also on those that appear later. In the location,
+// {host} becomes the device's address on the interface of the message. It doesn't serve the
+// description.
 package main
 
 import (
@@ -91,7 +92,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if s.rest = flags.Args(); len(s.rest) < 1 || len(s.rest) > most {
 		return fmt.Errorf("unexpected number of arguments: %q", s.rest)
 	}
-	// What was given becomes a line of a message.
+	// The arguments become lines of a message.
 	for _, text := range append([]string{s.uuid, s.location}, s.rest...) {
 		if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 			return fmt.Errorf("a space or a control character in %q", text)

@@ -20,8 +20,8 @@ func message(first string, headers ...string) []byte {
 	return b.Bytes()
 }
 
-// parseSearch returns what an M-SEARCH is for, and after how many seconds the
-// answer may come at the latest (section 1.3.2).
+// parseSearch returns the target of an M-SEARCH, and how many seconds the answer may take (section
+// 1.3.2).
 func parseSearch(b []byte) (target string, wait int, ok bool) {
 	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b)))
 	if err != nil || r.Method != "M-SEARCH" || r.RequestURI != "*" || r.Header.Get("MAN") != `"ssdp:discover"` {
@@ -42,8 +42,8 @@ func parseAnswer(b []byte) (http.Header, bool) {
 	return r.Header, true
 }
 
-// matches says whether what has this name is meant by a search target. A device or
-// service is also one of each version before its own, and then answers as that one.
+// matches reports whether a search target includes a name. A device or service also matches each
+// earlier version, and then answers as that version.
 func matches(name, target string) (as string, ok bool) {
 	if target == "ssdp:all" || target == name {
 		return name, true
@@ -66,7 +66,7 @@ func cutVersion(urn string) (kind string, version int, ok bool) {
 	return urn[:i], version, err == nil && version > 0
 }
 
-// clean makes what another host has sent fit for a terminal.
+// clean makes text from another host safe for a terminal.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

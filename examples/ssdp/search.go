@@ -12,10 +12,10 @@ import (
 	"github.com/udpkit/udp"
 )
 
-// search sends an M-SEARCH, every second as long as it waits, for datagrams get
-// lost, and prints each answer once.
+// search sends an M-SEARCH every second while it waits, since datagrams get lost, and prints each
+// answer once.
 func search(ctx context.Context, s settings, stdout io.Writer) error {
-	// It joins no group: answers come to its own address.
+	// It joins no group: answers are sent to its own address.
 	answers := udp.NewQueue(256, udp.DropNewest)
 	m, err := udp.ListenMulticast(ctx, s.network(), ":0", answers)
 	if err != nil {
@@ -37,7 +37,7 @@ func search(ctx context.Context, s settings, stdout io.Writer) error {
 	for s.count == 0 || len(seen) < s.count {
 		select {
 		case <-again.C:
-			// Out of each interface; it is enough that one works.
+			// On each interface. One that works is enough.
 			if _, err := m.SendGroup(b, s.group.Addr(), s.group.Port(), s.ifs...); err != nil {
 				return err
 			}

@@ -1,6 +1,6 @@
 // Syslog collects log messages of RFC 3164 and RFC 5424 over UDP (RFC 5426) and writes each as
-// one line: when it arrived, from whom, its facility and severity, and the rest as it was sent.
-// On SIGTERM or SIGINT it writes what has arrived until then, and ends.
+// one line: the time of arrival, the sender, facility and severity, and the rest unchanged. On
+// SIGTERM or SIGINT it writes everything that has arrived, and ends.
 //
 //	syslog [-listen host:port] [-queue n] [-buffer bytes]
 //
@@ -43,7 +43,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
 		return cmp.Or(err, errors.New("takes flags only"))
 	}
-	// While the queue is full the kernel's buffer takes what arrives, and counts what it cannot take.
+	// While the queue is full, datagrams wait in the kernel's buffer. The kernel counts those that do
+	// not fit.
 	queue := udp.NewQueue(*capacity, udp.Block)
 	cfg := udp.Config{ReadBuffer: *buffer, Timestamps: true}
 	c, err := cfg.Listen(ctx, "udp", *listen, queue)
@@ -59,7 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		c.Close() // if it cannot write any more: there is no use in receiving
 		written <- err
 	}()
-	// After Run everything that arrived is in the queue, which then ends, and so does write.
+	// After Run everything that arrived is in the queue. When it is empty, the queue and write end.
 	err = errors.Join(c.Run(ctx, 30*time.Second), <-written)
 	s := c.Stats()
 	fmt.Fprintf(stderr, "%d messages received, %d written, %d dropped, %d lost by the kernel (-1 is unknown)\n",
@@ -67,7 +68,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return err
 }
 
-// granted describes the size of a buffer, and warns when it is less than was asked for.
+// granted describes the size of a buffer, and warns if it is smaller than requested.
 func granted(bytes, asked int) string {
 	if bytes < asked {
 		return fmt.Sprintf("%d bytes (asked for %d; on Linux see net.core.rmem_max)", bytes, asked)
@@ -75,8 +76,8 @@ func granted(bytes, asked int) string {
 	return fmt.Sprintf("%d bytes", bytes)
 }
 
-// write writes what comes out of the queue until the queue ends or the output fails. It flushes
-// when nothing waits.
+// write writes the messages of the queue until the queue ends or the output fails. It flushes
+// whenever the queue is empty.
 func write(out io.Writer, queue *udp.Queue) error {
 	w := bufio.NewWriterSize(out, 64<<10)
 	datagrams := queue.Datagrams()

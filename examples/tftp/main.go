@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, stdout io.Writer, cfg udp.Config) e
 		return err
 	}
 	fmt.Fprintln(stdout, "listening on", ln.Addr())
-	context.AfterFunc(ctx, func() { ln.Close() }) // transfers go on until they end
+	context.AfterFunc(ctx, func() { ln.Close() }) // transfers continue
 	for {
 		c, err := ln.Accept()
 		if err != nil {
@@ -143,7 +143,7 @@ func ask(c net.Conn, out []byte, op uint32, block uint16) ([]byte, error) {
 			}
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, err // the client is gone: nobody listens there
+			return nil, err // such as a Refusal: the client has ended
 		}
 	}
 	return nil, os.ErrDeadlineExceeded

@@ -1,5 +1,5 @@
 // Tour shows what package udp does, step by step, on the loopback interface only. It needs no
-// privileges and ends by itself. With -debug it goes on until it is interrupted, and prints the
+// privileges and ends by itself. With -debug it runs until it is interrupted, and prints the
 // URL of a page that shows its sockets.
 package main
 
@@ -107,8 +107,8 @@ var echoer = udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
 	_ = d.Reply(d.Data)
 })
 
-// refused: a connected client receives an ICMP error since nobody listens, goes on, and gets a
-// reply as soon as somebody does.
+// refused shows a connected client that gets an ICMP error because nobody listens, continues, and
+// gets a reply as soon as somebody does.
 func (t *tour) refused(ctx context.Context) error {
 	t.title("2. A connected client learns that nobody listens, and then gets a reply")
 	// A connected socket receives from its peer only: to the client, nobody listens on its port.

@@ -168,7 +168,7 @@ var multicastPromises = []promise{
 		t.ok(s.SetMulticastLoopback(false))
 		t.send(s.Conn, to, "for others")
 		if !here || t.Interface != nil && t.Interface.Flags&net.FlagLoopback != 0 {
-			w.receives("for others") // what leaves by the loopback interface comes back in any case
+			w.receives("for others") // datagrams on the loopback interface are always looped back
 		}
 		t.ok(s.SetMulticastLoopback(true))
 		t.ok(s.SetMulticastTTL(0))

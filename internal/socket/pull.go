@@ -28,7 +28,7 @@ type Puller interface {
 	// Pull waits until something has arrived, or until the read deadline, and returns
 	// what one system call brought. The packets are the caller's until Done. After
 	// Wake it returns neither packets nor an error. An ICMP error is a *ReportError
-	// where the system tells more than its number.
+	// where the system reports more than its number.
 	//
 	// If into is not empty, Pull may read a single datagram into it: the packet then has
 	// no Buf, and Cut is what did not fit. Such a packet has no fields that come from

@@ -118,7 +118,7 @@ func (p *Packet) Datagrams() int {
 func (p *Packet) Payloads() iter.Seq[[]byte] { return payloads(p.Data, p.Segment) }
 
 // A Report is one ICMP message about a datagram that was sent. Where a system
-// only tells the error, the other fields are zero.
+// reports only the error, the other fields are zero.
 type Report struct {
 	Peer       netip.AddrPort
 	Offender   netip.Addr
@@ -190,7 +190,7 @@ func payloads(data []byte, size int) iter.Seq[[]byte] {
 type Action int
 
 const (
-	Continue Action = iota // go on reading
+	Continue Action = iota // continue reading
 	Soon                   // read what there is, then ask again
 	Drain                  // take what is queued now, then return
 	Stop                   // return

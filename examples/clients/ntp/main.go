@@ -25,7 +25,7 @@ func main() {
 	request := make([]byte, 48)
 	request[0] = 4<<3 | 3 // version 4, client
 	sent := time.Now()
-	binary.BigEndian.PutUint64(request[40:], uint64(sent.UnixNano())) // comes back as it is
+	binary.BigEndian.PutUint64(request[40:], uint64(sent.UnixNano())) // returned unchanged
 	response, err := c.Do(context.Background(), os.Args[1], request)
 	if err != nil {
 		log.Fatal(err)

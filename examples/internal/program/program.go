@@ -31,7 +31,7 @@ type Program struct {
 	t    testing.TB
 	name string
 	stop func()
-	more chan struct{} // tells of new lines, and of the end
+	more chan struct{} // holds a value after a new line, and after the end
 	done chan struct{}
 
 	mu    sync.Mutex

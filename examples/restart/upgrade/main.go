@@ -5,7 +5,7 @@
 //	upgrade [-listen host:port]
 //
 // The upgrade itself is github.com/cloudflare/tableflip's. If the new process fails to start, the old
-// one goes on.
+// one continues.
 package main
 
 import (
