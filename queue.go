@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -96,15 +97,22 @@ func (q *Queue) Receive(ctx context.Context) (Datagram, error) {
 	if q == nil || q.done == nil {
 		return Datagram{}, errZeroQueue
 	}
-	if len(q.refusals.C) == 0 {
+	if len(q.refusals.C) > 0 { // before ctx, like the datagrams
 		select {
-		case d, ok := <-q.fifo.C:
+		case r, ok := <-q.refusals.C:
 			if ok {
-				return d, nil
+				return Datagram{}, r
 			}
+		case d, ok := <-q.fifo.C:
+			return q.received(d, ok)
 		default:
-			q.fifo.flushReplies()
 		}
+	}
+	select {
+	case d, ok := <-q.fifo.C:
+		return q.received(d, ok)
+	default:
+		q.fifo.flushReplies()
 	}
 	refusals := q.refusals.C
 	for {
@@ -115,17 +123,22 @@ func (q *Queue) Receive(ctx context.Context) (Datagram, error) {
 			}
 			refusals = nil // ended: the datagrams come first
 		case d, ok := <-q.fifo.C:
-			if ok {
-				return d, nil
-			}
-			if r, ok := <-q.refusals.C; ok {
-				return Datagram{}, r
-			}
-			return Datagram{}, q.reason()
+			return q.received(d, ok)
 		case <-ctx.Done():
 			return Datagram{}, ctx.Err()
 		}
 	}
+}
+
+// received returns a datagram, or after the last one an ICMP error or why there are no more.
+func (q *Queue) received(d Datagram, ok bool) (Datagram, error) {
+	if ok {
+		return d, nil
+	}
+	if r, ok := <-q.refusals.C; ok {
+		return d, r
+	}
+	return d, q.reason()
 }
 
 // reason returns why the Queue has ended.
@@ -136,12 +149,18 @@ func (q *Queue) reason() error {
 	return net.ErrClosed
 }
 
-// All returns an iterator over the datagrams. It ends when ctx is done or the Queue has
-// ended; [Queue.Done] and [Queue.Err] report the latter. ICMP errors stay in
-// [Queue.Refusals].
+// All returns an iterator over the datagrams. It ends when the Queue has ended, which
+// [Queue.Done] and [Queue.Err] report, or when ctx is done, after the datagrams that wait
+// then. ICMP errors stay in [Queue.Refusals].
 func (q *Queue) All(ctx context.Context) iter.Seq[Datagram] {
 	return func(yield func(Datagram) bool) {
-		for {
+		done := ctx.Done()
+		for left := math.MaxInt; left > 0; left-- {
+			select {
+			case <-done:
+				left, done = len(q.fifo.C), nil // those that arrive later would never end
+			default:
+			}
 			var d Datagram
 			ok := false
 			select {

@@ -244,6 +244,47 @@ func TestQueueAll(t *testing.T) {
 	})
 }
 
+// What waits is returned even if the context has ended, ICMP errors too.
+func TestReceiveWithAnEndedContextReturnsWhatWaits(t *testing.T) {
+	for range 100 { // Receive selects at random
+		q := udp.NewQueue(10, udp.Block)
+		q.Refused(nil, &udp.Refusal{Peer: sockettest.There})
+		q.Received(nil, udp.Datagram{Data: []byte("x")})
+		datagrams, refusals := 0, 0
+		for range 2 {
+			switch _, err := q.Receive(sockettest.Canceled()); {
+			case err == nil:
+				datagrams++
+			default:
+				require.ErrorIs(t, err, udp.ErrRefused)
+				refusals++
+			}
+		}
+		require.Equal(t, []int{1, 1}, []int{datagrams, refusals})
+		_, err := q.Receive(sockettest.Canceled())
+		require.ErrorIs(t, err, context.Canceled)
+	}
+}
+
+// All ends with its context, even if datagrams arrive faster than they are handled.
+func TestQueueAllEndsInAFlood(t *testing.T) {
+	q := udp.NewQueue(10, udp.DropNewest)
+	ctx, cancel := context.WithCancel(t.Context())
+	for range 3 {
+		q.Received(nil, udp.Datagram{})
+	}
+	n := 0
+	for range q.All(ctx) {
+		q.Received(nil, udp.Datagram{})
+		q.Received(nil, udp.Datagram{})
+		cancel()
+		if n++; n > 100 {
+			break
+		}
+	}
+	require.Equal(t, 1+4, n, "those that waited when the context ended")
+}
+
 // Several consumers share a Queue; each datagram is one's.
 func TestQueueWithSeveralConsumers(t *testing.T) {
 	const n = 2000

@@ -124,9 +124,20 @@ func (w *Workers) Started(c *Conn) {
 		w.pool.Store(newPool(w))
 	}
 	w.mu.Unlock()
-	for _, h := range w.handlers {
-		h.Started(c)
+	w.each(c, "Started", w.handlers, func(h Handler) { h.Started(c) })
+}
+
+// each calls a method of all handlers, even if one panics or calls runtime.Goexit.
+func (w *Workers) each(c *Conn, method string, hs []Handler, f func(Handler)) {
+	if len(hs) == 0 {
+		return
 	}
+	defer w.each(c, method, hs[1:], f)
+	if !c.ok() { // in a test of the user
+		f(hs[0])
+		return
+	}
+	c.guard.Call(method, func() { f(hs[0]) })
 }
 
 // Received implements [Handler]. Call it to pass a datagram on from another Handler; a
@@ -173,9 +184,7 @@ func (w *Workers) Refused(c *Conn, r *Refusal) {
 // or dropped.
 func (w *Workers) Stopped(c *Conn, err error) {
 	defer w.release()
-	for _, h := range w.handlers {
-		h.Stopped(c, err)
-	}
+	w.each(c, "Stopped", w.handlers, func(h Handler) { h.Stopped(c, err) })
 }
 
 // release ends the goroutines after the last socket.

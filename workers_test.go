@@ -3,6 +3,7 @@ package udp_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"net/netip"
@@ -319,6 +320,41 @@ func TestEachWorkerMayHaveAHandlerOfItsOwn(t *testing.T) {
 	require.Equal(t, 512, total)
 	require.Len(t, keys, 256)
 	require.EqualValues(t, 512, w.Stats().Handled)
+}
+
+// A panic in one of the Handlers keeps no call from the others.
+func TestAPanicOfOneWorkersHandlerKeepsNoCallFromTheOthers(t *testing.T) {
+	handlers := make([]*panicking, 3)
+	w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 3, PerWorker: func(i int) udp.Handler {
+		handlers[i] = &panicking{now: i < 2}
+		return handlers[i]
+	}})
+	c := sockettest.NewScripted().Listen(t, udp.Config{Logger: slog.New(slog.DiscardHandler)}, w)
+	sockettest.Stop(t, c)
+	for _, h := range handlers {
+		require.Equal(t, [2]int{1, 1}, [2]int{h.started, h.stopped})
+	}
+	require.EqualValues(t, 4, c.Stats().Panics)
+}
+
+// panicking is counting, whose Started and Stopped panic.
+type panicking struct {
+	counting
+	now bool
+}
+
+func (p *panicking) Started(c *udp.Conn) {
+	p.counting.Started(c)
+	if p.now {
+		panic("Started")
+	}
+}
+
+func (p *panicking) Stopped(c *udp.Conn, err error) {
+	p.counting.Stopped(c, err)
+	if p.now {
+		panic("Stopped")
+	}
 }
 
 // counting is a Handler without a lock.

@@ -90,6 +90,7 @@ func (cfg Config) Validate() error {
 
 func (cfg Config) withDefaults() Config {
 	orDefault(&cfg.IdleTimeout, DefaultIdleTimeout)
+	cfg.IdleTimeout = min(cfg.IdleTimeout, 1<<62) // 146 years, so that adding it to a time does not overflow
 	orDefault(&cfg.MaxSessions, DefaultMaxSessions)
 	orDefault(&cfg.Backlog, DefaultBacklog)
 	orDefault(&cfg.ReadBuffer, DefaultReadBuffer)

@@ -195,10 +195,44 @@ func TestPanicsEndNoOtherSession(t *testing.T) {
 		require.EqualValues(t, 2, c.Stats().Panics)
 		require.EqualValues(t, 2, m.Stats().Idle)
 		require.Contains(t, logged.String(), "panic=Stopped")
+		requireAgreement(t, m.Stats())
 	})
 }
 
 type panics struct{ udp.BaseHandler }
+
+// A datagram that begins a session is counted once, whichever function panics.
+func TestStatsAgreeAfterPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := session.Config{Accept: func(d udp.Datagram) bool {
+			if d.From == address(1) {
+				panic("Accept")
+			}
+			return true
+		}}
+		m := session.Handler(cfg, func(p *session.Peer) udp.Handler {
+			if p.Addr() == address(2) {
+				panic("begin")
+			}
+			return startPanics{}
+		})
+		r, c := recorded(t, m)
+		defer end(c)
+		for i := 1; i <= 3; i++ {
+			r.Receive(from(i, "a"))
+		}
+		require.EqualValues(t, 3, m.Stats().Rejected)
+		require.EqualValues(t, 1, m.Stats().Begun)
+		requireAgreement(t, m.Stats())
+		r.Receive(from(3, "b")) // its session has begun
+		require.EqualValues(t, 1, m.Stats().Delivered)
+		requireAgreement(t, m.Stats())
+	})
+}
+
+type startPanics struct{ udp.BaseHandler }
+
+func (startPanics) Started(*udp.Conn) { panic("Started") }
 
 func (panics) Received(*udp.Conn, udp.Datagram) { panic("Received") }
 func (panics) Stopped(*udp.Conn, error)         { panic("Stopped") }

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -184,6 +185,24 @@ func TestIdleSessionsEnd(t *testing.T) {
 		requireAgreement(t, ln.Stats())
 		require.Zero(t, ln.Stats().Active)
 		require.NoError(t, sa.Close())
+	})
+}
+
+// The longest timeout means never.
+func TestTheLongestIdleTimeoutEndsNoSession(t *testing.T) {
+	bubble(t, func(t *testing.T, l lan) {
+		ln := l.listen(t, session.Config{IdleTimeout: math.MaxInt64})
+		one, two := l.dial(t), l.dial(t)
+		one.send(t, "a")
+		kept := accept(t, ln)
+		time.Sleep(time.Second)
+		two.send(t, "b")
+		require.NoError(t, accept(t, ln).Close()) // looks for idle sessions, too
+		settle()
+		require.Equal(t, "a", read(t, kept))
+		one.send(t, "c")
+		require.Equal(t, "c", read(t, kept))
+		require.EqualValues(t, 1, ln.Stats().Active)
 	})
 }
 

@@ -45,18 +45,34 @@ func (t *table) received(d *udp.Datagram) {
 	defer t.run.Unlock()
 	p := t.known(d)
 	if p == nil {
-		var why *atomic.Uint64
-		if p, why = t.enter(d); p == nil {
-			why.Add(1)
-			d.Drop()
+		if p = t.first(d); p == nil {
 			return
 		}
-		t.stopDue() // an evicted session stops before the one in its place starts
-		p.handler.Started(t.conn)
 	}
 	t.mux.stats.delivered.Add(1)
 	p.handler.Received(t.conn, *d)
 	t.stopDue()
+}
+
+// first begins a session and starts it, or counts the datagram that does not begin one, even
+// if a function of the user panics.
+func (t *table) first(d *udp.Datagram) *Peer {
+	why, started := &t.mux.stats.rejected, false
+	defer func() {
+		if !started {
+			why.Add(1)
+		}
+	}()
+	p, reason := t.enter(d)
+	if p == nil {
+		why = reason
+		d.Drop()
+		return nil
+	}
+	t.stopDue() // an evicted session stops before the one in its place starts
+	p.handler.Started(t.conn)
+	started = true
+	return p
 }
 
 // known returns the session of a datagram, if there is one.
