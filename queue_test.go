@@ -270,6 +270,7 @@ func TestReceiveWithAnEndedContextReturnsWhatWaits(t *testing.T) {
 func TestQueueAllEndsInAFlood(t *testing.T) {
 	q := udp.NewQueue(10, udp.DropNewest)
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	for range 3 {
 		q.Received(nil, udp.Datagram{})
 	}
