@@ -205,6 +205,37 @@ func TestPanicsWithoutALogger(t *testing.T) {
 	}
 }
 
+// The writer calls OnSendError, too, and the socket needs it until its end.
+func TestOnSendErrorGoexit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sockettest.NewScripted()
+		var called atomic.Int32
+		fail := func(errno syscall.Errno) {
+			s.Mu.Lock()
+			defer s.Mu.Unlock()
+			s.OnSend = sockettest.Always(sockettest.SysError(errno))
+		}
+		c := s.Listen(t, udp.Config{OnSendError: func(*udp.Conn, netip.AddrPort, error) {
+			called.Add(1)
+			runtime.Goexit()
+		}}, udp.BaseHandler{})
+		for range 2 {
+			fail(syscall.EAGAIN)
+			require.NoError(t, c.Enqueue(udp.Message{To: sockettest.There}))
+			synctest.Wait() // the writer waits for room
+			fail(syscall.EXDEV)
+			time.Sleep(time.Second)
+		}
+		require.EqualValues(t, 2, called.Load())
+		c.Close()
+		select {
+		case <-c.Done():
+		case <-time.After(time.Minute):
+			t.Fatal("Close never ends")
+		}
+	})
+}
+
 // A record names the function that has panicked, so that each has its own record a second.
 func TestAPanicIsLoggedUnderItsFunction(t *testing.T) {
 	for _, test := range []struct {

@@ -32,6 +32,12 @@ func (o *Outbox) kick() {
 // write is the writer goroutine. It runs while there are messages that no other
 // goroutine may send in time, and ends after a while without any.
 func (o *Outbox) write(done chan struct{}) {
+	over := false
+	defer func() {
+		if !over {
+			go o.write(done) // Config.Failed called runtime.Goexit; Stop waits for done
+		}
+	}()
 	t := time.NewTimer(burst) // short at first, to find out whether the callers take long
 	defer t.Stop()
 	for idle := time.Duration(0); ; {
@@ -54,8 +60,9 @@ func (o *Outbox) write(done chan struct{}) {
 		}
 		if idle >= writerIdle || o.Life.Closed() {
 			o.mu.Lock()
-			if over := o.batch == nil || o.Life.Closed(); over {
+			if o.batch == nil || o.Life.Closed() {
 				o.done, o.pace.wakeEach = nil, false
+				over = true
 				close(done)
 				o.mu.Unlock()
 				return
