@@ -27,6 +27,9 @@ func (h *Host) route(to netip.Addr, index int, src netip.Addr) (route, errno) {
 	} else if to.Is6() && to.IsLinkLocalUnicast() && index == 0 {
 		return route{}, eINVAL
 	}
+	if index != 0 && !slices.ContainsFunc(h.ifaces, func(i *Interface) bool { return i.index == index }) {
+		return route{}, eNODEV
+	}
 	if src.IsValid() && src.IsUnspecified() {
 		src = netip.Addr{}
 	}
@@ -34,9 +37,6 @@ func (h *Host) route(to netip.Addr, index int, src netip.Addr) (route, errno) {
 	case to.IsMulticast(), to == broadcast4:
 		i := h.multicastInterface(to, index, src)
 		if i == nil {
-			if index != 0 && !slices.ContainsFunc(h.ifaces, func(i *Interface) bool { return i.index == index }) {
-				return route{}, eNODEV
-			}
 			return route{}, eNETUNREACH
 		}
 		return h.from(i, to, netip.Addr{}, true), none

@@ -2,6 +2,7 @@ package udptest_test
 
 import (
 	"math"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -169,5 +170,20 @@ func TestASendThatWaitsIsOneSend(t *testing.T) {
 		time.AfterFunc(100*time.Millisecond, func() { a.Interface("eth0").Rename("eth1") }) // it looks again
 		require.NoError(t, c.Send(make([]byte, 972)))
 		require.Zero(t, c.Stats().Retried)
+	})
+}
+
+// As on Linux, also to an address of the host itself.
+func TestNothingIsSentOnAnInterfaceThatDoesNotExist(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udptest.NewNet(t, udptest.Config{})
+		a := n.Host("a", "10.0.0.1", "fd00::1")
+		n.Host("b", "10.0.0.2", "fd00::2")
+		c := listen(t, on(a), "udp", ":0", udp.BaseHandler{})
+		for _, to := range []string{"10.0.0.1:9", "10.0.0.2:9", "[fd00::2]:9", "127.0.0.1:9", "224.0.0.9:9", "198.51.100.1:9"} {
+			_, err := c.SendBatch([]udp.Message{{To: netip.MustParseAddrPort(to), IfIndex: 99}})
+			require.ErrorIs(t, err, syscall.ENODEV, to)
+		}
+		require.Zero(t, c.Stats().Sent)
 	})
 }

@@ -265,6 +265,14 @@ var datagramPromises = []promise{
 		t.ok(err)
 		t.ok(second.Close())
 	}},
+	{"nothing is sent on an interface that does not exist", func(t *trial) {
+		c, a := t.listen(udp.BaseHandler{}), t.open(udp.BaseHandler{})
+		err := a.Enqueue(udp.Message{To: t.at(c), IfIndex: 1 << 20})
+		if err == nil {
+			t.Fatal("the datagram was sent")
+		}
+		equal(t, "sent", a.Stats().Sent, 0)
+	}},
 	{"broadcast needs to be allowed", func(t *trial) {
 		if !t.Broadcast.IsValid() {
 			t.Skip("no broadcast here")
