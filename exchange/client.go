@@ -74,7 +74,7 @@ func (c *Client[K]) Stats() Stats { return c.stats.stats() }
 //   - with a [*udp.Refusal], at once, when an ICMP error about this request arrives, so that the
 //     next server can be asked;
 //   - with a [*TimeoutError] when no response came to the last transmission;
-//   - with ctx's error when ctx ends first;
+//   - with ctx's error when ctx ends first, and its cause, if it has another one;
 //   - with the error that prevented the first transmission, such as [udp.ErrTooLarge],
 //     ENETUNREACH, or a [*net.DNSError];
 //   - with [ErrNoKey], [ErrDuplicate], [ErrTooMany], or [net.ErrClosed] after Close.
@@ -168,7 +168,7 @@ func (c *Client[K]) reason(ctx context.Context, err error) error {
 	case c.closing.Err() != nil:
 		return net.ErrClosed
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return context.Cause(ctx)
+		return ended(ctx)
 	}
 	return err
 }
@@ -209,7 +209,7 @@ func (t *transmission[K]) run(ctx context.Context) error {
 			t.request.result <- res // for pending.end
 			return nil
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return ended(ctx)
 		case <-c.closing.Done():
 			return net.ErrClosed
 		case <-broken: // a new one sends at once

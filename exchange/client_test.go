@@ -289,7 +289,14 @@ func TestTheContextEndsARequest(t *testing.T) {
 		cancel2(cause)
 		_, err = c.Do(ctx2, serverA, message(1, "x"))
 		require.ErrorIs(t, err, cause)
-		require.EqualValues(t, 2, c.Stats().Canceled)
+		require.ErrorIs(t, err, context.Canceled)
+		ctx3, cancel3 := context.WithTimeoutCause(t.Context(), time.Millisecond, cause)
+		defer cancel3()
+		_, err = c.Do(ctx3, serverA, message(1, "x"))
+		require.ErrorIs(t, err, cause)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.True(t, err.(net.Error).Timeout())
+		require.EqualValues(t, 3, c.Stats().Canceled)
 		requireAgreement(t, c.Stats())
 	})
 }
@@ -423,6 +430,23 @@ func TestANameWithTwoAddresses(t *testing.T) {
 		require.EqualValues(t, 2, c.Stats().Resolved) // but then, and the other address stays
 		require.Equal(t, "x!", do(t, c, "servers:7000", 1, "x"))
 		require.EqualValues(t, 2, c.Stats().Resolved)
+	})
+}
+
+// A canceled request is no failure of its server, whatever the cause.
+func TestACanceledRequestKeepsTheAddress(t *testing.T) {
+	bubble(t, func(t *testing.T, l lan) {
+		var s silent
+		serve(t, l.a, s.received)
+		serve(t, l.b, echo)
+		l.net.AddName("servers", "10.0.0.1", "10.0.0.2")
+		c := l.newClient(t, exchange.Config[uint32]{})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Millisecond, func() { cancel(errors.New("another goroutine of the group has failed")) })
+		_, err := c.Do(ctx, "servers:7000", message(1, "x"))
+		require.ErrorIs(t, err, context.Canceled)
+		_, err = c.Do(t.Context(), "servers:7000", message(2, "x"))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded, "the same address, which does not respond")
 	})
 }
 

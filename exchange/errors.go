@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -39,3 +40,20 @@ func (e *TimeoutError) Timeout() bool { return true }
 
 // Is reports that e is os.ErrDeadlineExceeded.
 func (e *TimeoutError) Is(target error) bool { return target == os.ErrDeadlineExceeded }
+
+// ended returns why ctx has ended. Its cause alone would not show that the request was
+// canceled: the cause of an errgroup's context is the error of another goroutine.
+func ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if errors.Is(cause, err) {
+		return cause
+	}
+	return &contextError{err, cause}
+}
+
+// contextError is the error of a context that has another cause.
+type contextError struct{ err, cause error }
+
+func (e *contextError) Error() string   { return fmt.Sprintf("%v: %v", e.err, e.cause) }
+func (e *contextError) Unwrap() []error { return []error{e.err, e.cause} }
+func (e *contextError) Timeout() bool   { return e.err == context.DeadlineExceeded }

@@ -76,7 +76,7 @@ func (n *names) address(ctx, closing context.Context, server string) (netip.Addr
 	select {
 	case <-l.done:
 	case <-ctx.Done():
-		return netip.AddrPort{}, context.Cause(ctx)
+		return netip.AddrPort{}, ended(ctx)
 	case <-enough:
 	}
 	n.mu.Lock()

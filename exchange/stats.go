@@ -96,7 +96,7 @@ func (k *counters) ended(ctx context.Context, err error) {
 		counter = &k.refused
 	case isTimeout(err):
 		counter = &k.timedOut
-	case ctx.Err() != nil && err == context.Cause(ctx):
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		counter = &k.canceled
 	}
 	counter.Add(1)
