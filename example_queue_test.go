@@ -85,6 +85,8 @@ func ExampleQueue_Datagrams() {
 		}
 		fmt.Printf("%s\n", d.Data)
 		d.Release()
+	case r, open := <-queue.Refusals(): // of a connected socket, or with Config.PeerErrors
+		fmt.Println(r, open)
 	case <-time.After(time.Minute):
 		fmt.Println("nothing came")
 	}
