@@ -96,6 +96,9 @@ remote-control:
   control-enable: no
 `, "unbound", "-d", "-c", "DIR/conf")
 	require.Equal(t, "192.0.2.7\n", ask(t, "dns", server, "www.example.test"))
+	out, err := exec.Command("go", "run", "./dns", server, "nothing.example.test").CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "nothing.example.test: RCodeNameError")
 }
 
 func TestSNMP(t *testing.T) {

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -46,8 +47,8 @@ func run(server, host string) error {
 	if err != nil {
 		return err
 	}
-	if err := m.Unpack(response.Data); err != nil {
-		return err
+	if err := m.Unpack(response.Data); err != nil || m.RCode != dnsmessage.RCodeSuccess {
+		return cmp.Or(err, fmt.Errorf("%s: %v", host, m.RCode))
 	}
 	for _, r := range m.Answers {
 		if a, ok := r.Body.(*dnsmessage.AResource); ok {
