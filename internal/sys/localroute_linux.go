@@ -15,15 +15,9 @@ func (c *Conn) localByRoute(a netip.Addr) (local bool) {
 	if err != nil {
 		return false
 	}
-	here, err := cookie(probe)
+	same, err := c.sharesNamespace(probe)
 	unix.Close(probe)
-	same := err != nil // before Linux 5.14 there are no cookies
-	_ = onFD(c.rc, func(own int) error {
-		there, err := cookie(own)
-		same = same || err != nil || here == there
-		return nil
-	})
-	if same {
+	if same || err != nil {
 		return routeIsLocal(a)
 	}
 	_ = c.elsewhere(func() error {

@@ -14,13 +14,7 @@ func (c *Conn) openInNamespace(v6 bool) (fd int, err error) {
 	if fd, err = dgram(v6); err != nil {
 		return -1, err
 	}
-	same := false
-	err = onFD(c.rc, func(own int) error {
-		here, err1 := namespaceOf(fd)
-		there, err2 := namespaceOf(own)
-		same = here == there || err1 != nil || err2 != nil
-		return nil
-	})
+	same, err := c.sharesNamespace(fd)
 	if same && err == nil {
 		return fd, nil
 	}
@@ -33,6 +27,18 @@ func (c *Conn) openInNamespace(v6 bool) (fd int, err error) {
 		return err
 	})
 	return fd, err
+}
+
+// sharesNamespace reports whether c and the socket fd are in one network namespace. They are
+// taken to be where that cannot be found out.
+func (c *Conn) sharesNamespace(fd int) (same bool, err error) {
+	err = onFD(c.rc, func(own int) error {
+		here, err1 := namespaceOf(fd)
+		there, err2 := namespaceOf(own)
+		same = here == there || err1 != nil || err2 != nil
+		return nil
+	})
+	return same, err
 }
 
 // namespaceOf identifies the network namespace of a socket, as Namespace.ID does. Before

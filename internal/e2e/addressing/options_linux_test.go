@@ -209,44 +209,46 @@ func needsIPv6(t *testing.T) bool { return len(sockettest.Networks(t)) == 2 }
 // leave from such an address. No datagram leaves from an address that this host does not
 // have, except with FreeBind.
 func TestRepliesLeaveFromAddressesThatAreLocalByRoute(t *testing.T) {
-	netns.Run(t, func() {
-		ns := netns.New(t)
-		ns.Addr("lo", "2001:db8::1/128")
-		ns.IP("-6 route add local 2001:db8:1::/64 dev lo")
-		at := netip.MustParseAddr("2001:db8:1::5")
-		for _, free := range []bool{false, true} {
-			errs := make(chan error, 10)
-			s := sockettest.ListenIn(t, ns, udp.Config{FreeBind: free}, "udp", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
-				errs <- d.Reply(d.Data)
-			}))
-			from := make(chan netip.AddrPort, 10)
-			c := sockettest.ListenIn(t, ns, udp.Config{}, "udp6", "[2001:db8::1]:0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { from <- d.From }))
-			to := netip.AddrPortFrom(at, s.LocalAddrPort().Port())
-			ms := make([]udp.Message, 10) // in one read, so that the replies are a batch
-			for i := range ms {
-				ms[i] = udp.Message{Data: []byte("x"), To: to}
-			}
-			_, err := c.SendBatch(ms)
-			require.NoError(t, err)
-			for range ms {
-				err := sockettest.Next(t, errs)
-				if !free && s.Info().Batch == 1 { // the portable path
-					require.ErrorIs(t, err, unix.EINVAL)
-					continue
-				}
-				require.NoError(t, err)
-				require.Equal(t, to, sockettest.Next(t, from))
-			}
-			require.Equal(t, free, sockettest.Option(t, s, unix.IPPROTO_IPV6, unix.IPV6_FREEBIND) == 1)
+	netns.Run(t, func() { repliesFromLocalRoutes(t) })
+}
 
-			foreign := udp.Message{Data: []byte("x"), To: c.LocalAddrPort(), From: netip.MustParseAddr("2001:db8:2::1")}
-			if _, err = s.SendBatch([]udp.Message{foreign}); free {
-				require.NoError(t, err)
-			} else {
-				require.ErrorIs(t, err, unix.EINVAL)
-			}
+func repliesFromLocalRoutes(t *testing.T) {
+	ns := netns.New(t)
+	ns.Addr("lo", "2001:db8::1/128")
+	ns.IP("-6 route add local 2001:db8:1::/64 dev lo")
+	at := netip.MustParseAddr("2001:db8:1::5")
+	for _, free := range []bool{false, true} {
+		errs := make(chan error, 10)
+		s := sockettest.ListenIn(t, ns, udp.Config{FreeBind: free}, "udp", ":0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) {
+			errs <- d.Reply(d.Data)
+		}))
+		from := make(chan netip.AddrPort, 10)
+		c := sockettest.ListenIn(t, ns, udp.Config{}, "udp6", "[2001:db8::1]:0", udp.HandlerFunc(func(_ *udp.Conn, d udp.Datagram) { from <- d.From }))
+		to := netip.AddrPortFrom(at, s.LocalAddrPort().Port())
+		ms := make([]udp.Message, 10) // in one read, so that the replies are a batch
+		for i := range ms {
+			ms[i] = udp.Message{Data: []byte("x"), To: to}
 		}
-	})
+		_, err := c.SendBatch(ms)
+		require.NoError(t, err)
+		for range ms {
+			err := sockettest.Next(t, errs)
+			if !free && s.Info().Batch == 1 { // the portable path
+				require.ErrorIs(t, err, unix.EINVAL)
+				continue
+			}
+			require.NoError(t, err)
+			require.Equal(t, to, sockettest.Next(t, from))
+		}
+		require.Equal(t, free, sockettest.Option(t, s, unix.IPPROTO_IPV6, unix.IPV6_FREEBIND) == 1)
+
+		foreign := udp.Message{Data: []byte("x"), To: c.LocalAddrPort(), From: netip.MustParseAddr("2001:db8:2::1")}
+		if _, err = s.SendBatch([]udp.Message{foreign}); free {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, unix.EINVAL)
+		}
+	}
 }
 
 // The options of a socket stay while its peer changes.
