@@ -216,6 +216,7 @@ func TestUnexpectedSourcesQueuedBeforeConnect(t *testing.T) {
 					write(peer, "peer")
 				}
 			}
+			sockettest.Settle(t)
 			if way == "Connect" {
 				_, err := c.Connect(sockettest.AddrPort(peer))
 				require.NoError(t, err)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/udpkit/udp"
 	"github.com/udpkit/udp/examples/internal/program"
+	"github.com/udpkit/udp/internal/sockettest"
 )
 
 // asProgram makes the test binary be the program itself, so that it can be sent
@@ -117,6 +118,7 @@ func TestSyslogLosesNothingWhenItsOutputIsSlow(t *testing.T) {
 	for i := range n {
 		require.NoError(t, c.Send(fmt.Appendf(nil, "number %d", i)))
 	}
+	sockettest.Settle(t)
 	stop()
 	close(out.open)
 	require.NoError(t, <-result)

@@ -166,6 +166,19 @@ func Read(t testing.TB, uc *net.UDPConn) (data string, from netip.AddrPort) {
 	return string(b[:n]), netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
+// Settle returns when what was sent over loopback before has arrived. While ksoftirqd runs, Linux
+// before 6.5 delivers after the call that sent (https://git.kernel.org/linus/d15121be7485), but
+// in order.
+func Settle(t testing.TB) {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.WriteTo([]byte("last"), c.LocalAddr())
+	require.NoError(t, err)
+	Read(t, c)
+}
+
 // Unowned opens a socket of package net on loopback for Adopt, which will own it.
 func Unowned(t testing.TB, network string) *net.UDPConn {
 	t.Helper()

@@ -225,6 +225,7 @@ func (s *soak) pairs(ns *netns.NS) {
 			})
 		}
 		senders.Wait()
+		ns.Do(func() { sockettest.Settle(s.t) })
 		if err := c.Shutdown(context.Background()); err != nil {
 			s.t.Error(err)
 		}
