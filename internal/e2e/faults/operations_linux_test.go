@@ -190,10 +190,15 @@ func reason(err error, errno unix.Errno) bool {
 	switch {
 	case errors.Is(err, errUnexpected), !isOp && !isBatch:
 		return false
-	case errno == unix.EAGAIN && errors.Is(err, os.ErrDeadlineExceeded), errno == unix.EAFNOSUPPORT:
+	case waitsForRoom(errno) && errors.Is(err, os.ErrDeadlineExceeded), errno == unix.EAFNOSUPPORT:
 		return true
 	}
 	return errors.Is(err, errno)
+}
+
+// waitsForRoom says whether a send that fails with errno is tried again until its deadline.
+func waitsForRoom(errno unix.Errno) bool {
+	return errno == unix.EAGAIN || errno == unix.ENOBUFS || errno == unix.ENOMEM
 }
 
 // works checks that a socket sends and receives, or has stopped with the reason.
@@ -296,7 +301,7 @@ func operationsOf(t *testing.T, peers string) {
 			descriptors, goroutines = openFiles(t), runtime.NumGoroutine()
 			require.NoError(t, op.prepare(x))
 			wait := 20 * time.Second
-			if errno == unix.EAGAIN || errno == unix.ENOBUFS || errno == unix.ENOMEM { // sends wait for room
+			if waitsForRoom(errno) {
 				wait = 20 * time.Millisecond
 			}
 			for _, c := range x.conns {

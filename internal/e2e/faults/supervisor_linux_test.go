@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -137,7 +138,11 @@ type supervisedProcess struct {
 // newSupervised starts it with a variable of its environment, and skips the test where that
 // isn't allowed.
 func newSupervised(t *testing.T, variable, value string) *supervisedProcess {
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.timeout=5m")
+	args := []string{"-test.run=^" + t.Name() + "$"}
+	if end, ok := t.Deadline(); ok { // its stacks say what hung
+		args = append(args, "-test.timeout="+max(time.Second, time.Until(end)-5*time.Second).String())
+	}
+	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), variable+"="+value)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
