@@ -39,6 +39,9 @@ func TestCloseCountsALongQueue(t *testing.T) {
 	if !c.Info().GRO || sender.Info().Segments < segment || c.Info().ReadBuffer < 32<<20 {
 		t.Skip("no segments here, or no room for them")
 	}
+	if !sockettest.LoopbackCoalesces() {
+		t.Skip("loopback cuts segmented sends here, and the datagrams need more room")
+	}
 	ms := make([]udp.Message, segment)
 	for i := range ms {
 		ms[i].Data = []byte("x")

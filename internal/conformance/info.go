@@ -122,7 +122,9 @@ var infoPromises = []promise{
 			}
 		}
 		info, largest := c.Info(), int(c.Stats().LargestRead)
-		equal(t, "several in one read", largest > 1, info.Batch > 1 || info.GRO)
+		if info.Batch > 1 || !info.GRO || t.Coalesces { // or else nothing has come together
+			equal(t, "several in one read", largest > 1, info.Batch > 1 || info.GRO)
+		}
 		switch coalesced := largest > info.Batch; {
 		case t.Coalesces && a.Info().GSO && info.GRO != coalesced, coalesced && !info.GRO:
 			t.Fatalf("GRO is %v, and one read has brought %d datagrams in %d messages at the most", info.GRO, largest, info.Batch)
