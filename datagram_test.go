@@ -140,7 +140,7 @@ func TestOwnershipOfData(t *testing.T) {
 	require.NotNil(t, udp.Datagram{}.Clone().Data)
 }
 
-// poisoned says whether this build overwrites released buffers, as those with
+// poisoned reports whether this build overwrites released buffers, as those with
 // -race do.
 var poisoned = func() bool {
 	b := buffer.Get()

@@ -72,7 +72,7 @@ func limitOf(t *testing.T, name string) int {
 	return n
 }
 
-// forces says whether this process may pass the limit (CAP_NET_ADMIN).
+// forces reports whether this process may pass the limit (CAP_NET_ADMIN).
 func forces(t *testing.T, limit int) (may bool) {
 	t.Helper()
 	uc := sockettest.ListenNet(t, "udp4")

@@ -130,7 +130,7 @@ func TestImmediateSendsFlushTheOutbox(t *testing.T) {
 	})
 }
 
-// batching says whether several datagrams come with one read here.
+// batching reports whether several datagrams come with one read here.
 func batching(t *testing.T) bool {
 	c, err := udp.Listen(context.Background(), "udp4", "127.0.0.1:0", udp.BaseHandler{})
 	require.NoError(t, err)

@@ -48,7 +48,7 @@ type modelled struct {
 	counting bool         // received is all that was handled
 }
 
-// has says whether the socket is of an address's family.
+// has reports whether the socket is of an address's family.
 func (m *modelled) has(a netip.Addr) bool {
 	return m.network == "udp" || a.Is4() == (m.network == "udp4")
 }

@@ -119,7 +119,7 @@ func inner(err error) error {
 	return err
 }
 
-// hasFailed says whether err makes another address worth a try.
+// hasFailed reports whether another address should be tried after err.
 func hasFailed(err error) bool {
 	for _, mine := range []error{net.ErrClosed, context.Canceled, ErrNoKey, ErrDuplicate, ErrTooMany, udp.ErrTooLarge} {
 		if errors.Is(err, mine) {

@@ -26,7 +26,7 @@ type result struct {
 	err      error
 }
 
-// from says whether d comes from the server that was asked.
+// from reports whether d comes from the server that was asked.
 func (r *request[K]) from(d *udp.Datagram) bool {
 	if d.From == r.peer {
 		return true
@@ -118,7 +118,7 @@ func (p *pending[K]) remove(r *request[K]) {
 	}
 }
 
-// sender returns the request, waiting or ended, that d may respond to. known says whether there
+// sender returns the request, waiting or ended, that d may respond to. known reports whether there
 // is one with that key to any server.
 func (p *pending[K]) sender(key K, d *udp.Datagram) (found *request[K], known, ended bool, payload []byte) {
 	p.mu.Lock()

@@ -197,7 +197,7 @@ func (s *Conn) wake() {
 	s.arrived.Broadcast()
 }
 
-// accept says that Accept may return s.
+// accept lets Accept return s, and reports whether it may.
 func (s *Conn) accept() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

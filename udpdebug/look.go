@@ -33,15 +33,15 @@ type counter struct {
 	Value float64 `json:"value"`
 }
 
-// Gauge says that the value goes up and down, or is a maximum: it has no rate.
+// Gauge reports whether the counter is a gauge or a maximum, and so has no rate.
 func (c counter) Gauge() bool {
 	return c.Name == "waiting" || strings.HasSuffix(c.Name, "peak") || c.Name == "largest_read"
 }
 
-// Drop says that the counter should stay 0.
+// Drop reports whether the counter should stay 0.
 func (c counter) Drop() bool { return strings.Contains(c.Name, "drop") }
 
-// Class is that of the row: counters that are 0 are hidden at first.
+// Class returns the class of the row: counters that are 0 are hidden at first.
 func (c counter) Class() string {
 	var class []string
 	if c.Drop() {
@@ -140,7 +140,7 @@ func (to *section) socket(s Socket) {
 	}
 }
 
-// capabilities says what is on, and of what is off what it needs.
+// capabilities returns the features that are on, and those that are off with what they need.
 func capabilities(i udp.Info) []capability {
 	batch := i.Batch > 1
 	all := []capability{

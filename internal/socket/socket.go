@@ -330,7 +330,7 @@ const (
 	Dual = IPv4 | IPv6
 )
 
-// Has says whether a socket of family f can send to a.
+// Has reports whether a socket of family f can send to a.
 func (f Family) Has(a netip.Addr) bool {
 	if a.Is4() {
 		return f&IPv4 != 0

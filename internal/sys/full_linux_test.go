@@ -2,5 +2,5 @@
 
 package sys
 
-// basic says whether the portable packet path is in use.
+// basic reports whether the portable packet path is in use.
 const basic = false

@@ -304,7 +304,7 @@ func TestLostEventsAreMadeUpFor(t *testing.T) {
 	})
 }
 
-// lostNetlink says whether the kernel has dropped what was for a netlink socket of ns.
+// lostNetlink reports whether the kernel has dropped what was for a netlink socket of ns.
 func lostNetlink(t *testing.T, ns *netns.NS) bool {
 	t.Helper()
 	for _, line := range strings.Split(ns.Command("cat", "/proc/net/netlink"), "\n")[1:] {
