@@ -128,30 +128,44 @@ type message struct {
 // readStream reads a stream to its end.
 func readStream(t testing.TB, js jetstream.JetStream, name string) stored {
 	stream := ask(t, "the stream", func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, name) })
-	s := stored{total: int(stream.CachedInfo().State.Msgs), first: make(map[string]*message), numbers: make(map[int][]string)}
+	state := stream.CachedInfo().State
+	s := stored{total: int(state.Msgs), first: make(map[string]*message), numbers: make(map[int][]string)}
 	if s.total == 0 {
 		return s
 	}
 	consumer := ask(t, "a consumer", func(ctx context.Context) (jetstream.Consumer, error) {
 		return stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
 	})
-	for n := 0; n < s.total; {
-		batch, err := consumer.Fetch(min(10_000, s.total-n), jetstream.FetchMaxWait(patience))
-		require.NoError(t, err)
-		for m := range batch.Messages() {
-			n++
-			id := m.Headers().Get(jetstream.MsgIDHeader)
-			if s.first[id] != nil {
-				continue
+	read := uint64(0) // sequence number
+	eventually(t, "everything is read", func() bool {
+		batch, err := consumer.Fetch(int(min(10_000, state.LastSeq-read)), jetstream.FetchMaxWait(2*time.Second))
+		if err == nil {
+			for m := range batch.Messages() {
+				s.add(m)
+				if meta, err := m.Metadata(); err == nil {
+					read = meta.Sequence.Stream
+				}
 			}
-			s.first[id] = &message{m.Subject(), m.Headers(), string(m.Data())}
-			if i, err := strconv.Atoi(string(m.Data())); err == nil {
-				s.numbers[i] = append(s.numbers[i], id)
-			}
+			err = batch.Error()
 		}
-		require.NoError(t, batch.Error())
-	}
+		if err != nil {
+			t.Logf("after message %d of %d: %v", read, state.LastSeq, err)
+		}
+		return read == state.LastSeq
+	})
 	return s
+}
+
+// add adds a message, which may have been read before.
+func (s stored) add(m jetstream.Msg) {
+	id := m.Headers().Get(jetstream.MsgIDHeader)
+	if s.first[id] != nil {
+		return
+	}
+	s.first[id] = &message{m.Subject(), m.Headers(), string(m.Data())}
+	if i, err := strconv.Atoi(string(m.Data())); err == nil {
+		s.numbers[i] = append(s.numbers[i], id)
+	}
 }
 
 // only returns the message that the stream has.
