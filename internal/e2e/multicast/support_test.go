@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -48,6 +49,8 @@ func (m *member) await(t testing.TB, want string, is func(udp.Membership) bool) 
 	stands := func(changed udp.Membership) bool {
 		return slices.ContainsFunc(m.Memberships(), func(now udp.Membership) bool {
 			return now.Group == changed.Group && now.Source == changed.Source && fmt.Sprint(now) == fmt.Sprint(changed)
+		}) && !slices.ContainsFunc(changed.On, func(on udp.InterfaceMembership) bool {
+			return on.Err == nil && !exists(m.ns, on) // the monitor has not noticed the removal yet
 		})
 	}
 	for timeout := time.After(sockettest.Patience); ; {
@@ -60,6 +63,15 @@ func (m *member) await(t testing.TB, want string, is func(udp.Membership) bool) 
 			require.FailNow(t, "never "+want, "%+v\n%s", m.Memberships(), m.ns.IP("-d addr"))
 		}
 	}
+}
+
+// exists reports whether an interface of that name still is the one of a membership.
+func exists(ns *netns.NS, on udp.InterfaceMembership) (yes bool) {
+	ns.Do(func() {
+		ifi, err := net.InterfaceByName(on.Name)
+		yes = err == nil && ifi.Index == on.Index
+	})
+	return yes
 }
 
 // heldOn reports whether a membership is joined on exactly the named interfaces.
