@@ -73,10 +73,13 @@ func (cfg Config) standard() Config {
 }
 
 // ListenPacket is [net.ListenConfig.ListenPacket] for the networks "udp", "udp4" and
-// "udp6". The address is as in [Config.Listen]. Sending to broadcast addresses is
-// allowed, as in package net.
+// "udp6". The address is as in [Config.Listen]; the empty string means ":0", and sending to
+// broadcast addresses is allowed, as in package net.
 func (cfg Config) ListenPacket(ctx context.Context, network, address string) (*PacketConn, error) {
 	cfg = cfg.standard()
+	if address == "" {
+		address = ":0"
+	}
 	c, err := cfg.open(ctx, network, address, BaseHandler{})
 	if err != nil {
 		return nil, err

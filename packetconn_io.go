@@ -163,7 +163,7 @@ func (c *PacketConn) WriteToUDPAddrPort(b []byte, addr netip.AddrPort) (int, err
 		return 0, syscall.EINVAL
 	}
 	if err := c.data.WriteTo(b, addr); err != nil {
-		return c.wrote(0, net.UDPAddrFromAddrPort(addr), err)
+		return c.wrote(0, addrPort{addr}, err)
 	}
 	return len(b), nil
 }
@@ -188,7 +188,7 @@ func (c *PacketConn) WriteMsgUDPAddrPort(b, oob []byte, addr netip.AddrPort) (n,
 		return 0, 0, syscall.EINVAL
 	}
 	if err = c.data.WriteMsg(b, oob, addr); err != nil {
-		_, err = c.wrote(0, net.UDPAddrFromAddrPort(addr), err)
+		_, err = c.wrote(0, addrPort{addr}, err)
 		return 0, 0, err
 	}
 	return len(b), len(oob), nil
@@ -227,6 +227,12 @@ func (c *PacketConn) wrote(n int, to net.Addr, err error) (int, error) {
 	}
 	return n, nil
 }
+
+// addrPort is an address in the errors of methods that take one, with package net's text.
+type addrPort struct{ netip.AddrPort }
+
+// Network implements net.Addr.
+func (addrPort) Network() string { return "udp" }
 
 // opAddr is a as a net.Addr, which is nil if a is.
 func opAddr(a *net.UDPAddr) net.Addr {

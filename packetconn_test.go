@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"reflect"
 	"runtime"
@@ -32,6 +33,8 @@ type standardConn interface {
 	syscall.Conn
 	ReadFromUDP(b []byte) (int, *net.UDPAddr, error)
 	WriteToUDP(b []byte, addr *net.UDPAddr) (int, error)
+	WriteToUDPAddrPort(b []byte, addr netip.AddrPort) (int, error)
+	WriteMsgUDPAddrPort(b, oob []byte, addr netip.AddrPort) (n, oobn int, err error)
 	ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAddr, err error)
 	WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error)
 	SetReadBuffer(bytes int) error
@@ -375,6 +378,24 @@ func TestPacketConnErrors(t *testing.T) {
 			c := m.listen(t, "udp4", "127.0.0.1:0")
 			defer c.Close()
 			_, err := c.WriteTo([]byte("x"), &net.UDPAddr{IP: net.IPv6loopback, Port: 9})
+			return err, []string{c.LocalAddr().String()}
+		}},
+		{"no address", func(t *testing.T, m maker) (error, []string) {
+			c := m.listen(t, "udp4", "")
+			defer c.Close()
+			_, err := c.WriteToUDPAddrPort([]byte("x"), netip.AddrPort{})
+			return err, []string{c.LocalAddr().String()}
+		}},
+		{"4-in-6 address", func(t *testing.T, m maker) (error, []string) {
+			c := m.dial(t, "udp4", "127.0.0.1:9")
+			defer c.Close()
+			_, err := c.WriteToUDPAddrPort([]byte("x"), netip.MustParseAddrPort("[::ffff:127.0.0.1]:9"))
+			return err, []string{c.LocalAddr().String()}
+		}},
+		{"message to a 4-in-6 address", func(t *testing.T, m maker) (error, []string) {
+			c := m.dial(t, "udp4", "127.0.0.1:9")
+			defer c.Close()
+			_, _, err := c.WriteMsgUDPAddrPort([]byte("x"), nil, netip.MustParseAddrPort("[::ffff:127.0.0.1]:9"))
 			return err, []string{c.LocalAddr().String()}
 		}},
 		{"refused, read", func(t *testing.T, m maker) (error, []string) {
