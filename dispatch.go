@@ -107,9 +107,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 			d.Release()
 			continue
 		}
-		if f.working {
-			c.consumer.work.Begin() // before a worker can end it
-		}
+		f.begin(c) // before a worker can end it
 		one := d
 		if !whole && len(f.C) >= f.whole {
 			r.shorten(&one, p, f)
@@ -127,9 +125,7 @@ func (r *reader) feed(p *socket.Packet, f *fifo) {
 			in++
 		} else {
 			c.countDrop(p, d.Data, why)
-			if f.working {
-				c.consumer.work.End()
-			}
+			f.end(c)
 		}
 	}
 	r.countGiven(f, put, in)

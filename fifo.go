@@ -78,8 +78,20 @@ func (f *fifo) evict(d Datagram) {
 		}
 	}
 	d.Release()
-	if f.working && !d.packet.passed {
-		h.conn.consumer.work.End()
+	f.end(h.conn)
+}
+
+// begin counts a datagram or ICMP error of c for its Shutdown, if the fifo is a worker's.
+func (f *fifo) begin(c *Conn) {
+	if f.working && c != nil {
+		c.consumer.work.Begin()
+	}
+}
+
+// end follows begin, when it was handled or dropped.
+func (f *fifo) end(c *Conn) {
+	if f.working && c != nil {
+		c.consumer.work.End()
 	}
 }
 
@@ -103,8 +115,12 @@ func (f *fifo) pass(c *Conn, d Datagram) {
 	if f.Overflow == bounded.Block && f.Full() && c != nil {
 		c.out.Flush() // a consumer may be waiting for the response to a datagram in the outbox
 	}
+	of := d.Conn()
+	f.begin(of)
 	if f.put(c, &d) == stats.NotDropped {
 		stats.Raise(&f.counters.peak, uint64(len(f.C)))
+	} else {
+		f.end(of)
 	}
 }
 

@@ -91,7 +91,7 @@ type consumer struct {
 	queue    *Queue
 	workers  *Workers
 	readDone interface{ ReadDone(*Conn) } // if the handler has that method
-	work     life.Work                    // datagrams in flight in Workers
+	work     life.Work                    // what the socket has in Workers, its own or others
 }
 
 func (t *consumer) init(h Handler) {
@@ -103,7 +103,6 @@ func (t *consumer) init(h Handler) {
 		t.queue = h
 	case *Workers:
 		t.workers = h
-		t.work.Init()
 	default:
 		t.readDone, _ = h.(interface{ ReadDone(*Conn) })
 	}

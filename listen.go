@@ -50,7 +50,9 @@ func (cfg Config) Listen(ctx context.Context, network, address string, h Handler
 // On Linux, closing the Conn restores every option that it changed, for holders of
 // other descriptors of the socket. Until then, the socket is non-blocking for all of
 // them. Options belong to the socket, not to a descriptor: so a process that inherits
-// a socket must adopt it only after its predecessor has closed or detached its Conn.
+// a socket must adopt it only after its predecessor has closed or detached its Conn. And
+// Shutdown and Close do not stop an adopted socket from receiving. What arrives while it
+// closes is lost uncounted, if there is no other descriptor.
 func (cfg Config) Adopt(uc *net.UDPConn, h Handler) (*Conn, error) {
 	c, peer, err := cfg.adopt(uc, h)
 	if err != nil {

@@ -73,7 +73,9 @@ func (r *reader) finish() {
 			r.err = err
 		}
 	}
-	c.consumer.work.Wait(nil)
+	if c.consumer.workers != nil {
+		c.consumer.work.Wait(nil)
+	}
 	c.life.Err = r.readError(r.err)
 	c.guard.Call("Stopped", func() { c.consumer.handler.Stopped(c, c.life.Err) })
 	c.stats.Verify(c)

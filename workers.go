@@ -22,8 +22,8 @@ import (
 // Stopped after them, as for any Handler. A panic in Received does not stop the
 // worker; it is counted in [Drops.Panicked].
 //
-// [Conn.Shutdown] waits until the Workers have handled the socket's datagrams. Close
-// drops them and counts them in [Drops.Closed]. The goroutines start with the first
+// [Conn.Shutdown] waits until the Workers have handled the socket's datagrams, also those
+// that another Handler has passed on. Close drops them and counts them in [Drops.Closed]. The goroutines start with the first
 // socket and end with the last.
 //
 // The Handler of another socket may pass datagrams on to Workers. [Workers.Stats]
@@ -167,16 +167,11 @@ func (w *Workers) Refused(c *Conn, r *Refusal) {
 		return
 	}
 	defer f.Leave()
-	passed := c == nil || c.consumer.workers != w // passed on: its socket does not wait for it
-	d.packet = &packet{header: &header{conn: c, refusal: r}, queue: f, passed: passed}
-	if !passed {
-		c.consumer.work.Begin()
-	}
+	d.packet = &packet{header: &header{conn: c, refusal: r}, queue: f, passed: c == nil || c.consumer.workers != w}
+	f.begin(c)
 	if f.put(c, &d) != stats.NotDropped {
 		r.lost()
-		if !passed {
-			c.consumer.work.End()
-		}
+		f.end(c)
 	}
 }
 
@@ -317,9 +312,7 @@ func (p *pool) handle(h Handler, d *Datagram) {
 			}
 		}
 		d.Release()
-		if !passed {
-			conn.consumer.work.End()
-		}
+		d.packet.queue.end(conn)
 	}()
 	switch {
 	case conn != nil && conn.closed():

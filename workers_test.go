@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -290,6 +291,52 @@ func TestWorkersBeforeAQueue(t *testing.T) {
 		}
 	})
 }
+
+// Shutdown waits for datagrams and ICMP errors that a Handler in front of the Workers, such as
+// a limit.Limiter, has passed on.
+func TestShutdownWaitsForWhatWasPassedOnToWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var received, refused, failed atomic.Int32
+		w := sockettest.NewWorkers(t, udp.WorkersConfig{N: 1, Handler: slow{func(c *udp.Conn, refusal bool) {
+			<-release
+			if refusal {
+				refused.Add(1)
+			} else {
+				received.Add(1)
+			}
+			if c.SendTo(nil, sockettest.There) != nil {
+				failed.Add(1)
+			}
+		}}})
+		s := sockettest.NewScripted()
+		c := s.Listen(t, udp.Config{}, front{w})
+		s.Arrive("one", "two", "three")
+		s.Inputs <- []socket.Report{{Peer: sockettest.There, Err: syscall.ECONNREFUSED}}
+		synctest.Wait()
+		done := make(chan error, 1)
+		go func() { done <- c.Shutdown(context.Background()) }()
+		synctest.Wait()
+		require.Empty(t, done)
+		close(release)
+		require.NoError(t, <-done)
+		require.Equal(t, []int32{3, 1, 0}, []int32{received.Load(), refused.Load(), failed.Load()})
+		require.EqualValues(t, 3, w.Stats().Handled)
+	})
+}
+
+// front is a Handler in front of Workers.
+type front struct{ *udp.Workers }
+
+// slow calls a function for each datagram and ICMP error.
+type slow struct {
+	do func(c *udp.Conn, refusal bool)
+}
+
+func (s slow) Started(*udp.Conn)                    {}
+func (s slow) Received(c *udp.Conn, _ udp.Datagram) { s.do(c, false) }
+func (s slow) Refused(c *udp.Conn, _ *udp.Refusal)  { s.do(c, true) }
+func (s slow) Stopped(*udp.Conn, error)             {}
 
 // PerWorker gives each goroutine a Handler of its own, which needs no lock.
 func TestEachWorkerMayHaveAHandlerOfItsOwn(t *testing.T) {

@@ -29,7 +29,6 @@ func TestOnlyOneWayOutOfRunning(t *testing.T) {
 func TestWorkIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w life.Work
-		w.Init()
 		w.Wait(nil) // there is none
 		w.Begin()
 		w.Begin()

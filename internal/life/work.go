@@ -2,37 +2,39 @@ package life
 
 import "sync/atomic"
 
-// Work counts the datagrams of a socket that Workers have still to handle.
+// Work counts what is in progress, such as the datagrams of a socket that Workers have still
+// to handle. The zero Work has none.
 type Work struct {
 	left atomic.Int64
-	none chan struct{} // gets a value when the count falls to 0
+	none atomic.Pointer[chan struct{}] // of Wait: gets a value when the count falls to 0
 }
 
-// Init makes w ready for use.
-func (w *Work) Init() { w.none = make(chan struct{}, 1) }
-
-// Begin adds a datagram.
+// Begin adds one.
 func (w *Work) Begin() { w.left.Add(1) }
 
-// End removes a datagram that was handled or dropped.
+// End removes one that has ended.
 func (w *Work) End() {
-	if w.left.Add(-1) == 0 {
+	if w.left.Add(-1) > 0 {
+		return
+	}
+	if none := w.none.Load(); none != nil {
 		select {
-		case w.none <- struct{}{}:
+		case *none <- struct{}{}:
 		default:
 		}
 	}
 }
 
-// Left returns the number of datagrams.
+// Left returns how many there are.
 func (w *Work) Left() int64 { return w.left.Load() }
 
-// Wait waits until there are none, or until cut is closed. Begin must not be called
-// meanwhile.
+// Wait waits until there are none, or until cut is closed. Only one goroutine may wait.
 func (w *Work) Wait(cut <-chan struct{}) {
+	none := make(chan struct{}, 1)
+	w.none.Store(&none)
 	for w.left.Load() > 0 {
 		select {
-		case <-w.none:
+		case <-none:
 		case <-cut:
 			return
 		}

@@ -49,7 +49,6 @@ type source struct {
 func (o *Outbox) Init(cfg Config) {
 	o.Config = cfg
 	o.deadline.Store(&deadline{changed: make(chan struct{})})
-	o.gate.sends.Init()
 }
 
 // How long a datagram waits at most, and how long the writer stays without work.
