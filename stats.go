@@ -45,8 +45,8 @@ type Stats struct {
 	Refused    uint64       // ICMP errors passed to Handler.Refused
 	// RefusalsLost are ICMP errors that no user's Handler or consumer got: too many
 	// waited (see [Handler]), the socket was closed, the control messages were
-	// truncated, or a Queue or Workers had no room. Only those that a Queue or Workers
-	// lost are also in Refused. Those that the kernel drops while the receive buffer is
+	// truncated, a Queue or Workers had no room, or WorkersConfig.Key panicked. Only those
+	// that a Queue or Workers lost are also in Refused. Those that the kernel drops while the receive buffer is
 	// full are not included, because the kernel does not count them.
 	RefusalsLost uint64
 	// Rebinds are repairs after the socket was destroyed from outside, or its source

@@ -155,22 +155,25 @@ func (w *Workers) Received(c *Conn, d Datagram) {
 // Refused implements [Handler]. The ICMP error waits in order with the datagrams of
 // its key.
 func (w *Workers) Refused(c *Conn, r *Refusal) {
+	accepted := false
+	defer func() {
+		if !accepted { // Key may have panicked
+			r.lost()
+		}
+	}()
 	p := w.pool.Load()
 	if p == nil {
-		r.lost()
 		return
 	}
 	d := Datagram{Data: r.Payload, From: r.Peer}
 	f := p.choose(d)
 	if !f.Enter() {
-		r.lost()
 		return
 	}
 	defer f.Leave()
 	d.packet = &packet{header: &header{conn: c, refusal: r}, queue: f, passed: c == nil || c.consumer.workers != w}
 	f.begin(c)
-	if f.put(c, &d) != stats.NotDropped {
-		r.lost()
+	if accepted = f.put(c, &d) == stats.NotDropped; !accepted {
 		f.end(c)
 	}
 }

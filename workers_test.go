@@ -534,6 +534,20 @@ func TestRefusalsThatWorkersLoseAreCounted(t *testing.T) {
 	}
 }
 
+// One for which Key panics is lost, too.
+func TestARefusalIsCountedWhenKeyPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := sockettest.NewWorkers(t, udp.WorkersConfig{Handler: udp.BaseHandler{}, Key: func(udp.Datagram) uint64 { panic("Key") }})
+		s := sockettest.NewScripted()
+		c := s.Listen(t, udp.Config{Logger: slog.New(slog.DiscardHandler)}, w)
+		s.Inputs <- []socket.Report{{Peer: sockettest.There, Err: net.UnknownNetworkError("refused")}}
+		synctest.Wait()
+		require.EqualValues(t, 1, c.Stats().Panics)
+		require.EqualValues(t, 1, c.Stats().RefusalsLost)
+		sockettest.Stop(t, c)
+	})
+}
+
 // A Handler may pass on ICMP errors, of sockets that do not wait for the Workers.
 func TestWorkersWithRefusalsOfOtherSockets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
