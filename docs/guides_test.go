@@ -391,6 +391,12 @@ func groupServer(ctx context.Context) error {
 
 func conns(ctx context.Context, cfg udp.Config) error {
 	pc, err := cfg.ListenPacket(ctx, "udp", ":4433")
+	if err != nil {
+		return err
+	}
 	conn, err := cfg.DialContext(ctx, "udp", "server:4433")
-	return errors.Join(err, pc.Close(), conn.Close())
+	if err != nil {
+		return err
+	}
+	return errors.Join(pc.Close(), conn.Close())
 }

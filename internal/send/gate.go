@@ -43,7 +43,7 @@ func (g *gate) open() {
 // await waits until the gate is open.
 func (g *gate) await() {
 	g.change.Lock()
-	g.change.Unlock()
+	defer g.change.Unlock()
 }
 
 // Steady returns the peer, which stays the peer until Leave, or nil if there is none. A
