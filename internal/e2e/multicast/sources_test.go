@@ -59,6 +59,8 @@ func TestBlockSource(t *testing.T) {
 					cable(t, here, there)
 					address(there, 3)
 					receiver.await(t, "joined again", heldOn("eth"))
+					here.AwaitRunning("eth")
+					receiver.seesAll(t) // when the carrier comes after the first join, it joins once more
 					require.True(t, blocked())
 				}
 				require.NoError(t, receiver.UnblockSource(f.group, f.first))

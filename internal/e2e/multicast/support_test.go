@@ -65,6 +65,17 @@ func (m *member) await(t testing.TB, want string, is func(udp.Membership) bool) 
 	}
 }
 
+// seesAll waits until the monitor has seen all that has happened to the interfaces. Of those
+// the membership is joined on eth only.
+func (m *member) seesAll(t testing.TB) {
+	t.Helper()
+	netns.Veth(t, m.ns, "last", m.ns, "end")
+	m.ns.Addr("last", "198.51.100.1/24", "2001:db8:1::1/64")
+	m.await(t, "joined on the last", heldOn("eth", "last"))
+	m.ns.IP("link del last")
+	m.await(t, "left the last", heldOn("eth"))
+}
+
 // exists reports whether an interface of that name still is the one of a membership.
 func exists(ns *netns.NS, on udp.InterfaceMembership) (yes bool) {
 	ns.Do(func() {
