@@ -25,10 +25,10 @@ import (
 // methods may be called from any goroutine and inside callbacks, and do the same there.
 type Conn struct {
 	// Lock order: what keeps a fifo open while a Handler passes a datagram on (see
-	// internal/bounded), changes of peer, out.sending, out.mu (see internal/send), the
-	// own address of peer, then the locks of other internal packages. The locks of
-	// events, guard, Queue and Workers are leaves. No lock is held while user code runs,
-	// except in Config.Trace and in Config.InterfaceFilter (see internal/mcast).
+	// internal/bounded), changes of peer, the gate of out, out.sending, out.mu (see
+	// internal/send), the own address of peer, then the locks of other internal packages.
+	// The locks of events, guard, Queue and Workers are leaves. No lock is held while user
+	// code runs, except in Config.Trace and in Config.InterfaceFilter (see internal/mcast).
 
 	// Constant once the Conn is published.
 	sock     socket.Socket

@@ -4,9 +4,11 @@
 //
 // # Locking
 //
-// Outbox.sending is held while a batch is sent, and orders the batches. Outbox.mu guards
-// the pending messages, and is taken after it. Neither is held while Config.Failed runs.
-// The locks of the socket and of Config.Reported come after both.
+// The gate is closed while the peer changes, and a change of the peer waits for sends that
+// name their destination. Outbox.sending is taken after it. It is held while a batch is sent,
+// and orders the batches. Outbox.mu guards the pending messages, and is taken after sending.
+// Neither is held while Config.Failed runs. The locks of the socket and of Config.Reported
+// come after all of them.
 package send
 
 import (
