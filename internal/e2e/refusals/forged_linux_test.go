@@ -194,7 +194,9 @@ func TestForgedICMPErrorsDisableNoSegmentationForGood(t *testing.T) {
 					if c.Info().Segments < 2 {
 						t.Skip("no segmented sends here")
 					}
-					if !sockettest.LoopbackCoalesces() {
+					var coalesces bool
+					ns.Do(func() { coalesces = sockettest.LoopbackCoalesces() })
+					if !coalesces {
 						t.Skip("loopback cuts segmented sends here, which look like datagrams then")
 					}
 					ms := make([]udp.Message, 40)
