@@ -213,18 +213,15 @@ func (o *Outbox) extend(m *socket.Message) bool {
 	if b == nil || !b.Open() || o.Life.Closed() {
 		return false
 	}
-	to, from := m.To, m.From
 	if peer := o.Peer.Load(); peer != nil {
-		if to.IsValid() && to != *peer {
+		if m.To.IsValid() && m.To != *peer {
 			return false
 		}
-		m.To, m.From = netip.AddrPort{}, netip.Addr{}
+		like := *m
+		like.To, like.From = netip.AddrPort{}, netip.Addr{}
+		m = &like
 	}
-	if b.Last().SameHeader(m) && b.Append(m.Data) {
-		return true
-	}
-	m.To, m.From = to, from
-	return false
+	return b.Last().SameHeader(m) && b.Append(m.Data)
 }
 
 // SendNow sends the pending messages, and then checks and sends m.
