@@ -167,36 +167,11 @@ func (o *Outbox) finishBatch(m, checked *socket.Message) error {
 // With soon the writer sends it as soon as possible.
 func (o *Outbox) add(m *socket.Message, from source, soon bool) error {
 	o.mu.Lock()
-	for !o.extend(m) {
-		o.mu.Unlock()
-		checked, peer := *m, o.Peer.Load()
-		if err := o.Check(&checked, peer); err != nil {
+	if !o.extend(m) {
+		if err := o.begin(m, from); err != nil {
+			o.mu.Unlock()
 			return err
 		}
-		o.mu.Lock()
-		for !o.Life.Closed() && o.batch != nil && o.batch.Full(len(m.Data)) {
-			o.mu.Unlock()
-			o.Flush()
-			o.mu.Lock()
-		}
-		if o.ended || o.Life.Closed() {
-			o.mu.Unlock()
-			o.CountFailure(net.ErrClosed)
-			return net.ErrClosed
-		}
-		if o.gate.closed.Load() || o.Peer.Load() != peer { // Hold has sent what was pending
-			o.mu.Unlock()
-			o.gate.await()
-			o.mu.Lock()
-			continue
-		}
-		if o.batch == nil {
-			o.batch = gso.Get(o.Socket.Segments() > 1)
-			o.pending.Store(true)
-		}
-		o.batch.Copy(&checked)
-		o.from = from
-		break
 	}
 	o.startWriter()
 	if soon || o.pace.prompt() {
@@ -204,6 +179,40 @@ func (o *Outbox) add(m *socket.Message, from source, soon bool) error {
 	}
 	o.mu.Unlock()
 	return nil
+}
+
+// begin adds m, which extends no other message. It needs mu, and unlocks it meanwhile.
+func (o *Outbox) begin(m *socket.Message, from source) error {
+	for {
+		checked, peer := *m, o.Peer.Load()
+		o.mu.Unlock()
+		err := o.Check(&checked, peer)
+		o.mu.Lock()
+		if err != nil {
+			return err
+		}
+		for !o.Life.Closed() && o.batch != nil && o.batch.Full(len(m.Data)) {
+			o.mu.Unlock()
+			o.Flush()
+			o.mu.Lock()
+		}
+		if o.ended || o.Life.Closed() {
+			o.CountFailure(net.ErrClosed)
+			return net.ErrClosed
+		}
+		if !o.gate.closed.Load() && o.Peer.Load() == peer {
+			if o.batch == nil {
+				o.batch = gso.Get(o.Socket.Segments() > 1)
+				o.pending.Store(true)
+			}
+			o.batch.Copy(&checked)
+			o.from = from
+			return nil
+		}
+		o.mu.Unlock()
+		o.gate.await() // Hold sends what is pending
+		o.mu.Lock()
+	}
 }
 
 // extend appends m to the last message if it differs in its payload only, so that
@@ -214,14 +223,19 @@ func (o *Outbox) extend(m *socket.Message) bool {
 		return false
 	}
 	if peer := o.Peer.Load(); peer != nil {
-		if m.To.IsValid() && m.To != *peer {
-			return false
-		}
-		like := *m
-		like.To, like.From = netip.AddrPort{}, netip.Addr{}
-		m = &like
+		return extendTo(peer, b, m)
 	}
 	return b.Last().SameHeader(m) && b.Append(m.Data)
+}
+
+// extendTo is extend on a connected socket.
+func extendTo(peer *netip.AddrPort, b *gso.Batch, m *socket.Message) bool {
+	if m.To.IsValid() && m.To != *peer {
+		return false
+	}
+	like := *m
+	like.To, like.From = netip.AddrPort{}, netip.Addr{}
+	return b.Last().SameHeader(&like) && b.Append(m.Data)
 }
 
 // SendNow sends the pending messages, and then checks and sends m.
