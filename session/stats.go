@@ -22,7 +22,7 @@ type Stats struct {
 
 	Received     uint64 // datagrams
 	Delivered    uint64 // datagrams given to the handler of their session
-	Rejected     uint64 // datagrams of new peers that Accept or begin rejected, or for which a callback panicked before Received
+	Rejected     uint64 // of new peers that Accept or begin rejected, or whose callbacks panicked before Received
 	Full         uint64 // datagrams of new peers while all of MaxSessions were confirmed
 	BacklogFull  uint64 // datagrams of new peers while the backlog was full
 	BufferFull   uint64 // datagrams for which ReadBuffer had no room, or whose Conn was being closed
