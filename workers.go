@@ -23,8 +23,9 @@ import (
 // worker; it is counted in [Drops.Panicked].
 //
 // [Conn.Shutdown] waits until the Workers have handled the socket's datagrams, also those
-// that another Handler has passed on. Close drops them and counts them in
-// [Drops.Closed]. The goroutines start with the first socket and end with the last.
+// that another Handler has passed on. Close drops them; [WorkersStats].Closed counts all,
+// and [Drops.Closed] those that were not passed on. The goroutines start with the first
+// socket and end with the last.
 //
 // The Handler of another socket may pass datagrams on to Workers. [Workers.Stats]
 // counts them, the sockets' Stats do not. Workers that serve no socket drop them. For
